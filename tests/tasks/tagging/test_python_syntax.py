@@ -22,8 +22,7 @@ def tagged(source: str, folder: Path, block: int = 96) -> list[list[tuple[str, s
 
     path = folder / "module.py"
     path.write_text(source)
-    found = PythonSyntax(block=block).read_file(str(path))
-    return [[*zip(*pair, strict=True)] for pair in found]
+    return [[*zip(*pair)] for pair in PythonSyntax(block=block).read_file(str(path))]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +52,7 @@ def test_a_sequence_ends_with_a_statement(tmp_path: Path) -> None:
         "x = f ( 0 , '...' )",
     ]
     long = tagged(f"x = [{'x, ' * 40}]\n", tmp_path, block=12)
-    assert [*map(len, long)] == [24, 24, 24, 12]
-    assert not tagged("# nothing\n", tmp_path)
+    assert [*map(len, long)] == [24, 24, 24, 12] and not tagged("# nothing\n", tmp_path)
 
 
 def test_it_trains_and_predicts(

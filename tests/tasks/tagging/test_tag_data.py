@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,31 @@ from seqmodels.errors import UserError
 from seqmodels.tasks.tagging import TaggedText
 from tests.conftest import Script, result_of
 
-COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O\n\n\n"
 TEXTS = [(["the", "cat"], ["B", "I"]), (["#", "sat"], ["B", "O"])]
+Write = Callable[[str, str], str]
 
 
-def written(path: Path, text: str) -> str:
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """`write("a.txt", "the B")`: the path of a file."""
+
+    def write(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8", newline="")
+        return str(path)
+
+    return write
 
 
-def column_file(path: Path, texts: int = 60, longest: int = 9, seed: int = 0) -> str:
+@pytest.fixture
+def train_file(write: Write) -> str:
     """Words whose tags are their first letters."""
-    random, lines = np.random.default_rng(seed), list[str]()
-    for _ in range(texts):
-        for number in random.integers(0, 40, random.integers(1, longest + 1)):
+    random, lines = np.random.default_rng(0), list[str]()
+    for _ in range(120):
+        for number in random.integers(0, 40, random.integers(1, 21)):
             lines.append(f"{'ab'[number % 2]}{number} x {'AB'[number % 2]}")
         lines.append("")
-    return written(path, "\n".join(lines))
+    return write("train.txt", "\n".join(lines))
 
 
 def read(path: str, **options: Any) -> list[tuple[list[str], list[str]]]:
@@ -48,43 +57,38 @@ def inputs(path: str, **options: Any) -> list[list[str]]:
 
 # ---------------------------------------------------------------- files
 
-
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("last", ["", "\n"])
-def test_column_files_have_a_word_and_its_tag_per_line(tmp_path: Path, end: str, last: str) -> None:
-    path = tmp_path / "train.txt"
-    path.write_bytes((COLUMNS.rstrip() + last).replace("\n", end).encode())
-    assert read(str(path)) == TEXTS
+COLUMNS = "-DOCSTART- -X- O\n\nthe DT B\ncat NN I\n\n# NN B\nsat VB O"
+NAMED = {"columns": ["id", "tag", "form"], "token_column": "form", "tag_column": "tag"}
+LISTS = '{"words": ["the", "cat"], "pos": ["B", "I"]}\n{"words": ["#", "sat"], "pos": ["B", "O"]}\n'
 
 
-def test_a_file_of_another_encoding_is_refused_without_a_key_that_tags_lack(tmp_path: Path) -> None:
-    path = tmp_path / "train.txt"
-    path.write_bytes("the O\ncafé O\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"line 2 is not utf-8 text \(.*\); save it as utf-8$"):
-        read(str(path))
-
-
-def test_columns_have_names_and_any_order(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.conll", "1\tB\tthe\n2\tI\tcat\n\n1\tB\t#\n2\tO\tsat\n")
-    names = {"columns": ["id", "tag", "form"], "token_column": "form", "tag_column": "tag"}
-    assert read(path, **names) == TEXTS
-
-
-def test_tabs_separate_where_there_are_some_and_other_spaces_belong_to_words(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.txt", COLUMNS, {}),
+        ("a.txt", COLUMNS.replace("\n", "\r\n") + "\r\n\r\n\r\n", {}),
+        ("a.conll", "1\tB\tthe\n2\tI\tcat\n\n1\tB\t#\n2\tO\tsat\n", NAMED),
+        ("a.json", LISTS, {"token_column": "words", "tag_column": "pos"}),
+        ("a.jsonl", LISTS.replace("words", "tokens").replace("pos", "tags"), {}),
+    ],
+)
+def test_a_file_has_words_and_tags(
+    write: Write, name: str, content: str, options: dict[str, Any]
 ) -> None:
-    path = written(tmp_path / "a.tsv", "New York\tB\n10\u00a0000 \t O\n \t \nx O\n")
+    assert read(write(name, content), **options) == TEXTS
+
+
+def test_tabs_separate_where_there_are_some_and_other_spaces_belong_to_words(write: Write) -> None:
+    path = write("a.tsv", "New York\tB\n10\u00a0000 \t O\n \t \nx O\n")
     assert read(path) == [(["New York", "10\u00a0000"], ["B", "O"]), (["x"], ["O"])]
-    path = written(tmp_path / "b.txt", "10\u00a0000  x  O \n")
-    assert read(path) == [(["10\u00a0000"], ["O"])]
+    assert read(write("b.txt", "10\u00a0000  x  O \n")) == [(["10\u00a0000"], ["O"])]
 
 
 def conllu(*rows: str) -> str:
     """Lines of CoNLL-U from `id form upos`, and an xpos, feats and deprel for each."""
     lines = []
     for number, form, upos in (row.split() for row in rows):
-        empty = upos == "_"
-        rest = ["_", "_", "_", "_", "_", "_"] if empty else f"x{upos} Case=Nom 0 root _ _".split()
+        rest = ["_"] * 6 if upos == "_" else f"x{upos} Case=Nom 0 root _ _".split()
         lines.append("\t".join([number, form, form.lower(), upos, *rest]))
     return "\n".join(lines) + "\n"
 
@@ -98,34 +102,16 @@ CONLLU = (
 )
 
 
-def test_conllu_has_words_only_and_its_columns_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.conllu", CONLLU)
+def test_conllu_has_words_only_and_its_columns_by_name(write: Write) -> None:
+    path = write("a.conllu", CONLLU)
     words = [["Vamos", "nos", "a", "#", "mar"], ["sí"]]
     tags = [["VERB", "PRON", "ADP", "SYM", "NOUN"], ["INTJ"]]
     assert read(path) == [*zip(words, tags, strict=True)]
-    assert [[*map("x{}".format, row)] for row in tags] == [
-        t for _, t in read(path, tag_column="xpos")
-    ]
-    assert read(path, tag_column="feats")[1] == (["sí"], ["Case=Nom"])
-    assert read(path, token_column="lemma", tag_column="deprel")[1] == (["sí"], ["root"])
-    data = TaggedText(path)
-    assert [*data.read_inputs(path)] == words  # to predict for
-    with pytest.raises(
-        UserError, match=r"data\.tag_column=pos is not in data.columns: choose one of deprel"
-    ):
+    assert read(path, tag_column="xpos")[1] == (["sí"], ["xINTJ"])
+    assert read(path, token_column="lemma", tag_column="deprel")[0][0][0] == "vamos"
+    assert inputs(path) == words  # to predict for
+    with pytest.raises(UserError, match=r"data\.tag_column=pos is not in .*: choose one of deprel"):
         read(path, tag_column="pos")
-    broken = written(tmp_path / "c.conllu", "1\tThe\tDT\n")
-    with pytest.raises(UserError, match=r"c\.conllu: line 1 is .*: .* as many columns, 10; "):
-        read(broken)
-
-
-def test_lists_in_json(tmp_path: Path) -> None:
-    rows = [{"tokens": ["New York", "2"], "tags": ["B", "O"]}, {"tokens": ["x"], "tags": ["O"]}]
-    want = [(row["tokens"], row["tags"]) for row in rows]
-    lines = "".join(json.dumps(row) + "\n" for row in rows).replace('"2"', "2")
-    assert read(written(tmp_path / "a.jsonl", lines)) == want
-    renamed = written(tmp_path / "b.json", lines.replace("tags", "pos").replace("tokens", "words"))
-    assert read(renamed, token_column="words", tag_column="pos") == want
 
 
 def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
@@ -148,69 +134,61 @@ def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
     [
         ("a.txt", "\na\nb\n", {}, r"a.txt: line 2 is \['a'\]"),
         ("a.txt", "a A\n\nb c B\n", {}, "line 3 is .* as many columns, 2"),
-        ("a.txt", "a A\n", {"columns": ["x", "y", "z"]}, "line 1 is .* columns, 3"),
+        ("a.conllu", "1\tThe\tDT\n", {}, "line 1 is .* as many columns, 10; "),
         ("a.txt", "a\tA\n\tB\n", {}, r"line 2 is \['', 'B'\]"),
         ("a.txt", "a\tA\nb\t\n", {}, r"line 2 is \['b', ''\]"),
         ("a.txt", "a A\n", {"tag_column": "ner"}, "tag_column=ner is not in data.columns"),
         ("a.json", '{"tokens": ["a"]}', {}, "row 1 has no column 'tags': set data.tag_column"),
         ("a.json", '{"tokens": [], "tags": []}', {}, "row 1: tokens must be a list"),
-        ("a.json", '{"tokens": "a", "tags": []}', {}, "row 1: tokens must be a list"),
         ("a.json", '{"tokens": ["a", ""], "tags": []}', {}, "the token of row 1 is empty"),
         ("a.json", '{"tokens": ["a"], "tags": [null]}', {}, "the tag of row 1 is empty"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(
-    tmp_path: Path, name: str, content: str, options: dict[str, Any], message: str
+    write: Write, name: str, content: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read(written(tmp_path / name, content), **options)
+        read(write(name, content), **options)
 
 
-@pytest.mark.parametrize("content", ["", "\n\n-DOCSTART- x\n"])
-def test_a_file_without_a_word_is_one_line(tmp_path: Path, content: str) -> None:
-    path = written(tmp_path / "a.txt", content)
-    with pytest.raises(UserError, match="is empty|cannot cut a test split from"):
-        TaggedText(path).setup()
-    data = TaggedText(column_file(tmp_path / "train.txt"))
+def test_a_file_without_a_word_is_one_line(write: Write, train_file: str) -> None:
+    data, empty = TaggedText(train_file), write("a.txt", "\n\n-DOCSTART- x\n")
     data.setup()
     with pytest.raises(UserError, match=r"a\.txt is empty"):
-        data.file_loader(path)
+        data.file_loader(empty)
+    with pytest.raises(UserError, match="is empty|cannot cut a test split from"):
+        TaggedText(empty).setup()
 
 
 # ---------------------------------------------------------------- inputs to predict for
 
+WORD_SECOND = {"columns": ["id", "word", "tag"], "token_column": "word"}
+
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "options"),
     [
-        ("a.txt", "the cat\n#\tsat\n"),
-        ("a.conll", "the DT B\ncat NN I\n\n# NN B\nsat VB O\n"),
-        ("a.conll", "the DT\ncat NN\n\n# NN\nsat VB\n"),
-        ("a.conll", "the\ncat\n\n#\nsat\n"),
-        ("a.jsonl", '{"tokens": ["the", "cat"]}\n{"tokens": ["#", "sat"], "tags": ["B", "O"]}'),
+        ("a.txt", "the cat\r\n#\tsat", {}),  # a line is a text
+        ("a.conll", COLUMNS, {}),
+        ("a.conll", "the DT\ncat NN\n\n# NN\nsat VB\n", {}),  # without tags
+        ("a.conll", "the\ncat\n\n#\nsat\n", {}),
+        ("a.conll", "1 the\n2 cat\n\n1 #\n2 sat\n", WORD_SECOND),
+        ("a.conll", "the\ncat\n\n#\nsat\n", WORD_SECOND),
+        ("a.jsonl", '{"tokens": ["the", "cat"]}\n{"tokens": ["#", "sat"], "tags": ["B", "O"]}', {}),
     ],
 )
-def test_a_file_to_predict_for_has_tags_or_none(tmp_path: Path, name: str, content: str) -> None:
-    assert inputs(written(tmp_path / name, content)) == [["the", "cat"], ["#", "sat"]]
+def test_a_file_to_predict_for_has_tags_or_none(
+    write: Write, name: str, content: str, options: dict[str, Any]
+) -> None:
+    assert inputs(write(name, content), **options) == [["the", "cat"], ["#", "sat"]]
 
 
-def test_a_file_to_predict_for_has_its_words_where_training_has_them(tmp_path: Path) -> None:
-    names = {"columns": ["id", "word", "tag"], "token_column": "word"}
-    for content in ("1 the B\n2 cat I\n", "1 the\n2 cat\n", "the\ncat\n"):
-        assert inputs(written(tmp_path / "new.conll", content), **names) == [["the", "cat"]]
-    new = written(tmp_path / "new.conll", "the B\n")
+def test_a_file_to_predict_for_that_is_of_another_kind_is_named(write: Write) -> None:
     with pytest.raises(UserError, match=r"new\.conll: line 1 is \['the', 'B'\]: each line needs"):
-        inputs(new, columns=["tag", "id", "word"], token_column="word", tag_column="tag")
-
-
-def test_each_line_of_plain_text_is_a_text(tmp_path: Path) -> None:
-    new = written(tmp_path / "new.txt", "Hello\nWorld\nStop\n")
-    assert inputs(new) == [["Hello"], ["World"], ["Stop"]]
-    new = written(tmp_path / "new.txt", "two words\r\nand three  more\n10\u00a0000")
-    assert inputs(new) == [["two", "words"], ["and", "three", "more"], ["10\u00a0000"]]
-    new = written(tmp_path / "new.txt", "a B\nb I\n\nc B\n")  # a file to learn from
+        inputs(write("new.conll", "the B\n"), columns=["tag", "id", "word"], token_column="word",
+               tag_column="tag")  # fmt: skip
     with pytest.raises(UserError, match=r"new\.txt: line 3 has no words, but each line is a text"):
-        inputs(new)
+        inputs(write("new.txt", "a B\nb I\n\nc B\n"))  # a file to learn from
 
 
 def test_standard_input_has_a_text_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,15 +210,14 @@ def test_each_word_is_one_step_whatever_it_holds() -> None:
     assert words.encode([["new york", "z"]], "made")[0].tolist() == [int(first[0]), 1]
 
 
-def test_pre_trained_vectors_go_by_word(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.vec", "a 1 2\nb 3 4\nnew 5 6\n")
+def test_pre_trained_vectors_go_by_word(write: Write) -> None:
+    path = write("a.vec", "a 1 2\nb 3 4\nnew 5 6\n")
     words = Words(vectors=path, vocabulary="vectors", min_count=1)
     words.fit([["b", "b", "c"]])
     assert words.vectors is not None and words.own_spec == {"vector_size": 2, "num_trained": 4}
     ids = words.encode([["b", "new", "a", "z"]], "made")[0]
     torch.testing.assert_close(words.vectors[ids[:3]], torch.tensor([[3.0, 4], [5, 6], [1, 2]]))
-    assert ids[3] == 1
-    assert load_inputs(words.state()).own_spec == words.own_spec
+    assert ids[3] == 1 and load_inputs(words.state()).own_spec == words.own_spec
 
 
 def test_characters_stand_after_the_word_and_of_a_very_long_one_both_ends() -> None:
@@ -256,62 +233,37 @@ def test_characters_stand_after_the_word_and_of_a_very_long_one_both_ends() -> N
     assert torch.equal(batch.inputs[0, :, :3], short)
 
 
-# ---------------------------------------------------------------- the data module
+# ---------------------------------------------------------------- the data module, and a run
 
 
-def test_a_tag_that_training_lacks_is_noted_with_its_place(tmp_path: Path) -> None:
-    train = column_file(tmp_path / "train.txt")
-    test = written(tmp_path / "test.txt", "a1 x A\na2 x I-X\n")
-    data = TaggedText(train, test=test, min_count=2)
+def test_a_tag_that_training_lacks_is_noted_with_its_place(write: Write, train_file: str) -> None:
+    data = TaggedText(train_file, test=write("test.txt", "a1 x A\na2 x I-X\n"))
     data.setup()
     assert any("1 of 2 tags (50.00 %)" in note and "'I-X' of" in note for note in data.notes)
 
 
-def test_what_a_checkpoint_knows_encodes_and_reads_the_same(tmp_path: Path) -> None:
-    train = column_file(tmp_path / "train.txt")
-    data = TaggedText(train, characters=True, batch_size=5)
-    data.setup()
-    spec = json.loads(json.dumps(data.spec))
-    assert spec["num_characters"] == data.inputs.own_spec["num_characters"]
-    again = TaggedText(train, characters=True, batch_size=5)
-    again.use_spec(spec)
-    assert again.spec == data.spec
-    for one, other in zip(again.file_loader(train), data.file_loader(train), strict=True):
-        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
-    new = written(tmp_path / "new.conll", "a1 x\nb2 x\n")
-    assert [*again.read_inputs(new)] == [["a1", "b2"]]
-    assert len(again.batch_of([["a1", "zz"]])) == 1
-
-
-def test_baselines_of_tags_follow_the_vocabulary(tmp_path: Path) -> None:
-    train = column_file(tmp_path / "train.txt", texts=200)
+def test_baselines_of_tags_follow_the_vocabulary(train_file: str) -> None:
     found = []
     for options in ({}, {"characters": True}, {"min_count": 10_000}):
-        data = TaggedText(train, **options)
+        data = TaggedText(train_file, **options)
         data.setup()
         found.append(data.baselines()["test/accuracy"]["most frequent tag of each token"])
     assert found[:2] == [1.0] * 2 and found[2] < 0.7
 
 
-# ---------------------------------------------------------------- a run
-
-
 @pytest.mark.slow
-def test_a_run_with_all_options_predicts_whole_texts(script: Script, tmp_path: Path) -> None:
-    train = column_file(tmp_path / "train.txt", texts=120, longest=20)
-    vectors = written(tmp_path / "words.vec", "a0 1 2\nb1 3 4\nbb 5 6\n")
-    given = ("model=tagger", "data=tags", f"data.train={train}")
-    given = (*given, f"data.vectors={vectors}", "data.vocabulary=vectors", "data.characters=true")
+def test_a_run_with_all_options_predicts_whole_texts(
+    script: Script, write: Write, train_file: str, tmp_path: Path
+) -> None:
+    vectors = write("words.vec", "a0 1 2\nb1 3 4\nbb 5 6\n")
+    given = ("model=tagger", "data=tags", f"data.train={train_file}", f"data.vectors={vectors}")
+    words = ("data.vocabulary=vectors", "data.characters=true")
     quick = ("trainer=cpu", "model.encoder.hidden_size=16", "trainer.max_epochs=8", "folder=run")
-    done = script("train.py", *given, "model.optimizer.lr=0.01", *quick)
+    done = script("train.py", *given, *words, "model.optimizer.lr=0.01", *quick)
     assert "words, characters" in done.stdout and "truncated_direction" not in done.stderr
-    metrics = result_of(tmp_path / "run")["metrics"]
-    assert metrics["test/accuracy"] > 0.95
-    words = ["a0", "b1"] * 8 + ["bb999"]
-    (tmp_path / "new.txt").write_text(" ".join(words) + "\na2\n")
-    predicted = script("predict.py", "run=run", "input=new.txt")
-    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
-    assert [row["tokens"] for row in rows] == [words, ["a2"]]
-    assert rows[0]["tags"] == ["A", "B"] * 8 + ["B"] and rows[1]["tags"] == ["A"]
-    scored = script("evaluate.py", "run=run", f"file={train}")
-    assert "accuracy" in scored.stdout
+    assert result_of(tmp_path / "run")["metrics"]["test/accuracy"] > 0.95
+    long = ["a0", "b1"] * 8 + ["bb999"]
+    predicted = script("predict.py", "run=run", f"input={write('new.txt', ' '.join(long))}")
+    [row] = map(json.loads, predicted.stdout.splitlines())
+    assert row["tokens"] == long and row["tags"] == ["A", "B"] * 8 + ["B"]
+    assert "accuracy" in script("evaluate.py", "run=run", f"file={train_file}").stdout
