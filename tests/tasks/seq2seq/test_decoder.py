@@ -104,17 +104,8 @@ def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEnco
     attention = None
     if score:
         attention = Attention(rnn.output_size, 2 * encoder.output_size, score)
-    embedding = nn.Embedding(W, E)
-    decoder = Decoder(
-        encoder,
-        rnn,
-        embedding,
-        lambda width: Vocabulary(width, W),
-        attention=attention,
-        start=START,
-        end=END,
-    )
-    return encoder, decoder
+    made = nn.Embedding(W, E), lambda width: Vocabulary(width, W)
+    return encoder, Decoder(encoder, rnn, *made, attention=attention, start=START, end=END)
 
 
 @pytest.mark.parametrize(("cell", "proj"), SIZES)
@@ -139,7 +130,7 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
         own = encoder(source[row : row + 1, : LENGTHS[row]])
         alone = decoder(start_of(own, attends=score is not None), tokens[row : row + 1])
         torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
-    order = torch.tensor([2, 0, 0])
+    order = torch.tensor([2, 0, 0])  # as a beam takes them
     again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))
     torch.testing.assert_close(again, whole[order])
 
@@ -201,15 +192,8 @@ class Chain(nn.Module):
 
 
 def run(chain: Chain, **options: Any) -> Found:
-    return search(
-        chain.step,
-        chain.take,
-        chain.start(),
-        len(chain.table),
-        start=START,
-        end=END,
-        **{"longest": LONGEST, **options},
-    )
+    given = (chain.step, chain.take, chain.start(), len(chain.table))
+    return search(*given, start=START, end=END, **{"longest": LONGEST, **options})
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0])
