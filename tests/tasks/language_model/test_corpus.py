@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import resource
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.data import SPLITS
@@ -22,7 +21,6 @@ from tests.data.test_targets import has_the_defaults_of
 
 TEXT = "Grüße an Zoë,  [PAD] 東京 [UNK]!\n\tdef f(x): return x\r\n\n" * 7
 SOME = st.text("ab\né東😀 ", max_size=60)
-any_text = settings(deadline=None, derandomize=True)
 
 
 def written(folder: Path, name: str, content: str | bytes) -> str:
@@ -50,7 +48,6 @@ def text_of(data: PlainText, split: str) -> str:
 
 
 @pytest.mark.parametrize("block", [4, 5, 7, 64])
-@any_text
 @given(texts=st.lists(SOME, min_size=1, max_size=3))
 def test_blocks_put_together_are_the_text(block: int, texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -69,18 +66,16 @@ def test_blocks_end_with_lines_where_there_are_some_or_else_before_a_space() -> 
             assert block.endswith("\n") if end == "\n" else following.startswith(" ")
 
 
-@any_text
 @given(text=SOME.filter(lambda text: len(text) > 3), fraction=st.floats(0.05, 0.95))
-def test_one_text_is_cut_between_characters(text: str, fraction: float) -> None:
+def test_one_text_is_cut_between_characters_and_at_the_end_of_a_line(
+    text: str, fraction: float
+) -> None:
     [rest], [off] = cut_off([view(text)], fraction, 0)
     assert str(rest, "utf-8") + str(off, "utf-8") == text
-
-
-def test_one_text_is_cut_at_the_end_of_a_line() -> None:
-    text = "".join(f"{number} is a line of this book\n" for number in range(9_000))
-    [rest], [off] = cut_off([view(text)], 0.1, 0)
+    lines = "".join(f"{number} is a line of this book\n" for number in range(2_000))
+    [rest], [off] = cut_off([view(lines)], fraction, 0)
     assert str(rest, "utf-8").endswith("\n")
-    assert len(off) == pytest.approx(0.1 * len(text), abs=40)
+    assert len(off) == pytest.approx(fraction * len(lines), abs=40)
 
 
 def test_several_texts_are_cut_whole_and_by_seed() -> None:
@@ -128,13 +123,6 @@ def test_tokens_are_the_text_in_the_smallest_integers(
     assert sum(part.num_bytes for part in parts) == len(TEXT.encode())
 
 
-def test_tokens_are_learned_from_the_training_split_alone(tmp_path: Path) -> None:
-    train, test = (written(tmp_path, f"{name}.txt", f"a{name} b\n" * 30) for name in "cd")
-    data = made(train, test, test)
-    assert set(data.vocabulary.tokens[2:]) == set("ac b\n")
-    assert data.tokens["test"].unknown == 30
-
-
 def test_large_texts_teach_the_tokens_by_blocks_that_are_evenly_spread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,28 +161,17 @@ def test_tokens_are_learned_and_encoded_once(
     assert changed.spec["tokenizer"] != first.spec["tokenizer"]
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    path = written(tmp_path, "a.txt", "".join(f"line {n}\n" for n in range(40_000)))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-    try:
-        with pytest.raises(UserError, match="the cache .* cannot be written: File too large"):
-            made(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert [*(tmp_path / "cache" / "seqmodels").glob("*/.*")] == []
-
-
 def test_unknown_tokens_are_counted_with_their_bytes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train = written(tmp_path, "train.txt", "a b c\n" * 20)
     test = written(tmp_path, "test.txt", "a é b !\n" * 20)
     with caplog.at_level(logging.INFO):
-        found = made(train, test, test).tokens
-    assert (found["test"].unknown, found["train"].unknown) == (40, 0)
-    assert found["test"].unknown_bytes == 2 * 20 + 20  # "é" has two
-    assert found["train"].unknown_bytes == 0
+        data = made(train, test, test)
+    assert set(data.vocabulary.tokens[2:]) == set("abc \n")  # of the training
+    unknown = {split: (of.unknown, of.unknown_bytes) for split, of in data.tokens.items()}
+    assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
+    assert unknown["train"] == (0, 0)
     assert "data: test 160 tokens of 180 bytes, 25.00 % unknown" in caplog.text
 
 
@@ -269,7 +246,6 @@ def test_python_source_is_real_code_split_by_file() -> None:
     [
         ("", {}, "the train split of x has no text"),
         ("a b\n" * 10, {}, "the train split of x has .* tokens, too few for .*batch_size"),
-        ("a b\n" * 10, {"batch_size": 1, "window": 2}, "the validation split .* too few for 16"),
         ("txet,label\nx,y\n", {"text_column": "text"}, "row 1 has no column 'text'"),
         ('{"text": ["x"]}\n', {"text_column": "text", "train": "x.jsonl"}, "row 1 has no text"),
         ("x", {"train": "*.nothing"}, "nothing: no file matches"),

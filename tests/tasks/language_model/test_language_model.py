@@ -209,7 +209,6 @@ def test_perplexity_of_a_known_source_comes_within_one_per_cent_of_its_entropy()
     assert metrics["test/perplexity"] == pytest.approx(math.exp(entropy), rel=0.01)
 
 
-@every_head
-def test_two_directions_are_refused(head: str) -> None:
+def test_two_directions_are_refused() -> None:
     with pytest.raises(UserError, match=r"in one direction, .*: set model\.encoder\.bidirectional"):
-        model(head, encoder={"bidirectional": True})
+        model(encoder={"bidirectional": True})

@@ -16,14 +16,9 @@ from tests.predictions import mean_loss, rows_of
 from tests.runs.resumed import resumes
 
 QUICK = (
-    "data=text_lm",
-    "data.train=train.txt",
-    "data.test=test.txt",
-    "data.batch_size=4",
-    "data.evaluation_streams=3",
-    "model.encoder.hidden_size=16",
-    "trainer=cpu",
-    "trainer.precision=32-true",
+    *("data=text_lm", "data.train=train.txt", "data.test=test.txt", "data.batch_size=4"),
+    *("data.evaluation_streams=3", "model.encoder.hidden_size=16"),
+    *("trainer=cpu", "trainer.precision=32-true"),
 )
 EPOCHS = ("trainer.max_epochs=2", "trainer.max_time=null")
 
@@ -95,9 +90,8 @@ def test_a_finished_run_is_evaluated_and_writes(
     common, metrics = (f"run={run}", "accelerator=cpu"), result_of(run)["metrics"]
 
     def shown(*words: str) -> dict[str, float]:
-        found = re.findall(
-            r" ([\w/]+) +│ +([\d.]+) ", script("evaluate.py", *common, *words).stdout
-        )
+        printed = script("evaluate.py", *common, *words).stdout
+        found = re.findall(r" ([\w/]+) +│ +([\d.]+) ", printed)
         return {name: float(value) for name, value in found}
 
     for split in ("validation", "test"):
@@ -133,9 +127,3 @@ def test_a_prompt_with_unknown_characters_is_found_before_the_training(
     line = refused("train.py", "experiment=language_model", *QUICK, *EPOCHS, *prompt)
     assert "prompt: 'ß', 'ü' are not in the vocabulary" in line
     assert not (tmp_path / "run" / "metrics.csv").exists()
-
-
-def test_explain_a_language_model(script: Script) -> None:
-    done = script("explain.py", "model=language_model", "folder=pictures")
-    assert re.search(r"output .*head: every step, 100%", done.stdout)
-    assert "p(x1)" in done.stdout and "pictures/dataflow.svg" in done.stdout

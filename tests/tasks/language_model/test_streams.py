@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.batch import SequenceBatch
@@ -55,7 +55,6 @@ def test_training_windows_are_those_of_a_hand_written_loop() -> None:
     window=st.integers(1, 12),
     world=st.integers(1, 3),
 )
-@settings(deadline=None, derandomize=True)
 def test_evaluation_scores_every_token_exactly_once(
     count: int, streams: int, window: int, world: int
 ) -> None:
@@ -110,7 +109,6 @@ def test_processes_share_the_streams_of_a_split(
             data.test_dataloader()
 
 
-@settings(deadline=None, derandomize=True)
 @given(steps=st.integers(1, 500), window=st.integers(1, 40))
 def test_windows_follow_one_another_without_a_gap(steps: int, window: int) -> None:
     cuts = [piece for [piece] in WindowSampler(steps, window)]
