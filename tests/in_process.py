@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import logging
@@ -14,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -31,6 +32,7 @@ WITHOUT_LOCAL = ("~local",) if LOCAL.is_file() else ()
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 def run_in_process(
@@ -38,21 +40,20 @@ def run_in_process(
 ) -> subprocess.CompletedProcess[str]:
     """Run a script as `python <script> <arguments>` would in `folder`, without a new process."""
     command = [str(script), *arguments, *(WITHOUT_LOCAL if script.name == "train.py" else ())]
-    stdout, stderr = _text(), _text()
-    with ExitStack() as restored:
-        for state in (
-            _python(command, folder),
-            _streams(_text(stdin), stdout, stderr),
-            _warnings_of_a_new_process(),
-            _logging(),
-            _signals(),
-            _hydra(),
-            own_modules(folder, EXAMPLES),
-            _random_numbers(),
-            _torch_flags(),
-        ):
-            restored.enter_context(state)
-        code: object = None
+    streams = {"stdin": _text(stdin), "stdout": _text(), "stderr": _text()}
+    code: object = None
+    with (
+        contextlib.chdir(folder),
+        patch.dict(os.environ, COLUMNS="120"),
+        patch.multiple(sys, argv=command, path=[*sys.path], **streams),
+        _warnings_of_a_new_process(),
+        _logging(),
+        _signals(),
+        _hydra(),
+        own_modules(folder, EXAMPLES),
+        _random_numbers(),
+        _torch_flags(),
+    ):
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as end:
@@ -61,7 +62,8 @@ def run_in_process(
             traceback.print_exc()
             code = 1
     assert code is None or isinstance(code, int), code
-    return subprocess.CompletedProcess(command, code or 0, _read(stdout), _read(stderr))
+    printed = (_read(streams[name]) for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(command, code or 0, *printed)
 
 
 def _text(content: str | bytes = "") -> TextIO:
@@ -76,31 +78,6 @@ def _read(stream: TextIO) -> str:
 
 
 @contextmanager
-def _python(command: list[str], folder: Path) -> Iterator[None]:
-    cwd, environment, argv, path = Path.cwd(), dict(os.environ), sys.argv, list(sys.path)
-    os.chdir(folder)
-    os.environ["COLUMNS"] = "120"
-    sys.argv = command
-    try:
-        yield
-    finally:
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(environment)
-        sys.argv, sys.path[:] = argv, path
-
-
-@contextmanager
-def _streams(stdin: TextIO, stdout: TextIO, stderr: TextIO) -> Iterator[None]:
-    before = sys.stdin, sys.stdout, sys.stderr
-    sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
-    try:
-        yield
-    finally:
-        sys.stdin, sys.stdout, sys.stderr = before
-
-
-@contextmanager
 def _warnings_of_a_new_process() -> Iterator[None]:
     """Show warnings on stderr and hide those that Python hides, instead of raising all of them."""
 
@@ -109,12 +86,7 @@ def _warnings_of_a_new_process() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.resetwarnings()
-        for hidden in (
-            DeprecationWarning,
-            PendingDeprecationWarning,
-            ImportWarning,
-            ResourceWarning,
-        ):
+        for hidden in HIDDEN:
             warnings.simplefilter("ignore", hidden)
         warnings.showwarning = show  # type: ignore[assignment]
         yield
@@ -158,15 +130,13 @@ def _signals() -> Iterator[None]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    hydra, config = GlobalHydra.instance(), HydraConfig.instance()
-    before = hydra.hydra, config.cfg
-    hydra.hydra, config.cfg = None, None
-    try:
+    with (
+        patch.object(GlobalHydra.instance(), "hydra", None),
+        patch.object(HydraConfig.instance(), "cfg", None),
         # it composes the whole configuration to see whether it sets `hydra.mode`: none here does
-        with patch.object(Hydra, "get_mode", return_value=None):
-            yield
-    finally:
-        hydra.hydra, config.cfg = before
+        patch.object(Hydra, "get_mode", return_value=None),
+    ):
+        yield
 
 
 @contextmanager
@@ -192,8 +162,7 @@ def own_modules(*folders: Path) -> Iterator[None]:
                 del sys.modules[name]
         for registry, names in registries:
             for name in registry.keys() - names:
-                made = registry[name]
-                if not getattr(made, "__module__", "").startswith("seqmodels."):
+                if not getattr(registry[name], "__module__", "").startswith("seqmodels."):
                     del registry[name]
 
 
@@ -221,18 +190,19 @@ def _random_numbers() -> Iterator[None]:
 def _torch_flags() -> Iterator[None]:
     import torch
 
-    cudnn = torch.backends.cudnn
+    cudnn, warns = torch.backends.cudnn, torch.is_deterministic_algorithms_warn_only_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    before = cudnn.deterministic, cudnn.benchmark, torch.get_default_dtype()
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    gradients = torch.is_grad_enabled()
+    set_again = {
+        torch.set_default_dtype: torch.get_default_dtype(),
+        torch.set_num_threads: torch.get_num_threads(),
+        torch.set_float32_matmul_precision: torch.get_float32_matmul_precision(),
+        torch.set_grad_enabled: torch.is_grad_enabled(),
+    }
+    flags = cudnn.deterministic, cudnn.benchmark
     try:
         yield
     finally:
+        cudnn.deterministic, cudnn.benchmark = flags
         torch.use_deterministic_algorithms(deterministic, warn_only=warns)
-        cudnn.deterministic, cudnn.benchmark = before[:2]
-        torch.set_default_dtype(before[2])
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
-        torch.set_grad_enabled(gradients)
+        for function, value in set_again.items():
+            function(value)  # type: ignore[operator]

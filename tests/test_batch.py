@@ -75,7 +75,6 @@ TARGETS_MUST = "targets must be (3,) or (3, 5) int64, or (3,), (3, K) or (3, 5, 
     [
         ("inputs", torch.zeros(B, T), INPUTS),  # floating point, but no features
         ("inputs", torch.zeros(B, T, F, dtype=torch.int32), INPUTS),
-        ("inputs", ints(B), INPUTS),
         ("inputs", torch.zeros(B, T, F, 1), INPUTS),
         ("lengths", ints(B + 1) + 1, LENGTHS_MUST),
         ("lengths", ints(B, 1) + 1, LENGTHS_MUST),
@@ -88,10 +87,7 @@ TARGETS_MUST = "targets must be (3,) or (3, 5) int64, or (3,), (3, K) or (3, 5, 
         ("targets", ints(B + 1), TARGETS_MUST),
         ("targets", ints(B, T - 1), TARGETS_MUST),
         ("targets", ints(B).int(), TARGETS_MUST),
-        ("targets", ints(B, T, F), TARGETS_MUST),
-        ("targets", torch.zeros(B + 1), TARGETS_MUST),
         ("targets", torch.zeros(B, T - 1, 2), TARGETS_MUST),
-        ("targets", torch.zeros(B, T, 2, 1), TARGETS_MUST),
         ("targets", torch.zeros(()), TARGETS_MUST),
         ("targets", put(TAGS, (0, 2), 9), "targets[0, 2] is 9, but row 0 has only 2 steps: "),
         ("targets", put(TAGS, (2, 1), 9), "targets[2, 1] is 9, but row 2"),
@@ -112,18 +108,13 @@ def test_a_pair_is_its_source_with_the_targets_of_its_target() -> None:
     assert len(batch) == B == len(batch.target) and batch.rows.tolist() == [0, 1, 2]
     assert batch.targets is batch.target.targets and batch.mask.shape == (B, T)
     assert not batch.continues
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        batch.lengths = batch.target.lengths  # type: ignore[misc]
     short = SequenceBatch(ints(2, 7), torch.tensor([7, 1]))
     with pytest.raises(ValueError, match="^target must have 3 rows, as inputs, got 2"):
         PairBatch.of(batch, short)
     with pytest.raises(ValueError, match="^references must have 3 rows, as inputs, got 1"):
         PairBatch.of(batch, batch.target, [("a",)])
-
-
-@pytest.mark.parametrize("batch", [BATCHES[0], pair()])
-def test_a_batch_is_frozen(batch: SequenceBatch) -> None:
-    for field in dataclasses.fields(batch):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(batch, field.name, None)
 
 
 @pytest.mark.parametrize("batch", BATCHES)

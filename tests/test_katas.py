@@ -36,15 +36,15 @@ FINDINGS = {
 }
 
 
-@pytest.mark.parametrize("number", FINDINGS)
+@pytest.mark.parametrize(("number", "finding"), FINDINGS.items())
 def test_a_kata_has_its_finding_and_its_solution_has_none(
-    number: int, capsys: pytest.CaptureFixture[str]
+    number: int, finding: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = KATAS / f"kata{number:02}.py"
     assert 15 <= len(file.read_text().splitlines()) <= 30
-    assert CHECK["check"](number) == [FINDINGS[number]]
+    assert CHECK["check"](number) == [finding]
     assert CHECK["SEE"].keys() == (ADVICE | STREAM_ADVICE).keys()
-    assert CHECK["SEE"][FINDINGS[number]] in capsys.readouterr().out
+    assert CHECK["SEE"][finding] in capsys.readouterr().out
     solution = runpy.run_path(str(KATAS / "solutions" / file.name))
     assert CHECK["check"](number, solution["Model"]) == []
     assert capsys.readouterr().out == f"kata {number}: repaired\n"
@@ -78,8 +78,7 @@ def test_the_notebook_holds_the_katas_and_checks_them() -> None:
         [cell] = [cell for cell in notebook.cells if f"{cell.source}\n" == f"class {model}"]
         if number > 1:  # the first is left as it is
             cell.source = (KATAS / "solutions" / f"kata{number:02}.py").read_text()
-    resources = {"metadata": {"path": str(KATAS)}}
-    NotebookClient(notebook, timeout=300, resources=resources).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(KATAS)}}).execute()
     checks = [cell for cell in notebook.cells if cell.source.startswith("check(")]
     for (number, finding), cell in zip(FINDINGS.items(), checks, strict=True):
         printed = [output.text for output in cell.outputs if output.output_type == "stream"]

@@ -6,7 +6,6 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,59 +56,48 @@ class Gathered(Last):
 
 last = Last()
 of_one_length = lambda inputs, lengths: last(inputs, lengths)
-
-def build():
-    return Gathered()
 """
 TESTS = f"""
+import pytest
 import torch
 from my_models import Gathered, Last
 
-def test_gathered(assert_clean):
-    assert_clean(Gathered(), torch.randn(4, 20, {F}), [20, 15, 9, 3])
-
-def test_last(assert_clean):
-    assert_clean(Last(), torch.randn(4, 20, {F}), [20, 15, 9, 3])
+@pytest.mark.parametrize("model", [Gathered, Last])
+def test_model(assert_clean, model):
+    assert_clean(model(), torch.randn(4, 20, {F}), [20, 15, 9, 3])
 """
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.mark.slow
+def test_models_are_audited_with_torch_alone(tmp_path: Path) -> None:
     for name, text in (("my_models", MODELS), ("test_models", TESTS), ("alone", TORCH_ALONE)):
         (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "empty").mkdir()
 
-    def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, **variables: str) -> tuple[int, str]:
         # of the pytest that runs this: where CI is set, pytest's summary repeats each message whole
         others = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS", "CI", "BUILD_NUMBER")
         own = {key: value for key, value in os.environ.items() if key not in others}
         own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
         command = [sys.executable, "alone.py", *words]
-        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
+        return done.returncode, done.stdout
 
-    return run
-
-
-@pytest.mark.slow
-def test_models_are_audited_with_torch_alone(
-    run: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
     of_one_length = "my_models:of_one_length padding=none input.time=9"
-    clean = run("--audit", "my_models.py:build", "--audit", of_one_length, "empty")
-    assert clean.returncode == 0 and "2 passed" in clean.stdout, clean.stdout + clean.stderr
+    status, said = run("--audit", "my_models.py:Gathered", "--audit", of_one_length, "empty")
+    assert status == 0 and "2 passed" in said, said
 
-    found = run("--audit", "my_models.py:Last", "test_models.py")
-    assert found.returncode == 1 and "2 failed, 1 passed" in found.stdout, found.stdout
+    status, said = run("--audit", "my_models.py:Last", "test_models.py")
+    assert status == 1 and "2 failed, 1 passed" in said, said
     line = 1 + MODELS.splitlines().index("        return self.classify(output[:, -1])")
-    told = f"my_models.py:{line}: padding_leak: other content at padding moves logits by up to "
-    assert found.stdout.count(told) == 2
-    assert found.stdout.count("cure: read only valid steps: gather output at length - 1") == 2
+    finding = "other content at padding"
+    assert said.count(f"my_models.py:{line}: padding_leak: {finding} moves logits by up to ") == 2
+    assert said.count("cure: read only valid steps: gather output at length - 1") == 2
 
-    wrong = run("--audit", "my_models:Last knd=per_step", "--audit", "my_models:Lost", "empty")
-    assert wrong.returncode == 1
-    assert "--audit knd: choose one of causal, input.batch" in wrong.stdout
-    assert "no such name in my_models: choose one of" in wrong.stdout
-    assert "Traceback" not in wrong.stdout
+    status, said = run("--audit", "my_models:Last knd=per_step", "--audit", "my_models:Lost")
+    assert status == 1 and "Traceback" not in said
+    assert "--audit knd: choose one of causal, input.batch" in said
+    assert "no such name in my_models: choose one of" in said
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:

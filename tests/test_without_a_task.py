@@ -17,25 +17,25 @@ from tests.conftest import ROOT
 from tests.pages import read
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "model.encoder.hidden_size=4", "baseline=false")
-# of each task but classification, which most tests train, its name and a head of its own
-TASKS = {
+TASKS = {  # but classification, which most tests train: its name, and a head of its own
     "forecasting": ("forecaster", None),
     "language_model": ("language_model", "softmax"),
     "regression": ("regressor", None),
     "seq2seq": ("seq2seq", "attention"),
     "tagging": ("tagger", None),
 }
-TESTS = ("tests/test_layout.py", "tests/heads", "tests/engine/test_contract.py")
 # what docs/your_own.md says, of sequence to sequence
 [(FIND, REMOVE)] = re.findall(
     r"^(grep -rl .*)\n(rm -r .*)$", read(ROOT / "docs" / "your_own.md"), re.MULTILINE
 )
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = [pytest.mark.long, pytest.mark.parametrize("task", TASKS)]
+
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs a command in a copy of what git knows."""
+def run(task: str, tmp_path: Path) -> Run:
+    """Runs a command in a copy of what git knows, without the task."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -50,22 +50,16 @@ def run(tmp_path: Path) -> Run:
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
-    return run
-
-
-def remove(task: str, run: Run) -> None:
     files = run("bash", "-ec", FIND.replace("seq2seq", task)).stdout.split()
     folders = f"src/seqmodels/tasks/{task}", f"tests/tasks/{task}"
     if task == "seq2seq":  # the page names them all
         named = run("bash", "-ec", f"echo {REMOVE.removeprefix('rm -r ')}").stdout.split()
         assert sorted(named) == sorted([*folders, *files])
     assert run("rm", "-r", *folders, *files).returncode == 0
+    return run
 
 
-@pytest.mark.long  # in every run: tests/test_layout.py
-@pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_deleted_with_its_folder(task: str, run: Run, tmp_path: Path) -> None:
-    remove(task, run)
     trained = run("python", "scripts/train.py", "model.head=max_pool", *QUICK, "folder=other")
     assert trained.returncode == 0, trained.stderr
     name, head = TASKS[task]
@@ -75,14 +69,9 @@ def test_a_task_is_deleted_with_its_folder(task: str, run: Run, tmp_path: Path) 
         assert len(refused.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
     offered = run("python", "scripts/train.py", "--help").stdout
     assert "classifier" in offered and not re.search(rf"\b({task}|{name})\b", offered)
-    tested = run("python", "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *TESTS)
-    assert tested.returncode == 0, tested.stdout
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("task", TASKS)
 def test_all_other_tests_pass(task: str, run: Run) -> None:
-    remove(task, run)
     here = f"--ignore={Path(__file__).relative_to(ROOT)}"
     tested = run("python", "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", here)
     assert tested.returncode == 0, tested.stdout
