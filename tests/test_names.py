@@ -185,8 +185,8 @@ def test_pytorch_gives_the_vectors(case: str) -> None:
     packed = pack_padded_sequence(
         inputs, torch.from_numpy(held["lengths"]), batch_first=True, enforce_sorted=False
     )
-    start = state_of(*(torch.from_numpy(held[n]) for n in ("h_0", "c_0") if n in held))
-    output, final = network(packed, start) if "carried" in case else network(packed)
+    start = [torch.from_numpy(held[name]) for name in ("h_0", "c_0") if name in held]
+    output, final = network(packed, state_of(*start)) if start else network(packed)
     output, _ = pad_packed_sequence(output, batch_first=True)
     tensors = dict(zip(("output", "h_n", "c_n"), (output, *parts_of(final)), strict=False))
     for name, tensor in tensors.items():
