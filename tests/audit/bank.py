@@ -75,7 +75,9 @@ class Classifier(nn.Module):
         width: of what is read.
         packs: whether rows are packed.
         before: is applied to the inputs and the lengths.
+        start: the first state, by the network's inputs.
         after: is applied to the logits.
+        embed: gives the network's inputs.
     """
 
     def __init__(
@@ -87,60 +89,38 @@ class Classifier(nn.Module):
         classes: int = C,
         packs: bool = True,
         before: Callable[..., tuple[Tensor, Tensor]] = lambda inputs, lengths: (inputs, lengths),
+        start: Callable[[Tensor], Any] = lambda embedded: None,
         after: Callable[[Tensor], Tensor] = lambda logits: logits,
+        embed: nn.Module | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
+        self.embed = embed or nn.Identity()
         self.rnn = cell(F, H, **{"batch_first": True, **options})
         self.classify = nn.Linear(width, classes)
-        self.select, self.packs, self.before, self.after = select, packs, before, after
+        self.select, self.packs = select, packs
+        self.before, self.start, self.after = before, start, after
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         inputs, lengths = self.before(inputs, lengths)
-        output, final = self.rnn(packed(inputs, lengths) if self.packs else inputs)
+        embedded = self.embed(inputs)
+        given = packed(embedded, lengths) if self.packs else embedded
+        output, final = self.rnn(given, self.start(embedded))
         h_n = final[0] if isinstance(final, tuple) else final
         if self.packs:
-            output = padded(output)
+            output = padded(output, inputs.shape[1])
         return self.after(self.classify(self.select(output, h_n, lengths)))
 
 
-class Tagger(nn.Module):
-    """Tokens to a label for each step, from both directions.
-
-    Args:
-        select: what is read of `output`.
-        packs, before: as of `Classifier`.
-        start: the first state, by the embedded tokens.
-    """
+class Tagger(Classifier):
+    """Tokens to a label for each step, from both directions."""
 
     def __init__(
-        self,
-        labels: int = C,
-        select: Callable[[Tensor], Tensor] = lambda output: output,
-        *,
-        cell: Callable[..., nn.RNNBase] = nn.LSTM,
-        width: int = 2 * H,
-        packs: bool = True,
-        before: Callable[..., tuple[Tensor, Tensor]] = lambda inputs, lengths: (inputs, lengths),
-        start: Callable[[Tensor], Any] = lambda embedded: None,
-        padding_idx: int | None = None,
-        **options: Any,
+        self, *, bidirectional: bool = True, padding_idx: int | None = None, **how: Any
     ) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(V, F, padding_idx)
-        self.rnn = cell(F, H, **{"batch_first": True, "bidirectional": True, **options})
-        self.label = nn.Linear(width if self.rnn.bidirectional else H, labels)
-        self.select, self.packs, self.before, self.start = select, packs, before, start
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        time = inputs.shape[1]
-        inputs, lengths = self.before(inputs, lengths)
-        embedded = self.embed(inputs)
-        state = self.start(embedded)
-        if not self.packs:
-            return self.label(self.select(self.rnn(embedded, state)[0]))
-        output, _ = self.rnn(packed(embedded, lengths), state)
-        return self.label(self.select(padded(output, time)))
+        usual = {"select": lambda output, *_: output, "width": 2 * H if bidirectional else H}
+        embed = nn.Embedding(V, F, padding_idx)
+        super().__init__(**usual | how, embed=embed, bidirectional=bidirectional)
 
 
 class Carried(nn.Module):
@@ -480,7 +460,7 @@ WRONG: dict[str, Case] = {
         "future_leak", embedded=lambda embed, tokens: embed(tokens.roll(-1, 1))
     ),
     "tagger of the forward half": tagger(
-        "unread_direction", select=lambda output: output[..., :H], width=H
+        "unread_direction", select=lambda output, *_: output[..., :H], width=H
     ),
     "h carried as c": carried("state_mixup", hand_on=lambda h, c, steps: (h, h)),
     "h carried as c at one step": carried(  # as in generation
@@ -491,7 +471,7 @@ WRONG: dict[str, Case] = {
         lambda: Carried(lambda h, c, steps: (h, h), tokens=False, final=True), "state_mixup"
     ),
     "state kept between calls": sequence(lambda: Remembering(cell=nn.GRU), "state_mixup"),
-    "bidirectional language model": tagger("future_leak", labels=V, causal=True),
+    "bidirectional language model": tagger("future_leak", classes=V, causal=True),
     "convolution that sees the next step": per_step(
         lambda: Parts(
             centred_convolution, embed=nn.Embedding(V, F), convolve=nn.Conv1d(F, V, 3, padding=1)
@@ -635,7 +615,7 @@ RIGHT: dict[str, Case] = {
     ),
     "encoder-decoder with a layer for c": seq2seq(lambda: Translator(start=LayerForC())),
     "forecast of the next step with its state": carried(tokens=False),
-    "language model": tagger(labels=V, bidirectional=False, causal=True),
+    "language model": tagger(classes=V, bidirectional=False, causal=True),
     "language model with its state": carried(),
     "convolution": sequence(
         lambda: Parts(convolution, convolve=nn.Conv1d(F, H, 3, padding=1), classify=nn.Linear(H, C))

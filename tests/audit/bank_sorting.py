@@ -121,7 +121,7 @@ class SortedTagger(Tagger):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         given, order = in_order(self.embed(inputs), lengths)
-        return self.label(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
+        return self.classify(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
 
 
 class TaggerOfTheFirst(SortedTagger):
@@ -143,7 +143,7 @@ class TaggerOfPackedData(Tagger):
         embedded = given._replace(data=self.embed(given.data))
         if not self.in_order:
             embedded = PackedSequence(embedded.data, embedded.batch_sizes)
-        return self.label(padded(self.rnn(embedded)[0]))
+        return self.classify(padded(self.rnn(embedded)[0]))
 
 
 class SortedWindows(Carried):

@@ -22,7 +22,6 @@ from seqmodels.compare.records import Record
 from seqmodels.compare.settings import setting_name, short_keys, varied_columns, varied_keys
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.compare.writing import write_comparison
-from seqmodels.engine.metrics import METRICS, Metric, metric_named, show
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
 from seqmodels.runs.environment import environment
@@ -94,27 +93,7 @@ def printed(comparison: Comparison, width: int = 140) -> str:
     return capture.get()
 
 
-# ---------------------------------------------------------------- metrics and what varies
-
-
-@pytest.mark.parametrize(
-    ("name", "higher_is_better", "shown"),
-    [
-        ("test/accuracy", True, "25.00"),
-        ("validation/macro_f1", True, "25.00"),
-        ("test/r2", True, "0.2500"),
-        ("test/loss", False, "0.2500"),
-        ("test/lag", False, "0.2500"),
-    ],
-)
-def test_a_metric_has_a_direction_and_a_unit(
-    name: str, higher_is_better: bool, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METRICS, "lag", Metric(higher_is_better=False, unit="ms"))  # a task's own
-    assert metric_named(name).higher_is_better == higher_is_better
-    assert show(name, 0.25) == shown
-    with pytest.raises(UserError, match=r'did you mean accuracy.*METRICS\["top_5_accuracy"\] = '):
-        metric_named("test/top_5_accuracy")  # a name that ends like a known one is not guessed
+# ---------------------------------------------------------------- what varies
 
 
 BASE = {"model.head": "a", "lr": 0.1, "data.seed": 0, "seed": 0}
@@ -215,6 +194,7 @@ def test_which_split_ranks(runs: Runs, vary: str, validated: bool, metric: str) 
     [
         ("test/loss", {}, "c", "0.1000"),
         ("test/f1", {}, "a", "90.00"),
+        ("test/r2", {}, "a", "0.9000"),
         ("test/accuracy", {"accuracy": False}, "a", "90.00"),  # of a known one, a run is not asked
         ("test/mine", {"mine": True}, "a", "0.9000"),
         ("test/mine", {"mine": False}, "c", "0.1000"),
@@ -414,9 +394,11 @@ def test_what_cannot_be_compared_is_named(runs: Runs, change: Any, key: str) -> 
 def test_a_folder_or_a_metric_that_cannot_be_compared_by_is_named(runs: Runs) -> None:
     with pytest.raises(UserError, match="no run there"):
         runs.compare()
-    runs.add(metrics={"test/mine": 1.0})
+    runs.add(metrics={"test/mine": 1.0, "test/top_5_accuracy": 1.0})
     with pytest.raises(UserError, match="^metric=test/acuracy: .*did you mean test/accuracy"):
         runs.compare("test/acuracy")
+    with pytest.raises(UserError, match=r'did you mean accuracy.*METRICS\["top_5_accuracy"\] = '):
+        runs.compare("test/top_5_accuracy")  # a name that ends like a known one is not guessed
     with pytest.raises(UserError, match=r'unknown metric test/mine.*METRICS\["mine"\]'):
         runs.compare("test/mine")
     for higher_is_better in (True, False):

@@ -19,34 +19,30 @@ POINTS = 0.006  # the deviation over seeds of a head on JapaneseVowels is 0.5 to
 ROWS, SEEDS, HEADS = (48, 370, 2000), (3, 5, 10), (2, 5, 8)
 
 
-def sweeps(
+def compared(
     count: int, rows: int, seeds: int, heads: int, deviation: float, lead: float = 0.0
-) -> Iterator[list[dict[int, float]]]:
-    """Accuracies of `heads` by seed, all equal but for the first, which is better by `lead`."""
+) -> Iterator[list[Difference | None]]:
+    """Sweeps of `heads` that are all equal but for the first, which is better by `lead`."""
     random = np.random.default_rng((rows, seeds, heads))
     for _ in range(count):
         means = np.full((heads, 1), random.uniform(0.9, 1.0))
         means[1:] -= lead
         runs = means + deviation * random.standard_normal((heads, seeds))
         shares = np.round(rows * runs.clip(0, 1)) / rows
-        yield [dict(enumerate(row)) for row in shares.tolist()]
-
-
-def differences(rows: int, sweep: list[dict[int, float]]) -> list[Difference | None]:
-    return against_best(sweep, higher_is_better=True, step=1 / rows)
+        scores = [dict(enumerate(row)) for row in shares.tolist()]
+        yield against_best(scores, higher_is_better=True, step=1 / rows)
 
 
 def false_verdicts(count: int, rows: int, seeds: int, heads: int, deviation: float) -> int:
     """In how many of so many sweeps of equal heads any two are called different."""
-    made = sweeps(count, rows, seeds, heads, deviation)
-    return sum(any(d and d.significant for d in differences(rows, sweep)) for sweep in made)
+    sweeps = compared(count, rows, seeds, heads, deviation)
+    return sum(any(d and d.significant for d in found) for found in sweeps)
 
 
 def share_found(count: int, rows: int, seeds: int, heads: int, deviation: float) -> float:
     """The share of the differences of one deviation, to the head that is better, that is found."""
-    made = sweeps(count, rows, seeds, heads, deviation, lead=deviation)
-    compared = [differences(rows, sweep) for sweep in made]
-    right = [found[1:] for found in compared if found[0] is None]  # the best one has the best mean
+    sweeps = compared(count, rows, seeds, heads, deviation, lead=deviation)
+    right = [found[1:] for found in sweeps if found[0] is None]  # the best one has the best mean
     significant = sum(bool(d and d.significant) for found in right for d in found)
     return significant / (count * (heads - 1))
 

@@ -53,6 +53,7 @@ def test_a_cut_is_random_by_its_own_seed_and_published_splits_never_change(revie
     for data in (published, one, two, other):
         data.setup()
     assert published.fingerprint == "dd421031f0cdd58c"
+    assert one.fingerprint == "3fd4f5dfcee39994"
     assert one.split_sizes == {"train": 38, "validation": 10, "test": 12}
     assert one.fingerprint == two.fingerprint != other.fingerprint
 
