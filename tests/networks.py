@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from seqmodels import tasks
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.heads import find_head
+from seqmodels.heads import HEADS, find_head
 from seqmodels.tasks import TASKS
+from tests.shipped import DECODER_HEADS, TAGGER_HEADS, exported
+
+FEATURES, TOKENS, TARGETS = 5, 23, 19
 
 
 def example_task(
@@ -47,3 +53,21 @@ def fits(head: str, task: type[Task]) -> bool:
     except UserError:
         return False
     return True
+
+
+def noisy_task(head: str, **encoder: Any) -> Task:
+    """Builds the task that the head is made for, with dropout, and noise on features; on `FEATURES`
+    or `TOKENS`, for `TARGETS`. Its weights come from the global random numbers.
+    """
+    options = {"hidden_size": 16, "bidirectional": None, **encoder}
+    named = ["a", "b", "c", "d"]
+    if head in DECODER_HEADS:
+        pairs = {"num_inputs": TOKENS, "num_targets": TARGETS, "start": 0, "end": 0}
+        return tasks.Seq2Seq(pairs, options, head, dropout=0.3)
+    if head in TAGGER_HEADS:
+        tags = {"num_inputs": TOKENS, "classes": named}
+        return exported("Tagger")(tags, options, head, dropout=0.3)
+    if HEADS[head].per == "step":
+        return tasks.LanguageModel({"num_inputs": TOKENS}, options, head, dropout=0.3)
+    series = {"inputs": "features", "num_inputs": FEATURES, "classes": named}
+    return tasks.SequenceClassifier(series, options, head, dropout=0.3, embedding={"noise": 0.3})

@@ -18,12 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seqmodels import tasks
 from seqmodels.audit import ADVICE, Audit, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.heads import HEADS
 from seqmodels.padding import reverse_by_length, valid_steps
 from tests.audit.bank import (
     RIGHT,
@@ -35,8 +33,6 @@ from tests.audit.bank import (
     H,
     Tagger,
     Translator,
-    V,
-    W,
     inputs_for,
     last_column,
     mask_of,
@@ -44,7 +40,8 @@ from tests.audit.bank import (
 from tests.audit.bank_calls import CALLS
 from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, padding_index
 from tests.conftest import ROOT
-from tests.shipped import ALL_HEADS, DECODER_HEADS, TAGGER_HEADS, exported, fitting_directions
+from tests.networks import noisy_task
+from tests.shipped import ALL_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
@@ -338,20 +335,6 @@ def test_assert_clean_lists_what_is_wrong() -> None:
 # ---------------------------------------------------------------- no false alarm
 
 
-def our_task(head: str, bidirectional: bool | None = None, **encoder: Any) -> Task:
-    options = {"hidden_size": H, "bidirectional": bidirectional, **encoder}
-    if head in DECODER_HEADS:
-        data = {"num_inputs": V, "num_targets": W, "start": 0, "end": 0}
-        return tasks.Seq2Seq(data, options, head, dropout=0.3)
-    if head in TAGGER_HEADS:
-        tags = {"num_inputs": V, "classes": ["a", "b"]}
-        return exported("Tagger")(tags, options, head, dropout=0.3)
-    if HEADS[head].per == "step":
-        return tasks.LanguageModel({"num_inputs": V}, options, head, dropout=0.3)
-    data = {"inputs": "features", "num_inputs": F, "classes": ["a", "b", "c"]}
-    return tasks.SequenceClassifier(data, options, head, dropout=0.3, embedding={"noise": 0.1})
-
-
 def options_of(task: Task) -> dict[str, Any]:
     if task.contract.target == "text":
         return WITH_TARGETS
@@ -361,7 +344,8 @@ def options_of(task: Task) -> dict[str, Any]:
 
 @pytest.mark.parametrize("head", ALL_HEADS)
 def test_our_own_are_clean(head: str) -> None:
-    task = our_task(head, fitting_directions(head)[-1], num_layers=2, dropout=0.2).train()
+    two = fitting_directions(head)[-1]
+    task = noisy_task(head, bidirectional=two, num_layers=2, dropout=0.2).train()
     assert_clean(task.as_function(), *inputs_for(task, LENGTHS), **options_of(task))
 
 
@@ -390,7 +374,8 @@ def random_case(seed: int) -> tuple[str, list[str]]:
             "proj_size": hidden // 2 if cell == "lstm" and 2 < hidden < 32 else 0,
         }
         fitting = fitting_directions(name)
-        task = our_task(name, fitting[-1] if len(fitting) == 1 else rng.random() < 0.5, **encoder)
+        two = fitting[-1] if len(fitting) == 1 else rng.random() < 0.5
+        task = noisy_task(name, bidirectional=two, **encoder)
         module, model, options = task, task.as_function(), options_of(task)
         name += f" {encoder}"
     scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])

@@ -25,6 +25,7 @@ from seqmodels.compare.writing import write_comparison
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
 from seqmodels.runs.environment import environment
+from seqmodels.runs.report import metrics_table
 from tests.conftest import Refused, Script
 
 CURVE = "epoch,step,validation/loss\n0,0,1\n1,1,0.5\n2,2,0.4\n3,3,0.3\n"
@@ -473,6 +474,19 @@ def test_costs_are_means_and_say_what_they_count(
     assert [row[-2] for row in rows] == [f"{speed or 1000:,.0f}" for speed in tokens]
     # the seconds of a resumed run are those since it was resumed
     assert [row[-1] for row in rows] == ["5.5", "5.5", "-"]
+
+
+def test_the_table_of_a_run_shows_units_and_survives_unknown_metrics() -> None:
+    metrics = {"validation/accuracy": 0.75, "test/accuracy": 0.25, "test/mine": 0.25}
+    baselines = {"validation/accuracy": {"majority": 0.5}, "test/accuracy": {"majority": 0.4}}
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(metrics_table(metrics, "a title", baselines))
+    assert re.findall(r"│ +(\S+) +│ *(\S.*?|) +│ +(\S.*?) +│", capture.get()) == [
+        ("accuracy", "75.00 %", "25.00 %"),
+        ("majority", "50.00 %", "40.00 %"),
+        ("mine", "", "0.2500"),
+    ]
 
 
 # ---------------------------------------------------------------- figures and files

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -156,6 +157,8 @@ def test_lists_of_parquet_and_json_are_lists_of_texts(tmp_path: Path) -> None:
 def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
     rows = [{"text": "a b", "label": 7, "more": None}, {"text": "c", "label": 8, "more": 1}]
     path = as_file(rows, "data.train")
+    for table in (rows, path, pa.Table.from_pylist(rows), pd.DataFrame(rows)):
+        assert read_back(as_file(table, "data.train")) == [("a b", "7"), ("c", "8")]
     assert as_file(rows, "data.train") == path == as_file(path, "data.train")
     assert Path(path).is_relative_to(tmp_path / "cache")
     for wrong in (7, [("a", "b")], {"text": ["a"], "label": ["x", "y"]}, {"text": [1, "a"]}, None):
@@ -222,6 +225,8 @@ def test_the_line_that_is_no_text_is_named_however_far_it_is(tmp_path: Path) -> 
         with pytest.raises(UserError, match=f"line {number + 1} is not utf-8 text"):
             read_back(table)
         assert read_back(table, encoding="latin-1")[number - 1] == ("café", "a")
+    with pytest.raises(UserError, match="latin-99"):
+        read_back(table, encoding="latin-99")
 
 
 def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:

@@ -18,38 +18,25 @@ from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks.classification import SequenceClassifier
-from tests.shipped import (
-    LANGUAGE_HEADS,
-    SELECTING_HEADS,
-    TAGGER_HEADS,
-    exported,
-    fitting_directions,
-)
+from tests.networks import FEATURES, TOKENS, noisy_task
+from tests.shipped import LANGUAGE_HEADS, SELECTING_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
-F, H, P, V, CLASSES = 3, 16, 5, 11, ["a", "b", "c", "d"]
+H, P = 16, 5
 B, T, LENGTHS = 5, 7, [7, 4, 1, 6, 2]
 
 
 def make_task(head: str, **encoder: Any) -> Task:
     torch.manual_seed(0)
-    options = {"hidden_size": H, "bidirectional": None, **encoder}
-    if head in TAGGER_HEADS:
-        tags = {"num_inputs": V, "classes": CLASSES}
-        return exported("Tagger")(tags, options, head, dropout=0.4)
-    if HEADS[head].per == "step":
-        return tasks.LanguageModel({"num_inputs": V}, options, head)
-    data = {"inputs": "features", "num_inputs": F, "classes": CLASSES}
-    return SequenceClassifier(data, options, head, dropout=0.4, embedding={"noise": 0.5})
+    return noisy_task(head, **encoder)
 
 
 def make_batch(task: Task, lengths: list[int] = LENGTHS) -> SequenceBatch:
     torch.manual_seed(1)
     rows, time = len(lengths), max(lengths)
     by_step = task.contract.per == "step"
-    inputs = torch.randint(V, (rows, time)) if by_step else torch.randn(rows, time, F)
+    inputs = torch.randint(TOKENS, (rows, time)) if by_step else torch.randn(rows, time, FEATURES)
     return SequenceBatch(inputs, torch.tensor(lengths))
 
 
