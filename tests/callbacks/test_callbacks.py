@@ -1,4 +1,4 @@
-"""Callbacks that one word adds, and what the trainer logs by step."""
+"""Callbacks that one word adds, what the trainer logs by step, and what a test leaves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.demos.boring_classes import BoringModel
 from matplotlib.figure import Figure
+from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,15 +23,15 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Config, Script
-from tests.runs.resumed import resumes
+from tests.conftest import ROOT, Config, Script, result_of
+from tests.predictions import mean_loss, rows_of
+from tests.runs.resumed import callback
 
-PLAIN = (
-    "callbacks.dataflow=null",
-    "callbacks.pictures=null",
-    "baseline=false",
-    "trainer.limit_test_batches=2",
-)
+PLAIN = ("callbacks.dataflow=null", "callbacks.pictures=null", "baseline=false")
+
+
+def added(*names: str) -> str:
+    return f"callbacks=[default,{','.join(names)}]"
 
 
 class Recorder(Callback):
@@ -38,7 +39,7 @@ class Recorder(Callback):
 
     seen: list[tuple[float, int, dict[str, Tensor]]]
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, *_: object) -> None:
         Recorder.seen = []
 
     def on_train_batch_end(
@@ -48,41 +49,10 @@ class Recorder(Callback):
         Recorder.seen.append((float(outputs["loss"]), len(batch), weights))
 
 
-RECORD = (
-    f"+callbacks.record={{_target_:{Recorder.__module__}.Recorder}}",
-    f"allowed_targets=[{Recorder.__module__}.Recorder]",
-)
-
-
-class Drawn(SequenceClassifier):
-    """Shows how many rows it was tested on, and a picture of theirs."""
-
-    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        shown = self.some_of(dataset, 3).rows.tolist()
-        return {"rows.html": f"{shown} of {int(sums['weight'])}", "rows.png": Figure()}
-
-
-@pytest.mark.parametrize("pictures", [True, False])
-def test_what_a_task_draws_of_its_test_is_in_its_folder(config: Config, pictures: bool) -> None:
-    own, off = f"{Drawn.__module__}.Drawn", () if pictures else ("callbacks.pictures=null",)
-    words = (f"model._target_={own}", f"allowed_targets=[{own}]", "callbacks.dataflow=null")
-    settings = config(*words, "baseline=false", "trainer.max_epochs=1", *off)
-    train(settings)
-    figures = Path(settings.folder, "figures")
-    drawn = {"rows.html", "rows.png"} if pictures else set[str]()
-    assert {file.name for file in figures.iterdir()} == {"learning_curves.png", *drawn}
-    if pictures:
-        assert (figures / "rows.html").read_text() == "[0, 184, 369] of 370"
-
-
-def added(*names: str) -> str:
-    return f"callbacks=[default,{','.join(names)}]"
-
-
 def test_a_step_metric_is_the_mean_over_the_targets_of_the_steps_since_the_last(
     config: Config,
 ) -> None:
-    settings = config("trainer.log_every_n_steps=5", *RECORD, *PLAIN)
+    settings = config("trainer.log_every_n_steps=5", *callback(Recorder), *PLAIN)
     train(settings)
     rows = read_metrics(Path(settings.folder) / "metrics.csv")
     logged = {int(row["step"]): row["train/loss_step"] for row in rows if "train/loss_step" in row}
@@ -97,12 +67,10 @@ def test_a_step_metric_is_the_mean_over_the_targets_of_the_steps_since_the_last(
 class Operations(TorchDispatchMode):
     """Counts what is asked of the device."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
+    count = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
-        self.names.append(str(function))
+        self.count += 1
         return function(*args, **(kwargs or {}))
 
 
@@ -115,20 +83,19 @@ def test_between_two_logs_nothing_is_asked_of_the_device(
     def counted(self: StepMetrics, trainer: pl.Trainer, *rest: Any) -> None:
         with Operations() as operations:
             log(self, trainer, *rest)
-        counts[trainer.global_step] = len(operations.names)
+        counts[trainer.global_step] = operations.count
 
     monkeypatch.setattr(StepMetrics, "on_train_batch_end", counted)
     train(config("trainer.log_every_n_steps=10", *PLAIN))
-    assert [step for step, count in counts.items() if count] == [10, 20]
-    assert len(counts) == 28
+    assert [step for step, count in counts.items() if count] == [10, 20] and len(counts) == 28
 
 
 def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config) -> None:
     # the first epoch counts as the best, so its weights are not those at the end
     first_is_best = ("callbacks.checkpoint.mode=max", "callbacks.checkpoint.monitor=train/loss")
-    settings = config(added("ema"), "callbacks.ema.decay=0.5", *first_is_best, *RECORD, *PLAIN)
-    result = train(settings)
-    folder = Path(settings.folder)
+    own = (added("ema"), "callbacks.ema.decay=0.5", *first_is_best, *callback(Recorder), *PLAIN)
+    settings = config(*own)
+    metrics, folder = train(settings)["metrics"], Path(settings.folder)
     weights = [seen for _, _, seen in Recorder.seen]
     for file, steps in (("best", 14), ("last", 28)):
         saved = read_checkpoint(folder / "checkpoints" / f"{file}.ckpt")["state_dict"]
@@ -140,9 +107,10 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config
                 expected = decay * expected + (1 - decay) * each
             torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-6)
     first = read_metrics(folder / "metrics.csv")[0]
-    assert result["metrics"]["validation/loss"] == pytest.approx(first["validation/loss"])
-    validated = {k: v for k, v in result["metrics"].items() if k.startswith("validation/")}
-    assert load_run(folder).evaluate("validation", accelerator="cpu") == pytest.approx(validated)
+    assert metrics["validation/loss"] == pytest.approx(first["validation/loss"])
+    for split in ("validation", "test"):
+        of_split = {name: value for name, value in metrics.items() if name.startswith(split)}
+        assert load_run(folder).evaluate(split, accelerator="cpu") == pytest.approx(of_split)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
@@ -164,49 +132,90 @@ def test_a_validation_after_the_training_is_of_the_weights_that_are_loaded() -> 
     assert torch.equal(seen[-1], best) and torch.equal(model.layer.weight, best)
 
 
-def test_a_resumed_run_has_them_and_is_the_uninterrupted_one(
-    script: Script, tmp_path: Path
-) -> None:
-    words = (added("early_stopping", "ema", "lr_monitor"), "callbacks.early_stopping.patience=1")
-    own = ("trainer=cpu", "trainer.max_epochs=4", "model.encoder.hidden_size=12", *words, *PLAIN)
-    own = (*own, "trainer.log_every_n_steps=5", "model.optimizer.lr=0.03")
-    done = resumes(script, tmp_path, *own)
-    assert done.stderr.count("not taken") == 1  # the signal
-
-
 def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config: Config) -> None:
     stopping = (added("early_stopping"), "callbacks.early_stopping.monitor=validation/accuracy")
     never_better = ("callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=1.0")
-    own = (*stopping, *never_better, *PLAIN, "trainer.log_every_n_steps=0")
-    settings = config(*own, "trainer.max_epochs=9")
-    train(settings)
-    file = Path(settings.folder) / "metrics.csv"
-    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    resume = config(f"resume={settings.folder}")
-    train(resume, ["trainer.max_epochs=10"])
-    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2]
-    train(resume, ["trainer.max_epochs=11", "callbacks.early_stopping.patience=3"])
-    assert [row["epoch"] for row in read_metrics(file)] == [0, 1, 2, 3]
+    settings = config(*stopping, *never_better, *PLAIN, "trainer.log_every_n_steps=0")
+    resume, patience = config(f"resume={settings.folder}"), "callbacks.early_stopping.patience=3"
+    for epochs, words, trained in ((9, [], 3), (10, [], 3), (11, [patience], 4)):
+        settings.trainer.max_epochs = epochs
+        train(settings if epochs == 9 else resume, [f"trainer.max_epochs={epochs}", *words])
+        rows = read_metrics(Path(settings.folder) / "metrics.csv")
+        assert [row["epoch"] for row in rows] == [*range(trained)]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
-    with pytest.raises(
-        UserError, match="^callbacks.early_stopping: Early .* `validation/f1` which is not"
-    ):
+    with pytest.raises(UserError, match="^callbacks.early_stopping: Early .* `validation/f1` whic"):
         train(config(added("early_stopping"), *wrong))
 
 
 def test_summary_learning_rate_and_profile_are_there_by_a_word(
     script: Script, tmp_path: Path
 ) -> None:
-    words = ("debug=profile", "+callbacks=[model_summary,lr_monitor]", *PLAIN)
-    own = ("trainer=cpu", "trainer.log_every_n_steps=5", "hydra.run.dir=run")
-    done = script("train.py", *words, *own)
+    words = ("debug=profile", "+callbacks=[model_summary,lr_monitor]", *PLAIN, "trainer=cpu")
+    done = script("train.py", *words, "trainer.log_every_n_steps=5", "folder=run")
     assert "encoder.rnn" in done.stdout and "Trainable params" in done.stdout
     assert "Profiler Report" in done.stdout and "run_training_batch" in done.stdout
     rows = [row for row in read_metrics(tmp_path / "run" / "metrics.csv") if "lr-AdamW" in row]
-    assert [(row["epoch"], row["step"]) for row in rows] == [
-        (0, 4),
-        (0, 9),
-        (1, 14),
-        (1, 19),
-        (1, 24),
-    ]
+    assert [int(row["step"]) for row in rows] == [4, 9, 14, 19, 24]
+
+
+# ---------------------------------------------------------------- what a test leaves
+
+
+class Drawn(SequenceClassifier):
+    """Shows how many rows it was tested on, and a picture of theirs."""
+
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        shown = self.some_of(dataset, 3).rows.tolist()
+        return {"rows.html": f"{shown} of {int(sums['weight'])}", "rows.png": Figure()}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_pictures_and_predictions_of_a_test_are_there_unless_null(
+    config: Config, kept: bool
+) -> None:
+    words = (f"model._target_={__name__}.Drawn", "allowed_targets=[tests.]", "baseline=false")
+    off = () if kept else ("callbacks.pictures=null", "callbacks.predictions=null")
+    settings = config(*words, "callbacks.dataflow=null", "trainer.max_epochs=1", *off)
+    train(settings)
+    folder = Path(settings.folder)
+    drawn = {"rows.html", "rows.png"} if kept else set[str]()
+    assert {file.name for file in (folder / "figures").iterdir()} == {"learning_curves.png", *drawn}
+    assert bool([*folder.glob("*predictions*")]) == kept
+    if kept:
+        assert (folder / "figures" / "rows.html").read_text() == "[0, 184, 369] of 370"
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_a_target_of_ones_own_is_scored_again_from_its_rows(script: Script, tmp_path: Path) -> None:
+    words = ("model=labels", "data=headlines", "trainer.max_epochs=1", "trainer=cpu")
+    folder = ROOT / "examples" / "labels" / "configs"
+    script("train.py", "--config-dir", str(folder), *words, "baseline=false", "folder=run")
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
+    assert len(rows) == 500 and isinstance(rows[0]["input"], str)
+    names = ("money", "sport", "weather")
+    made = [[row[f"prediction.{name}"] > 0.5 for name in names] for row in rows]
+    targets = [[value > 0.5 for value in row["target"]] for row in rows]
+    assert f1_score(targets, made, average="macro") == pytest.approx(metrics["test/f1"], abs=1e-6)
+    assert mean_loss(rows, [1] * len(rows)) == pytest.approx(metrics["test/loss"], abs=1e-6)
+
+
+def test_a_test_that_fails_leaves_the_older_file_and_nothing_else(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(*PLAIN, "trainer.max_epochs=1", "data.batch_size=50")
+    train(settings)
+    folder, outcomes = Path(settings.folder), SequenceClassifier.outcomes
+    before = (folder / "predictions.csv").read_bytes()
+
+    def failing(task: SequenceClassifier, batch: Any) -> list[dict[str, Any]]:
+        if 300 in batch.rows:
+            raise RuntimeError("the power went out")
+        return outcomes(task, batch)
+
+    monkeypatch.setattr(SequenceClassifier, "outcomes", failing)
+    settings.resume = str(folder)
+    with pytest.raises(RuntimeError, match="power"):
+        train(settings, ["trainer.max_epochs=2"])
+    assert (folder / "predictions.csv").read_bytes() == before
+    assert {file.name for file in folder.glob("*predictions*")} == {"predictions.csv"}

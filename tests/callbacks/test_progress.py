@@ -1,9 +1,10 @@
-"""The progress bar, as a terminal of 80 columns shows it."""
+"""The progress of a training, as a terminal of 80 columns and a log file show it."""
 
 from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -16,45 +17,56 @@ from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.progress import LiveProgressBar
 from seqmodels.screen import MANY, duration, show_progress
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+]
 
-class Named(BoringModel):
-    """Logs one metric of that name to the bar."""
 
-    def __init__(self, metric: str, value: float) -> None:
+class OnADevice(BoringModel):
+    """Counts how often its loss is read, which waits for the device; logs a metric to the bar."""
+
+    def __init__(self, metric: str = "validation/accuracy", value: float = 0.593) -> None:
         super().__init__()
-        self.metric, self.value = metric, value
+        self.metric, self.value, self.reads = metric, value, 0
 
     def on_validation_epoch_end(self) -> None:
         self.log(self.metric, torch.tensor(self.value), prog_bar=True)
 
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict[str, object]:
+        model = self
 
-def screen(
-    monkeypatch: pytest.MonkeyPatch,
-    model: pl.LightningModule,
-    seconds: float = 0.0,
-    **options: int,
-) -> list[str]:
+        class Loss(torch.Tensor):
+            def __float__(self) -> float:
+                model.reads += 1
+                return self.item()
+
+        return {"loss": super().training_step(batch, batch_idx)["loss"].as_subclass(Loss)}
+
+
+def train(
+    model: pl.LightningModule, *callbacks: pl.Callback, seconds: float = 0.0, **options: Any
+) -> pl.Trainer:
+    """For 12 batches an epoch."""
+    options |= {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options |= {"limit_train_batches": 12, "limit_val_batches": 2, "limit_test_batches": 2}
+    bar = LiveProgressBar(seconds)
+    trainer = pl.Trainer(accelerator="cpu", callbacks=[bar, *callbacks], **options)
+    trainer.fit(model)
+    return trainer
+
+
+def screen(monkeypatch: pytest.MonkeyPatch, model: Any, **options: Any) -> list[str]:
     """The lines that a training writes to a terminal of 80 columns."""
     shown = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     monkeypatch.setattr(rich, "_console", shown)
-    monkeypatch.setattr(
-        "lightning.pytorch.callbacks.progress.rich_progress.reconfigure", lambda: None
-    )
-    pl.Trainer(
-        accelerator="cpu",
-        limit_train_batches=12,
-        limit_val_batches=2,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[LiveProgressBar(seconds)],
-        **options,  # type: ignore[arg-type]
-    ).fit(model)
+    where = "lightning.pytorch.callbacks.progress.rich_progress.reconfigure"
+    monkeypatch.setattr(where, lambda: None)
+    train(model, **options)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.file.getvalue())  # type: ignore[attr-defined]
     return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
 @pytest.mark.parametrize(
     ("metric", "value", "shown"),
     [
@@ -67,113 +79,57 @@ def test_it_takes_one_line_of_80_columns(
     monkeypatch: pytest.MonkeyPatch, metric: str, value: float, shown: str
 ) -> None:
     torch.manual_seed(0)  # with other weights, the loss has more digits
-    lines = screen(monkeypatch, Named(metric, value), max_epochs=2)
+    lines = screen(monkeypatch, OnADevice(metric, value), max_epochs=2)
     assert max(map(len, lines)) <= 80
     assert all(line.startswith(("Epoch ", "Validation ")) for line in lines)
-    epochs = [line for line in lines if line.startswith("Epoch")]
-    assert re.match(r"Epoch 0/1 .*━ \d+/12 ", epochs[0])
-    last = epochs[-1]
+    first, *_, last = [line for line in lines if line.startswith("Epoch")]
+    assert re.match(r"Epoch 0/1 .*━ \d+/12 ", first)
     assert last.startswith("Epoch 1/1 ") and last.endswith(shown)
     assert re.search(r"━━━ 12/12 (\d\d:\d\d|--:--) \d+\.\d\dit/s loss: \d+\.\d{3} ", last)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
-@pytest.mark.parametrize(("seconds", "reads"), [(0.0, 24), (1e9, 2)])
-def test_between_two_updates_no_loss_is_read(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, reads: int
-) -> None:
-    read = []
-
-    class Loss(torch.Tensor):  # of a device, which each read waits for
-        def __float__(self) -> float:
-            read.append(self)
-            return self.item()
-
-    class OnAnotherDevice(BoringModel):
-        def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict[str, object]:
-            return {"loss": super().training_step(batch, batch_idx)["loss"].as_subclass(Loss)}
-
-    screen(monkeypatch, OnAnotherDevice(), seconds, max_epochs=2)
-    assert len(read) == reads  # at the end of each epoch, at least
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
 def test_epochs_without_a_limit_are_counted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = screen(monkeypatch, BoringModel(), max_epochs=-1, max_steps=12)
     assert re.match(r"Epoch 0  +━", lines[0])
 
 
-LINE = (
-    r"epoch \d+, step [\d,]+ of 2,400, [\d,.]+ steps/s, about \d+ s left",
-    r"(validation|test), batch \d of 2",
-)
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_without_a_terminal_it_prints_lines_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: float
+@pytest.mark.parametrize(("seconds", "reads"), [(0.0, 24), (1e9, 2)])
+def test_between_two_updates_no_loss_is_read(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, reads: int
 ) -> None:
-    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", seconds)
-
-    class OnAnotherDevice(BoringModel):  # whose values cannot be read
-        def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict[str, object]:
-            class Loss(torch.Tensor):
-                def __float__(self) -> float:
-                    raise AssertionError("waits for the device")
-
-            return {"loss": super().training_step(batch, batch_idx)["loss"].as_subclass(Loss)}
-
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=200,
-        max_steps=2400,
-        limit_train_batches=12,
-        limit_val_batches=2,
-        limit_test_batches=2,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[LiveProgressBar(seconds=0.0), Stop()],
-    )
-    trainer.fit(model := OnAnotherDevice())
-    trainer.test(model, verbose=False)
-    lines = capsys.readouterr().out.splitlines()
-    if seconds:
-        assert lines == []
-        return
-    assert len(lines) == 12 + 2 + 2
-    assert re.fullmatch(LINE[0], lines[0]) and lines[0].startswith("epoch 0, step 1 of 2,400, ")
-    assert all(re.fullmatch(LINE[0], line) for line in lines[:12])
-    assert all(re.fullmatch(LINE[1], line) for line in lines[12:])
-    assert lines[-1] == "test, batch 2 of 2"
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
-def test_the_time_left_is_at_most_what_early_stopping_leaves(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", 0.0)
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=50,
-        limit_train_batches=2,
-        limit_val_batches=1,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[LiveProgressBar(seconds=0.0), EarlyStopping("train/loss", patience=0)],
-    ).fit(Named("train/loss", 1.0))
-    lines = capsys.readouterr().out.splitlines()
-    steps = [line for line in lines if line.startswith("epoch")]
-    assert len(steps) == 4 and all(re.search(r", at most \d+ s left$", line) for line in steps)
+    model = OnADevice()
+    screen(monkeypatch, model, seconds=seconds, max_epochs=2)
+    assert model.reads == reads  # at the end of each epoch, at least
 
 
 class Stop(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         trainer.should_stop = trainer.global_step == 12
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_without_a_terminal_it_prints_lines_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: float
+) -> None:
+    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", seconds)
+    model = OnADevice()
+    options = {"max_epochs": 200, "max_steps": 2400, "num_sanity_val_steps": 0}
+    train(model, Stop(), **options).test(model, verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert model.reads == 0 and len(lines) == (0 if seconds else 12 + 2 + 2)
+    step = r"epoch 0, step \d+ of 2,400, [\d,.]+ steps/s, about \d+ s left"
+    for number, line in enumerate(lines):
+        assert re.fullmatch(step if number < 12 else r"(validation|test), batch \d of 2", line)
+    assert not lines or (", step 1 of" in lines[0] and lines[-1] == "test, batch 2 of 2")
+
+
+def test_the_time_left_is_at_most_what_early_stopping_leaves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", 0.0)
+    train(BoringModel(), EarlyStopping("train/loss", patience=9, strict=False), max_epochs=1)
+    steps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert len(steps) == 12 and all(re.search(r", at most \d+ s left$", line) for line in steps)
 
 
 def test_long_work_shows_a_bar_on_a_terminal_alone(

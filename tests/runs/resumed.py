@@ -1,9 +1,9 @@
-"""Trainings that a signal cuts off, and that are resumed."""
+"""Trainings that end early, and the runs that resume them."""
 
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,50 +15,54 @@ from tests.conftest import Completed, Script, result_of
 
 # nothing of it is a default
 OWN = (
-    "model.head=max_pool",
-    "seed=3",
-    "model.encoder.hidden_size=12",
-    "trainer=cpu",
-    "trainer.max_epochs=4",
-    "trainer.log_every_n_steps=5",
-    "baseline=false",
+    *("model.head=max_pool", "seed=3", "model.encoder.hidden_size=12", "trainer=cpu"),
+    *("trainer.max_epochs=4", "trainer.log_every_n_steps=5", "baseline=false"),
 )
 
 
 class Signal(Callback):
-    """Sends a signal to this process: in a step, in the validation after it, or (-1) before all."""
+    """Sends signals to this process: in a step, or in the validation after it."""
 
-    def __init__(self, number: int, step: int = 33, validating: bool = False) -> None:
-        self.number, self.step, self.validating = number, step, validating
-
-    def on_train_start(self, *_: object) -> None:
-        if self.step < 0:
-            os.kill(os.getpid(), self.number)
+    def __init__(self, numbers: list[int], step: int = 33, validating: bool = False) -> None:
+        self.numbers, self.step, self.validating = numbers, step, validating
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step and not self.validating:
-            os.kill(os.getpid(), self.number)
+        if not self.validating:
+            self.send(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step and self.validating:
-            os.kill(os.getpid(), self.number)
+        if self.validating:
+            self.send(trainer)
+
+    def send(self, trainer: pl.Trainer) -> None:
+        for number in self.numbers if trainer.global_step == self.step else ():
+            os.kill(os.getpid(), number)
 
 
-class Stop(Callback):
-    """Ends the process of training as a crash would, after a number of steps."""
+class Copy(Callback):
+    """Copies the run folder after a step, as if the training had been killed after it."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, to: str, step: int) -> None:
+        self.to, self.step = to, step
 
-    def on_train_batch_start(self, trainer, *args: object) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.global_step == self.step:
-            raise RuntimeError("the power went out")
+            for logger in trainer.loggers:
+                logger.save()
+            folder = Path(trainer.default_root_dir)
+            trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+            shutil.copytree(folder, self.to)
 
 
-def stopped_by(number: int, step: int = 33, validating: bool = False) -> tuple[str, str]:
-    name = f"{Signal.__module__}.Signal"
-    entry = f"{{_target_:{name},number:{int(number)},step:{step},validating:{validating}}}"
-    return f"+callbacks.signal={entry}", f"allowed_targets=[{name}]"
+def callback(kind: type[Callback], **arguments: object) -> tuple[str, str]:
+    """The words that add a callback of a test."""
+    target = f"{kind.__module__}.{kind.__name__}"
+    entry = ",".join([f"_target_:{target}", *(f"{key}:{v}" for key, v in arguments.items())])
+    return f"+callbacks.{kind.__name__.lower()}={{{entry}}}", "allowed_targets=[tests.]"
+
+
+def stopped_by(*numbers: int, step: int = 33, validating: bool = False) -> tuple[str, str]:
+    return callback(Signal, numbers=[*map(int, numbers)], step=step, validating=validating)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -86,15 +90,18 @@ def same_run(whole: Path, resumed: Path) -> None:
 
 
 def resumes(
-    script: Script, folder: Path, *words: str, step: int = 33, validating: bool = False
+    script: Script, folder: Path, *words: str, step: int = 33, again: tuple[str, ...] = ()
 ) -> Completed:
-    """A training that SIGTERM cuts off at a step and its folder resumes is the uninterrupted one.
+    """A training that is resumed from what it was after a step is the uninterrupted one.
+
+    Args:
+        step: counted from 0, and not the last one before a validation.
+        again: words of the resume: what no folder gives.
 
     Returns what the resumed training said. `whole` and `cut` lie in the folder.
     """
-    script("train.py", *words, f"folder={folder / 'whole'}")
-    stop = stopped_by(signal.SIGTERM, step, validating)
-    script("train.py", *words, *stop, f"folder={folder / 'cut'}", status=143)
-    done = script("train.py", f"resume={folder / 'cut'}")
-    same_run(folder / "whole", folder / "cut")
+    cut = folder / "cut"
+    script("train.py", *words, *callback(Copy, to=cut, step=step + 1), f"folder={folder / 'whole'}")
+    done = script("train.py", f"resume={cut}", *again)
+    same_run(folder / "whole", cut)
     return done

@@ -19,37 +19,28 @@ def test_each_version_that_is_recorded_is_of_a_package_that_everyone_has() -> No
     assert {*module.PACKAGES} <= {Requirement(each).name for each in needed}
 
 
-def git(folder: Path, *words: str) -> str:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    command = ["git", *identity, "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def committed(folder: Path, name: str) -> str:
-    """The commit of a new repository that holds a file of this name."""
-    folder.mkdir(parents=True)
-    git(folder, "init")
-    (folder / name).write_text("")
-    git(folder, "add", name)
-    git(folder, "commit", "-m", "first")
-    return git(folder, "rev-parse", "HEAD")
+def committed(file: Path) -> str:
+    """The commit of a new repository that holds this file."""
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(file.parent)]
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *words], capture_output=True, check=True)
+    return subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
 
 
 def test_the_commits_of_your_project_and_of_the_package_are_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, package = tmp_path / "mine", tmp_path / "package"
-    commits = committed(mine, "heads.py"), committed(package, "environment.py")
-    monkeypatch.setattr(module, "__file__", str(package / "environment.py"))
-    monkeypatch.chdir(mine)
-    (mine / "new").write_text("")
-    assert environment("cpu")["git"] == {
-        "project": {"commit": commits[0], "dirty": True},
-        "seqmodels": {"commit": commits[1], "dirty": False},
-    }
-    monkeypatch.chdir(tmp_path)
-    installed = mine / ".venv" / "environment.py"  # in your repository, and not of it
+    mine, package = tmp_path / "mine" / "heads.py", tmp_path / "package" / "environment.py"
+    commits = committed(mine), committed(package)
+    (mine.parent / "new").write_text("")
+    installed = mine.parent / ".venv" / "environment.py"  # in your repository, and not of it
     installed.parent.mkdir()
     installed.write_text("")
-    monkeypatch.setattr(module, "__file__", str(installed))
-    assert environment("cpu")["git"] == {"project": None, "seqmodels": None}
+    known = {"project": (commits[0], True), "seqmodels": (commits[1], False)}
+    for folder, code, expected in ((mine.parent, package, known), (tmp_path, installed, {})):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(module, "__file__", str(code))
+        found = {k: v and (v["commit"], v["dirty"]) for k, v in environment("cpu")["git"].items()}
+        assert found == {"project": None, "seqmodels": None} | expected

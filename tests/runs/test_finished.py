@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,38 +22,47 @@ from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config
 
 FILMS = pd.DataFrame({"text": ["a dull film", "fine", "a fine film, and"], "year": [1, 2, 3]})
+SERIES = [np.random.default_rng(n).normal(size=(length, 12)) for n, length in enumerate((4, 1, 9))]
 
 
-def untrained(data: DataModule, head: str = "max_pool", **encoder: Any) -> Run:
-    """A run that has trained for no step."""
+def untrained(
+    data: DataModule, head: str = "max_pool", window: int | None = None, **of: Any
+) -> Run:
+    """A run that has trained for no step, with this encoder."""
     data.setup()
-    task = SequenceClassifier(data.spec, {"hidden_size": 3, **encoder}, head)
+    task = SequenceClassifier(data.spec, {"hidden_size": 3, **of}, head, window=window)
     return Run(Path("run"), {"data": {}}, {"task": "SequenceClassifier"}, task.eval(), data)
 
 
 @pytest.fixture
 def films(reviews: Path) -> Run:
-    return untrained(Text(str(reviews), tokenizer="word"))
+    return untrained(Text(str(reviews), tokenizer="word", batch_size=2), "attention_pool")
 
 
 @pytest.mark.parametrize(
     "given",
-    [
-        FILMS,
-        FILMS.text,
-        pa.table(FILMS),
-        FILMS.to_dict("list"),
-        FILMS.to_dict("records"),
-    ],
+    [FILMS, FILMS.text, pa.table(FILMS), FILMS.to_dict("list"), FILMS.to_dict("records")],
     ids=["frame", "series", "arrow", "columns", "dicts"],
 )
 def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> None:
     assert [*films.predict(given)] == [*films.predict(FILMS.text.tolist())]
 
 
-def test_a_table_without_the_columns_of_the_training_is_refused(films: Run) -> None:
-    with pytest.raises(UserError, match="row 1 has no column 'text': set data.text_column"):
-        next(films.predict(FILMS[["year"]]))
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("a film", "inputs: not a list of inputs, but one str: write"),
+        ({"text": "a film"}, "inputs: not a list of inputs, but one dict"),
+        (["a film", math.nan], "inputs: an input of 1 to 2 is none for this run: "),
+        ([None], "inputs: an input of 1 to 1 is none for this run: "),
+        (["fine", "a dull film", ""], "inputs: text 3 is empty"),
+        (FILMS[["year"]], "rows.parquet: row 1 has no column 'text': set data.text_column"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_list_of_texts_is_refused(films: Run, inputs: Any, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(films.predict(inputs, accelerator="cpu"))
 
 
 def test_one_table_is_no_list_of_series() -> None:
@@ -59,9 +70,6 @@ def test_one_table_is_no_list_of_series() -> None:
     assert len([*run.predict(frame.to_numpy()[None])]) == 1
     with pytest.raises(UserError, match="inputs: not a list of inputs, but one DataFrame: write"):
         next(run.predict(frame))
-
-
-SERIES = [np.random.default_rng(n).normal(size=(length, 12)) for n, length in enumerate((4, 1, 9))]
 
 
 @pytest.mark.parametrize(
@@ -77,58 +85,33 @@ def test_final_states_equal_those_of_a_packed_network(cell: str, both: bool, lay
         torch.testing.assert_close(run.encode(SERIES, name), expected)
     torch.testing.assert_close(run.encode(SERIES), run.encode(SERIES, "h_n"))
     if cell == "gru":
-        with pytest.raises(
-            UserError, match="^tensor=c_n: choose one of concat_pool, every_step, h_n, "
-        ):
+        with pytest.raises(UserError, match="^tensor=c_n: choose one of concat_pool, every_step, "):
             run.encode(SERIES, "c_n")
 
 
-def test_inputs_are_encoded_as_the_head_selects_in_their_order(reviews: Path) -> None:
-    data = Text(str(reviews), tokenizer="word", batch_size=2)
-    run = untrained(data, "attention_pool", bidirectional=True)
+def test_inputs_are_encoded_and_weighed_as_the_head_does_in_their_order(films: Run) -> None:
     texts = ["fine", "a very dull film, and then", "a film", "dull dull", "a fine film"]
-    found, pooled, output = (
-        run.encode(texts),
-        run.encode(texts, "mean_pool"),
-        run.encode(texts, "output"),
-    )
+    found, pooled = films.encode(texts), films.encode(texts, "mean_pool")
+    output, attention = films.encode(texts, "output"), films.attention(texts)
     for number, text in enumerate(texts):
-        states = run.task.encode(data.batch_of([text]))
-        torch.testing.assert_close(found[number], run.task.head.select(states)[0])
+        states = films.task.encode(films.data.batch_of([text]))
+        torch.testing.assert_close(found[number], films.task.head.select(states)[0])
         torch.testing.assert_close(output[number], states.output[0])
         torch.testing.assert_close(pooled[number], states.output[0].mean(dim=0))
-    assert isinstance(found, torch.Tensor) and not found.requires_grad
-    assert found.shape == (5, 6)
-    for batch_size in (1, 3):
-        data.batch_size = batch_size
-        torch.testing.assert_close(run.encode(pd.DataFrame({"text": texts})), found)
-    with pytest.raises(UserError, match="^tensor=h: choose one of bidirectional_concat, c_n, "):
-        run.encode(texts, "h")
-    with pytest.raises(UserError, match="^inputs: text 3 is empty"):
-        run.encode(["fine", "a dull film", ""])
+        torch.testing.assert_close(attention[number] @ states.output[0], found[number])
+        assert attention[number].sum() == pytest.approx(1)
+    assert isinstance(found, torch.Tensor) and not found.requires_grad and found.shape == (5, 3)
+    for films.data.batch_size in (1, 3):
+        torch.testing.assert_close(films.encode(pd.DataFrame({"text": texts})), found)
+    with pytest.raises(UserError, match="^tensor=h: choose one of c_n, concat_pool, "):
+        films.encode(texts, "h")
 
 
-def test_attention_weighs_the_steps_of_each_input(films: Run, reviews: Path) -> None:
-    run = untrained(Text(str(reviews), tokenizer="word"), "attention_pool")
-    found = run.attention(FILMS)
-    assert [len(weights) for weights in found] == [3, 1, 5]
-    for text, weights, features in zip(FILMS.text, found, run.encode(FILMS), strict=True):
-        states = run.task.encode(run.data.batch_of([text]))
-        torch.testing.assert_close(weights @ states.output[0], features)
-        assert weights.sum() == pytest.approx(1)
-    with pytest.raises(
-        UserError,
-        match=r"model.head=max_pool, which does not weigh steps: heads "
-        r"with attention are (\w+, )+max_attention_pool",
-    ):
-        films.attention(FILMS)
-
-
-def test_steps_of_inputs_that_are_read_in_windows_are_refused(reviews: Path) -> None:
+def test_what_a_run_does_not_have_is_refused(reviews: Path) -> None:
     data = Text(str(reviews), tokenizer="word")
-    data.setup()
-    task = SequenceClassifier(data.spec, {"hidden_size": 3}, "attention_pool", window=2).eval()
-    run = Run(Path("run"), {"data": {}}, {}, task, data)
+    with pytest.raises(UserError, match="model.head=max_pool, which does not weigh steps: heads"):
+        untrained(data).attention(FILMS)
+    run = untrained(data, "attention_pool", window=2)
     assert run.encode(FILMS).shape == (3, 3)  # type: ignore[union-attr]
     for ask in (run.attention, partial(run.encode, tensor="output")):
         with pytest.raises(UserError, match="run reads an input in several rows, so its steps"):
@@ -142,13 +125,11 @@ def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> Non
     assert settings.data.train is None  # that of the caller stays
     run = load_run(settings.folder)
     assert len([*run.predict(["fine"])]) == 1
-    shown = repr(run).splitlines()
-    assert shown[:2] == [
-        "SequenceClassifier: last_hidden reads h_n",
-        "data: rows.parquet, train 24, validation 2, test 4",
-    ]
-    assert shown[2].startswith("weights of epoch 0: validation/accuracy ")
-    assert shown[3:] == [f"folder: {settings.folder}"]
+    kind, data, weights, folder = repr(run).splitlines()
+    assert kind == "SequenceClassifier: last_hidden reads h_n"
+    assert data == "data: rows.parquet, train 24, validation 2, test 4"
+    assert weights.startswith("weights of epoch 0: validation/accuracy ")
+    assert folder == f"folder: {settings.folder}"
     assert run.evaluate(file=words).keys() == {"file/accuracy", "file/loss", "file/macro_f1"}
     metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
     assert run.evaluate(accelerator="cpu") == pytest.approx(metrics)
@@ -158,4 +139,13 @@ def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> Non
     for epochs, again in ((2, None), (3, {"train": words})):
         resumed = train(settings, [f"trainer.max_epochs={epochs}"], data=again)
         assert resumed["fingerprint"] == result["fingerprint"]
-    assert resumed["status"] == "completed"
+
+
+def test_a_text_run_predicts_without_its_data(config: Config, reviews: Path) -> None:
+    settings = config("data=text", f"data.train={reviews}", "trainer.max_epochs=1")
+    train(settings)
+    reviews.unlink()
+    run = load_run(settings.folder)
+    assert {each["label"] for each in run.predict(["a dull film"])} <= {"good", "bad"}
+    with pytest.raises(UserError, match="reviews.csv: no such file"):
+        run.evaluate()

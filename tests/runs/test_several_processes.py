@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,56 +17,14 @@ from tests.conftest import Script, command, result_of
 from tests.runs.resumed import OWN, same_weights
 
 TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40")
+Running = tuple[subprocess.Popen[str], list[int]]
 
 
-@dataclass
-class Running:
-    """A training in two processes, in a folder of its own."""
-
-    process: subprocess.Popen[str]
-    folder: Path
-
-    @property
-    def ranks(self) -> list[int]:
-        """The numbers of both processes."""
-        pid = self.process.pid
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        started = [int(n) for n in found if b"train.py" in Path(f"/proc/{n}/cmdline").read_bytes()]
-        return [pid, *started]
-
-    def wait_for(self, name: str) -> None:
-        """Until it has saved this checkpoint."""
-        deadline = time.monotonic() + 200
-        while not (self.folder / "checkpoints" / f"{name}.ckpt").is_file():
-            assert time.monotonic() < deadline and self.process.poll() is None
-            time.sleep(0.02)
-
-    def end(self) -> subprocess.CompletedProcess[str]:
-        """Waits for its end, which a lost process must not delay."""
-        stdout, stderr = self.process.communicate(timeout=60)
-        return subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
-
-    @property
-    def status(self) -> str:
-        return result_of(self.folder)["status"]
-
-
-@contextmanager
-def running(folder: Path, *more: str) -> Iterator[Running]:
-    process = subprocess.Popen(
-        command("train.py", *TWO, f"hydra.run.dir={folder}", *more),
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield Running(process, folder)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def until(true: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def is_alive(process: int) -> bool:
@@ -78,14 +35,27 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-def gone(processes: list[int]) -> bool:
-    """Whether all of them end in a few seconds."""
-    deadline = time.monotonic() + 20
-    while any(map(is_alive, processes)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+@contextmanager
+def running(folder: Path) -> Iterator[Running]:
+    """A training in two processes that has saved two checkpoints, and the numbers of both."""
+    first = subprocess.Popen(
+        command("train.py", *TWO, f"folder={folder}"),
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until((folder / "checkpoints" / "previous.ckpt").is_file, 200)
+        pid = first.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        [second] = [n for n in children if b"train.py" in Path(f"/proc/{n}/cmdline").read_bytes()]
+        yield first, [pid, int(second)]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
 
 
 @pytest.mark.slow
@@ -101,53 +71,39 @@ def gone(processes: list[int]) -> bool:
 def test_a_signal_to_one_of_them_saves_and_ends_all(
     tmp_path: Path, rank: int, number: signal.Signals
 ) -> None:
-    with running(tmp_path / "run") as run:
-        run.wait_for("previous")
-        ranks = run.ranks
+    with running(tmp_path / "run") as (first, ranks):
         os.kill(ranks[rank], number)
-        done = run.end()
-        assert gone(ranks)
+        stdout, stderr = first.communicate(timeout=60)
+        until(lambda: not any(map(is_alive, ranks)), 20)
     # Lightning's observer, which looks every 5 seconds, may see the other one's end in between
-    assert done.returncode in (128 + number, -signal.SIGKILL) and done.stderr == ""
-    assert f"interrupted by {number.name}; saved after step" in done.stdout
-    assert run.status == "interrupted"
+    assert first.returncode in (128 + number, -signal.SIGKILL) and stderr == ""
+    assert f"interrupted by {number.name}; saved after step" in stdout
+    assert result_of(tmp_path / "run")["status"] == "interrupted"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "end",
+    ("end", "rank", "number"),
     [
-        pytest.param(lambda ranks: os.kill(ranks[1], signal.SIGKILL), id="the second killed"),
-        pytest.param(
-            lambda ranks: os.kill(ranks[0], signal.SIGKILL),
-            id="the first killed",
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            lambda ranks: os.killpg(ranks[0], signal.SIGKILL),
-            id="both killed",
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            lambda ranks: os.kill(ranks[1], signal.SIGTERM), id="a signal", marks=pytest.mark.long
-        ),
+        (os.kill, 1, signal.SIGKILL),
+        pytest.param(os.kill, 0, signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param(os.killpg, 0, signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param(os.kill, 1, signal.SIGTERM, marks=pytest.mark.long),
     ],
 )
 def test_they_end_in_a_minute_and_are_resumed_bit_for_bit(
-    process: Script, tmp_path: Path, end: Callable[[list[int]], None]
+    process: Script, tmp_path: Path, end: Callable[[int, int], None], rank: int, number: int
 ) -> None:
-    process("train.py", *TWO, f"hydra.run.dir={tmp_path / 'whole'}")
-    with running(tmp_path / "cut") as run:
-        run.wait_for("previous")
-        ranks = run.ranks
-        assert len(ranks) == 2
-        end(ranks)
-        run.end()
-        assert gone(ranks)
-    assert run.status in ("failed", "interrupted")
-    assert not RunFolder(run.folder).is_training
-    process("train.py", f"resume={run.folder}")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    process("train.py", *TWO, f"folder={whole}")
+    with running(cut) as (first, ranks):
+        end(ranks[rank], number)
+        first.communicate(timeout=60)
+        until(lambda: not any(map(is_alive, ranks)), 20)
+    assert result_of(cut)["status"] in ("failed", "interrupted")
+    assert not RunFolder(cut).is_training
+    process("train.py", f"resume={cut}")
     # a kill between the checkpoint of an epoch's end and its row in metrics.csv costs that row
-    same_weights(tmp_path / "whole", run.folder)
-    whole, cut = result_of(tmp_path / "whole"), result_of(run.folder)
-    assert cut["status"] == "completed" and cut["metrics"] == whole["metrics"]
+    same_weights(whole, cut)
+    assert result_of(cut)["status"] == "completed"
+    assert result_of(cut)["metrics"] == result_of(whole)["metrics"]

@@ -1,0 +1,79 @@
+"""`metrics.csv`: the rows in order, whenever it is saved, resumed or killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from unittest.mock import Mock
+
+import lightning.pytorch as pl
+import pytest
+
+from seqmodels.errors import UserError
+from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+
+
+def opened(folder: Path, step: int | None = None, epoch: int = 0) -> MetricsFile:
+    """The file of a run, which is resumed at a step."""
+    file = MetricsFile(str(folder))
+    if step is not None:
+        file.starts(Mock(pl.Trainer, training=False, global_step=step, current_epoch=epoch))
+    return file
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path, seed: int) -> None:
+    random, file, rows, step = Random(seed), opened(tmp_path), dict[int, dict[str, float]](), 0
+    for _ in range(200):
+        if random.random() < 0.05:  # a resume replaces what is trained again
+            file.save()
+            step = random.randint(0, step + 2)
+            file = opened(tmp_path, step, epoch=step // 10)
+            rows = {at: row for at, row in rows.items() if at < step}
+        step += random.choice((0, 0, 1, 2))
+        at = step if random.random() < 0.9 else max(0, step - random.randint(0, 4))
+        new = {"epoch": at // 10, random.choice("abcdef"): random.random()}
+        file.log_metrics(new, step=at)
+        rows.setdefault(at, {"step": at}).update(new)
+        if random.random() < 0.3:
+            file.save()
+    file.save()
+    assert read_metrics(tmp_path / "metrics.csv") == [rows[at] for at in sorted(rows)]
+
+
+def test_a_resume_changes_no_digit_and_no_column_of_the_metrics_it_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    kept = "epoch,step,a,b\n0,3,1.50,\n0,4,0.1000000000000000055,1e-3\n"
+    path.write_text(kept + "1,9,7,\n")
+    opened(tmp_path, step=5).finalize("failed")  # before anything was logged: it was refused
+    assert path.read_text() == kept + "1,9,7,\n"
+    file = opened(tmp_path, step=5, epoch=2)
+    file.log_metrics({"a": 0.25}, step=5)  # of a callback that does not know the epoch
+    file.save()
+    assert path.read_text() == kept + "2,5,0.25,\n"
+
+
+def test_a_kill_while_metrics_are_written_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    file, path = opened(tmp_path), tmp_path / "metrics.csv"
+    for step in (1, 3):
+        file.log_metrics({"epoch": 0, "a": 1.0 * step}, step=step)
+    file.save()
+    before = path.read_bytes()
+    file.log_metrics({"epoch": 0, "b": 4.0}, step=3)
+    with monkeypatch.context() as within, pytest.raises(KeyboardInterrupt):
+        for name in ("os.fsync", "pathlib.Path.replace", "os.replace"):
+            within.setattr(name, killed)
+        file.save()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "epoch,step\n1,\0\n", "step\n1\n", "\xff"])
+def test_broken_metrics_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"metrics\.csv is not the metrics of a run"):
+        read_metrics(tmp_path / "metrics.csv")
