@@ -66,7 +66,6 @@ def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
         (f"{TORCH}.Lyon", "torch.optim.Lyon cannot be found"),
         (f"{TORCH}.Muon ~model.optimizer.fused", "Muon only supports 2D parameters"),
         ("~model.optimizer", "model.optimizer is null: choose one"),
-        ("scheduler=plateau model.scheduler.monitor=validation/acc", "did you mean accuracy?"),
         ("scheduler=plateau model.scheduler.factor=2", "Factor should be < 1.0"),
     ],
 )
@@ -77,17 +76,17 @@ def test_each_mistake_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_plateau_lowers_the_rate_by_the_direction_of_its_metric(
+def test_a_plateau_lowers_the_rate_by_the_loss_of_each_validation(
     script: Script, tmp_path: Path
 ) -> None:
     """As PyTorch's own would, from the values that the run has logged."""
     words = ("optimizer=sgd", "scheduler=plateau", "model.scheduler.patience=0")
-    words += ("model.scheduler.monitor=validation/accuracy", "model.optimizer.lr=0.5")
-    script("train.py", *QUICK, *words, "trainer.max_epochs=6")
+    words += ("model.optimizer.lr=0.5", "trainer.max_epochs=6")
+    script("train.py", *QUICK, *words)
     optimizer = torch.optim.SGD([Parameter(torch.zeros(2))], lr=0.5)
-    expected = ReduceLROnPlateau(optimizer, "max", factor=0.5, patience=0)
+    expected = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
     for row in (rows := read_metrics(tmp_path / "run" / "metrics.csv")):
-        expected.step(row["validation/accuracy"])
+        expected.step(row["validation/loss"])
         assert row["learning_rate"] == optimizer.param_groups[0]["lr"]
     assert rows[-1]["learning_rate"] < 0.5
 

@@ -80,7 +80,7 @@ CLASSES_9 = "task:multiclass,num_classes:9"
     ("metric", "message"),
     [
         ("a:{_target_:torchmetrics.AUROK}", "a._target_=torchmetrics.AUROK cannot be found"),
-        ("a:{_target_:torch.nn.ReLU}", "a._target_=torch.nn.ReLU is not a metric of classes"),
+        ("a:{_target_:torch.nn.ReLU}", "a._target_=torch.nn.ReLU is not a Metric"),
         ("b:{_target_:torchmetrics.text.Perplexity}", "Perplexity is not a metric of classes"),
         ("a:{task:multiclass}", "model.metrics.a._target_ must be given"),
         ("a:{_target_:torchmetrics.AUROC,task:multiclass,classes:9}", "num_classes"),

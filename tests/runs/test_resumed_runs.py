@@ -17,7 +17,6 @@ QUICK = (
     *("trainer.max_epochs=2", "trainer.limit_train_batches=5", "trainer.limit_val_batches=2"),
     *("trainer.limit_test_batches=1", "callbacks.pictures=null"),
 )
-PLATEAU = "model.scheduler.patience=0 model.scheduler.monitor=validation/accuracy"
 TORCH = "~model.optimizer.fused model.optimizer._target_=torch.optim"
 LINEAR = "_target_:torch.optim.lr_scheduler.LinearLR,total_iters:total_steps"
 LEARN = "trainer.max_epochs=4 model.optimizer.lr=0.03"
@@ -29,7 +28,7 @@ LEARN = "trainer.max_epochs=4 model.optimizer.lr=0.03"
         "model.dropout=0.2 model.encoder.num_layers=2 model.encoder.dropout=0.2",
         "optimizer=adam scheduler=cosine",
         "optimizer=nadam scheduler=linear_warmup",
-        f"optimizer=sgd scheduler=plateau {PLATEAU} {LEARN}",
+        f"optimizer=sgd scheduler=plateau model.scheduler.patience=0 {LEARN}",
         "optimizer=rmsprop scheduler=none trainer.precision=bf16-mixed",
         f"{TORCH}.Adafactor scheduler=none +model.scheduler={{{LINEAR}}}",
         f"{TORCH}.ASGD",
