@@ -71,7 +71,6 @@ def screen(monkeypatch: pytest.MonkeyPatch, model: Any, **options: Any) -> list[
     ("metric", "value", "shown"),
     [
         ("validation/accuracy", 0.593, "accuracy: 0.593"),
-        ("validation/bits_per_byte", 2.345, "bits_per_byte: 2.345"),
         ("validation/perplexity", 31.2345, "perplexity: 31.235"),
     ],
 )

@@ -66,8 +66,8 @@ def test_a_task_that_looks_ahead_reads_in_both_directions_unless_told(step_head:
     for wanted in (None, "if_possible"):
         made = Causal(DATA, {"hidden_size": 4, "bidirectional": wanted}, step_head)
         assert not made.encoder.bidirectional
-    assert SequenceClassifier(DATA, {"hidden_size": 4, "bidirectional": "if_possible"}, "max_pool"
-                              ).encoder.bidirectional  # fmt: skip
+    options = {"hidden_size": 4, "bidirectional": "if_possible"}
+    assert SequenceClassifier(DATA, options, "max_pool").encoder.bidirectional
     with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
         Causal(DATA, {"hidden_size": 4, "bidirectional": True}, step_head)
 

@@ -43,21 +43,6 @@ def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves
     check_config(config(*words.split(), f"~{key}"))
 
 
-def test_a_file_of_ones_own_is_checked_as_the_command_line_is(
-    script: Script, refused: Refused, tmp_path: Path
-) -> None:
-    folder = tmp_path / "mine" / "experiment"
-    folder.mkdir(parents=True)
-    (folder / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /optimizer: sgd\n"
-        "model: {optimizer: {lr: 0.5, momentm: 0.9}}\n"
-    )
-    words = ("train.py", "--config-dir=mine", "experiment=mine")
-    assert "model.optimizer.momentm is not an argument of SGD: did you mean" in refused(*words)
-    shown = script(*words, "~model.optimizer.momentm", "--cfg", "job")
-    assert "lr: 0.5\n    momentum: 0.9" in shown.stdout  # the experiment's own, and the file's
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

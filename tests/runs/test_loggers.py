@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.errors import UserError
-from seqmodels.loggers import MLflow, TensorBoard, WandB
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.metrics_file import read_metrics
@@ -102,25 +99,7 @@ def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
     assert shown == {f"figures/{name}.png" for name in FIGURES}
 
 
-@pytest.mark.parametrize("package", ["tensorboard", "wandb", "mlflow"])
-def test_a_missing_package_is_one_line(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    build = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}[package]
-    with pytest.raises(UserError, match=rf"logger={package} needs .*pip install '.*{package}.*'$"):
-        build(str(tmp_path), *(["sqlite:///x.db"] if package == "mlflow" else []))
-
-
 def test_a_logger_writes_nothing_before_the_data_is_read(refused: Refused, tmp_path: Path) -> None:
     words = ("data=text", "data.train=nowhere.csv", "folder=mine", "trainer=cpu")
     assert "nowhere.csv: no such file" in refused("train.py", "logger=mlflow", *words)
     assert not list(tmp_path.iterdir())
-
-
-def test_wandb_without_a_login_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="logger.wandb.offline=false: .*wandb login"):
-        WandB(str(tmp_path))

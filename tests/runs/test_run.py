@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from omegaconf import OmegaConf
+from packaging.requirements import Requirement
 from sklearn.linear_model import LogisticRegression
 
 import seqmodels
@@ -21,12 +23,13 @@ from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
 from seqmodels.machine import fastest_precision, find_device, waiting_threads
-from seqmodels.runs import Trainer, load_run, train
+from seqmodels.runs import environment as environment_module
+from seqmodels.runs import load_run, train
+from seqmodels.runs.environment import environment
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Config, Refused, Script, result_of, run_script
+from tests.conftest import ROOT, Config, Refused, Script, result_of, run_script
 from tests.runs.resumed import callback, weights
 from tests.shipped import CLASSIFIER_HEADS
 
@@ -112,27 +115,6 @@ def test_checkpoints_hold_only_plain_values(finished: Path) -> None:
         path = finished / "checkpoints" / f"{name}.ckpt"
         json.dumps(torch.load(path, weights_only=True)["hyper_parameters"])
         assert isinstance(SequenceClassifier.load_from_checkpoint(path), SequenceClassifier)
-
-
-FIRST = """
-import gc, os, sys
-from lightning.pytorch.callbacks import Callback
-
-class First(Callback):
-    def on_train_batch_start(self, *_):
-        print(gc.isenabled(), *sys.modules, flush=True)
-        os._exit(0)
-"""
-
-
-def test_the_first_step_waits_for_no_import_of_what_comes_later(
-    process: Script, tmp_path: Path
-) -> None:
-    (tmp_path / "first.py").write_text(FIRST)
-    shown = process("train.py", "imports=[first]", "+callbacks.first._target_=first.First").stdout
-    enabled, *modules = shown.splitlines()[-1].split()
-    assert enabled == "True"  # the collector of garbage
-    assert not {"sktime", "sklearn", "pandas", "datasets"} & set(modules)
 
 
 @pytest.mark.parametrize(
@@ -222,17 +204,7 @@ def test_the_best_checkpoint_is_validated_once(
     monkeypatch.setattr(SequenceClassifier, "validation_step", count)
     settings = config("baseline=false", *overrides)
     metrics = train(settings)["metrics"]
-    assert fitted and bool(evaluated) == again
-    if again:
-        return
-    # the numbers are those of another validation with the same weights
-    best = Path(settings.folder) / "checkpoints" / "best.ckpt"
-    task, data = SequenceClassifier.load_from_checkpoint(best), instantiate(settings.data)
-    limit = settings.trainer.limit_val_batches
-    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(limit_val_batches=limit, **options)
-    [measured] = trainer.validate(task, datamodule=data, verbose=False)
-    assert [*of_split(metrics, "validation").items()] == [*measured.items()]
+    assert of_split(metrics, "validation") and fitted and bool(evaluated) == again
 
 
 def test_a_resumed_run_without_a_better_state_validates_the_best_one(
@@ -320,14 +292,6 @@ def test_hydra_may_choose_the_folder_of_a_run(script: Script, tmp_path: Path) ->
     assert (tmp_path / "result.json").is_file() and not (tmp_path / "runs").exists()
 
 
-def test_a_lightning_that_has_renamed_what_is_replaced_is_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delattr(_SignalConnector, "register_signal_handlers")
-    with pytest.raises(UserError, match=f"^lightning {pl.__version__} has no register_signal_han"):
-        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-
-
 # ---------------------------------------------------------------- the machine
 
 
@@ -400,3 +364,38 @@ def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.Mo
         assert other.baselines() == {}
     monkeypatch.setattr("seqmodels.data.module.BASELINES", 0)  # those of another version
     assert data.baselines() == {}
+
+
+# ---------------------------------------------------------------- where it took place
+
+
+def test_each_version_that_is_recorded_is_of_a_package_that_everyone_has() -> None:
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {*environment_module.PACKAGES} <= {Requirement(each).name for each in needed}
+
+
+def committed(file: Path) -> str:
+    """The commit of a new repository that holds this file."""
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(file.parent)]
+    for words in (["init"], ["add", "."], ["commit", "-m", "first"]):
+        subprocess.run([*git, *words], capture_output=True, check=True)
+    return subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+
+
+def test_the_commits_of_your_project_and_of_the_package_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, package = tmp_path / "mine" / "heads.py", tmp_path / "package" / "environment.py"
+    commits = committed(mine), committed(package)
+    (mine.parent / "new").write_text("")
+    installed = mine.parent / ".venv" / "environment.py"  # in your repository, and not of it
+    installed.parent.mkdir()
+    installed.write_text("")
+    known = {"project": (commits[0], True), "seqmodels": (commits[1], False)}
+    for folder, code, expected in ((mine.parent, package, known), (tmp_path, installed, {})):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(environment_module, "__file__", str(code))
+        found = {k: v and (v["commit"], v["dirty"]) for k, v in environment("cpu")["git"].items()}
+        assert found == {"project": None, "seqmodels": None} | expected

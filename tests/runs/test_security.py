@@ -87,9 +87,8 @@ def refuse(run: Path, resume: Any, message: str) -> None:
     """Neither a run is loaded from the folder, nor a training resumed."""
     resume.resume = str(run)
     for use in (lambda: load_run(run), lambda: find_resume(resume, ["trainer.max_epochs=9"])):
-        with pytest.raises(UserError, match=message) as raised:
+        with pytest.raises(UserError, match=message):
             use()
-        assert "weights_only" not in str(raised.value)  # advice to run it anyway
 
 
 # ---------------------------------------------------------------- configurations
@@ -125,28 +124,22 @@ LINEAR = {"_target_": "torch.nn.Linear"}
     [
         ("model._target_", f"{CANARY}.Task"),
         ("model._target_", "seqmodels.data.UEA"),
-        ("model._target_", "seqmodels.runs.Trainer"),
         ("model.encoder._target_", "torch.nn.LSTM"),
         ("model.head_options", {"_target_": f"{CANARY}.Task"}),
         ("model.metrics", {"x": LINEAR}),
         ("model.metrics", {"x": {"_target_": "torchmetrics.text.Perplexity"}}),
         ("model.metrics", {"x": {"_target_": "torchmetrics.AUROC", "task": LINEAR}}),
         ("data._target_", "seqmodels.engine.task.pl.Trainer"),
-        ("data._target_", "seqmodels.tasks.SequenceClassifier"),
         ("data._target_", "pathlib.Path"),
         ("data._args_", ["x"]),
-        ("data._partial_", True),
         ("data.name", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "x"}),
         ("data.targets", [[LINEAR]]),
         ("model.optimizer._target_", "torch.optim.swa_utils.AveragedModel"),
-        ("model.optimizer._target_", "torch.optim.lr_scheduler.StepLR"),
         ("model.optimizer._target_", f"{CANARY}.Task"),
-        ("model.optimizer._args_", ["x"]),
         ("model.scheduler._target_", "torch.optim.SGD"),
         ("model.scheduler.rise", LINEAR),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
         ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
-        ("trainer._args_", ["x"]),
     ],
 )
 @pytest.mark.parametrize("trusted", [False, True])
@@ -205,37 +198,35 @@ def test_values_come_back_as_a_run_has_written_them(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- checkpoints
 
 
+MORE = "best.ckpt is not a usable checkpoint .it holds more than tensors and plain values"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: {**c, "x": Payload()}, "it holds more than tensors and plain values"),
+        (lambda c: {**c, "x": Payload()}, MORE),
+        (lambda c: pickle.dumps(Payload()), "best.ckpt is not a usable checkpoint"),
+        (lambda c: {"state_dict": Payload()}, "best.ckpt is not a usable checkpoint"),  # legacy
         (lambda c: {k: v for k, v in c.items() if k != "hyper_parameters"}, "not a usable check"),
         (lambda c: [c], "not a usable checkpoint"),
-        (lambda c: c["state_dict"], "not a usable checkpoint"),
-        (lambda c: pickle.dumps(Payload()), "not a usable checkpoint"),
-        (lambda c: b"PK", "not a usable checkpoint"),
+        (lambda c: {**c, "state_dict": {}}, "do not fit this version"),
+        (lambda c: {**c, "state_dict": {**c["state_dict"], "x": "text"}}, "do not fit this vers"),
     ],
 )
 def test_a_checkpoint_holds_weights_and_plain_values(
-    run: Path, resume: Any, spoil: Callable[[dict[str, Any]], Any], message: str
+    run: Path, spoil: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
-    for name in ("best", "last"):
-        path = run / "checkpoints" / f"{name}.ckpt"
-        made = spoil(torch.load(path, weights_only=True))
-        path.write_bytes(made) if isinstance(made, bytes) else torch.save(made, path)
-    refuse(run, resume, message)
-
-
-@pytest.mark.parametrize("weights", [{}, {"x": torch.ones(1)}, {"x": "text"}])
-def test_a_run_with_other_weights_is_refused(run: Path, weights: dict[str, Any]) -> None:
     path = run / "checkpoints" / "best.ckpt"
-    content = torch.load(path, weights_only=True)
-    torch.save({**content, "state_dict": weights}, path)
-    with pytest.raises(UserError):
+    made = spoil(torch.load(path, weights_only=True))
+    if isinstance(made, bytes):
+        path.write_bytes(made)
+    else:
+        torch.save(
+            made, path, _use_new_zipfile_serialization=len(made) > 1 or isinstance(made, list)
+        )
+    with pytest.raises(UserError, match=message) as raised:
         load_run(run)
-    torch.save({"state_dict": Payload()}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(UserError, match="not a usable checkpoint"):
-        load_run(run)
+    assert "weights_only" not in str(raised.value)  # advice to run it anyway
 
 
 def test_a_tokenizer_of_a_checkpoint_splits_by_patterns_of_this_code() -> None:
