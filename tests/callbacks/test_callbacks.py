@@ -10,14 +10,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.demos.boring_classes import BoringModel
 from matplotlib.figure import Figure
 from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.callbacks.step_metrics import StepMetrics
-from seqmodels.callbacks.weight_averages import EMA
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -111,25 +109,6 @@ def test_the_average_of_the_weights_is_validated_saved_and_tested(config: Config
     for split in ("validation", "test"):
         of_split = {name: value for name, value in metrics.items() if name.startswith(split)}
         assert load_run(folder).evaluate(split, accelerator="cpu") == pytest.approx(of_split)
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
-def test_a_validation_after_the_training_is_of_the_weights_that_are_loaded() -> None:
-    seen = []
-
-    class Validated(BoringModel):
-        def validation_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-            seen.append(self.layer.weight.detach().clone())
-            return super().validation_step(batch, batch_idx)
-
-    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    options |= {"enable_progress_bar": False, "num_sanity_val_steps": 0, "limit_val_batches": 1}
-    trainer = pl.Trainer(accelerator="cpu", max_steps=3, callbacks=[EMA()], **options)
-    trainer.fit(model := Validated())
-    best = torch.ones_like(model.layer.weight)
-    model.layer.weight.data.copy_(best)
-    trainer.validate(model, verbose=False)
-    assert torch.equal(seen[-1], best) and torch.equal(model.layer.weight, best)
 
 
 def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config: Config) -> None:

@@ -30,10 +30,7 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
     ("result", "said"),
     [
         (run(0.6, 0.8), "lost to b: test/accuracy 60.00 % and 80.00 %."),
-        (
-            run(0.78, 0.8),
-            "is level with b: test/accuracy 78.00 % and 80.00 %.",
-        ),
+        (run(0.78, 0.8), "is level with b: test/accuracy 78.00 % and 80.00 %."),
         (run(2.1, 1.75, "rmse"), "lost to b: test/rmse 2.1000 and 1.7500."),
         (run(2.8275, 2.8240, "rmse"), "is level with b: test/rmse 2.8275 and 2.8240."),
         (run(0.6, 0.62, "macro_f1"), "lost to b: test/macro_f1 60.00 % and 62.00 %."),

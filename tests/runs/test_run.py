@@ -41,8 +41,6 @@ FILES = (
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     *("figures/learning_curves.png", "figures/confusion_matrix.png"),
 )
-
-
 WRONG = ("data=text", "data.train=absent.csv", "trainer=cpu")
 
 
@@ -82,8 +80,9 @@ def test_a_run_leaves_everything_in_its_folder(finished: Path) -> None:
     rows = read_metrics(finished / "metrics.csv")
     assert [row["epoch"] for row in rows if "validation/accuracy" in row] == [0, 1]
     sizes = ", ".join(f"{split} {size}" for split, size in result["examples"].items())
-    printed = (finished.parent / "printed").read_text()
-    assert printed.startswith(f"JapaneseVowels: {sizes}\n")
+    assert (finished.parent / "printed").read_text().startswith(f"JapaneseVowels: {sizes}\n")
+    for picture in finished.glob("figures/*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
 
 
 def test_a_finished_run_evaluates_to_the_same_numbers(finished: Path) -> None:
@@ -207,10 +206,11 @@ def test_the_best_checkpoint_is_validated_once(
     assert of_split(metrics, "validation") and fitted and bool(evaluated) == again
 
 
+@pytest.mark.parametrize("word", ["trainer=cpu", "+callbacks=ema"])  # whose average is newer
 def test_a_resumed_run_without_a_better_state_validates_the_best_one(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    settings = config("baseline=false")
+    settings = config("baseline=false", word)
     first = train(settings)["metrics"]
     monkeypatch.setattr(BestCheckpoint, "check_monitor_top_k", lambda *_: False)
     assert train(config(f"resume={settings.folder}"), ["trainer.max_epochs=3"])["metrics"] == first
