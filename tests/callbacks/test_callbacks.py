@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
@@ -121,6 +122,8 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
         train(settings if epochs == 9 else resume, [f"trainer.max_epochs={epochs}", *words])
         rows = read_metrics(Path(settings.folder) / "metrics.csv")
         assert [row["epoch"] for row in rows] == [*range(trained)]
+    modes = [EarlyStopping(f"validation/{name}", 1).mode for name in ("accuracy", "loss")]
+    assert modes == ["max", "min"]
     wrong = ("callbacks.early_stopping.monitor=validation/f1", f"folder={settings.folder}_other")
     with pytest.raises(UserError, match="^callbacks.early_stopping: Early .* `validation/f1` whic"):
         train(config(added("early_stopping"), *wrong))

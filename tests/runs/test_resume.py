@@ -100,10 +100,10 @@ LATE = pytest.mark.long
     ("step", "validating", "words"),
     [
         (42, True, ""),  # the validation of the third epoch
+        (56, True, ""),  # the last one
         (35, True, "trainer.val_check_interval=7"),  # one inside of an epoch
         (7, False, "trainer.accumulate_grad_batches=3"),  # between two steps of the optimizer
         pytest.param(41, False, "", marks=LATE),  # the last step of an epoch
-        pytest.param(56, True, "", marks=LATE),  # the last validation
         pytest.param(34, False, "trainer.val_check_interval=7", marks=LATE),
     ],
 )

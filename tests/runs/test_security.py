@@ -154,6 +154,19 @@ def test_a_run_folder_names_a_task_its_data_and_an_optimizer_and_no_more(
     refuse(run, resume, "is not allowed|is not a ")
 
 
+def test_a_run_folder_decides_nothing_that_is_yours(run: Path, resume: Any) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    strange = {"x": {"_target_": f"{CANARY}.Task"}}
+    config |= {"imports": [CANARY], "allowed_targets": [f"{CANARY}."], "logger": strange}
+    config["callbacks"] |= strange
+    config["paths"] = {"runs": CANARY, "cache": CANARY}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert load_run(run).task.head.name == "attention_pool"
+    resume.resume = str(run)
+    made = find_resume(resume, ["trainer.max_epochs=9"]).config
+    assert CANARY not in OmegaConf.to_yaml(made) and made.trainer.max_epochs == 9
+
+
 def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path) -> None:
     entry = {"_target_": "seqmodels.callbacks.best_checkpoint.BestCheckpoint", "dirpath": "x"}
     assert is_trusted_callback("checkpoint", entry)
