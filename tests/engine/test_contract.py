@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from seqmodels.audit import audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import trace
 from seqmodels.dataflow.diagram import draw
@@ -70,16 +69,6 @@ def test_a_task_that_looks_ahead_reads_in_both_directions_unless_told(step_head:
     assert SequenceClassifier(DATA, options, "max_pool").encoder.bidirectional
     with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
         Causal(DATA, {"hidden_size": 4, "bidirectional": True}, step_head)
-
-
-def test_a_tagger_of_both_directions_is_clean_and_a_language_model_would_leak(
-    step_head: str,
-) -> None:
-    task = Tagging(DATA, {"hidden_size": 4}, step_head)
-    inputs, lengths = torch.randint(11, (4, 9)), torch.tensor([9, 7, 4, 2])
-    found = audit(task.as_function(), inputs, lengths, "per_step", task.contract.causal)
-    assert found.names == []
-    assert "future_leak" in audit(task.as_function(), inputs, lengths, "per_step", True).names
 
 
 def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
