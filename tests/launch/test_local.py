@@ -6,8 +6,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import Script, result_of
@@ -41,20 +42,16 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
     assert config["callbacks"]["last"]["minutes"] == 2.0
 
     [*_, resume] = shlex.split(RunFolder(run).how_to_resume())
-    for epochs, here in ((2, ("--config-dir", "mine")), (3, ())):  # here, and on another machine
+    for epochs, here in ((2, ("--config-dir", "mine")), (3, ("tags=[b,c]",))):  # the 2nd elsewhere
         done = script("train.py", resume, f"trainer.max_epochs={epochs}", *here)
-        changes = [line for line in done.stdout.splitlines() if " -> " in line]
-        assert changes == [f"trainer.max_epochs: {epochs - 1} -> {epochs}"]
+        changes = {line for line in done.stdout.splitlines() if " -> " in line}
+        tags = {"tags: ['a'] -> ['b', 'c']"} if epochs == 3 else set()
+        assert changes == {f"trainer.max_epochs: {epochs - 1} -> {epochs}"} | tags
     config = result_of(run)["config"]
-    assert config["callbacks"]["last"]["minutes"] == 2.0 and config["tags"] == ["a"]
-    done = script("train.py", resume, "trainer.max_epochs=4", "tags=[b,c]")
-    assert "tags: ['a'] -> ['b', 'c']" in done.stdout, done.stderr
-    assert result_of(run)["config"]["tags"] == ["b", "c"]
+    assert config["callbacks"]["last"]["minutes"] == 2.0 and config["tags"] == ["b", "c"]
 
 
-@pytest.mark.parametrize(
-    "path", ["runs/a-b_1", "a b", "a,b", "it's", 'a"b', "a\\", 'a\\"b\\\\', "[x]"]
-)
-def test_a_path_is_written_so_that_it_is_read_again(path: str) -> None:
-    override = OverridesParser.create().parse_override(as_override("resume", Path(path)))
-    assert override.value() == path
+@given(path=st.text(st.sampled_from("""ab/.-_ ,'"\\[]{}$:=é日"""), min_size=1).map(Path))
+def test_a_path_is_written_so_that_it_is_read_again(path: Path) -> None:
+    override = OverridesParser.create().parse_override(as_override("resume", path))
+    assert override.value() == str(path)

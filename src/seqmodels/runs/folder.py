@@ -24,7 +24,7 @@ def as_override(key: str, path: Path) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString  # most scripts start without
 
     text = str(path)
-    if not re.fullmatch(r"[\w./+-]+", text):
+    if not re.fullmatch(r"[\w./+-]+", text, re.ASCII):  # what Hydra reads as it is
         text = QuotedString(text, Quote.double).with_quotes()
     return f"{key}={text}"
 
