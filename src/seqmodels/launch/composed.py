@@ -125,6 +125,8 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
             try:
                 run()
             except Exception as error:
+                if isinstance(error, UserError):  # says what is wrong already
+                    raise
                 if begun and not isinstance(error, HydraException):  # of a job of a sweep
                     raise
                 raise mistake(error, sys.argv[1:]) from error

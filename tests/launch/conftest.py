@@ -1,0 +1,82 @@
+"""One training for all tests of commands, and what to ask of a sweep."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Completed, command, result_of, run_script
+
+QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run, and what its training printed."""
+
+    folder: Path
+    stdout: str
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Of the default data, by a head of one direction."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        done = run_script(place, "train.py", "model.head=last_hidden", "folder=runs/mine", *QUICK)
+    return Trained(place / "runs" / "mine", done.stdout)
+
+
+def jobs(sweep: Path) -> dict[str, Path]:
+    """The folders of a sweep's jobs, by head and seed."""
+    found = [file.parent for file in sweep.glob("*/result.json")]
+    return {f"{(r := result_of(folder))['head']} {r['seed']}": folder for folder in sorted(found)}
+
+
+def statuses(sweep: Path) -> dict[str, str]:
+    return {name: result_of(folder)["status"] for name, folder in jobs(sweep).items()}
+
+
+def lines_of_jobs(done: Completed) -> list[str]:
+    """What a sweep says of each job when it has ended."""
+    return re.findall(r"^\d+ of \d+: .*", done.stdout, flags=re.MULTILINE)
+
+
+def words_to_finish(stdout: str) -> list[str]:
+    """The command that an interrupted sweep names."""
+    [line] = [line for line in stdout.splitlines() if line.startswith("interrupted by ")]
+    return shlex.split(line.partition("finish it with seqmodels train ")[2])
+
+
+@contextmanager
+def running_sweep(sweep: Path, count: int, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep in a process of its own, of which so many jobs have saved a checkpoint."""
+    running = subprocess.Popen(
+        command("train.py", *words, f"hydra.sweep.dir={sweep}"),
+        cwd=sweep.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while len([*sweep.glob("*/checkpoints/last.ckpt")]) < count:
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.01)
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)  # also workers that are left
+        running.communicate()
