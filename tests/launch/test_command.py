@@ -1,4 +1,4 @@
-"""The installed command `seqmodels`, and the wheel."""
+"""Commands: `seqmodels`, functions that are commands, and the wheel that installs them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from seqmodels import __version__
+from seqmodels.arguments import ArgumentsOf, Name, NonNegative
+from seqmodels.launch.command_line import Names, command
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
 COMMANDS = sorted(path.stem for path in (ROOT / "src/seqmodels/launch/commands").glob("[a-z]*.py"))
-MINE = """# @package _global_
-defaults:
-  - override /data: japanese_vowels
-model:
-  head: max_pool
-"""
+
+
+# ---------------------------------------------------------------- seqmodels
 
 
 @pytest.fixture
@@ -33,39 +33,91 @@ def seqmodels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     return lambda *words: run_in_process(main, words, tmp_path)
 
 
-def test_help_lists_every_command(seqmodels: Script) -> None:
+def test_help_lists_every_command_and_each_is_a_script_too(seqmodels: Script) -> None:
     done = seqmodels("--help")
     titles = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
     assert titles == COMMANDS and "train     Train a model, or a sweep of many." in done.stdout
     assert seqmodels().stdout == done.stdout and done.returncode == 0
-
-
-def test_every_command_is_a_script_too() -> None:
-    for name in set(COMMANDS) - {"new"}:
+    assert seqmodels("--version").stdout == f"seqmodels {__version__}\n"
+    for name in {*COMMANDS} - {"new"}:
         script = (ROOT / "scripts" / f"{name}.py").read_text()
         assert f"from seqmodels.launch.commands.{name} import main\n" in script
 
 
-def test_the_version_is_that_of_the_distribution(seqmodels: Script) -> None:
-    assert seqmodels("--version").stdout == f"seqmodels {__version__}\n"
-
-
 def test_an_unknown_command_is_one_line(seqmodels: Script) -> None:
     done = seqmodels("tarin", "model.head=max_pool")
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: unknown command tarin: choose one of audit, ")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: unknown command tarin: ")
     assert done.stderr.endswith("did you mean train?\n")
+
+
+# ---------------------------------------------------------------- a function is a command
+
+SEEN: list[Any] = []
+
+
+@command
+def main(
+    run: Name,
+    *places: str,
+    prompt: str = "",
+    input: Annotated[
+        dict[str, Any],
+        ArgumentsOf("seqmodels.audit.find_model.random_batch", "model", "seed", "padding"),
+    ]
+    | None = None,
+    file: Name | None = None,
+    rate: NonNegative = 0.1,
+    exact: bool = False,
+    imports: Names = (),
+    kind: Literal["fast", "slow"] = "fast",
+) -> None:
+    SEEN.append(locals())
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "argv", ["script.py", *words])
+    SEEN.clear()
+    main()
+    return SEEN[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("kind=slow", "slow"),
+        ("input.batch=12", {"batch": 12}),
+        ("input.features=null", {"features": None}),
+        ("rate=1e-3", 0.001),
+        ("exact=true", True),
+        ("imports=[a,b.c]", ["a", "b.c"]),
+        ("imports=a", ["a"]),
+        *((f"prompt={text}", text) for text in ("[x]", " a=b ", "", "null", "1e-3", "${")),
+        *((f"file={text}", text) for text in ("007", "1e3", "true", "[a", "a: b")),
+        ("file=null", None),
+    ],
+)
+def test_a_value_is_read_as_its_argument_says(
+    word: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, usual = call(monkeypatch, "run=x", word), call(monkeypatch, "run=a", "run=x")
+    found = seen.pop(word.partition("=")[0].partition(".")[0])
+    assert found == value and type(found) is type(value)
+    assert seen.items() <= usual.items()  # of a key that stands there twice, the last word
 
 
 # ---------------------------------------------------------------- the wheel
 
 
-def test_the_wheel_brings_configurations_and_types(wheel: Path) -> None:
+def test_the_wheel_brings_configurations_the_template_and_types(wheel: Path) -> None:
     def listed(folder: Path) -> dict[str, bytes]:
-        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.yaml")}
+        files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
     ours = {f: c for f, c in listed(ROOT / "configs").items() if not f.startswith("local")}
     assert listed(wheel / "seqmodels" / "configs") == ours
+    template = ROOT / "src" / "seqmodels" / "template"
+    assert listed(wheel / "seqmodels" / "template") == listed(template)
     assert (wheel / "seqmodels" / "py.typed").is_file()
     [metadata] = wheel.glob("*.dist-info")
     assert "seqmodels = seqmodels.__main__:main" in (metadata / "entry_points.txt").read_text()
@@ -73,8 +125,9 @@ def test_the_wheel_brings_configurations_and_types(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    own = "# @package _global_\ndefaults:\n  - override /data: japanese_vowels\n"
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(MINE)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(f"{own}model: {{head: max_pool}}\n")
     words = ["--config-dir", "mine", "experiment=mine", "debug=fast"]
     words += ["trainer=ddp_sim", "baseline=false"]
     done = subprocess.run(

@@ -1,201 +1,107 @@
-"""What each mistake on a command line is answered with: one line, and nothing is left behind."""
+"""Any mistake on a command line is answered with one line, and nothing is left behind."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from tests.conftest import Script
+from seqmodels import compose
+from seqmodels.arguments import arguments, known
+from seqmodels.plain_values import flattened
+from tests.conftest import ROOT, Completed
+from tests.in_process import run_in_process
 from tests.shipped import lacks
-
-MODELS = """
-import torch
-from torch import nn
-
-class Last(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.LSTM(12, 8, batch_first=True)
-        self.classify = nn.Linear(8, 3)
-
-    def forward(self, inputs, lengths):
-        return self.classify(self.rnn(inputs)[0][:, -1])
-
-class Right(Last):
-    def forward(self, inputs, lengths):
-        return self.classify(self.rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
-
-def build_model():
-    return Last()
-
-model = Right()
-broken = nn.Linear(5, 5)
-number = 3
-
-unknown = lambda inputs, lengths: inputs
-
-def build_nothing():
-    raise RuntimeError("no such luck")
-"""
 
 FILES = {
     "wrong.csv": "words,label\na,b\n",
-    "empty.csv": "text,label\na,b\n,c\n",
-    "good.csv": "text,label\n" + "x,a\ny,b\n" * 10,
-    "label.csv": "text,label\nx,c\n",
-    "nothing.txt": "",
     "short.txt": "a b c\n" * 20,
-    "broken.ckpt": "not a checkpoint",
-    "models.py": MODELS,
+    "models.py": """
+from torch import nn
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(3, 2, batch_first=True)
+
+    def forward(self, inputs, lengths):
+        return self.rnn(inputs)[1][-1]
+""",
 }
 
 # a command, and below it how its error begins; `...` stands for anything
 MISTAKES = """
 train model.head=last_hiden
     model.head=last_hiden...did you mean last_hidden?
-train sed=1
-    sed is not a key of the configuration: did you mean seed
 train model.optimizer.momentun=0.1
     model.optimizer.momentun is not a key of the configuration: ...
-train data.pol=2
-    data.pol is not a key of the configuration: did you mean data.pool? (+data.pol adds one)
 train -m lr=0.1,1
     lr is not a key of the configuration: did you mean model.optimizer.lr?
-train ~trainer.epochs
-    Could not delete from config. 'trainer.epochs' does not exist
 train +trainer.epochs=3
     trainer.epochs is not an argument of Trainer: did you mean trainer.m...~trainer.epochs
 train +lr=0.1
-    lr is not a key of the configuration: choose one of allowed_targets, ...
-train +seed=1
-    Could not append to config. An item is already at 'seed'...
+    lr is not a key of the configuration: ...
 train data=japanese_vowel
-    data=japanese_vowel: choose ...; did you mean japanese_vowels?
-train callbacks=[default,emma]
-    callbacks=emma: choose ...; did you mean ema?
-train data=null
-    cannot read data=null: ...
+    data=japanese_vowel: ...did you mean japanese_vowels?
 train model.head=max_pool,mean_pool
-    Ambiguous value for argument 'model.head=max_pool,mean_pool' ... add --multirun
+    ...add --multirun
 train seed=[1
     cannot read seed=[1: ...
 
-train seed=[]
-    seed=[]: input should be a valid integer
 train seed=true
-    seed=true: input should be a number
-train model.head=
-    ...model.head
-train model.optimizer=adam
-    model.optimizer=adam: input should be a valid dictionary
-train trainer.gradient_clip_val=-1
-    trainer.gradient_clip_val=-1: input should be greater than or equal to 0
-train trainer.val_check_interval=00:01:00:00
-    trainer.val_check_interval=00:01:00:00: ...
-train model.window=0
-    model.window=0: input should be greater than or equal to 1
-train model.optimizer.lr=fast
-    model.optimizer.lr=fast: input should be a valid number
-train model.optimizer.lr=-1
-    model.optimizer.lr=-1: input should be greater than or equal to 0
+    seed=true: ...
 train optimizer=adam +model.optimizer.momentum=0.5
-    model.optimizer.momentum is not an argument of Adam: ...out with ~model.optimizer.momentum
+    model.optimizer.momentum is not an argument of Adam: ...
 train model.encoder.cell=lsmt
-    model.encoder.cell=lsmt: choose one of gru, lstm, rnn; did you mean lstm?
-train +model.head_options.size=3
-    model.head_options.size is not an argument of LastHidden: it takes none
+    model.encoder.cell=lsmt: ...did you mean lstm?
 train model.head=every_step
     model.head=every_step reads one vector for each step
 train model._target_=torch.nn.LSTM model.head=max_pool
     ...torch.nn.LSTM is not a Task: ...
-train imports=null
-    imports=null: ...
 train trainer.max_epochs=-1
-    ...set trainer.max_epochs, trainer.max_steps or tr
-train trainer.max_time=00:00:00:00
-    trainer.max_time is 0: give some time to
-train trainer.val_check_interval=15
-    ...more than the 14 batches of an epoch
+    ...set trainer.max_epochs or trainer.max_steps
 train trainer=gpu
     ...accelerator=gpu: PyTorch finds no such device
-train resume=broken.ckpt
-    ...broken.ckpt is not a run folder: it has no config.yaml
+train sweep.metric=test/f1
+    sweep.metric=test/f1: choose one of test/accuracy, ...
+train resume=short.txt
+    ...short.txt is not a run folder: ...
 
 train data=uea
     data.name must be given: add data.name=<value>
-train model=forecaster data=windows
-    data.file must be given: add data.file=<value>
-train data=text data.train=2020
-    2020: ...
 train data=text data.train=wrong.csv
     ...has no column 'text'
-train data=text data.train=empty.csv
-    ...the text of row 2 is empty
-train data=text data.train=good.csv data.test=label.csv
-    ...1 of 1 labels ... were never seen in training, such as 'c' of example 1
-train model=language_model data=text_lm trainer=cpu data.train=nothing.txt
-    the train split of nothing.txt has no text
 train model=language_model data=text_lm trainer=cpu data.train=short.txt
-    the train split of short.txt has ... tokens, too few for one window: ... need 2048
-train model=language_model data=text_lm trainer=cpu data.train=good.csv model.head=mean_pool
-    model.head=mean_pool reads one vector for each sequence
+    the train split of short.txt has ... tokens, too few for one window: ...
 
 train -m trainer=ddp seed=0,1
     ...starts this command again
-train -m data=text,txet seed=0,1
-    data=txet: choose ...; did you mean text?
-train -m seed=0,1 model.hed=x
-    model.hed is not a key
 train -m seed=0 tags=[a],[b]
     tags=[a],[b]: each job of a sweep has the folder of its settings
-train -m seed=0,1 sweep.metric=x
-    sweep.metric=x: write test/ or validation/ before its name
 train -m seed=0,1 sweep.metric=test/acuracy
-    unknown metric test/acuracy: did you mean accuracy? if not, add
-train -m seed=0,1 sweep.metric=test/coverage
-    ...neither more nor less test/coverage is better
+    unknown metric test/acuracy: did you mean accuracy? ...
 train -m seed=0,1 folder=mine
-    folder=mine: each job of a sweep has the folder of its settings, in hydra.sweep.dir
-train -m seed=0,1 resume=mine
-    resume=mine: each job of a sweep has the folder of its settings, in hydra.sweep.dir
+    folder=mine: each job of a sweep has the folder of its settings, ...
 train seed=x,6 --config-dir mine -m trainer=cpu
-    seed=x: input should be a valid integer
+    seed=x: ...
 
-explain model.head=last_hiden
-    ...did you mean last_hidden?
-explain model._target_=torch.nn.LSTM model.head=max_pool
-    ...torch.nn.LSTM is not a Task: ...
 explain model.head=last_hidden model.encoder.bidirectional=true
     ...needs a one-directional encoder, because h_n
-explain model.encoder.cell=gru model.encoder.proj_size=3
-    model.encoder: proj_size argument is only supported for LSTM...
 
 audit
     target must be given: add target=<value>
-audit target=models
-    target=models must be module:name
-audit target=models:unknown
-    ...give one of input.features=<number> and input.voc
-audit target=a:b input.featurs=2
-    ...did you mean input.features
-audit target=none:Last input.features=2
-    ...ModuleNotFoundError: No module
-audit target=models:Lst input.features=2
-    ...no such name ... did you mean Last
-audit target=models:number input.features=2
-    ...is not a model
-audit target=models:build_nothing input.features=2
-    ...no such luck
-audit target=models:model input.features=0
-    ...input.features is 0: ...least 1
-audit target=models:model input.features=7
+audit target=models:Modl input.features=2
+    ...no such name ... did you mean Model
+audit target=models:Model input.features=7
     ...cannot be run: RuntimeError
-audit target=models:model input.features=12 kind=all
-    kind=all: input should be 'sequence' or 'per_step'
 
 compare
     name the folders to compare
@@ -203,40 +109,116 @@ compare nowhere
     nowhere: no run there
 lint nowhere.py
     nowhere.py does not exist
-evaluate
-    run must be given: add run=<value>
 evaluate job
     cannot read job: write key=value; --help shows the keys
 evaluate rn=x
     rn is not a key of the configuration: did you mean run?
-evaluate run=nowhere
-    nowhere is not a run folder
+audit target=models:Model input.featurs=3
+    input.featurs is not a key of the configuration: did you mean input.features?
 generate run=nowhere
     nowhere is not a run folder
+generate run=nowhere temperature=-1
+    temperature=-1: ...
+generate run=nowhere +seed=1
+    cannot read +seed=1: ...
 predict run=nowhere
     input must be given: add input=<value>
 """
 ROWS = [line.strip() for line in MISTAKES.splitlines() if line]
 
 
-@pytest.mark.parametrize(
-    ("line", "message"), [row for row in zip(ROWS[::2], ROWS[1::2]) if not lacks(row[0])]
-)
-def test_a_mistake_is_one_line_and_leaves_nothing(
-    script: Script, tmp_path: Path, line: str, message: str
-) -> None:
-    if "trainer=gpu" in line and torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
         (tmp_path / name).write_text(content)
     (tmp_path / "mine").mkdir()
-    before = sorted(tmp_path.rglob("*"))
+    return tmp_path
+
+
+def run(folder: Path, name: str, *words: str) -> tuple[Completed, set[Path]]:
+    """What a script answers, and what it leaves behind but caches."""
+    before = {*folder.rglob("*")}
+    done = run_in_process(ROOT / "scripts" / f"{name}.py", words, folder)
+    caches = {"cache", "__pycache__"}
+    new = {path for path in folder.rglob("*") if not caches & {*path.parts}}
+    return done, new - before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [row for row in zip(ROWS[::2], ROWS[1::2]) if not lacks(row[0])]
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path, line: str, message: str) -> None:
+    if "trainer=gpu" in line and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
     name, *words = shlex.split(line)
-    done = script(f"{name}.py", *words, status=2)
+    done, left = run(folder, name, *words)
     [said] = done.stderr.splitlines()
     pattern = ".*".join(map(re.escape, message.split("...")))
     assert re.match(f"error: {pattern}", said), said
+    assert done.returncode == 2 and not left
     assert done.stdout == "" or name == "train"
-    caches = {"cache", "__pycache__"}
-    left = [p for p in tmp_path.rglob("*") if p not in before and not caches & set(p.parts)]
-    assert left == []
+
+
+# ---------------------------------------------------------------- any keys with any values
+
+VALUES = (
+    "", "''", "null", "true", "0", "1", "-1", "0.5", "1e3", "1e400", "007", "1_000", "nan", "-inf",
+    "[]", "[1]", "[a]", "[[1]]", "[null]", "{}", "{a:1}", "{_target_:os.system}", "{_target_:3}",
+    "{_target_:torch.optim.SGD,lr:0.1}", str(2**63), "a", "x" * 300, "é", "🙂", "a b",
+    "a=b", "..", "/dev/null", "'", "[", "{", "${", "${a}", "${seed", "${model.head}", "\\", "a\nb",
+    "\x1b[31m", "???", "a,b", "range(3)", "auto", "max_pool", "torch.nn.Linear", "total_steps",
+)  # fmt: skip
+KEYS = (
+    "", "a", "seed.x", "model", "data", "trainer", "callbacks", "model..head", ".seed", "séed",
+    "MODEL.HEAD", "seed[0]", "model._recursive_", "model._partial_", "trainer._args_", "--cfg",
+    "trainer.logger", "model.data", "model.optimizer.params", "hydra.job.name", "debug", "--info",
+)  # fmt: skip
+TINY = (
+    "data=uea", "data.name=UnitTest", "model.encoder.hidden_size=4",
+    "trainer=cpu", "baseline=false", "trainer.fast_dev_run=1",
+)  # fmt: skip
+FINDINGS = ("audit", "compare")  # exit with status 1 if they find something
+PLAIN = {
+    "audit": ("target=models:Model", "input.features=3"),
+    "compare": ("nowhere",),
+    "predict": ("run=nowhere", "input=-"),
+}
+
+
+def keys_of(name: str) -> list[str]:
+    if name in ("train", "explain"):
+        config = OmegaConf.to_container(compose(*TINY), resolve=False)
+        return [key for key in flattened(config) if name == "train" or key.startswith("model.")]
+    command = importlib.import_module(f"seqmodels.launch.commands.{name}")
+    takes = arguments(inspect.unwrap(command.main))
+    return [*known(takes)] if takes else ["metric"]
+
+
+def words_of(name: str) -> st.SearchStrategy[str]:
+    """`key=value`, mostly of keys that there are."""
+    keys, values, odd = (st.sampled_from(each) for each in (keys_of(name), VALUES, KEYS))
+    usual = st.builds("{}={}".format, keys, values)
+    other = st.builds("{}={}".format, odd, values)
+    added = st.builds("+{}={}".format, keys, values)
+    nested = st.builds("++{}.new={}".format, keys, values)
+    return usual | usual | usual | other | added | nested | keys.map("~{}".format) | odd
+
+
+@pytest.mark.parametrize("name", ["train", "explain", *PLAIN])
+@pytest.mark.parametrize("count", [6, pytest.param(150, marks=pytest.mark.long)])
+def test_any_words_are_taken_or_answered_with_one_line(name: str, count: int, folder: Path) -> None:
+    base = TINY if name == "train" else PLAIN.get(name, ())
+
+    @settings(max_examples=count, suppress_health_check=[*HealthCheck])
+    @given(words=st.lists(words_of(name), min_size=1, max_size=2))
+    def any_words(words: list[str]) -> None:
+        done, left = run(folder, name, *base, *words)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        found_something = name in FINDINGS and done.returncode == 1
+        assert "Traceback" not in done.stderr + done.stdout
+        assert done.returncode in (0, 2) or found_something
+        if "usage: " not in done.stderr:  # of Hydra
+            assert len(errors) == (done.returncode == 2)
+        assert done.returncode != 2 or not left
+
+    any_words()

@@ -1,11 +1,9 @@
-"""How sweeps and runs end before their end."""
+"""How sweeps and runs end before their end, and that the same command finishes a sweep."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,56 +14,108 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from seqmodels.compare.records import read_record
 from seqmodels.errors import UserError
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
-from tests.conftest import Script, command, result_of
+from tests.conftest import Script, result_of, run_script
+from tests.launch.conftest import jobs, running_sweep, statuses, words_to_finish
 from tests.runs.resumed import OWN, content, same_run, stopped_by
 
-SWEEP = ("-m", *OWN, "seed=3,4", "callbacks.dataflow=null")
+SWEEP = (
+    "-m",
+    *(word for word in OWN if not word.startswith(("seed", "trainer.max_epochs"))),
+    "seed=3,4",
+    "trainer.max_epochs=6",
+    "callbacks.dataflow=null",
+)
+COMPLETED = {"max_pool 3": "completed", "max_pool 4": "completed"}
 
 
-def jobs(sweep: Path) -> dict[int, Path]:
-    """The folder of each job, by its seed."""
-    return {result_of(file.parent)["seed"]: file.parent for file in sweep.glob("*/result.json")}
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The jobs of the sweep when nothing ends it."""
+    sweep = tmp_path_factory.mktemp("whole") / "sweep"
+    run_script(sweep.parent, "train.py", *SWEEP, f"hydra.sweep.dir={sweep}")
+    return jobs(sweep)
 
 
-def statuses(sweep: Path) -> dict[int, str]:
-    return {seed: result_of(folder)["status"] for seed, folder in sorted(jobs(sweep).items())}
-
-
-def words_to_finish(stdout: str) -> list[str]:
-    [line] = [line for line in stdout.splitlines() if line.startswith("interrupted by ")]
-    return shlex.split(line.partition("finish it with seqmodels train ")[2])
+def resumed_to_the_bit(sweep: Path, whole: dict[str, Path]) -> list[int]:
+    """Asserts that its jobs are those of the whole one; how often each was resumed."""
+    found = jobs(sweep)
+    assert found.keys() == whole.keys()
+    for name, folder in whole.items():
+        same_run(folder, found[name])
+    return [len(result_of(folder).get("resumed", [])) for folder in found.values()]
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_sweep_and_its_command_in_its_folder_finishes_it(
-    script: Script, tmp_path: Path
+def test_a_sweep_that_is_killed_is_finished_by_its_command_in_its_folder(
+    whole: dict[str, Path], script: Script, tmp_path: Path
 ) -> None:
-    sweep, whole = tmp_path / "a sweep", tmp_path / "whole"
-    script("train.py", *SWEEP, f"hydra.sweep.dir={whole}")
+    sweep = tmp_path / "sweep"
+    with running_sweep(sweep, 2, *SWEEP) as running:
+        running.kill()
+        running.wait()
+    cut = statuses(sweep)
+    assert cut == {"max_pool 3": "completed", "max_pool 4": "interrupted"}
+    before = content(jobs(sweep)["max_pool 3"])
+    words = ("-m", *reversed(SWEEP[1:]))  # the order does not matter
+    script("train.py", *words, f"hydra.sweep.dir={sweep}")
+    assert content(jobs(sweep)["max_pool 3"]) == before
+    assert resumed_to_the_bit(sweep, whole) == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_sweep_and_says_the_command_that_finishes_it(
+    whole: dict[str, Path], script: Script, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "a sweep"
     stop = stopped_by(signal.SIGTERM)  # in each job
     done = script("train.py", *SWEEP, *stop, f"hydra.sweep.dir='{sweep}'", status=143)
-    assert done.stderr == ""
-    assert statuses(sweep) == {3: "interrupted"}
-
+    assert done.stderr == "" and statuses(sweep) == {"max_pool 3": "interrupted"}
     done = script("train.py", *words_to_finish(done.stdout), status=143)
-    assert done.stderr == ""
-    assert statuses(sweep) == {3: "completed", 4: "interrupted"}
-    words, before = words_to_finish(done.stdout), content(jobs(sweep)[4])
-    with locked(jobs(sweep)[4] / "lock"):  # by another machine
-        assert read_record(RunFolder(jobs(sweep)[4])).status == "running"
+    assert statuses(sweep) == {"max_pool 3": "completed", "max_pool 4": "interrupted"}
+    words, last = words_to_finish(done.stdout), jobs(sweep)["max_pool 4"]
+    before = content(last)
+    with locked(last / "lock"):  # by another machine
         shared = script("train.py", *words)
         assert "2 of 2: seed=4: another process trains it\n" in shared.stdout
         assert "1 of 2 runs running" in shared.stdout and "failed" not in shared.stdout
-        assert before.items() <= content(jobs(sweep)[4]).items()
-
+        assert before.items() <= content(last).items()
     script("train.py", *words)
-    for seed, folder in jobs(sweep).items():
-        same_run(jobs(whole)[seed], folder)
-        assert len(result_of(folder)["resumed"]) == 1
+    assert resumed_to_the_bit(sweep, whole) == [1, 1]
+
+
+class PowerCut(Callback):
+    """Ends a training by an error, as long as the environment says so."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and "POWER_CUT" in os.environ:
+            raise OSError("the disk is full")
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_is_resumed_from_its_checkpoint(
+    whole: dict[str, Path], script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, sweep = f"{__name__}.PowerCut", tmp_path / "sweep"
+    own = (f"+callbacks.cut={{_target_:{name}}}", f"allowed_targets=[{name}]")
+    words = (*SWEEP, *own, f"hydra.sweep.dir={sweep}")
+    monkeypatch.setenv("POWER_CUT", "1")
+    done = script("train.py", *words, status=2)
+    assert "1 of 2: seed=3: failed, OSError: the disk is full\n" in done.stdout
+    assert done.stderr.startswith("error: none of these runs is completed")
+    assert "Traceback" in (jobs(sweep)["max_pool 3"] / "train.log").read_text()
+    monkeypatch.delenv("POWER_CUT")
+    script("train.py", *words)
+    assert resumed_to_the_bit(sweep, whole) == [1, 1]
+
+
+def write_completed(config: DictConfig, *_: object, **__: object) -> None:
+    result: dict[str, Any] = {"status": "completed", "seed": config.seed, "config": {}}
+    result |= {"metrics": {"test/loss": 0.5}, "seconds": {"fit": 1.0, "total": 1.0}}
+    result |= {"data": "x", "fingerprint": "x", "head": "x", "metric": "loss", "parameters": 1}
+    RunFolder(Path(config.folder)).write_result(result)
 
 
 def test_a_job_that_another_process_begins_meanwhile_is_its_own(
@@ -85,46 +135,11 @@ def test_a_job_that_another_process_begins_meanwhile_is_its_own(
     with held:
         done = script("train.py", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert done.stdout.count(f"failed, {refusal}\n") == 2
-    assert statuses(tmp_path / "sweep") == {4: "completed"}
-
-
-class PowerCut(Callback):
-    """Ends a training by an error, as long as the environment says so."""
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and "POWER_CUT" in os.environ:
-            raise OSError("the disk is full")
-
-
-@pytest.mark.slow
-def test_a_job_that_failed_is_resumed_from_its_checkpoint(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = f"{__name__}.PowerCut"
-    own = (f"+callbacks.cut={{_target_:{name}}}", f"allowed_targets=[{name}]")
-    script("train.py", *SWEEP, *own, f"hydra.sweep.dir={tmp_path / 'whole'}")
-    words = (*SWEEP, *own, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    monkeypatch.setenv("POWER_CUT", "1")
-    done = script("train.py", *words, status=2)
-    assert "1 of 2: seed=3: failed, OSError: the disk is full\n" in done.stdout
-    assert done.stderr == "error: none of these runs is completed: there is nothing to compare\n"
-    assert "Traceback" in (jobs(tmp_path / "sweep")[3] / "train.log").read_text()
-    monkeypatch.delenv("POWER_CUT")
-    script("train.py", *words)
-    for seed, folder in jobs(tmp_path / "sweep").items():
-        assert len(result_of(folder)["resumed"]) == 1
-        same_run(jobs(tmp_path / "whole")[seed], folder)
+    assert statuses(tmp_path / "sweep") == {"x 4": "completed"}
 
 
 def interrupt_here(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
-
-
-def write_completed(config: DictConfig, *_: object, **__: object) -> None:
-    result: dict[str, Any] = {"status": "completed", "seed": config.seed, "config": {}}
-    result |= {"metrics": {"test/loss": 0.5}, "seconds": {"fit": 1.0, "total": 1.0}}
-    result |= {"data": "x", "fingerprint": "x", "head": "x", "metric": "loss", "parameters": 1}
-    RunFolder(Path(config.folder)).write_result(result)
 
 
 @pytest.mark.parametrize("place", ["runs.training.prepare", "compare.comparison.compare"])
@@ -140,6 +155,14 @@ def test_ctrl_c_while_no_job_trains_ends_the_sweep_in_one_line(
     assert Path(folder.partition("=")[2]).is_dir()
 
 
+def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
+    assert script("train.py", *OWN, status=130).stderr == "interrupted\n"
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_job_that_exits_by_itself_ends_the_sweep_with_its_status(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,31 +173,9 @@ def test_a_job_that_exits_by_itself_ends_the_sweep_with_its_status(
     assert script("train.py", *SWEEP, status=3).stderr == ""
 
 
-def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
-    done = script("train.py", *OWN, status=130)
-    assert done.stderr == "interrupted\n"
-    assert not (tmp_path / "runs").exists()
+# ---------------------------------------------------------------- several processes
 
-
-def sweep_of_two_processes(sweep: Path, epochs: int = 200) -> subprocess.Popen[str]:
-    """A sweep whose jobs train at the same time, and have saved a checkpoint each."""
-    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"trainer.max_epochs={epochs}")
-    running = subprocess.Popen(
-        command("train.py", *SWEEP, *launcher, f"hydra.sweep.dir={sweep}"),
-        cwd=sweep.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 200
-    while len(list(sweep.glob("*/checkpoints/last.ckpt"))) < 2:
-        assert time.monotonic() < deadline and running.poll() is None
-        time.sleep(0.05)
-    return running
+TWO = (*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 @pytest.mark.long
@@ -183,23 +184,20 @@ def test_a_signal_ends_a_sweep_of_several_processes(
     tmp_path: Path, number: int, to_all: bool
 ) -> None:
     sweep = tmp_path / "sweep"
-    running = sweep_of_two_processes(sweep)
-    (os.killpg if to_all else os.kill)(running.pid, number)
-    stdout, stderr = running.communicate(timeout=90)
+    with running_sweep(sweep, 2, *TWO, "trainer.max_epochs=200") as running:
+        (os.killpg if to_all else os.kill)(running.pid, number)
+        stdout, stderr = running.communicate(timeout=90)
     assert running.returncode == 128 + number and stderr == ""
     assert f"hydra.sweep.dir={sweep}" in words_to_finish(stdout)
-    assert statuses(sweep) == {3: "interrupted", 4: "interrupted"}
+    assert statuses(sweep) == dict.fromkeys(COMPLETED, "interrupted")
 
 
 @pytest.mark.slow
 def test_the_workers_of_a_sweep_that_is_killed_finish_their_jobs(tmp_path: Path) -> None:
-    running = sweep_of_two_processes(tmp_path / "sweep", epochs=20)
-    try:
-        os.kill(running.pid, signal.SIGKILL)
+    sweep = tmp_path / "sweep"
+    with running_sweep(sweep, 2, *TWO, "trainer.max_epochs=20") as running:
+        running.kill()
         deadline = time.monotonic() + 90
-        while statuses(tmp_path / "sweep") != {3: "completed", 4: "completed"}:
+        while statuses(sweep) != COMPLETED:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)  # joblib would end its workers in a minute or so
-        running.communicate()

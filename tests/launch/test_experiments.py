@@ -1,4 +1,4 @@
-"""Every debugging file runs with every experiment."""
+"""Every experiment trains with a debugging file, and recipes take any head."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from seqmodels.data.sources import library_files
+from seqmodels.heads import HEADS
+from seqmodels.instantiate import instantiate
 from seqmodels.runs import train
 from tests.conftest import ROOT, Config
 from tests.pages import read
-from tests.shipped import lacks
+from tests.shipped import CLASSIFIER_HEADS, lacks
 
 EXPERIMENTS = sorted(
     path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml") if not lacks(read(path))
@@ -48,41 +50,46 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("debug", "experiment"),
-    [  # CI runs every experiment once, and every debugging file a few times
-        pytest.param(debug, experiment, marks=[pytest.mark.long] * ((i - j) % len(DEBUGS) != 0))
-        for i, experiment in enumerate(EXPERIMENTS)
-        for j, debug in enumerate(DEBUGS)
-    ],
-)
-def test_every_debug_runs_with_every_experiment(
-    debug: str,
-    experiment: str,
-    config: Config,
-    kept: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("number", "experiment"), [*enumerate(EXPERIMENTS)])
+def test_every_experiment_trains_with_a_debugging_file(
+    number: int, experiment: str, config: Config, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
     for name, module in sys.modules.items():
         if name.startswith("seqmodels.tasks.") and hasattr(module, "library_files"):
             monkeypatch.setattr(module, "library_files", lambda: LIBRARY)
+    debug = DEBUGS[number % len(DEBUGS)]
     own = OmegaConf.load(ROOT / "configs" / "debug" / f"{debug}.yaml")
     words = [f"{key}={value}" for key, value in SMALL.items() if OmegaConf.select(own, key) is None]
     composed = config(f"experiment={experiment}", f"debug={debug}", *words)
     composed.trainer.max_epochs = min(composed.trainer.max_epochs, 2)
     composed.trainer.precision = "32-true"
+    file = str(kept / f"{composed.data._target_}.csv")
     if "train" in composed.data and composed.data.train is None:
-        composed.data.train = str(kept / f"{composed.data._target_}.csv")
-    if "sizes" in composed.data:
-        composed.data.sizes = [64, 32, 32]
-    if "sample" in composed.callbacks:
-        composed.callbacks.sample.length = 3
+        composed.data.train = file
     if OmegaConf.is_missing(composed.data, "file"):
-        composed.data.file = str(kept / f"{composed.data._target_}.csv")
-        composed.data.target = "load"
+        composed.data.file, composed.data.target = file, "load"
     if OmegaConf.is_missing(composed.data, "name"):
         regresses = composed.model._target_.endswith("Regressor")
         composed.data.name = "Numbers" if regresses else "Classes"
         composed.data.folder = str(kept)
+    if "sizes" in composed.data:
+        composed.data.sizes = [64, 32, 32]
+    if "sample" in composed.callbacks:
+        composed.callbacks.sample.length = 3
     assert train(composed)["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "recipe", ["text_classification", "char_classification", "series_classification"]
+)
+@pytest.mark.parametrize("head", CLASSIFIER_HEADS)
+def test_any_head_goes_with_any_recipe_in_two_directions_if_it_can(
+    head: str, recipe: str, config: Config
+) -> None:
+    series = recipe.startswith("series")
+    settings = config(f"experiment={recipe}", f"model.head={head}", *["data.name=x"] * series)
+    kind = "features" if series else "tokens"
+    data = {"inputs": kind, "num_inputs": 9, "classes": ["a", "b"]}
+    task = instantiate(settings.model, key="model", data=data)
+    assert task.encoder.bidirectional is (HEADS[head].requires_bidirectional is not False)
