@@ -10,8 +10,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,8 +20,7 @@ from tests.conftest import Completed, command, result_of, run_script
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A finished run, and what its training printed."""
 
     folder: Path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -93,6 +92,21 @@ train -m seed=0,1 folder=mine
 train seed=x,6 --config-dir mine -m trainer=cpu
     seed=x: ...
 
+train -m model.dropout=interval(0,0.5)
+    model.dropout=interval(0,0.5): to search an interval, add hparams_search=optuna
+train -m hparams_search=optuna sweep.metric=test/loss
+    sweep.metric=test/loss: ...validation
+train -m hparams_search=optuna model.dropout=interval(0.5,0.1)
+    model.dropout=interval(0.5,0.1): ...
+train -m hparams_search=optuna model.dropout=interval(0,7)
+    model.dropout=7.0: ...
+train -m hparams_search=optuna model.head=mean_pool,max_pol
+    model.head=max_pol: ...did you mean max_pool?
+train -m hparams_search=optuna seed=0,1
+    a search needs a space, without the seed, ...
+train -m hparams_search=optuna hydra.sweeper.n_trials=0
+    hydra.sweeper.n_trials=0: ...
+
 explain model.head=last_hidden model.encoder.bidirectional=true
     ...needs a one-directional encoder, because h_n
 
@@ -150,7 +164,7 @@ def run(folder: Path, name: str, *words: str) -> tuple[Completed, set[Path]]:
 def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path, line: str, message: str) -> None:
     if "trainer=gpu" in line and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    name, *words = shlex.split(line)
+    name, *words = line.split()
     done, left = run(folder, name, *words)
     [said] = done.stderr.splitlines()
     pattern = ".*".join(map(re.escape, message.split("...")))

@@ -31,21 +31,14 @@ FILES = {
     "seqmodels.tasks.seq2seq.Pairs": ("source,target\n", "abc,cba\nxy,yx\nabx,xba\n"),
     "seqmodels.tasks.forecasting.Windows": ("load\n", "1.0\n2.0\n3.5\n2.5\n0.5\n"),
 }
-SERIES = "@problemName x\n@timeStamps false\n@univariate true\n@{kind}\n@data\n"
-KINDS = {"Classes": "classLabel true 1 2", "Numbers": "targetLabel true"}
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files to learn from, and a cache, so that each data set is encoded once."""
+    """Files to learn from, and a cache, so that each is encoded once."""
     folder = tmp_path_factory.mktemp("kept")
     for name, (header, rows) in FILES.items():
         (folder / f"{name}.csv").write_text(header + 1500 * rows)
-    for name, kind in KINDS.items():
-        (folder / name).mkdir()
-        for split in ("TRAIN", "TEST"):
-            rows = "".join(f"{n % 7},1.0,2.0:{n % 2 + 1}\n" for n in range(60))
-            (folder / name / f"{name}_{split}.ts").write_text(SERIES.format(kind=kind) + rows)
     return folder
 
 
@@ -71,8 +64,7 @@ def test_every_experiment_trains_with_a_debugging_file(
         composed.data.file, composed.data.target = file, "load"
     if OmegaConf.is_missing(composed.data, "name"):
         regresses = composed.model._target_.endswith("Regressor")
-        composed.data.name = "Numbers" if regresses else "Classes"
-        composed.data.folder = str(kept)
+        composed.data.name = "Tecator" if regresses else "UnitTest"
     if "sizes" in composed.data:
         composed.data.sizes = [64, 32, 32]
     if "sample" in composed.callbacks:

@@ -144,15 +144,6 @@ def test_with_copier_it_depends_on_the_address_of_the_template(address: str, url
     assert (made.name, made.url) == ("seqmodels-template", url)
 
 
-def test_a_head_beside_ours_is_found(tmp_path: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", "template")
-    copied = shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored) / "seqmodels"
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (copied / "heads" / "newer.py").write_text(NEWER_HEAD)
-    code = "from seqmodels.heads import find_head; print(find_head('newer').__module__)"
-    assert python("-c", code, cwd=tmp_path, path=str(copied.parent)) == "seqmodels.heads.newer\n"
-
-
 def test_an_update_of_the_template_keeps_an_edited_head(tmp_path: Path) -> None:
     repository, project = tmp_path / "repository", tmp_path / "project"
     template = repository / TEMPLATE.relative_to(ROOT)
@@ -185,18 +176,6 @@ def test_an_update_of_the_template_keeps_an_edited_head(tmp_path: Path) -> None:
     assert "_commit: v1.1.0" in (project / answers).read_text()
 
 
-NEWER_HEAD = """from torch import Tensor
-
-from seqmodels.heads.base import Head
-from seqmodels.nn.encoder import RNNOutput
-
-
-class Newer(Head, name="newer"):
-    reads = ("h_n",)
-
-    def select(self, states: RNNOutput) -> Tensor:
-        return states.h_n[-1].transpose(0, 1).flatten(1)
-"""
 QUICK = ("experiment=baseline", "data.size=40", "trainer=cpu", "trainer.max_steps=3")
 USE = """
 from seqmodels import __version__, load_run
@@ -210,7 +189,7 @@ assert run.evaluate(accelerator="cpu") == scores
 
 
 def make_wheels(tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two versions of this package; the later one has another head, and another default."""
+    """Two versions of this package; the later one has another default."""
     for name in ("src", "configs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -218,7 +197,6 @@ def make_wheels(tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for version in ("1.0.0", "1.1.0"):
         monkeypatch.setenv("SETUPTOOLS_SCM_PRETEND_VERSION", version)
         [_] = WheelBuilder(str(tree)).build(directory=str(folder), versions=["standard"])
-        (tree / "src" / "seqmodels" / "heads" / "newer.py").write_text(NEWER_HEAD)
         configured = tree / "configs" / "train.yaml"
         configured.write_text(configured.read_text().replace("\nseed: 0\n", "\nseed: 7\n"))
 
@@ -249,7 +227,7 @@ def test_a_project_and_its_runs_go_on_with_a_newer_engine(
     [line] = [x for x in (project / "README.md").read_text().splitlines() if "pip install -U" in x]
     install("-U", line.split('"')[1])
     assert "4 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
-    run(script, *QUICK, "folder=newer", "model.head=newer")
+    run(script, *QUICK, "folder=newer")
     run("-c", USE)
     run(script, "resume=run", "trainer.max_steps=6")
     result = result_of(tmp_path / "run")

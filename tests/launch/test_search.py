@@ -162,7 +162,7 @@ def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the
     assert sum(each["model"] == tried["model"] for each in found) == 2  # of either seed
 
 
-# ---------------------------------------------------------------- the space, and what is wrong
+# ---------------------------------------------------------------- the space
 
 
 def test_hydras_words_are_a_space() -> None:
@@ -177,30 +177,9 @@ def test_hydras_words_are_a_space() -> None:
         assert _distribution(parse(f"x={word}")[0]) == expected
 
 
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (("sweep.metric=test/loss",), "sweep.metric=test/loss: .*validation"),
-        (("model.dropout=interval(0.5,0.1)",), r"model.dropout=interval\(0.5,0.1\): "),
-        (("model.dropout=interval(0,7)",), "model.dropout=7.0: "),
-        (("model.head=mean_pool,max_pol",), "model.head=max_pol: .*did you mean max_pool"),
-        (("seed=0,1",), "a search needs a space, without the seed"),
-        (("hydra.sweeper.n_trials=0",), "hydra.sweeper.n_trials=0: "),
-    ],
-)
-def test_a_mistake_ends_a_search_in_one_line(
-    refused: Refused, tmp_path: Path, words: tuple[str, ...], error: str
-) -> None:
-    line = refused("train.py", "-m", "hparams_search=optuna", *words)
-    assert re.search(f"^error: {error}", line), line
-    assert [*tmp_path.glob("runs/*/*")] == []
-
-
-def test_an_interval_asks_for_a_search_and_a_search_for_optuna(
+def test_a_search_without_optuna_says_how_to_install_it(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = refused("train.py", "-m", "model.dropout=interval(0,0.5)")
-    assert "model.dropout=interval(0,0.5): to search an interval, add hparams_search" in line
     monkeypatch.setitem(sys.modules, "optuna", None)
     line = refused("train.py", "-m", "hparams_search=optuna")
     assert re.fullmatch(r"error: .*needs a package.*: pip install '.*\b(optuna|search)\b.*'", line)

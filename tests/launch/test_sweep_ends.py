@@ -28,7 +28,6 @@ SWEEP = (
     "trainer.max_epochs=6",
     "callbacks.dataflow=null",
 )
-COMPLETED = {"max_pool 3": "completed", "max_pool 4": "completed"}
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +40,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def resumed_to_the_bit(sweep: Path, whole: dict[str, Path]) -> list[int]:
     """Asserts that its jobs are those of the whole one; how often each was resumed."""
-    found = jobs(sweep)
-    assert found.keys() == whole.keys()
-    for name, folder in whole.items():
-        same_run(folder, found[name])
-    return [len(result_of(folder).get("resumed", [])) for folder in found.values()]
+    for folder, found in zip(whole.values(), jobs(sweep).values(), strict=True):
+        same_run(folder, found)
+    return [len(result_of(folder).get("resumed", [])) for folder in jobs(sweep).values()]
 
 
 @pytest.mark.slow
@@ -163,16 +160,6 @@ def test_ctrl_c_before_a_run_trains_ends_it_and_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_job_that_exits_by_itself_ends_the_sweep_with_its_status(
-    script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def leave(*_: object, **__: object) -> None:
-        raise SystemExit(3)
-
-    monkeypatch.setattr("seqmodels.runs.training.train", leave)
-    assert script("train.py", *SWEEP, status=3).stderr == ""
-
-
 # ---------------------------------------------------------------- several processes
 
 TWO = (*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -189,7 +176,7 @@ def test_a_signal_ends_a_sweep_of_several_processes(
         stdout, stderr = running.communicate(timeout=90)
     assert running.returncode == 128 + number and stderr == ""
     assert f"hydra.sweep.dir={sweep}" in words_to_finish(stdout)
-    assert statuses(sweep) == dict.fromkeys(COMPLETED, "interrupted")
+    assert statuses(sweep) == {"max_pool 3": "interrupted", "max_pool 4": "interrupted"}
 
 
 @pytest.mark.slow
@@ -198,6 +185,6 @@ def test_the_workers_of_a_sweep_that_is_killed_finish_their_jobs(tmp_path: Path)
     with running_sweep(sweep, 2, *TWO, "trainer.max_epochs=20") as running:
         running.kill()
         deadline = time.monotonic() + 90
-        while statuses(sweep) != COMPLETED:
+        while {*statuses(sweep).values()} != {"completed"}:
             assert time.monotonic() < deadline
             time.sleep(0.2)
