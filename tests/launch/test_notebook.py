@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,31 +37,6 @@ def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
         assert config == hydra_compose("train", [*words]) == compose(*words)
         assert GlobalHydra.instance().is_initialized()
-
-
-OWN_PROGRAM = """
-import os
-from hydra import compose, initialize_config_dir
-import seqmodels
-
-def mine():
-    with initialize_config_dir(os.path.abspath("conf"), version_base="1.3"):
-        return compose("main", ["+model.nesterov=true"])
-
-before = mine()
-seqmodels.compose("model.head=max_pool")
-assert mine() == before and before.model.momentum == 0.9, mine()
-"""
-
-
-def test_a_hydra_program_of_your_own_reads_its_own_files(tmp_path: Path) -> None:
-    for folder, which in (("conf", "mine"), ("configs", "another")):
-        (tmp_path / folder / "model").mkdir(parents=True)
-        text = f"_target_: torch.optim.Adam\nwhich: {which}\nmomentum: 0.9\n"
-        (tmp_path / folder / "model" / "x.yaml").write_text(text)
-    (tmp_path / "conf" / "main.yaml").write_text("defaults: [model: x]\n")
-    # in a process of its own, where nothing else has prepared Hydra
-    subprocess.run([sys.executable, "-c", OWN_PROGRAM], cwd=tmp_path, check=True)
 
 
 def test_a_mistake_is_told_in_one_line_before_anything_is_made(tmp_path: Path) -> None:

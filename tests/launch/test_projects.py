@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
 
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
@@ -114,6 +116,16 @@ def test_where_you_stand_in_a_project_its_configuration_is_first(
     for here, first in ((tmp_path / "breezy", breezy), (site, windy)):
         monkeypatch.chdir(here)
         assert project_configs()[0] == first / "configs" and len(project_configs()) == 2
+
+
+@pytest.mark.usefixtures("windy")
+def test_a_hydra_program_of_your_own_reads_its_own_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "main.yaml").write_text("mine: 1\n")
+    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
+        assert compose("main") == {"mine": 1}
+        with pytest.raises(MissingConfigException):
+            compose("main", ["+experiment=windy"])
 
 
 def test_a_project_that_cannot_be_imported_is_one_line(site: Path) -> None:

@@ -118,14 +118,6 @@ def test_an_error_shows_its_traceback_on_request(
     assert re.search("(?s)Traceback.*UserError", script(*words, status=1).stderr)
 
 
-def test_the_other_processes_of_a_training_show_errors_as_it_does(
-    refused: Refused, tmp_path: Path
-) -> None:
-    asks = 'import os\nraise ValueError(os.environ.get("HYDRA_FULL_ERROR"))\n'
-    (tmp_path / "asks.py").write_text(asks)  # what a process that it starts would inherit
-    assert refused("train.py", "imports=[asks]") == "error: imports=asks: ValueError: None"
-
-
 # ---------------------------------------------------------------- more of train.py
 
 

@@ -109,7 +109,7 @@ def test_a_sweep_extended_by_seeds_trains_only_what_is_new(
     before = [content(folder) for folder in first]
     done = script("train.py", *words, "seed=2,0,1", "tags=[x]")
     assert [line.split(":")[1] for line in lines_of_jobs(done)] == [" seed=2", " seed=0", " seed=1"]
-    assert len(jobs(tmp_path / "sweep")) == 3
+    assert len(jobs(tmp_path / "sweep")) == 3 and "failed" not in done.stdout
     assert [content(folder) for folder in first] == before
 
 

@@ -57,8 +57,8 @@ def test_a_sweep_that_is_killed_is_finished_by_its_command_in_its_folder(
     assert cut == {"max_pool 3": "completed", "max_pool 4": "interrupted"}
     before = content(jobs(sweep)["max_pool 3"])
     words = ("-m", *reversed(SWEEP[1:]))  # the order does not matter
-    script("train.py", *words, f"hydra.sweep.dir={sweep}")
-    assert content(jobs(sweep)["max_pool 3"]) == before
+    done = script("train.py", *words, f"hydra.sweep.dir={sweep}")
+    assert content(jobs(sweep)["max_pool 3"]) == before and "failed" not in done.stdout
     assert resumed_to_the_bit(sweep, whole) == [0, 1]
 
 
