@@ -12,7 +12,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.plugins import project_configs, project_packages
+from seqmodels.plugins import project_configs, project_modules, project_packages
 from seqmodels.runs import load_run
 from tests.conftest import Refused, Script
 
@@ -117,6 +117,17 @@ def test_its_files_come_before_ours_and_not_into_a_hydra_program_of_your_own(
     with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
         # which is a group to our commands, and here a new key
         assert compose("main", ["+experiment=windy"]) == {"mine": 1, "experiment": "windy"}
+
+
+def test_of_two_projects_the_one_that_you_stand_in_comes_first(
+    site: Path, windy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breezy = install(tmp_path / "breezy" / "src", "breezy")  # both have an experiment `baseline`
+    monkeypatch.syspath_prepend(breezy.parent)
+    project_modules.cache_clear()
+    for here, first in ((tmp_path / "breezy", breezy), (site, windy)):
+        monkeypatch.chdir(here)
+        assert project_configs()[0] == first / "configs" and len(project_configs()) == 2
 
 
 def test_a_project_that_cannot_be_imported_is_one_line(site: Path) -> None:
