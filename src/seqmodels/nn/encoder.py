@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -205,7 +205,7 @@ class RecurrentEncoder(nn.Module):
         if inputs.is_nested:
             if lengths is not None:
                 raise ValueError("a nested tensor has lengths of its own: leave lengths out")
-            lengths = inputs.offsets().diff().cpu()
+            lengths = cast(Any, inputs).offsets().diff().cpu()
             inputs = inputs.to_padded_tensor(0.0)
         batch, time = inputs.shape[:2]
         if lengths is None:
