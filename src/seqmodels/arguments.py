@@ -74,13 +74,6 @@ def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
     return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", bidirectional=either)
 
 
-class Passed:
-    """For `**options`: the class passes these arguments to its base by itself."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-
 PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
 CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 Arguments = Any
@@ -96,7 +89,7 @@ def arguments(target: Any, method: str = "__init__", of: Any = None) -> Argument
     A class that takes `**options` passes them on to its base, whose arguments are its own then;
     `**own` are those of its subclasses; one that takes `**kwargs`, or another name, takes any.
     """
-    is_class, kinds, passed, more = inspect.isclass(target), dict[str, Any](), set[str](), False
+    is_class, kinds, more = inspect.isclass(target), dict[str, Any](), False
     title = target.__qualname__.removesuffix(".__init__")
     owners = target.__mro__[:-1] if is_class else ()
     functions = [(owner, vars(owner)[method]) for owner in owners if method in vars(owner)]
@@ -109,7 +102,7 @@ def arguments(target: Any, method: str = "__init__", of: Any = None) -> Argument
         for each in parameters[owner is not None :]:
             if each.kind is each.VAR_KEYWORD:
                 rest = each
-            elif each.kind is not each.VAR_POSITIONAL and each.name not in passed:
+            elif each.kind is not each.VAR_POSITIONAL:
                 known, hint = kinds.get(each.name), _hint(each, function, owner)
                 if known is None:  # a class may give it to its base, which needs it
                     kinds[each.name] = (hint, each.default is each.empty and not depth)
@@ -118,8 +111,6 @@ def arguments(target: Any, method: str = "__init__", of: Any = None) -> Argument
         more = rest is not None and rest.name != "own"
         if rest is None or rest.name != "options":
             break
-        marks = getattr(_hint(rest, function, owner), "__metadata__", ())
-        passed.update(name for mark in marks if isinstance(mark, Passed) for name in mark.names)
     found = {n: (_kind(hint, of or target), needed) for n, (hint, needed) in kinds.items()}
     return _arguments(title, found, more)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -12,11 +12,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.image import imread
 
-from seqmodels.arguments import Passed
 from seqmodels.errors import refusing
 from seqmodels.installation import require
-
-Options = Annotated[Any, Passed("name", "run_name", "save_dir", "id")]  # of Lightning's logger
 
 
 class RunLogger(Logger):
@@ -58,7 +55,7 @@ class WandB(RunLogger, WandbLogger):
     """A W&B run named after its folder, and continued when it is resumed. `offline` keeps it in
     `wandb/` of the run folder; `options` are more arguments of `wandb.init`."""
 
-    def __init__(self, folder: str, offline: bool = False, **options: Options) -> None:
+    def __init__(self, folder: str, offline: bool = False, **options: Any) -> None:
         require("wandb", "logger=wandb", "wandb")
         import wandb
 
@@ -84,7 +81,7 @@ class WandB(RunLogger, WandbLogger):
 class MLflow(RunLogger, MLFlowLogger):
     """An MLflow run named after its folder. A resumed run becomes another one of this name."""
 
-    def __init__(self, folder: str, tracking_uri: str, **options: Options) -> None:
+    def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
         require("mlflow", "logger=mlflow", "mlflow")
         if tracking_uri.startswith(file := "sqlite:///"):
             Path(tracking_uri.removeprefix(file)).parent.mkdir(parents=True, exist_ok=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
-from seqmodels.arguments import Name, Natural, Passed
+from seqmodels.arguments import Name, Natural
 from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import refusing
 
@@ -31,9 +31,7 @@ class EarlyStopping(LightningEarlyStopping):
             task lacks.
     """
 
-    def __init__(
-        self, monitor: Name, patience: Natural, **options: Annotated[Any, Passed("mode")]
-    ) -> None:
+    def __init__(self, monitor: Name, patience: Natural, **options: Any) -> None:
         mode = "max" if more_is_better(monitor) else "min"
         super().__init__(monitor, patience=patience, mode=mode, **options)
 

@@ -8,11 +8,11 @@ from functools import cached_property, lru_cache
 from importlib.metadata import distribution
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from seqmodels.arguments import Name, Passed
+from seqmodels.arguments import Name
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -47,7 +47,7 @@ class UEA(SequenceDataModule):
         missing: Missing = "error",
         scale: Scale = "split",
         folder: Name | None = None,
-        **options: Annotated[Any, Passed("inputs")],
+        **options: Any,
     ) -> None:
         if not re.fullmatch(r"\w[\w-]*", name):
             raise UserError(f"data.name is {name!r}: it must be a name, such as JapaneseVowels")

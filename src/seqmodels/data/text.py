@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from seqmodels.arguments import Count, Name, Passed
+from seqmodels.arguments import Count, Name
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Row, Tables
 from seqmodels.data.targets import Values
@@ -47,7 +47,7 @@ class Text(OwnFiles):
         max_length: Count | None = None,
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
-        **options: Annotated[Any, Passed("inputs")],
+        **options: Any,
     ) -> None:
         how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
         inputs = Tokens(how, max_length=max_length, vectors=vectors, vocabulary=vocabulary)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
-from seqmodels.arguments import Count, Name, Passed
+from seqmodels.arguments import Count, Name
 from seqmodels.data.examples import Examples
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import OwnFiles
@@ -57,7 +57,7 @@ class PairDataModule(SequenceDataModule):
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
         max_length: Count | None = None,
-        **options: Annotated[Any, Passed("inputs", "targets")],
+        **options: Any,
     ) -> None:
         limits = (min_count, vocabulary_size)
         source = TokenizerOptions(source_tokenizer, lowercase, *limits)

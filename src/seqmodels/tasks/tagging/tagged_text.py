@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Any
 
-from seqmodels.arguments import Count, Name, Passed
+from seqmodels.arguments import Count, Name
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Row, Tables, ending
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
@@ -58,7 +58,7 @@ class TaggedText(OwnFiles):
         vectors: Name | None = None,
         vocabulary: VocabularyOf = "train",
         characters: bool = False,
-        **options: Annotated[Any, Passed("inputs", "targets")],
+        **options: Any,
     ) -> None:
         words = Words(
             lowercase=lowercase,
