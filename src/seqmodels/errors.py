@@ -95,11 +95,9 @@ def near_keys(key: str, names: Iterable[str]) -> list[str]:
     """The dotted names, at most three, whose last part is most like that of a key: `lr` finds
     `model.optimizer.lr`. A key in a group finds one, in its own group if there is one."""
     group, _, last = key.rpartition(".")
-    by_last: dict[str, list[str]] = {}
-    for name in names:
-        by_last.setdefault(name.rpartition(".")[2], []).append(name)
-    own = [n for n, alike in by_last.items() if group and f"{group}.{n}" in alike]
-    near = get_close_matches(last, own, n=1) or get_close_matches(last, by_last, n=1)
-    alike = by_last[near[0]] if near else []
-    alike.sort(key=lambda name: (name.rpartition(".")[0] != group, len(name)))
+    ordered = sorted(names, key=lambda name: (name.rpartition(".")[0] != group, len(name)))
+    parts = [name.rpartition(".") for name in ordered]
+    own = [part[2] for part in parts if group and part[0] == group]
+    near = get_close_matches(last, own, 1) or get_close_matches(last, [p[2] for p in parts], 1)
+    alike = [name for name, part in zip(ordered, parts, strict=True) if part[2] in near]
     return alike[: 1 if group else 3]

@@ -55,7 +55,6 @@ class RunFolder:
     environment_file = _RunPath("environment.json")
     metrics_file = _RunPath("metrics.csv")
     result_file = _RunPath("result.json")
-    dataflow = _RunPath("dataflow.svg")
     figures = _RunPath("figures")
     log_file = _RunPath("train.log")
     lock = _RunPath("lock")  # which the process holds that trains here
