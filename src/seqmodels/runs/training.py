@@ -18,7 +18,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
-from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.data import DataModule
 from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
@@ -250,8 +249,9 @@ def _fit(
 
     clock = time.perf_counter()
     tested = _load_best(trainer, task)
-    validation = _validation_of_best(trainer)
-    if validation is None:
+    # of the validation right before the best checkpoint was saved, with its weights
+    validation = getattr(trainer.checkpoint_callback, "validation", None)
+    if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
         with without_loggers(trainer):  # it would be the last point of the curve
             validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
     # of a split that is limited to no batches, there is no evaluation
@@ -333,15 +333,6 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
         default_root_dir=folder,
         allowed_targets=allowed,
     )
-
-
-def _validation_of_best(trainer: pl.Trainer) -> dict[str, float] | None:
-    """The metrics of the validation right before the best checkpoint was saved, with its weights;
-    None if this training had none."""
-    callback = trainer.checkpoint_callback
-    if not isinstance(callback, BestCheckpoint) or trainer.overfit_batches:  # type: ignore[attr-defined]
-        return None
-    return callback.validation
 
 
 def _load_best(trainer: pl.Trainer, task: Task) -> int:
