@@ -14,6 +14,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import ClassOutput
+from seqmodels.nn.values import ValueOutput
 from tests.shipped import ALL_HEADS, CLASSIFIER_HEADS, LANGUAGE_HEADS
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -148,6 +149,15 @@ def test_dropout_acts_on_the_selected_features_in_training_only(name: str) -> No
     head, states = made(name, dropout=nn.Dropout(1.0))
     assert torch.equal(head(states), head.output.project.bias.expand(B, CLASSES))
     check(head.eval(), states, DEFINITIONS[name])
+
+
+def test_a_head_of_every_step_counts_no_step_after_the_end_of_a_row() -> None:
+    encoder = RecurrentEncoder(F, H)
+    head = build_head("every_step", encoder, lambda width, **_: ValueOutput(width, 1))
+    states, targets = encoder(torch.randn(B, T, F), LENGTHS), torch.randn(B, T, 1)
+    spoilt = targets.masked_fill(~states.mask.unsqueeze(2), 1e6)
+    for loss in (head.loss, head.losses, lambda *given: head.loss_and_decision(*given)[0]):
+        same(loss(states, spoilt), loss(states, targets))
 
 
 # ---------------------------------------------------------------- attention

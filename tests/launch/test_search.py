@@ -56,13 +56,16 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         def train(config: DictConfig, *_: object, **__: object) -> None:
             folder = RunFolder(Path(config.folder))
             begun.append(folder.path.name)
-            if folder.path.name in ends:
-                raise ends[folder.path.name]
+            end = ends.get(folder.path.name)
+            if end and not isinstance(end, Pruned):
+                raise end
             plain = OmegaConf.to_container(config, resolve=True)
             OmegaConf.save(config, folder.config_file, resolve=True)
-            result = {"status": "completed", "seed": 0, "config": plain, "seconds": {"total": 1.0}}
-            metrics = {METRIC: loss(flattened(plain))}
-            folder.write_result({**result, "metric": "loss", "metrics": metrics})
+            result = {"seed": 0, "config": plain, "seconds": {"total": 1.0}, "metric": "loss"}
+            result |= {"status": "pruned" if end else "completed", "error": str(end)}
+            folder.write_result({**result, "metrics": {METRIC: loss(flattened(plain))}})
+            if end:
+                raise end
 
         monkeypatch.setattr("seqmodels.runs.training.train", train)
         return begun
@@ -89,18 +92,21 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
     script: Script, refused: Refused, trainings: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     words = (*SEARCH, "hydra.sweeper.n_trials=13")  # Optuna learns from the first ten
-    trainings()
+    worse = {"3_trial": Pruned("worse than others")}
+    trainings(**worse)
     script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'whole'}")
     cut = (*words, f"hydra.sweep.dir={tmp_path / 'cut'}")
-    trainings(**{"12_trial": SystemExit(3)})
+    trainings(**worse, **{"12_trial": SystemExit(3)})
     script("train.py", *cut, status=3)
-    assert [trial[1] for trial in trials(tmp_path / "cut")] == ["COMPLETE"] * 12 + ["RUNNING"]
+    states = [state for _, state, *_ in trials(tmp_path / "cut")]
+    assert states == ["COMPLETE"] * 3 + ["PRUNED"] + ["COMPLETE"] * 8 + ["RUNNING"]
     again = trainings(**{"12_trial": UserError("no luck")})
     done = script("train.py", *cut, status=1)
     assert again == ["12_trial"] and re.search("trial 12 of 13: .*failed, no", done.stdout)
     again = trainings()
     longer = script("train.py", *cut, "hydra.sweeper.n_trials=14", "tags=[x]")
-    assert again == ["12_trial", "13_trial"] and "14 of 14 trials" in longer.stdout
+    assert again == ["12_trial", "13_trial"] and "13 of 14 trials" in longer.stdout
+    assert "1 were pruned" in longer.stdout
     whole = trials(tmp_path / "whole")
     assert trials(tmp_path / "cut")[:13] == whole
     assert len({str(params) for _, _, params, *_ in whole}) == 13

@@ -177,6 +177,8 @@ def test_a_signal_ends_a_sweep_of_several_processes(
     assert running.returncode == 128 + number and stderr == ""
     assert f"hydra.sweep.dir={sweep}" in words_to_finish(stdout)
     assert statuses(sweep) == {"max_pool 3": "interrupted", "max_pool 4": "interrupted"}
+    for folder in jobs(sweep).values():  # it has waited for them
+        assert "saved after step" in (folder / "train.log").read_text()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Dropout that draws one mask for all steps of a sequence."""
+"""Dropout of features and of words, and the embedding that it acts on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seqmodels.nn.embedding import LockedDropout
+from seqmodels.batch import UNKNOWN_ID
+from seqmodels.nn.embedding import LARGEST_WEIGHT, LockedDropout, SmallEmbedding, hide_tokens
 from seqmodels.nn.encoder import RecurrentEncoder
 
 B, T, H = 3, 11, 16
@@ -43,3 +44,15 @@ def test_locked_dropout_between_layers(cell: str) -> None:
     torch.testing.assert_close(states.output, expected.output)
     torch.testing.assert_close(states.h_n[-1], expected.h_n[0])
     torch.testing.assert_close(encoder.eval()(x).output, second(first(x).output).output)
+
+
+def test_hidden_words_read_as_the_unknown_one_but_for_what_marks_padding() -> None:
+    torch.manual_seed(0)
+    hidden = hide_tokens(torch.arange(50).repeat(B, 1), 0.999, 50)
+    assert not hidden[:, 0].any()
+    assert (hidden[:, 1:] == UNKNOWN_ID).float().mean() > 0.9
+
+
+def test_what_an_embedding_has_not_learned_is_small_beside_what_it_has() -> None:
+    weight = SmallEmbedding(500, 8).weight
+    assert 0.05 < weight.abs().max() <= LARGEST_WEIGHT <= 0.1
