@@ -214,12 +214,19 @@ def test_values_come_back_as_a_run_has_written_them(tmp_path: Path) -> None:
 MORE = "best.ckpt is not a usable checkpoint .it holds more than tensors and plain values"
 
 
+def legacy(content: Any) -> bytes:
+    """A checkpoint as PyTorch wrote it before version 1.6."""
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda c: {**c, "x": Payload()}, MORE),
         (lambda c: pickle.dumps(Payload()), "best.ckpt is not a usable checkpoint"),
-        (lambda c: {"state_dict": Payload()}, "best.ckpt is not a usable checkpoint"),  # legacy
+        (lambda c: legacy({**c, "x": Payload()}), "best.ckpt is not a usable checkpoint"),
         (lambda c: {k: v for k, v in c.items() if k != "hyper_parameters"}, "not a usable check"),
         (lambda c: [c], "not a usable checkpoint"),
         (lambda c: {**c, "state_dict": {}}, "do not fit this version"),
@@ -231,12 +238,7 @@ def test_a_checkpoint_holds_weights_and_plain_values(
 ) -> None:
     path = run / "checkpoints" / "best.ckpt"
     made = spoil(torch.load(path, weights_only=True))
-    if isinstance(made, bytes):
-        path.write_bytes(made)
-    else:
-        torch.save(
-            made, path, _use_new_zipfile_serialization=len(made) > 1 or isinstance(made, list)
-        )
+    path.write_bytes(made) if isinstance(made, bytes) else torch.save(made, path)
     with pytest.raises(UserError, match=message) as raised:
         load_run(run)
     assert "weights_only" not in str(raised.value)  # advice to run it anyway
