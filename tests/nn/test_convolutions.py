@@ -118,8 +118,6 @@ def test_a_tagger_sees_the_neighbours_of_a_step() -> None:
 
 
 def test_a_model_that_predicts_what_comes_next_takes_none() -> None:
-    from seqmodels.tasks.language_model import LanguageModel
-
     data = {"inputs": "tokens", "num_inputs": 40, "vocabulary": []}
     with pytest.raises(UserError, match="model.embedding.convolutions=null"):
-        LanguageModel(data, {"hidden_size": 5}, embedding=EMBEDDING)
+        exported("LanguageModel")(data, {"hidden_size": 5}, embedding=EMBEDDING)

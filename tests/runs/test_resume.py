@@ -251,7 +251,7 @@ def test_a_resume_in_python_takes_its_words_from_train(cut: Path) -> None:
 OTHER_RUN = (
     *("model.head=mean_pool", "seed=4", "model.encoder.hidden_size=16", "data.batch_size=8"),
     *("model.optimizer._target_=torch.optim.SGD", "optimizer=sgd", "~model.scheduler"),
-    *("baseline=true", "folder=elsewhere", "model=language_model", "trainer=cpu"),
+    *("baseline=true", "folder=elsewhere", "model=task", "trainer=cpu"),
     "callbacks.early_stopping.patience=3",  # which the run lacks
 )
 
