@@ -41,7 +41,7 @@ def test_each_argument_takes_its_default(target: str) -> None:
 
 def test_options_that_are_passed_on_are_those_of_the_base() -> None:
     takes = arguments(Text)
-    assert "pool" in takes.kinds and "inputs" not in takes.kinds
+    assert "pool" in takes.kinds
     with pytest.raises(UserError, match="^data.pool=0: input should be greater than or equal to 1"):
         validated(takes, {"pool": 0}, "data")
     given = {"train": 2020, "tokenizer": "word"}  # a number is text where text is meant
