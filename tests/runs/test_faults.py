@@ -39,10 +39,14 @@ class Break(Callback):
 
 
 class Fail(Callback):
-    """Fails in a step, or between two by the data."""
+    """Fails in a step, as it begins, or between two by the data."""
 
     def __init__(self, place: str) -> None:
         self.place = place
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and self.place == "as it begins":  # before others know of it
+            raise MemoryError("out of memory")
 
     def on_before_backward(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.global_step == 33 and self.place == "in a step":
@@ -90,6 +94,7 @@ def test_what_cannot_be_written_ends_with_one_line_and_leaves_the_last_checkpoin
     ("place", "more", "step"),
     [
         ("in a step", "", 28),
+        ("as it begins", "", 28),
         # in the fourth epoch of 60
         ("in a step", "callbacks.last.minutes=0.0 trainer.max_epochs=60 trainer.max_steps=50", 33),
         ("between two", "", 33),
@@ -130,6 +135,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     with pytest.raises(UserError, match=r"last\.ckpt cannot be written \(.*free some space"):
         CheckpointFiles().save_checkpoint({"weights": torch.arange(9)}, path)
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["last.ckpt"]
+    with pytest.raises(UserError, match="cannot be written"):  # in a run folder that is removed
+        CheckpointFiles().save_checkpoint({}, tmp_path / "gone" / "checkpoints" / "last.ckpt")
+    assert not (tmp_path / "gone").exists()
 
 
 def write_for_ever(path: Path) -> None:

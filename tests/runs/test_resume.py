@@ -93,18 +93,15 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == saved
 
 
-LATE = pytest.mark.long
-
-
 @pytest.mark.parametrize(
     ("step", "validating", "words"),
     [
-        (42, True, ""),  # the validation of the third epoch
-        (56, True, ""),  # the last one
-        (35, True, "trainer.val_check_interval=7"),  # one inside of an epoch
+        (41, False, ""),  # the last step of an epoch
+        (56, True, ""),  # the last validation
+        (20, True, "trainer.max_steps=20"),  # that of a training that ends within an epoch
+        (34, False, "trainer.val_check_interval=7"),  # before a validation inside of an epoch
+        (35, True, "trainer.val_check_interval=7"),  # that validation
         (7, False, "trainer.accumulate_grad_batches=3"),  # between two steps of the optimizer
-        pytest.param(41, False, "", marks=LATE),  # the last step of an epoch
-        pytest.param(34, False, "trainer.val_check_interval=7", marks=LATE),
     ],
 )
 def test_a_signal_is_harmless_wherever_it_comes(
