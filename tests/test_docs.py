@@ -131,6 +131,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of PyTorch's own exporter
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if python_blocks(text)])
 def test_the_code_of_a_page_prints_what_it_says(page: str, request: pytest.FixtureRequest) -> None:
     blocks = python_blocks(PAGES[page])

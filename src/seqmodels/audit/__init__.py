@@ -2,6 +2,7 @@
 
 from seqmodels.audit.auditing import assert_clean, audit
 from seqmodels.audit.findings import ADVICE, Audit, Finding
+from seqmodels.audit.onnx_graph import audit_onnx
 from seqmodels.audit.streams import assert_stream_clean, audit_stream
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "assert_clean",
     "assert_stream_clean",
     "audit",
+    "audit_onnx",
     "audit_stream",
 ]

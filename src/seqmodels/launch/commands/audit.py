@@ -29,7 +29,7 @@ def main(
 
     Args:
         target: module:name or file.py:name of a model, of its class, or of a function that builds
-            one.
+            one; or a file.onnx, which needs the extra export.
         input.features: inputs are (B, T, F): the number of features, F (what the first layer takes)
         input.vocabulary: inputs are (B, T) tokens: their number (what the first layer takes).
         input.batch: rows (4).
@@ -39,13 +39,17 @@ def main(
         padding: none: rows of one length; or the value that padding always holds.
         seed: of the random inputs.
     """
-    from seqmodels.audit import audit
+    from seqmodels.audit import audit, audit_onnx
     from seqmodels.audit.find_model import find_model, random_batch
     from seqmodels.screen import Screen
 
-    model = find_model(target)
-    inputs, lengths = random_batch(model, **input or {}, seed=seed, padding=padding)
-    result = audit(model, inputs, lengths, kind, causal, padding=padding, seed=seed)
+    options: Any = {"kind": kind, "causal": causal, "padding": padding, "seed": seed}
+    if target.endswith(".onnx"):
+        result = audit_onnx(target, sizes=input, **options)
+    else:
+        model = find_model(target)
+        inputs, lengths = random_batch(model, **input or {}, seed=seed, padding=padding)
+        result = audit(model, inputs, lengths, **options)
     screen = Screen()
     for finding in result.findings:
         screen.print(f"{finding.severity}: {finding}")

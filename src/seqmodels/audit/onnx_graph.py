@@ -1,0 +1,192 @@
+"""Audit an ONNX file, whoever made it, by onnxruntime."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.audit.auditing import audit
+from seqmodels.audit.find_model import random_batch
+from seqmodels.audit.findings import Audit
+from seqmodels.audit.streams import MOST_STEPS, audit_stream
+from seqmodels.errors import UserError, unusable
+from seqmodels.installation import require
+
+DRAWS = 8  # of random weights, before something counts as unread
+# words that tell a state's input from its output, as the last letters of h0 and hn do
+ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
+
+
+def audit_onnx(
+    path: Path | str,
+    inputs: Tensor | None = None,
+    lengths: Any = None,
+    kind: str = "sequence",
+    causal: bool = False,
+    *,
+    padding: int | float | str | None = None,
+    states: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Audits an ONNX file by onnxruntime, as `audit` does a model, whose arguments it takes; and as
+    `audit_stream` does a stream, if the graph takes and gives states.
+
+    Args:
+        inputs: batch first, whatever the graph takes. None: random ones of the shape it declares.
+        states: the output of each state by its input; zeros come first. None: by names such as h0
+            and hn, or prev_state and new_state.
+        sizes: of random inputs: what `random_batch` takes, such as `vocabulary`.
+
+    Raises:
+        UserError: as `audit` does; without the extra `export`; for a file that cannot be run.
+    """
+    with unusable(f"{path} is not a graph that can be audited"):
+        graph = OnnxGraph(path, kind, states)
+    untested = graph.untested
+    if not graph.lengths and lengths is None and padding is None:
+        padding = "none"
+        untested.append("padding_leak: the graph takes no lengths; if you pad, set padding=<value>")
+    if inputs is None:
+        sizes = graph.sizes | dict(sizes or {})
+        inputs, lengths = random_batch(graph, **sizes, seed=seed, padding=padding)
+        untested.append(f"inputs like yours: these are random, {sizes}")
+    result = audit(graph, inputs, lengths, kind, causal, padding=padding, seed=seed)
+    if not torch.allclose(graph(inputs), graph(inputs), equal_nan=True):
+        return Audit().found("random_state", "the same call twice gives other logits")
+    for name, evidence in graph.lost_directions(inputs):
+        result.found(name, evidence)
+    if graph.states and graph.time:
+        untested.append(f"lost_state: the graph takes {graph.time} steps at a time, and no others")
+    elif graph.states:
+        rows = torch.cat([inputs[:, :MOST_STEPS]] * MOST_STEPS, dim=1)  # a chunk may be one step
+        streamed = audit_stream(graph.stream, rows, reset=graph.reset, seed=seed)
+        result.findings.extend(streamed.findings)
+        untested += streamed.untested
+    result.untested[:0] = untested
+    return result
+
+
+class OnnxGraph:
+    """An ONNX file as a model, `(inputs, lengths) -> logits`, and as a stream; both batch first."""
+
+    def __init__(self, path: Path | str, kind: str, states: Mapping[str, str] | None) -> None:
+        for package in ("onnx", "onnxruntime"):
+            require(package, "an audit of a graph", "export")
+        import onnx
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 4  # it raises what it logs
+        # as it is written: onnxruntime's optimizations take out dropout that was left on
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        graph = (model := onnx.load(path)).graph
+        if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
+            raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
+        outputs = [each.name for each in graph.output]
+        stored = {each.name: each for each in graph.initializer}
+        nodes = [node for node in graph.node if node.op_type in ("LSTM", "GRU", "RNN")]
+        nodes = [node for node in nodes if {*node.input[1:3]} <= {*stored}]
+        self.nodes = {next(filter(None, node.output)): node for node in nodes}  # by a result
+        weights = [stored[name] for name in {n for node in nodes for n in node.input[1:3]}]
+        self.weights = {w.name: torch.tensor(onnx.numpy_helper.to_array(w)) for w in weights}
+        typed, known = onnx.helper.make_tensor_value_info, {each.name for each in graph.input}
+        new = (each for each in weights if each.name not in known)  # old files have them as inputs
+        graph.input.extend(typed(w.name, w.data_type, w.dims) for w in new)
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in {*self.nodes} - {*outputs})
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        takes = self.session.get_inputs()
+        every = [*takes, *self.session.get_overridable_initializers()]
+        self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
+        shapes = {each.name: each.shape for each in takes}
+        tokens = [name for name in shapes if "int" in self.types[name]]
+        self.lengths = next((name for name in tokens if len(shapes[name]) == 1), None)
+        rest = [name for name in shapes if name != self.lengths]
+        if states is None:
+            alike = {_stem(name): name for name in outputs if _stem(name)}
+            states = {n: alike[_stem(n)] for n in rest if n not in tokens and _stem(n) in alike}
+            if len(states) == len(rest):  # a series in, and a series out
+                del states[rest[0]]
+        self.states, self.state, self.kind = states, dict[str, Tensor](), kind
+        self.inputs, *others = [name for name in rest if name not in states]
+        self.logits = next(name for name in outputs if name not in states.values())
+        self.zeros = {n: shapes.get(n, []) for n in [*states, *others] if n not in tokens}
+        shape = [*shapes[self.inputs], None][:3]
+        self.time_first = "batch" in str(shape[1]) or str(shape[0]).lower().startswith(("t", "seq"))
+        rows, self.time, features = (n if isinstance(n, int) else None for n in shape)
+        if self.time_first:
+            rows, self.time = self.time, rows
+        what, size = "features", features
+        if self.inputs in tokens:
+            read = [stored.get(node.input[0]) for node in graph.node if node.op_type == "Gather"]
+            tables = [table.dims[0] for table in read if table and len(table.dims) == 2]
+            what, size = "vocabulary", tables[0] if tables else None
+        self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20, what: size}
+        self.untested = [f"{name}: it gets zeros; states= may name its output" for name in others]
+        if rows or self.time:
+            self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
+        if not nodes:
+            self.untested.append("directions: no LSTM, GRU or RNN with weights of its own")
+
+    def __deepcopy__(self, memo: Any) -> OnnxGraph:
+        return copy.copy(self)  # a session can't be copied, and keeps nothing
+
+    def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.run([self.logits], inputs, {}, lengths)[0]
+
+    def run(self, names: list[str], inputs: Tensor, more: Any, lengths: Any = None) -> list[Tensor]:
+        """Logits and others of these names, from rows without padding if no lengths are given."""
+        rows, steps = inputs.shape[:2]
+        feed = {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
+        for name, shape in self.zeros.items():
+            feed[name] = torch.zeros([n if isinstance(n, int) else rows for n in shape])
+        if self.lengths:
+            feed[self.lengths] = torch.full([rows], steps) if lengths is None else lengths
+        feed |= more
+        arrays = {name: t.detach().numpy().astype(self.types[name]) for name, t in feed.items()}
+        logits, *others = map(torch.from_numpy, self.session.run(names, arrays))
+        turn = self.time_first and logits.dim() > 2
+        return [logits.transpose(0, 1) if turn else logits, *others]
+
+    def reset(self) -> None:
+        self.state = {}
+
+    def stream(self, chunk: Tensor) -> Tensor:
+        """The logits of each step, or `(B, K)` after the chunk; keeps the states."""
+        logits, *after = self.run([self.logits, *self.states.values()], chunk, self.state)
+        self.state = dict(zip(self.states, after, strict=True))
+        return logits if self.kind == "per_step" else logits.flatten(1)
+
+    def lost_directions(self, inputs: Tensor) -> Iterator[tuple[str, str]]:
+        """Findings of directions whose weights move what their node gives, but no logit: all of W,
+        or R alone, from which the first step is not computed."""
+        for result, node in self.nodes.items():
+            for number in range(len(self.weights[node.input[1]])):
+                w, r = (self._is_lost(inputs, result, name, number) for name in node.input[1:3])
+                where = f"{node.op_type} {node.name!r}, direction {number}"
+                if w:
+                    yield "unread_direction", f"{where}: none of its steps moves a logit"
+                elif r:
+                    yield "truncated_direction", f"{where}: only its first step moves logits"
+
+    def _is_lost(self, inputs: Tensor, result: str, name: str, number: int) -> bool:
+        """Whether random weights of a direction move the result of its node, but no logit."""
+        names, weight, generator = [self.logits, result], self.weights[name], torch.Generator()
+        before, moved = self.run(names, inputs, {}), [False, False]
+        for _ in range(DRAWS):
+            other = weight.clone()  # (D, ...)
+            other[number].normal_(generator=generator)
+            for place, after in enumerate(self.run(names, inputs, {name: other})):
+                moved[place] |= not torch.equal(before[place], after)
+        return moved == [False, True]
+
+
+def _stem(name: str) -> str:
+    words = (word for word in re.split(r"[_./]", name) if not re.fullmatch(ENDS, word.lower()))
+    return "".join(word.rstrip("0nNxy") for word in words)

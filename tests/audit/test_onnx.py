@@ -1,0 +1,259 @@
+"""`audit_onnx`: graphs that others export or write by hand, right and wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqmodels.audit import audit_onnx
+from seqmodels.errors import UserError
+from tests.conftest import Script
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the exporter
+
+F, H, V, C = 5, 8, 23, 3
+WEIGHTS = {  # of an LSTM, of one of two directions, of a GRU and of a second one; layers; tokens
+    "W": (1, 4 * H, F), "R": (1, 4 * H, H), "B": (1, 8 * H), "L": (H, C),
+    "W2": (2, 4 * H, F), "R2": (2, 4 * H, H), "B2": (2, 8 * H), "M": (2 * H, C),
+    "WG": (1, 3 * H, F), "RG": (1, 3 * H, H), "BG": (1, 6 * H), "WU": (1, 3 * H, H), "E": (V, F),
+}  # fmt: skip
+SIZES = {  # axes, places in them, and shapes
+    "axis0": [0], "axis1": [1], "one": [1], "two": [2], "minus3": [-3], "minus1": [-1],
+    "far": [2**31], "flat": [0, -1], "wide": [0, 0, -1], "rows": [-1, 2 * H], "each": [-1, H],
+}  # fmt: skip
+
+
+def by_hand(inputs: str, outputs: str, body: str) -> Any:
+    """A graph in ONNX's own words, with random weights."""
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => ({outputs}) {{ {body} }}'
+    model, draw = onnx.parser.parse_model(text), np.random.default_rng(0)
+    arrays = {k: draw.normal(0, 0.4, shape).astype("float32") for k, shape in WEIGHTS.items()}
+    arrays |= {name: np.array(sizes) for name, sizes in SIZES.items()}
+    used = {*re.findall(r"\w+", body)}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+X, XN, Y, YT = "float[B,T,5] x", "float[B,T,5] x, int32[B] n", "float[B,3] y", "float[B,T,3] y"
+STATES, AFTER = "float[1,B,8] h0, float[1,B,8] c0", "float[1,B,8] hn, float[1,B,8] cn"
+STEPS = "s = Transpose <perm=[1,0,2]> (x) "
+LSTM = f"{STEPS} O, h, c = LSTM <hidden_size=8> (s, W, R, B, n) "
+PLAIN = f"{STEPS} O, h, c = LSTM <hidden_size=8> (s, W, R, B) "
+BOTH = f'{STEPS} O, h, c = LSTM <hidden_size=8, direction="bidirectional"> (s, W2, R2, B2, n) '
+UNMASKED = BOTH.replace(", n)", ")")
+FINAL = "hs = Transpose <perm=[1,0,2]> (h) f = Reshape (hs, flat) "  # (D, B, H) -> (B, D*H)
+OUTPUT = "t = Transpose <perm=[2,0,1,3]> (O) o = Reshape (t, wide) "  # (T, D, B, H) -> (B, T, D*H)
+CARRIED = f"{STEPS} O, hn, cn = LSTM <hidden_size=8> (s, W, R, B, , h0, c0) {OUTPUT} "
+GRU = "GRU <hidden_size=8, linear_before_reset=1>"
+
+RIGHT: dict[str, tuple[Any, ...]] = {
+    "both ends": (XN, Y, BOTH + FINAL + "y = MatMul (f, M)"),
+    "rows of one length": (X, Y, PLAIN + FINAL + "y = MatMul (f, L)"),
+    "time first": (
+        "float[T,B,5] x, int64[B] n", "float[T,B,3] y",
+        'k = Cast <to=6> (n) O = LSTM <hidden_size=8, direction="bidirectional"> (x, W2, R2, B2, k)'
+        " t = Transpose <perm=[0,2,1,3]> (O) o = Reshape (t, wide) y = MatMul (o, M)",
+        {"kind": "per_step"},
+    ),
+    "tokens": (
+        "int32[B,T] ids, int32[B] n", YT,
+        f"x = Gather (E, ids) {BOTH} {OUTPUT} y = MatMul (o, M)", {"kind": "per_step"},
+    ),
+    "the first output of a reverse node": (
+        X, Y,
+        f'{STEPS} O = LSTM <hidden_size=8, direction="reverse"> (s, W, R, B)'
+        " u = Gather <axis=0> (O, axis0) f = Reshape (u, each) y = MatMul (f, L)",
+    ),
+    "h and c carried": (
+        f"{X}, {STATES}", f"{YT}, {AFTER}", CARRIED + "y = MatMul (o, L)",
+        {"kind": "per_step", "causal": True},
+    ),
+    "a state of one part, and the logits after it": (
+        f"float[1,B,8] prev_state, {X}", f"float[1,B,8] new_state, {Y}",
+        f"{STEPS} , new_state = {GRU} (s, WG, RG, BG, , prev_state)"
+        " f = Squeeze (new_state, axis0) y = MatMul (f, L)",
+    ),
+    "names that say nothing": (
+        f"{X}, float[1,B,8] a, float[1,B,8] b", f"{YT}, float[1,B,8] p, float[1,B,8] q",
+        f"{STEPS} O, p, q = LSTM <hidden_size=8> (s, W, R, B, , a, b) {OUTPUT} y = MatMul (o, L)",
+        {"kind": "per_step", "states": {"a": "p", "b": "q"}},
+    ),
+    "one row of 16 steps": ("float[1,16,5] x", "float[1,3] y", PLAIN + FINAL + "y = MatMul (f, L)"),
+    "chunks of 4 steps": (
+        "float[B,4,5] x, float[1,B,8] h0, float[1,B,8] c0", f"float[B,4,3] y, {AFTER}",
+        CARRIED + "y = MatMul (o, L)", {"kind": "per_step"},
+    ),
+}  # fmt: skip
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "backward over padding": (
+        XN, Y, UNMASKED + FINAL + "y = MatMul (f, M)", ["padding_leak"],
+    ),
+    "the last step of two directions": (
+        X, Y, UNMASKED + OUTPUT + "l = Slice (o, minus1, far, axis1) f = Squeeze (l, axis1)"
+        " y = MatMul (f, M)",
+        ["truncated_direction"],
+    ),
+    "h of both directions, not transposed": (
+        XN, Y, BOTH + "f = Reshape (h, rows) y = MatMul (f, M)",
+        ["batch_leak", "unread_step"],
+    ),
+    "h of one direction": (
+        XN, Y, BOTH + "l = Slice (h, axis1, two, axis0) f = Squeeze (l, axis0) y = MatMul (f, L)",
+        ["unread_direction"],
+    ),
+    "h as rows": (
+        XN, Y, BOTH + "f = Reshape (h, each) y = MatMul (f, L)", ["row_count"],
+    ),
+    "a language model of two directions": (
+        "int64[B,T] ids, int64[B] len", YT,
+        f"x = Gather (E, ids) n = Cast <to=6> (len) {BOTH} {OUTPUT} y = MatMul (o, M)",
+        ["future_leak"], {"kind": "per_step", "causal": True},
+    ),
+    "dropout left on": (
+        XN, Y, BOTH + FINAL + "p = Constant <value_float=0.5> () v = Cast <to=9> (p)"
+        " d = Dropout (f, p, v) y = MatMul (d, M)",
+        ["random_state"],
+    ),
+    "the first step is cut off": (
+        X, Y, "z = Slice (x, one, far, axis1) "
+        + (PLAIN + FINAL).replace("(x)", "(z)") + "y = MatMul (f, L)",
+        ["unread_step"],
+    ),
+    "forecasts from the steps before": (
+        X, "float[B,3,3] y", PLAIN + OUTPUT + "l = Slice (o, minus3, far, axis1) y = MatMul (l, L)",
+        ["stale_state"],
+    ),
+    "states that nothing reads": (
+        f"{X}, {STATES}", f"{YT}, {AFTER}",
+        CARRIED.replace(", , h0, c0", "") + "y = MatMul (o, L)",
+        ["lost_state"], {"kind": "per_step"},
+    ),
+    "a state that stays as it was": (
+        f"{X}, {STATES}", f"{Y}, {AFTER}",
+        CARRIED.replace("hn", "h").replace("cn", "c") + "hn = Identity (h0) cn = Identity (c0)"
+        " f = Squeeze (h, axis0) y = MatMul (f, L)",
+        ["lost_state"],
+    ),
+    "h and c swapped": (
+        f"{X}, {STATES}", f"{Y}, {AFTER}",
+        CARRIED.replace("h0, c0", "c0, h0") + "f = Squeeze (hn, axis0) y = MatMul (f, L)",
+        ["lost_state"],
+    ),
+    "states of two directions": (
+        f"{X}, float[2,B,8] h0, float[2,B,8] c0", f"{Y}, float[2,B,8] hn, float[2,B,8] cn",
+        UNMASKED.replace("B2", "B2, , h0, c0").replace("h, c =", "h, cn =") + FINAL
+        + "hn = Identity (h) y = MatMul (f, M)",
+        ["lost_state"],
+    ),
+    "a state of the next row": (
+        f"{X}, float[1,B,8] h0", f"{YT}, float[1,B,8] hn",
+        f"{STEPS} O, h = {GRU} (s, WG, RG, BG, , h0) a = Slice (h, one, far, axis1)"
+        f" b = Slice (h, axis0, one, axis1) hn = Concat <axis=1> (a, b) {OUTPUT} y = MatMul (o, L)",
+        ["lost_state", "shared_state"], {"kind": "per_step"},
+    ),
+}  # fmt: skip
+
+
+def saved(folder: Path, graph: Any) -> Path:
+    onnx.save(graph, folder / "graph.onnx")
+    return folder / "graph.onnx"
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_graph_is_not_accused(name: str, tmp_path: Path) -> None:
+    *graph, options = (*RIGHT[name], {})[:4]
+    for seed in range(3):
+        assert audit_onnx(saved(tmp_path, by_hand(*graph)), **options, seed=seed).findings == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_graph_is_found(name: str, tmp_path: Path) -> None:
+    *graph, found, options = (*WRONG[name], {})[:5]
+    for seed in range(3):
+        assert audit_onnx(saved(tmp_path, by_hand(*graph)), **options, seed=seed).names == found
+
+
+class Exported(nn.Module):
+    def __init__(self, cell: type[nn.RNNBase], reads: str) -> None:
+        super().__init__()
+        self.rnn, self.out = cell(F, H, 2, batch_first=True), nn.Linear(H, C)
+        self.reads = reads
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        output, _ = self.rnn(inputs)
+        rows = torch.arange(inputs.shape[0])
+        last = output[rows, lengths - 1] if self.reads == "own" else output[:, -1]
+        return self.out(last + 0 * lengths[:, None])  # or the exporter drops the lengths
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize(("reads", "found"), [("own", []), ("last", ["padding_leak"])])
+def test_graphs_of_the_exporter(cell: Any, reads: str, found: list[str], tmp_path: Path) -> None:
+    batch, time = torch.export.Dim("batch"), torch.export.Dim("time")
+    torch.onnx.export(
+        Exported(cell, reads).eval(),
+        (torch.randn(3, 7, F), torch.tensor([7, 4, 2])),
+        tmp_path / "graph.onnx",
+        dynamo=True,
+        dynamic_shapes=({0: batch, 1: time}, {0: batch}),
+        verbose=False,
+    )
+    inputs, lengths = torch.randn(4, 20, F), [20, 15, 9, 3]
+    result = audit_onnx(tmp_path / "graph.onnx", inputs, lengths)
+    assert result.names == found and result.untested == []
+
+
+def test_what_is_not_tested_is_told(tmp_path: Path) -> None:
+    told = {
+        "one row of 16 steps": "other shapes than [1, 16, 5]",
+        "rows of one length": "padding_leak: the graph takes no lengths",
+        "chunks of 4 steps": "lost_state: the graph takes 4 steps at a time",
+        "tokens": "inputs like yours: these are random, {'batch': 4, 'time': 20, 'vocabulary': 23}",
+    }
+    for name, start in told.items():
+        *graph, options = (*RIGHT[name], {})[:4]
+        untested = audit_onnx(saved(tmp_path, by_hand(*graph)), **options).untested
+        assert any(line.startswith(start) for line in untested), untested
+    path = saved(tmp_path, by_hand(*RIGHT["names that say nothing"][:3]))
+    assert "a: it gets zeros" in audit_onnx(path, kind="per_step").untested[0]
+    path = saved(tmp_path, by_hand(*RIGHT["rows of one length"]))
+    assert audit_onnx(path, padding=0).names == ["padding_leak"]
+
+
+def test_what_cannot_be_audited_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(
+        tmp_path, by_hand("float[B,T,5] x, int64[B,T] mask", "float[B,T,5] y", "y = Identity (x)")
+    )
+    with pytest.raises(UserError, match="cannot be run: .*'mask'"):
+        audit_onnx(path, kind="per_step")
+    with pytest.raises(UserError, match="nowhere.onnx is not a graph that can be audited"):
+        audit_onnx("nowhere.onnx")
+    quantized = by_hand(X, "uint8[B,T,5] y", "y, a, b = DynamicQuantizeLinear (x)")
+    with pytest.raises(UserError, match="audit the float graph"):
+        audit_onnx(saved(tmp_path, quantized))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"\[export\]"):
+        audit_onnx(path)
+
+
+def test_the_command(script: Script, tmp_path: Path) -> None:
+    saved(tmp_path, by_hand(*WRONG["h of one direction"][:3]))
+    done = script("audit.py", "target=graph.onnx", "input.time=9", status=1)
+    assert "error: unread_direction: LSTM" in done.stdout and "'time': 9" in done.stdout
+    saved(tmp_path, by_hand(*RIGHT["both ends"]))
+    assert "graph.onnx: nothing found" in script("audit.py", "target=graph.onnx").stdout
