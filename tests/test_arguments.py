@@ -48,6 +48,15 @@ def test_options_that_are_passed_on_are_those_of_the_base() -> None:
     assert validated(takes, given, "data") == {**given, "train": "2020"}
 
 
+def test_a_number_is_finite_and_is_text_where_text_is_meant() -> None:
+    def f(x: float = 0.0, name: str = "") -> None: ...
+
+    assert validated(arguments(f), {"name": 3}) == {"name": "3"}
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match="^x="):
+            validated(arguments(f), {"x": value})
+
+
 @pytest.mark.parametrize("value", [True, "a", None, float("nan"), -0.1, 1, 2**70, [0.5], {}])
 def test_a_share_is_a_number_from_0_up_to_1(value: Any) -> None:
     def f(x: NonNegativeFraction) -> None: ...

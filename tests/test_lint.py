@@ -88,6 +88,7 @@ WRONG = {
     "RNN003": [
         UNPACK + model(ONE, f"{UNPACKED.replace('pad_packed_sequence', 'unpack')}return y.mean(1)"),
         padded(ONE, "self.fc(y).softmax(axis=1)"),
+        padded(ONE, "y.sum(1)"),
         padded(ONE, "max_pool1d(transpose(y, 1, 2), kernel_size=y.size(2))"),
         padded(ONE, "self.fc(y).squeeze(-1).softmax(dim=-1)"),
         padded(TWO, f"{UNPACKED}return y.mean(dim=1)"),
@@ -149,6 +150,7 @@ RIGHT = [
     padded(ONE, f"{UNPACKED}return y.sum(1) / lengths.unsqueeze(1)"),
     padded(TWO, f"{UNPACKED}y[y == 0] = -1e9\nreturn y.max(1)[0]"),
     model(ONE, "(y * mask).sum(1) / mask.sum(1)", "lengths, mask"),
+    model(ONE, "self.fc(y).squeeze(-1).softmax(1) * mask", "lengths, mask"),
     # not over columns, or not over all of them
     padded(ONE, "y.mean(dim=2)"),
     padded(ONE, "(y.mT @ x).transpose(1, 2).mean(1)"),

@@ -140,6 +140,9 @@ def test_long_rows_keep_their_digits() -> None:
         nats -= scores_of(output.double(), steps, tags[None]).squeeze(0)
     loss = output.float().loss(features, targets, mask)
     torch.testing.assert_close(loss.double(), nats / 1700, rtol=2e-7, atol=0)
+    features = 5 * torch.randn(1, 8000, S)
+    tags = output.decode(features)
+    assert torch.equal(output.double().decode(features.double()), tags)
 
 
 def test_half_precision_and_autocast_give_about_the_same() -> None:
