@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.audit import assert_stream_clean
+from seqmodels.audit import assert_stream_clean, audit_onnx
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
@@ -168,6 +168,9 @@ def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path:
         logits = [stream(chunk) for chunk in steps]
         found = np.concatenate(logits, axis=1) if wanted.dim() == 3 else logits[-1]
         np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+    if name != "tagger":  # whose words have characters
+        kind = "per_step" if wanted.dim() == 3 else "sequence"
+        assert audit_onnx(tmp_path / "graph" / "model.onnx", rows, kind=kind).names == []
 
 
 def example_rows(run: Run, count: int = 3) -> Tensor:

@@ -106,17 +106,19 @@ class OnnxGraph:
         self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
         shapes = {each.name: each.shape for each in takes}
         tokens = [name for name in shapes if "int" in self.types[name]]
-        self.lengths = next((name for name in tokens if len(shapes[name]) == 1), None)
-        rest = [name for name in shapes if name != self.lengths]
         if states is None:
             alike = {_stem(name): name for name in outputs if _stem(name)}
-            states = {n: alike[_stem(n)] for n in rest if n not in tokens and _stem(n) in alike}
-            if len(states) == len(rest):  # a series in, and a series out
-                del states[rest[0]]
+            states = {name: alike[_stem(name)] for name in shapes if _stem(name) in alike}
+        counts = [name for name in tokens if len(shapes[name]) == 1 and name not in states]
+        self.lengths = counts[0] if counts else None
+        rest = [name for name in shapes if name != self.lengths]
+        if len(states) == len(rest):  # a series in, and a series out
+            states = {name: of for name, of in states.items() if name != rest[0]}
         self.states, self.state, self.kind = states, dict[str, Tensor](), kind
         self.inputs, *others = [name for name in rest if name not in states]
         self.logits = next(name for name in outputs if name not in states.values())
-        self.zeros = {n: shapes.get(n, []) for n in [*states, *others] if n not in tokens}
+        others = [name for name in others if name not in tokens]  # it says that these are missing
+        self.zeros = {name: shapes.get(name, []) for name in [*states, *others]}
         shape = [*shapes[self.inputs], None][:3]
         self.time_first = "batch" in str(shape[1]) or str(shape[0]).lower().startswith(("t", "seq"))
         rows, self.time, features = (n if isinstance(n, int) else None for n in shape)
