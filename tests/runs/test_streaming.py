@@ -170,7 +170,8 @@ def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path:
         np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
     if name != "tagger":  # whose words have characters
         kind = "per_step" if wanted.dim() == 3 else "sequence"
-        assert audit_onnx(tmp_path / "graph" / "model.onnx", rows, kind=kind).names == []
+        graph = tmp_path / "graph" / "model.onnx"
+        assert audit_onnx(graph, rows, [17, 9, 4], kind).names == []
 
 
 def example_rows(run: Run, count: int = 3) -> Tensor:
