@@ -154,6 +154,16 @@ def test_steps_as_they_arrive_give_what_they_give_at_once(
         stream.reset()
 
 
+def test_rows_side_by_side_may_get_different_numbers_of_steps(tmp_path: Path) -> None:
+    run = untrained(CASES["texts"], tmp_path)
+    stream = run.stream(batch_size=2, accelerator="cpu")
+    stream([" ".join(WORDS[:5]), WORDS[7]])
+    found = stream([WORDS[5], " ".join(WORDS[8:15])])
+    close(found, [*run.predict([" ".join(WORDS[:6]), " ".join(WORDS[7:15])], accelerator="cpu")])
+    with pytest.raises(UserError, match="1 rows for a stream of 2"):
+        stream(["w1"])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path: Path) -> None:
     run = untrained(CASES[name], tmp_path)
