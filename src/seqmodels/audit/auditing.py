@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ KINDS = ("sequence", "per_step", "seq2seq")
 
 
 def audit(
-    model: Callable[..., Any],
-    inputs: Any,
+    model: Callable[..., Any] | str | Path,
+    inputs: Any = None,
     lengths: Tensor | Iterable[SupportsIndex] | None = None,
     kind: str = "sequence",
     causal: bool = False,
@@ -33,6 +34,7 @@ def audit(
     target_inputs: Tensor | None = None,
     padding: int | float | str | None = None,
     seed: int = 0,
+    states: Mapping[str, str] | None = None,
 ) -> Audit:
     """Looks for the mistakes listed in `ADVICE`.
 
@@ -47,7 +49,7 @@ def audit(
         model: an `nn.Module` or a function `model(inputs, lengths) -> logits`. If it has a
             parameter `state`, `model(inputs, lengths, state=None) -> (logits, state)`. If yours
             takes or gives anything else, audit a function that makes that of inputs and lengths:
-            `lambda inputs, lengths: model(...)`.
+            `lambda inputs, lengths: model(...)`. Or the path of an ONNX file: as `audit_onnx`.
         inputs: tokens `(B, T)` int64 or features `(B, T, F)` such as the model gets in use, padded
             at the end.
         lengths: `(B,)` integers: a tensor, a list, a tuple or an array. The model gets a tensor
@@ -63,10 +65,18 @@ def audit(
             steps never, where a model depends on it, as with `mask = inputs != 0`: then only the
             amount of padding changes. By default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
+        states: of an ONNX file, as `audit_onnx` takes them.
 
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
+    if isinstance(model, str | Path):
+        from seqmodels.audit.onnx_graph import audit_onnx  # which audits a function by this one
+
+        options: Any = {"padding": padding, "states": states, "seed": seed}
+        return audit_onnx(model, inputs, lengths, kind, causal, **options)
+    if states is not None:
+        raise UserError("states are of an ONNX file: a model takes and returns its state")
     if kind not in KINDS:
         raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
     if causal and kind != "per_step":

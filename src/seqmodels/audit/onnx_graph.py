@@ -18,7 +18,7 @@ from seqmodels.audit.streams import MOST_STEPS, audit_stream
 from seqmodels.errors import UserError, unusable
 from seqmodels.installation import require
 
-DRAWS = 8  # of random weights, before something counts as unread
+SCALES = (0.0, -1.0, 0.5, 3.0)  # of weights that are read, one moves the logits
 # words that tell a state's input from its output, as the last letters of h0 and hn do
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
 
@@ -86,25 +86,17 @@ class OnnxGraph:
         options.intra_op_num_threads, options.log_severity_level = 1, 4  # it raises what it logs
         # as it is written: onnxruntime's optimizations take out dropout that was left on
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        graph = (model := onnx.load(path)).graph
+        graph = (model := onnx.shape_inference.infer_shapes(onnx.load(path))).graph
         if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
             raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
         outputs = [each.name for each in graph.output]
         stored = {each.name: each for each in graph.initializer}
-        nodes = [node for node in graph.node if node.op_type in ("LSTM", "GRU", "RNN")]
-        nodes = [node for node in nodes if {*node.input[1:3]} <= {*stored}]
-        self.nodes = {next(filter(None, node.output)): node for node in nodes}  # by a result
-        weights = [stored[name] for name in {n for node in nodes for n in node.input[1:3]}]
-        self.weights = {w.name: torch.tensor(onnx.numpy_helper.to_array(w)) for w in weights}
-        typed, known = onnx.helper.make_tensor_value_info, {each.name for each in graph.input}
-        new = (each for each in weights if each.name not in known)  # old files have them as inputs
-        graph.input.extend(typed(w.name, w.data_type, w.dims) for w in new)
+        self.nodes, self.scales = _scale_weights(graph, stored, onnx.helper)
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in {*self.nodes} - {*outputs})
         self.session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        takes = self.session.get_inputs()
-        every = [*takes, *self.session.get_overridable_initializers()]
+        every = self.session.get_inputs()
         self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
-        shapes = {each.name: each.shape for each in takes}
+        shapes = {each.name: each.shape for each in every if each.name not in self.scales}
         tokens = [name for name in shapes if "int" in self.types[name]]
         if states is None:
             alike = {_stem(name): name for name in outputs if _stem(name)}
@@ -133,8 +125,8 @@ class OnnxGraph:
         self.untested = [f"{name}: it gets zeros; states= may name its output" for name in others]
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
-        if not nodes:
-            self.untested.append("directions: no LSTM, GRU or RNN with weights of its own")
+        if not self.nodes:
+            self.untested.append("directions: the graph has no node LSTM, GRU or RNN")
 
     def __deepcopy__(self, memo: Any) -> OnnxGraph:
         return copy.copy(self)  # a session can't be copied, and keeps nothing
@@ -145,7 +137,7 @@ class OnnxGraph:
     def run(self, names: list[str], inputs: Tensor, more: Any, lengths: Any = None) -> list[Tensor]:
         """Logits and others of these names, from rows without padding if no lengths are given."""
         rows, steps = inputs.shape[:2]
-        feed = {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
+        feed = self.scales | {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
         for name, shape in self.zeros.items():
             feed[name] = torch.zeros([n if isinstance(n, int) else rows for n in shape])
         if self.lengths:
@@ -169,24 +161,44 @@ class OnnxGraph:
         """Findings of directions whose weights move what their node gives, but no logit: all of W,
         or R alone, from which the first step is not computed."""
         for result, node in self.nodes.items():
-            for number in range(len(self.weights[node.input[1]])):
-                w, r = (self._is_lost(inputs, result, name, number) for name in node.input[1:3])
+            for number in range(len(self.scales[f"{result}/1"])):
+                w, r = (self._is_lost(inputs, result, f"{result}/{n}", number) for n in (1, 2))
                 where = f"{node.op_type} {node.name!r}, direction {number}"
                 if w:
                     yield "unread_direction", f"{where}: none of its steps moves a logit"
                 elif r:
                     yield "truncated_direction", f"{where}: only its first step moves logits"
 
-    def _is_lost(self, inputs: Tensor, result: str, name: str, number: int) -> bool:
-        """Whether random weights of a direction move the result of its node, but no logit."""
-        names, weight, generator = [self.logits, result], self.weights[name], torch.Generator()
-        before, moved = self.run(names, inputs, {}), [False, False]
-        for _ in range(DRAWS):
-            other = weight.clone()  # (D, ...)
-            other[number].normal_(generator=generator)
-            for place, after in enumerate(self.run(names, inputs, {name: other})):
+    def _is_lost(self, inputs: Tensor, result: str, scale: str, number: int) -> bool:
+        """Whether other weights of a direction move the result of its node, but no logit."""
+        names, scales, moved = [self.logits, result], self.scales[scale].clone(), [False, False]
+        before = self.run(names, inputs, {})
+        for value in SCALES:
+            scales[number] = value
+            for place, after in enumerate(self.run(names, inputs, {scale: scales})):
                 moved[place] |= not torch.equal(before[place], after)
         return moved == [False, True]
+
+
+def _scale_weights(
+    graph: Any, stored: Mapping[str, Any], helper: Any
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Gives W and R of each recurrent node, `(D, ...)`, scales `(D, 1, 1)` that are inputs of the
+    graph. Returns the nodes, by a result of each, and the scales, which change nothing, by name."""
+    types = {each.name: each.type.tensor_type.elem_type for each in graph.value_info}
+    types |= {name: each.data_type for name, each in stored.items()}
+    nodes, scales = dict[str, Any](), dict[str, Tensor]()
+    for place, node in reversed([*enumerate(graph.node)]):
+        if node.op_type in ("LSTM", "GRU", "RNN"):
+            nodes[result := next(filter(None, node.output))] = node
+            both = any(each.s == b"bidirectional" for each in node.attribute)
+            for number in (1, 2):
+                name, scale, scaled = node.input[number], f"{result}/{number}", f"{result}*{number}"
+                info = helper.make_tensor_value_info(scale, types.get(name, 1), None)  # 1: float
+                graph.input.append(info)
+                graph.node.insert(place, helper.make_node("Mul", [name, scale], [scaled]))
+                node.input[number], scales[scale] = scaled, torch.ones(1 + both, 1, 1)
+    return nodes, scales
 
 
 def _stem(name: str) -> str:
