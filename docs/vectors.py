@@ -1,6 +1,6 @@
 """Make rnn_vectors.npz: what LSTM, GRU and RNN give, by a plain loop, to check any implementation.
 
-    python -m docs.vectors rnn_vectors.npz
+    python docs/vectors.py rnn_vectors.npz
 
 40 networks with 1 or 2 layers and directions, in float64, as PyTorch names and shapes things
 (`batch_first`): `<case>/<array>` of inputs, lengths, h_0, c_0, output, h_n, c_n, the weights by the
@@ -10,17 +10,19 @@ and c_n.
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.reference import run_reference
-
+REFERENCE = Path(__file__).parents[1] / "tests" / "reference.py"
+run_reference = runpy.run_path(str(REFERENCE))["run_reference"]
 B, T, F, H = 3, 5, 2, 3
 KINDS = {"lstm": (nn.LSTM, 0), "lstm_proj": (nn.LSTM, 2), "gru": (nn.GRU, 0), "rnn": (nn.RNN, 0)}
 ROWS = {"full": [T] * B, "ragged": [3, T, 1]}

@@ -176,8 +176,8 @@ def test_another_command_does_what_the_page_shows(line: str, workshop: Path) -> 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in SCRIPTS])
 def test_any_other_line_names_what_is_there(line: str) -> None:
     install = re.search(r"pip install -e \S+( --extra-index-url \S+)?( && pytest)?$", line)
-    script = re.fullmatch(r"(?:python|bash) ([\w./]+)( \d+)?", line)
-    module = re.fullmatch(r"python -m ([\w.]+)( [\w.]+)?", line)
+    script = re.fullmatch(r"(?:python|bash) ([\w./]+)( [\w.]+)?", line)
+    module = re.fullmatch(r"python -m ([\w.]+)", line)
     if install:
         assert set(re.findall(r"\w+", re.sub(r"^[^[]*|].*", "", line))) <= set(EXTRAS)
     elif module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from docs.vectors import KINDS, cases, vectors
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import parts_of, state_of
+from tests.conftest import ROOT
 
 B, T, F, H = 2, 5, 3, 4
+MADE = runpy.run_path(str(ROOT / "docs" / "vectors.py"))
+KINDS, cases, vectors = (MADE[name] for name in ("KINDS", "cases", "vectors"))
 
 
 @pytest.fixture
