@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
+from tests.pages import read
 
 FOLDER = ROOT / "examples" / "lstm_1997"
 
@@ -110,3 +111,9 @@ def test_only_the_right_tensor_solves_a_task(study: ModuleType, name: str) -> No
     wrong, share, _ = study.train(few, "lstm", study.WRONG, seed=100)
     assert right == again != other and right[1] == other[1] == 1 and share < 0.6
     assert right[0] < task.limit < wrong
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    pages = (ROOT / "docs" / "lstm_1997.md", FOLDER / "results.md")
+    page, results = (re.findall(r"^\|.*$", read(path), re.MULTILINE) for path in pages)
+    assert len(results) == 12 and page == results

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tasks import TASKS, Batch, Make, Task
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from seqmodels import Head, RecurrentEncoder, RNNOutput
 from seqmodels.arguments import Count
@@ -60,7 +59,7 @@ def errors(task: Task, logits: Tensor, batch: Batch) -> Errors:
         least = outputs.masked_fill(~batch.possible, 1).amin(-1)
         wrong = outputs.masked_fill(batch.possible, 0).amax(-1) >= least
         return wrong.float().mean(1), wrong.any(1)
-    error = (outputs - one_hot(batch.targets, task.classes)).abs().flatten(1)
+    error = (outputs - nn.functional.one_hot(batch.targets, task.classes)).abs().flatten(1)
     return error.mean(1), error.amax(1) >= task.tolerance
 
 
@@ -73,13 +72,13 @@ def share_right(found: Iterable[Errors]) -> float:
     return 1 - torch.cat([wrong for _, wrong in found]).float().mean().item()
 
 
-def set_biases(rnn: nn.RNNBase) -> None:
+def set_biases(rnn: nn.RNNBase, closed: float) -> None:
     """An LSTM forgets nothing, as in 1997, and its input gates begin ever more closed; a GRU begins
     as one that forgets little."""
     nn.init.zeros_(rnn.bias_ih_l0), nn.init.zeros_(rnn.bias_hh_l0)
     takes, keeps, *_ = rnn.bias_ih_l0.detach().split(rnn.hidden_size)
     if isinstance(rnn, nn.LSTM):
-        takes -= torch.linspace(0, 5, len(takes))
+        takes -= torch.linspace(0, closed, len(takes))
     keeps += 30 if isinstance(rnn, nn.LSTM) else 5
 
 
@@ -90,7 +89,7 @@ def train(task: Task, cell: str, heads: dict[str, str], seed: int) -> tuple[floa
     random = np.random.default_rng(seed)
     example = task.make(random, 1)
     encoder = RecurrentEncoder(example.inputs.shape[-1], task.hidden, cell=cell)
-    set_biases(encoder.rnn)
+    set_biases(encoder.rnn, task.closed)
     head = build_head(
         heads["step" if example.targets.ndim == 2 else "sequence"],
         encoder,

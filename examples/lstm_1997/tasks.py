@@ -1,5 +1,4 @@
-"""The tasks of Hochreiter and Schmidhuber (1997), "Long Short-Term Memory", and two that need
-counting: each makes fresh sequences from a generator of random numbers."""
+"""The tasks of Hochreiter and Schmidhuber (1997), "Long Short-Term Memory", and two that count."""
 
 from __future__ import annotations
 
@@ -150,6 +149,7 @@ class Task:
     mean_error: float = 1.0  # below which the outputs must be
     longer: Make | None = None  # sequences of twice the length, to test at last
     hidden: int = 16
+    closed: float = 5.0  # how much the last input gate of an LSTM is, at first
     batch: int = 32
     limit: int = 100_000  # training sequences
 
@@ -164,9 +164,10 @@ grammar, same = partial(texts, alphabet="BTSXPVE", text=reber), partial(long_lag
 noisy, two = partial(noisy_lag, lag=50), partial(order, places=[(10, 20), (50, 60)])
 three = partial(order, places=[(10, 20), (33, 43), (66, 76)])
 add, multiply = (partial(marked, product=product) for product in (False, True))
+size = {"hidden": 32, "closed": 10.0, "batch": 8, "limit": 50_000}
 TASKS = {
     "reber": Task("1: Reber grammar", grammar, "8,440", 7, recent=256, fresh=256),
-    "lag": Task("2a: lag 100", same, "5,040", 101, 0.25, 100, 0, 100, batch=8, limit=80_000),
+    "lag": Task("2a: lag 100", same, "5,040", 101, 0.25, 100, 0, 100, **size),
     "noisy_lag": Task("2c: lag 51 or more", noisy, "30,000", 2, 0.2, 100, fresh=10_000),
     "two_sequences": Task("3a: two sequences", two_sequences, "39,850", 2, 0.2, 256, 0, 256, 0.01),
     "adding": Task("4: adding", add, "74,000", None, 0.04, mean_error=0.01),
