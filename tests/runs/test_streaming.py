@@ -4,6 +4,7 @@ by a graph, is what is predicted of the same steps at once."""
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from seqmodels.audit import assert_stream_clean, audit_onnx
@@ -22,8 +24,10 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.export import export
+from seqmodels.heads import HEADS
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.runs import Run
-from tests.conftest import ROOT, Script
+from tests.conftest import ROOT, Config, Script
 from tests.shipped import exported
 
 WORDS = [f"w{n % 5}" for n in range(23)]
@@ -160,7 +164,7 @@ def test_rows_side_by_side_may_get_different_numbers_of_steps(tmp_path: Path) ->
     stream([" ".join(WORDS[:5]), WORDS[7]])
     found = stream([WORDS[5], " ".join(WORDS[8:15])])
     close(found, [*run.predict([" ".join(WORDS[:6]), " ".join(WORDS[7:15])], accelerator="cpu")])
-    with pytest.raises(UserError, match="1 rows for a stream of 2"):
+    with pytest.raises(UserError, match="reads 2 at a time, and the rows are 1: set batch_size"):
         stream(["w1"])
 
 
@@ -208,11 +212,21 @@ def test_the_audit_finds_nothing_in_a_stream(name: str, tmp_path: Path) -> None:
     assert_stream_clean(read, example_rows(run), reset=reset)
 
 
+OWN_TEXT = ("data=text", "data.train=x")
+KEYS_OF = {  # configurations with the keys of a task, or of one cure
+    "data.scale=split": ("data=uea", "data.name=PLAID"),
+    "SequenceClassifier": OWN_TEXT,
+    "Tagger": ("model=tagger", "data=tags", "data.train=x"),
+    "Forecaster": (
+        *("model=forecaster", "data=windows", "data.file=x", "data.target=y"),
+        "data.horizon=5",
+    ),
+}
 REFUSED = {
     "bidirectional=false": ("SequenceClassifier", texts, "mean_pool", {}, {"bidirectional": True}),
     "mean_pool": ("SequenceClassifier", texts, "attention_pool", {}, {}),
     "model.window=null": ("SequenceClassifier", texts, "mean_pool", {"window": 9}, {}),
-    "model.convolutions": (
+    "model.embedding.convolutions=null": (
         *("SequenceClassifier", texts, "mean_pool"),
         *({"embedding": {"convolutions": [3], "channels": 4}}, {}),
     ),
@@ -224,11 +238,11 @@ REFUSED = {
         {},
     ),
     "head=every_step": ("Forecaster", windows, "last_hidden", {}, {}),
-    "max_length=4": (
+    "data.max_length=null": (
         *("SequenceClassifier", lambda folder: texts(folder, max_length=4)),
         *("mean_pool", {}, {}),
     ),
-    "scale=split": (
+    "data.scale=split": (
         *("SequenceClassifier", lambda folder: vowels(folder, scale="series")),
         *("mean_pool", {}, {}),
     ),
@@ -236,11 +250,27 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("cure", REFUSED)
-def test_what_needs_whole_rows_is_refused_with_what_streams(cure: str, tmp_path: Path) -> None:
+def test_what_needs_whole_rows_is_refused_with_what_streams(
+    cure: str, config: Config, tmp_path: Path
+) -> None:
     task, data, head, options, encoder = REFUSED[cure]
     run = untrained(Case(task, data, head, (), options=options), tmp_path, encoder)
-    with pytest.raises(UserError, match=cure):
+    with pytest.raises(UserError, match=cure) as refused:
         run.stream()
+    composed = config(*(KEYS_OF.get(cure) or KEYS_OF[task]))  # what it says to set is there
+    for key in re.findall(r"\b((?:model|data)\.[\w.]+)=", str(refused.value)):
+        assert OmegaConf.select(composed, key.rpartition(".")[0]).keys() >= {key.rpartition(".")[2]}
+
+
+def test_another_select_says_anew_how_it_streams(modules_of_their_own: None) -> None:
+    class Reversed(HEADS["last_output"], name="first_output"):  # type: ignore[misc]
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output[:, 0]
+
+    class Renamed(HEADS["last_output"], name="renamed"):  # type: ignore[misc]
+        pass
+
+    assert (Reversed.streams, Renamed.streams) == (None, "alone")
 
 
 def test_the_command_prints_a_prediction_for_each_line(

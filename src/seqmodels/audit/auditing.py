@@ -71,6 +71,8 @@ def audit(
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
     """
     if isinstance(model, str | Path):
+        if target_inputs is not None:
+            raise UserError("target_inputs are of a model: a graph with a decoder isn't audited")
         from seqmodels.audit.onnx_graph import audit_onnx  # which audits a function by this one
 
         options: Any = {"padding": padding, "states": states, "seed": seed}

@@ -28,7 +28,7 @@ def wrong_decoder_start(probe: Probe) -> str:
         if not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
-        is_pair = isinstance(encoder, nn.LSTM) or "c" in getattr(encoder, "state_sizes", ())
+        is_pair = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
         kinds = KINDS if is_pair else KINDS[:1]
         # reached[of decoder][of encoder]: (layers of the decoder, slots of the encoder) bool
         reached = {

@@ -73,7 +73,9 @@ class Series(InputEncoder, name="features"):
         by_steps = {"fold": (1,), "missing": ("error",), "scale": ("split", "none")}
         for name, fits in by_steps.items():
             if (value := self.given[name]) not in fits:
-                return f"data.{name}={value} needs all of a series: train with {name}={fits[0]}"
+                return (
+                    f"data.{name}={value} needs all of a series: train with data.{name}={fits[0]}"
+                )
         return ""
 
     def _scaled(self, series: np.ndarray) -> np.ndarray:

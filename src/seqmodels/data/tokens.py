@@ -98,7 +98,11 @@ class Tokens(InputEncoder, name="tokens"):
 
     def reads_whole_rows(self) -> str:
         most = self.max_length
-        return f"data.max_length={most} truncates texts: train with null" if most else ""
+        return (
+            f"data.max_length={most} truncates texts: train with data.max_length=null"
+            if most
+            else ""
+        )
 
     def pieces(self, raw: str) -> list[tuple[str, bool]]:
         spans = self.tokenizer.spans(raw)[: self.max_length]

@@ -12,6 +12,11 @@ from seqmodels.engine import Task
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
 
 
+def width_of_states(trace: Trace) -> int:
+    """That of the boxes at the end of a direction, of which two have room."""
+    return max(2, len(trace.finals)) * (STATE + 1)
+
+
 def title(task: Task) -> str:
     """`h_n -> last_hidden: LSTM, 2 layers, one direction`."""
     head, encoder = task.head, task.encoder
@@ -46,8 +51,7 @@ class _Diagram:
         self.encoder, self.contract = task.encoder, task.contract
         self.length = int(trace.lengths[row])
         self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()[:CELL]
-        self.states = len(trace.finals) * (STATE + 1)  # at the end of a direction
-        self.states = max(self.states, 2 * (STATE + 1))
+        self.states = width_of_states(trace)
         self.left = left or (self.states if self.directions == 2 else LABEL)
         self.columns = self.cells(trace.output.shape[1])
         self.right = self.columns[-1] + CELL + 1  # where the forward direction's states begin
@@ -163,7 +167,7 @@ class _WithDecoder(_Diagram):
         self.attends = bool(trace.output.any())
         self.target_y = (3 if self.attends else 2) + self.layers
         # with two directions, the arrows of the backward direction's states would cross the labels
-        states = max(2, len(trace.finals)) * (STATE + 1)
+        states = width_of_states(trace)
         left = LABEL + states if task.encoder.bidirectional else states
         super().__init__(task, trace, row, self.target_y + 2, left)
         self.target_x = self.cells(trace.shapes["logits"][1])

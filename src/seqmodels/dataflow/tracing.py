@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -76,9 +76,9 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         embedded = task.embed(rows).detach().requires_grad_()
         convolved = task.convolve(embedded, rows.lengths)
         states = task.encoder(convolved, rows.lengths)
-        traced = {"output": states.output, **states.finals}
+        traced = states.tensors
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
-        leaves = with_tensors(states, cut)
+        leaves = RNNOutput.of(cut, states.lengths)
         narrow.enter_context(few_tokens(task.head.output))
         selected, logits = head.select(leaves), task.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
@@ -106,13 +106,6 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
     finals = dict(zip(states.finals, final, strict=True))
     return Trace(shapes, rows.lengths, output, finals, inputs=reach(task, batch))
-
-
-def with_tensors(states: RNNOutput, new: dict[str, Tensor]) -> RNNOutput:
-    """The same with new tensors of these names."""
-    own = {name: tensor for name, tensor in new.items() if name in ("output", "h_n", "c_n")}
-    others = {name: new.get(name, tensor) for name, tensor in (states.others or {}).items()}
-    return replace(states, **own, others=others or None)  # type: ignore[arg-type]
 
 
 def reach(
@@ -202,9 +195,10 @@ def _check_declaration(
 def _changes(function: Select, states: RNNOutput, name: str) -> bool:
     """Whether random changes of that tensor, of several sizes, change the result."""
     generator = torch.Generator().manual_seed(0)
-    before, tensor = function(states), {"output": states.output, **states.finals}[name]
+    before, tensors = function(states), states.tensors
     for size in (1.0, 10.0, 0.1, 100.0):
-        noise = size * torch.randn(tensor.shape, generator=generator).to(tensor)
-        if not torch.equal(before, function(with_tensors(states, {name: tensor + noise}))):
+        noise = size * torch.randn(tensors[name].shape, generator=generator).to(tensors[name])
+        changed_one = tensors | {name: tensors[name] + noise}
+        if not torch.equal(before, function(RNNOutput.of(changed_one, states.lengths))):
             return True
     return False

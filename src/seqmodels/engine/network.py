@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import PADDING_TARGET, SequenceBatch, with_unseen_as
 from seqmodels.engine.contract import Contract
+from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.heads.pooling import pooled
 from seqmodels.nn.characters import CharacterEncoder
@@ -191,6 +192,11 @@ class Network(nn.Module):
 
     # streams: rows that are read some steps at a time
 
+    def check_streams(self, data: str = "") -> None:
+        """Raises UserError if this network, or its data for the reason given, needs whole rows."""
+        if why := self.reads_whole_rows() or data:
+            raise UserError(f"this model reads whole rows, and can't stream: {why}")
+
     def reads_whole_rows(self) -> str:
         """Why this network can't read a row some steps at a time, and what can; empty if it can."""
         head, encoder = self.head, self.encoder
@@ -203,7 +209,10 @@ class Network(nn.Module):
                 "model.head=last_hidden"
             )
         if self.convolutions is not None:
-            return "its convolutions read later steps, too: train with model.convolutions=null"
+            return (
+                "its convolutions read later steps, too: train with "
+                "model.embedding.convolutions=null"
+            )
         if self.window is not None:
             return "it reads windows, each from a zero state: train with model.window=null"
         if head.output.links_steps:

@@ -99,8 +99,8 @@ def make_graph(
     Raises:
         UserError: for a task that cannot be exported, with the reason.
     """
-    if stream and (why := task.reads_whole_rows()):
-        raise UserError(f"this model reads whole rows, and can't stream: {why}")
+    if stream:
+        task.check_streams()
     names = carried_parts(task) if stream or task.contract.stateful else {}
     program = _traced(task, (*names.values(),))
     logger = logging.getLogger("torch.onnx")  # notes packages that it does not need

@@ -99,7 +99,8 @@ class SteppedRNN(nn.Module):
             above = number >= len(suffixes)  # the first layer
             made = cell(len(suffixes) * self.output_size if above else input_size, hidden_size)
             self.add_module(name, made)
-            self.state_sizes = {state: made.widths.get(state, hidden_size) for state in cell.states}
+            sizes = {f"{state}_n": made.widths.get(state, hidden_size) for state in cell.states}
+            self.state_sizes = sizes  # by the names in `RNNOutput.finals`
             zeros = [torch.zeros(1, size) for size in self.state_sizes.values()]
             with torch.no_grad():
                 self.output_size = made.output(state_of(*zeros)).shape[1]

@@ -90,6 +90,18 @@ class RNNOutput(ShowsShapes):
         return {"h_n": self.h_n, **c_n, **(self.others or {})}
 
     @property
+    def tensors(self) -> dict[str, Tensor]:
+        """`output`, and every final state, by name: what a head may read."""
+        return {"output": self.output, **self.finals}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], lengths: Tensor) -> RNNOutput:
+        """The one that has these `tensors`."""
+        others = dict(tensors)
+        output, h_n, c_n = others.pop("output"), others.pop("h_n"), others.pop("c_n", None)
+        return cls(output, h_n, c_n, lengths, others=others or None)
+
+    @property
     def state(self) -> State:
         """The final states in PyTorch's own layout: `(L*D, B, H)`, a pair `(h_n, c_n)` for LSTM.
 
@@ -162,7 +174,7 @@ class RecurrentEncoder(nn.Module):
     def state_sizes(self) -> dict[str, int]:
         """The width of each final state, by its name in `RNNOutput.finals`."""
         if isinstance(self.rnn, SteppedRNN):
-            return {f"{name}_n": size for name, size in self.rnn.state_sizes.items()}
+            return self.rnn.state_sizes
         c_n = {"c_n": self.rnn.hidden_size} if self.cell == "lstm" else {}
         return {"h_n": self.output_size, **c_n}
 
@@ -228,8 +240,7 @@ class RecurrentEncoder(nn.Module):
         layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
         parts = (part.unflatten(0, layout) for part in parts_of(final))
         named = dict(zip(self.state_sizes, parts, strict=True))
-        h_n, c_n = named.pop("h_n"), named.pop("c_n", None)
-        return RNNOutput(output, h_n, c_n, lengths, others=named or None)
+        return RNNOutput.of({"output": output, **named}, lengths)
 
     def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
         """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""

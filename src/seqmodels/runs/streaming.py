@@ -30,8 +30,7 @@ class Stream:
     """
 
     def __init__(self, task: Task, data: DataModule, batch_size: int = 1) -> None:
-        if why := task.reads_whole_rows() or data.reads_whole_rows():
-            raise UserError(f"this model reads whole rows, and can't stream: {why}")
+        task.check_streams(data.reads_whole_rows())
         self.task, self.data, self.batch_size = task.eval(), data, batch_size
         self.carried: tuple[Tensor, ...] = ()
 
@@ -51,7 +50,10 @@ class Stream:
             UserError: for another number of rows, or one that can't be encoded.
         """
         if len(rows) != self.batch_size:
-            raise UserError(f"{len(rows)} rows for a stream of {self.batch_size}: set batch_size")
+            raise UserError(
+                f"this stream reads {self.batch_size} at a time, and the rows are {len(rows)}: set "
+                "batch_size"
+            )
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
             batch = self.data.batch_of_steps(rows, not self.carried).to(self.task.device)
         with torch.no_grad():
