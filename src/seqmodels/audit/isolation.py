@@ -90,6 +90,10 @@ class WithoutNoise(TorchDispatchMode):
     """Within: random numbers are all alike, and dropout keeps everything. Looks at the operations
     that PyTorch tags as random, and not at names: `normalize` begins like `normal`."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else PyTorch imports its compiler to keep it from here, for 0.8 s
+
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: Any = (), options: Any = None
     ) -> Any:

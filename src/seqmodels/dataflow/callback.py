@@ -25,6 +25,7 @@ from seqmodels.screen import Screen
 log = logging.getLogger(__name__)
 
 DRAWN_STEPS = 5  # in dataflow.svg
+OURS = {"seqmodels", "torch"}
 
 
 class Dataflow(Callback):
@@ -67,7 +68,15 @@ class Dataflow(Callback):
         if more is None and not inputs.is_floating_point():
             inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
         with narrow:
-            result = audit(model, inputs, batch.lengths, kind, causal, target_inputs=more)
+            result = audit(
+                model,
+                inputs,
+                batch.lengths,
+                kind,
+                causal,
+                target_inputs=more,
+                training_mode=not only_ours(task),
+            )
         for finding in result.findings:
             found = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
             if finding.severity == "error" and self.refuse:
@@ -80,6 +89,12 @@ class Dataflow(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is not None:
             _draw(cast(Task, pl_module), self._batch, trainer)
+
+
+def only_ours(task: Task) -> bool:
+    """Whether PyTorch and this package define all parts of a model, whose tests audit them in
+    training mode too: a run needn't again."""
+    return {type(part).__module__.partition(".")[0] for part in task.modules()} <= OURS
 
 
 def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
