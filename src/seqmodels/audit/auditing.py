@@ -35,7 +35,7 @@ def audit(
     padding: int | float | str | None = None,
     seed: int = 0,
     states: Mapping[str, str] | None = None,
-    training_mode: bool = True,
+    thorough: bool = True,
 ) -> Audit:
     """Looks for the mistakes listed in `ADVICE`.
 
@@ -67,7 +67,8 @@ def audit(
             amount of padding changes. By default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
         states: of an ONNX file, as `audit_onnx` takes them.
-        training_mode: whether to look for leaks in training mode too, which takes half of the time.
+        thorough: False takes a fifth of the time, for a model that is known to be right: in its own
+            dtype, and in evaluation mode alone.
 
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
@@ -90,7 +91,7 @@ def audit(
     sampler, targets = Sampler(inputs, lengths, seed, padding), None
     if target_inputs is not None:
         targets = target_rows(target_inputs, sampler.lengths, seed)
-    with set_up_probe(model, kind, sampler, seed, targets) as probe:
+    with set_up_probe(model, kind, sampler, seed, targets, thorough) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
@@ -110,7 +111,7 @@ def audit(
             result.found("state_mixup", leaks.state_mixup(probe))
         if kind == "seq2seq":
             result.found("future_leak", leaks.target_leak(probe))
-        if training_mode and not {*result.names} - {"random_state"}:
+        if thorough and not {*result.names} - {"random_state"}:
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
             result.found("state_mixup", wrong_decoder_start(probe))

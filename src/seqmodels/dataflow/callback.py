@@ -75,7 +75,7 @@ class Dataflow(Callback):
                 kind,
                 causal,
                 target_inputs=more,
-                training_mode=not only_ours(task),
+                thorough=not only_ours(task),
             )
         for finding in result.findings:
             found = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
@@ -92,8 +92,8 @@ class Dataflow(Callback):
 
 
 def only_ours(task: Task) -> bool:
-    """Whether PyTorch and this package define all parts of a model, whose tests audit them in
-    training mode too: a run needn't again."""
+    """Whether PyTorch and this package define all parts of a model. This package's tests audit
+    these thoroughly, so a run needn't."""
     return {type(part).__module__.partition(".")[0] for part in task.modules()} <= OURS
 
 
