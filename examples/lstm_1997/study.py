@@ -55,8 +55,8 @@ def errors(task: Task, logits: Tensor, batch: Batch) -> Errors:
         error = (logits.squeeze(-1) - batch.targets).abs()
         return error, error >= task.tolerance
     outputs = logits.softmax(-1)
-    if batch.possible is not None:  # all others must be less active
-        least = outputs.masked_fill(~batch.possible, 1).amin(-1)
+    if batch.possible is not None:  # all others must be less active, and below the tolerance
+        least = outputs.masked_fill(~batch.possible, 1).amin(-1).clamp(max=task.tolerance or 1)
         wrong = outputs.masked_fill(batch.possible, 0).amax(-1) >= least
         return wrong.float().mean(1), wrong.any(1)
     error = (outputs - nn.functional.one_hot(batch.targets, task.classes)).abs().flatten(1)
@@ -96,20 +96,42 @@ def train(task: Task, cell: str, heads: dict[str, str], seed: int) -> tuple[floa
         lambda width: ClassOutput(width, task.classes) if task.classes else ValueOutput(width, 1),
     )
 
+    memory, direct = [*encoder.parameters(), *head.parameters()], None
+    if task.direct:
+        direct = nn.Linear(example.inputs.shape[-1], task.classes or 1, bias=False)
+
+    def run(batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and loss."""
+        states = encoder(batch.inputs, batch.lengths)
+        logits = head(states)
+        if direct is not None:
+            logits = logits + direct(batch.inputs)
+            flat = logits.flatten(0, -2), batch.targets.flatten()
+            return logits, nn.functional.cross_entropy(*flat)
+        if task.longer and batch.possible is not None:
+            # all that may come next, in equal shares: from the next symbol alone, a network learns
+            # at which length the texts of training end
+            known = batch.targets != -100
+            shares = batch.possible[known] / batch.possible[known].sum(-1, keepdim=True)
+            return logits, nn.functional.cross_entropy(logits[known], shares)
+        return logits, head.loss(states, batch.targets)
+
     @torch.no_grad()
     def tested(make: Make, size: int) -> list[Errors]:
         batches = (make(random, min(size, 500)) for _ in range(0, size, 500))
-        return [errors(task, head(encoder(b.inputs, b.lengths)), b) for b in batches]
+        return [errors(task, run(batch)[0], batch) for batch in batches]
 
-    weights, done = [*encoder.parameters(), *head.parameters()], 0
+    weights, done = [*memory, *(direct.parameters() if direct else ())], 0
     optimizer = torch.optim.Adam(weights, lr=0.01, betas=(0.9, 0.99))
     recent = deque[Errors](maxlen=-(-task.recent // task.batch))
     while done < task.limit:
         batch, done = task.make(random, task.batch), done + task.batch
-        states = encoder(batch.inputs, batch.lengths)
-        recent.append(errors(task, head(states).detach(), batch))
+        for weight in memory:  # in the paper, it comes when the error no longer falls
+            weight.requires_grad_(done > task.direct)
+        logits, loss = run(batch)
+        recent.append(errors(task, logits.detach(), batch))
         optimizer.zero_grad()
-        head.loss(states, batch.targets).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         if len(recent) == recent.maxlen and solved(task, recent, task.spared):

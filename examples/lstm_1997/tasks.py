@@ -142,7 +142,7 @@ class Task:
     make: Make
     paper: str  # how many sequences the paper's LSTM took, a mean over trials
     classes: int | None  # None: a number
-    tolerance: float | None = None  # of an output; None: the possible ones must be the most active
+    tolerance: float | None = None  # of an output; of texts: of those that can't be, if any
     recent: int = 2000  # of the last so many training sequences, all but `spared` must be right,
     spared: int = 0
     fresh: int = 0  # then, so many others
@@ -152,19 +152,20 @@ class Task:
     closed: float = 5.0  # how much the last input gate of an LSTM is, at first
     batch: int = 32
     limit: int = 100_000  # training sequences
+    direct: int = 0  # sequences from which only direct connections of inputs and outputs learn
 
 
 def counting(title: str, alphabet: str, text: Callable[..., Text], most: int) -> Task:
     make, longer = partial(text, least=1, most=most), partial(text, least=most + 1, most=2 * most)
     make, longer = (partial(texts, alphabet=alphabet, text=each) for each in (make, longer))
-    return Task(title, make, "", 3, None, 50_000, longer=longer, hidden=2, limit=120_000)
+    return Task(title, make, "", 3, 0.1, 50_000, longer=longer, hidden=3, limit=120_000)
 
 
 grammar, same = partial(texts, alphabet="BTSXPVE", text=reber), partial(long_lag, lag=100)
 noisy, two = partial(noisy_lag, lag=50), partial(order, places=[(10, 20), (50, 60)])
 three = partial(order, places=[(10, 20), (33, 43), (66, 76)])
 add, multiply = (partial(marked, product=product) for product in (False, True))
-size = {"hidden": 32, "closed": 10.0, "batch": 8, "limit": 50_000}
+size = {"batch": 8, "limit": 50_000, "direct": 8000}
 TASKS = {
     "reber": Task("1: Reber grammar", grammar, "8,440", 7, recent=256, fresh=256),
     "lag": Task("2a: lag 100", same, "5,040", 101, 0.25, 100, 0, 100, **size),
