@@ -88,7 +88,6 @@ def files() -> dict[str, str]:
         "scores.csv": "text,stars,votes\n" + "".join(f"a {n} film,{n % 5},{n}\n" for n in range(9)),
         "sms.tsv": "\n".join("\t".join(reversed(row.split(","))) for row in rows),
         "my.vec": "".join(f"{word} {len(word)} 0.5\n" for word in ("a", "fine", "dull", "film")),
-        "words.bin": "1 1\na 0000\n",
         "book.txt": "def all happy families are alike.\n" * 200,
         "power.csv": "\n".join(["time,site,load,wind", *hours]),
         "notes/old/a.md": "a note, and another note.\n" * 300,
