@@ -6,7 +6,8 @@
 On GitHub, the pages are whole as they lie there: their links lead to files. On the site, README.md
 is the first page, a notebook becomes a page, and so does each other file that a page links, such as
 an example. `- [`name`](file)` in docs/api becomes the documentation of that name, and what stands
-in a comment `<!-- on the site: ... -->` is shown.
+in a comment `<!-- on the site: ... -->` is shown. If you delete a task, links to its files become
+text.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SHOWN = {".py": "python", ".yaml": "yaml", ".toml": "toml"}  # how to colour a f
 COPIED = {".svg", ".png", ".css"}
 FENCED = re.compile(r"^(`{3,}).*?^\1$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
+OF_A_TASK = re.compile(r"\[([^\[\]]+)\]\(((?:\.\./)*(?:configs|src/seqmodels/tasks)/[^)\s]+)\)")
 API = re.compile(r"^- \[`(seqmodels\.[\w.]+)`\]\(\S+\)$", re.MULTILINE)
 ONLY_THERE = re.compile(r"^<!-- on the site:\n(.*?)^-->$", re.DOTALL | re.MULTILINE)
 LEFT_OVER = re.compile(r"--8<--|::: seqmodels\S*|on the site:\n")
@@ -58,7 +60,10 @@ def make(root: Path, made: Path) -> None:
             there = made / page_of(linked.relative_to(root))
             return Path(os.path.relpath(there, page.parent)).as_posix() + mark + anchor
 
-        text = markdown(file, file.relative_to(root))
+        def unless_deleted(link: re.Match[str], file: Path = file) -> str:
+            return link[0] if (file.parent / link[2]).exists() else link[1]
+
+        text = OF_A_TASK.sub(unless_deleted, markdown(file, file.relative_to(root)))
         if file.is_relative_to(docs / "api"):
             text = API.sub(r"::: \1\n", text)
         text = ONLY_THERE.sub(r"\1", text)

@@ -35,7 +35,7 @@ from tests.pages import (
     shell_lines,
     words_missing,
 )
-from tests.shipped import DELETED, lacks
+from tests.shipped import lacks
 
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): read(path) for path in sorted(DOCS.rglob("*.md"))}
@@ -235,7 +235,6 @@ def test_the_names_of_the_api_are_in_the_files_that_it_links(page: str) -> None:
             assert sys.modules[module].__file__ == str(((ROOT / page).parent / path).resolve())
 
 
-@pytest.mark.skipif(bool(DELETED), reason="the pages link files of the task that is deleted")
 def test_every_page_of_the_site_is_whole_too(tmp_path: Path) -> None:
     SITE["make"](ROOT, tmp_path)
     (tmp_path / "explained").mkdir()
@@ -249,6 +248,16 @@ def test_every_page_of_the_site_is_whole_too(tmp_path: Path) -> None:
     menu = re.findall(r'= "([\w/]+\.md)"', read(ROOT / "zensical.toml"))
     pages = {name.removeprefix("docs/") for name in PAGES} - {"README.md"}
     assert sorted(menu) == sorted([*pages, "index.md", "notebook.md"])
+
+
+def test_only_a_link_to_a_file_of_a_task_may_be_dead_on_the_site(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (page := tmp_path / "README.md").write_text("All: [`a.yaml`](configs/data/a.yaml).\n")
+    SITE["make"](tmp_path, tmp_path / "made")
+    assert read(tmp_path / "made" / "index.md") == "All: `a.yaml`.\n"
+    page.write_text("[A page](docs/a.md)\n")
+    with pytest.raises(FileNotFoundError):
+        SITE["make"](tmp_path, tmp_path / "made")
 
 
 def test_a_dead_link_of_the_built_site_is_found(tmp_path: Path) -> None:
