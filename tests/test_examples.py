@@ -18,6 +18,7 @@ from seqmodels.nn.outputs import ClassOutput
 from seqmodels.plugins import import_module
 from seqmodels.runs import train
 from tests.conftest import ROOT, Config, Refused, Script, result_of
+from tests.shipped import exported
 
 MODULE = "examples.classic_mistakes"
 QUICK = ("trainer=cpu", "model.encoder.hidden_size=8", "baseline=false", "trainer.max_epochs=1")
@@ -98,6 +99,7 @@ REGRESSION = (*EXAMPLES, "model=example_regression")
 def test_a_head_beside_its_task_is_found_without_an_import(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    exported("Regressor")  # beside which the kind of target is registered
     monkeypatch.syspath_prepend(tmp_path)  # as if it were installed
     mine = "from examples.regression import Regression\nclass Mine(Regression): pass\n"
     (tmp_path / "my_task.py").write_text(FIRST + mine)
@@ -108,6 +110,7 @@ def test_a_head_beside_its_task_is_found_without_an_import(
 
 
 def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_path: Path) -> None:
+    exported("Regressor")
     waves = ("data=example_waves", "data.size=300", "trainer=cpu", "folder=run")
     learn = ("model.encoder.hidden_size=64", "model.dropout=0.0", "trainer.max_epochs=25")
     done = script("train.py", *REGRESSION, *waves, *learn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -74,6 +75,15 @@ def test_nothing_imports_from_the_folder_of_a_task() -> None:
     folder = [(one, other) for one, other in ours() if room(other).startswith("tasks.")]
     assert len(folder) > 20  # its own files do
     assert [pair for pair in folder if room(pair[0]) != room(pair[1])] == []
+
+
+def test_only_tests_of_a_task_import_from_its_folder() -> None:
+    """Or they fail where you delete it: `tests.shipped.exported` skips. Classification stays."""
+    tests = ROOT / "tests"
+    others = [file for file in tests.rglob("*.py") if not file.is_relative_to(tests / "tasks")]
+    deletable = re.compile(r"^(?:from|import) seqmodels\.tasks\.(?!classification\b)", re.MULTILINE)
+    assert len(others) > 50
+    assert [file.name for file in others if deletable.search(file.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("name", BELOW)

@@ -159,6 +159,7 @@ def test_wrong_values_are_named_with_file_row_and_value(rows: Any, per: Any, key
 
 
 def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None:
+    exported("Regressor")  # beside which the kind of target is registered
     series = [np.zeros((n, 2)) + np.arange(n)[:, None] for n in (2, 4)]
     targets = [[[0, "5"], [4, None]], np.array([[4.0, 7.0], [0.0, 7.0], [2.0, 5.0], [2.0, 7.0]])]
     splits = dict.fromkeys(SPLITS, (series, targets))
@@ -178,6 +179,7 @@ def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None
 
 
 def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:
+    exported("Regressor")  # beside which the kind of target is registered
     path, rows = tmp_path / "train.csv", [f"word{n % 3} x,{-n % 4},{n + 0.5}" for n in range(60)]
     path.write_text("\n".join(["text,label,up", *rows[:7], "word1 x,1,", *rows[8:]]))
     config = {"_target_": "seqmodels.data.Text", "train": str(path)}
@@ -203,6 +205,7 @@ def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:
 
 
 def test_baselines_of_values_are_in_their_own_units() -> None:
+    exported("Regressor")  # beside which the kind of target is registered
     random, splits = np.random.default_rng(0), {}
     for split, size in zip(SPLITS, (40, 7, 11)):
         series = [random.normal(size=(3 + n % 4, 2)) for n in range(size)]

@@ -26,10 +26,9 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.runs import train
 from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.tagging import Tagger
 from tests.conftest import Config, result_of
 from tests.networks import example_task
-from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, with_directions
+from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, exported, with_directions
 
 LENGTH = 4
 SVG = "{http://www.w3.org/2000/svg}"
@@ -214,7 +213,7 @@ def test_the_table_says_what_is_read(head: str, layers: int, directions: int) ->
 def test_the_table_shows_the_shapes_of_the_whole_batch() -> None:
     data = {"num_inputs": 9, "num_characters": 7, "classes": ["a", "b"]}
     convolved = {"characters": "gru", "convolutions": [3], "channels": 6}
-    task = Tagger(data, {"hidden_size": 4}, embedding=convolved)
+    task = exported("Tagger")(data, {"hidden_size": 4}, embedding=convolved)
     inputs = torch.randint(1, 7, (3, 9, 8))
     inputs[..., 4:] = 0
     batch = SequenceBatch(inputs, torch.tensor([9, 8, 2]))

@@ -16,11 +16,8 @@ from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.tasks.classification import SequenceClassifier
-from seqmodels.tasks.language_model import LanguageModel
-from seqmodels.tasks.tagging import Tagger
 from tests.networks import noisy_task
-from tests.shipped import ALL_HEADS, fitting_directions
+from tests.shipped import ALL_HEADS, exported, fitting_directions
 
 LENGTHS = [12, 7, 12, 3]
 
@@ -42,60 +39,60 @@ def remembered(head: Any, states: RNNOutput) -> Tensor:
 
 
 Select = Callable[[Head, RNNOutput], Tensor]
-MISTAKES: dict[str, tuple[str, type[Task], bool, Select]] = {
+MISTAKES: dict[str, tuple[str, str, bool, Select]] = {
     "last column": (
         "padding_leak",
-        SequenceClassifier,
+        "SequenceClassifier",
         False,
         lambda head, states: states.output[:, -1],
     ),
     "mean over padding": (
         "padding_leak",
-        SequenceClassifier,
+        "SequenceClassifier",
         True,
         lambda head, states: states.output.mean(1),
     ),
     "mean over padding in training": (
         "padding_leak",
-        SequenceClassifier,
+        "SequenceClassifier",
         True,
         pooled_padding_in_training,
     ),
     "rows mixed": (
         "batch_leak",
-        SequenceClassifier,
+        "SequenceClassifier",
         True,
         lambda head, states: states.h_n[-1].reshape(len(states.lengths), -1),
     ),
-    "rows mixed in training": ("batch_leak", SequenceClassifier, True, mixed_in_training),
+    "rows mixed in training": ("batch_leak", "SequenceClassifier", True, mixed_in_training),
     "first and last": (
         "truncated_direction",
-        SequenceClassifier,
+        "SequenceClassifier",
         True,
         lambda head, states: states.output[:, [0]].flatten(1),
     ),
     "backward alone": (
         "unread_direction",
-        SequenceClassifier,
+        "SequenceClassifier",
         True,
         lambda head, states: states.h_n[-1, 1],
     ),
     "noise": (
         "random_state",
-        SequenceClassifier,
+        "SequenceClassifier",
         False,
         lambda head, states: states.h_n[-1, 0] + torch.randn(states.h_n.shape[-1]),
     ),
-    "kept from call to call": ("state_mixup", SequenceClassifier, False, remembered),
+    "kept from call to call": ("state_mixup", "SequenceClassifier", False, remembered),
     "later steps": (
         "future_leak",
-        LanguageModel,
+        "LanguageModel",
         False,
         lambda head, states: states.output.flip(1).cumsum(1).flip(1),
     ),
     "tags of another row": (
         "batch_leak",
-        Tagger,
+        "Tagger",
         True,
         lambda head, states: states.output.roll(1, 0),
     ),
@@ -110,14 +107,15 @@ def test_a_mistake_in_a_head_of_ones_own_is_refused(
 
     class Own(Head):
         reads = ("output", "h_n")
-        per = "step" if kind is not SequenceClassifier else "sequence"
+        per = "step" if kind != "SequenceClassifier" else "sequence"
 
         def select(self, states: RNNOutput) -> Tensor:
             return read(self, states)
 
     Own.name = "own"
     monkeypatch.setitem(HEADS, "own", Own)
-    task = kind(dict(kind.contract.kind.example), {"hidden_size": 8, "bidirectional": two}, "own")
+    made = exported(kind)
+    task = made(dict(made.contract.kind.example), {"hidden_size": 8, "bidirectional": two}, "own")
     assert not only_ours(task)
     with pytest.raises(UserError, match=f"^model.head=own: {found}: "):
         Dataflow()._audit(task, batch_for(task))

@@ -21,6 +21,7 @@ from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.tokens import Tokens
 from seqmodels.runs import load_run, train
 from tests.conftest import ROOT, Completed, Config
+from tests.shipped import exported
 
 WITHOUT = """import runpy, sys
 class Refuse:
@@ -75,6 +76,7 @@ def test_it_predicts_what_the_run_does(
         raw, inputs, name = TEXTS, TEXTS, "probabilities"
         given = ("data=text", f"data.train={reviews}", "model.head=concat_pool")
     else:
+        exported("Regressor")
         raw, name = [steps[:, :1] for steps in made_up(70, 3)], "value"  # more than a batch
         inputs = [with_gaps(steps) for steps in raw]
         quantiles = ("model=regressor", "model.output.quantiles=[0.1,0.5,0.9]")
