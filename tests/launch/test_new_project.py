@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from seqmodels.launch.commands.new import TEMPLATE
 from tests.conftest import ROOT, Completed, result_of
 from tests.in_process import run_in_process
+from tests.shipped import exported
 
 NAME = "wind_forecast"
 MINE = ".amax(dim=1).tanh()"  # what its owner makes of its head
@@ -82,6 +83,7 @@ def test_it_is_about_15_files_and_300_lines_of_clean_style(project: Path) -> Non
 
 @pytest.mark.slow
 def test_its_tests_pass_and_its_training_runs(project: Path, tmp_path: Path) -> None:
+    exported("Regressor")  # its task predicts numbers, too
     path = installed(project, tmp_path / "site", "editable")
     done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project, path=path)
     assert "4 passed" in done
@@ -205,6 +207,7 @@ def make_wheels(tree: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_project_and_its_runs_go_on_with_a_newer_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    exported("Regressor")
     wheels = tmp_path / "wheels"
     make_wheels(tmp_path / "tree", wheels, monkeypatch)
     venv.create(tmp_path / "own", symlinks=True)
