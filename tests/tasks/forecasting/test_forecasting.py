@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster
-from seqmodels.tasks.forecasting.forecast_plot import draw_forecasts
-from seqmodels.tasks.forecasting.task import shift
 from tests.conftest import Config, Script
 from tests.measured import measured_of
 from tests.runs.resumed import resumes
@@ -120,6 +117,9 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
     expected_loss = errors.flatten(1)[known].square().mean().item()
     assert step.loss.item() == pytest.approx(expected_loss, rel=1e-5)
     assert int(step.weight) == int(known.sum()) == B * H * K - 3
+    measured, off = measured_of(task, batch), (standardised.flatten(1) - batch.targets)[known]
+    assert measured["standardised_mse"] == pytest.approx(off.square().mean().item(), rel=1e-5)
+    assert measured["standardised_mae"] == pytest.approx(off.abs().mean().item(), rel=1e-5)
     step.loss.backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in task.parameters())
     lengths = torch.tensor([W, 5, 1, 4, W - 1])
@@ -165,24 +165,6 @@ def test_it_learns_the_next_value_at_every_step() -> None:
     assert found["mae"].item() == pytest.approx(errors.nanmean().item(), rel=1e-5)
 
 
-def test_what_comes_next_is_missing_where_it_is_and_is_read_as_the_last_known_value() -> None:
-    nan = torch.nan
-    inputs, ahead = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[nan], [nan], [5.0], [6.0]]])
-    read, following = shift(inputs, ahead)
-    assert read.flatten().tolist() == [1, 2, 2, 2, 5]
-    expected = torch.tensor([2, nan, nan, 5, 6])
-    torch.testing.assert_close(following.flatten(), expected, equal_nan=True)
-
-
-def test_the_head_decides_the_contract_and_the_directions() -> None:
-    direct, steps = forecaster(head="mean_pool"), stepwise()
-    assert (direct.contract.per, direct.contract.causal) == ("sequence", False)
-    assert (steps.contract.per, steps.contract.causal) == ("step", True)
-    assert steps.contract.stateful
-    assert not steps.encoder.bidirectional
-    assert forecaster(head="bidirectional_concat").encoder.bidirectional
-
-
 def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     task = forecaster(output={"quantiles": QUANTILES}, channel_independent=False)
     batch = batch_of()
@@ -191,7 +173,6 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     expected = torch.stack([own_units(each, batch) for each in made.unbind(-1)], dim=-1)
     torch.testing.assert_close(task.forecast(batch), expected)
     rows = task.describe(SequenceBatch(batch.inputs, batch.lengths, series=batch.series))
-    json.dumps(rows)
     assert [*rows[1]] == ["y", "z"] and [*rows[1]["z"]] == ["0.1", "0.5", "0.8"]
     np.testing.assert_allclose(rows[1]["z"]["0.8"], expected[1, :, 1, 2].detach(), rtol=1e-5)
     assert batch.targets is not None
@@ -202,52 +183,6 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
         for n, level in enumerate(QUANTILES)
     ]
     assert measured["pinball"] == pytest.approx(np.mean(losses), rel=1e-5)
-
-
-def part(batch: SequenceBatch, rows: slice) -> SequenceBatch:
-    assert batch.targets is not None and batch.series is not None
-    return SequenceBatch(
-        batch.inputs[rows], batch.lengths[rows], batch.targets[rows], series=batch.series[rows]
-    )
-
-
-def test_each_error_is_scaled_by_its_own_series_whatever_the_batches() -> None:
-    task, batch = forecaster(), batch_of()
-    assert batch.targets is not None
-    off = (task(batch) - batch.targets).detach()
-    targets = own_units(batch.targets.view(B, H, K), batch)
-    naive_error = torch.tensor([SPEC["naive_error"][row % S] for row in range(B)])
-    mase = ((task.forecast(batch) - targets).abs() / naive_error[:, None, :K]).nanmean()
-    expected = {
-        "loss": off.square().nanmean().item(),
-        "mase": mase.item(),
-        "standardised_mse": off.square().nanmean().item(),
-        "standardised_mae": off.abs().nanmean().item(),
-    }
-    for batches in ([batch], [part(batch, slice(0, 2)), part(batch, slice(2, B))]):
-        measured = measured_of(task, *batches)
-        assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"output": {"quantiles": QUANTILES}}, {"spec": STEPWISE, "head": "every_step"}],
-    ids=["columns", "quantiles", "recursive"],
-)
-def test_the_loss_of_each_row_is_that_of_a_batch_of_it_and_is_found_at_once(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = forecaster(**options)
-    batch = batch_of(K if "spec" in options else C)
-    alone = [task.step(part(batch, slice(n, n + 1))).loss for n in range(B)]
-    read, forward = list[int](), task.encoder.forward
-    monkeypatch.setattr(
-        task.encoder, "forward", lambda *args: read.append(len(args[0])) or forward(*args)
-    )
-    task.told = {}
-    rows = task.test_step(batch)["rows"]
-    torch.testing.assert_close(torch.tensor([row["loss"] for row in rows]), torch.stack(alone))
-    assert len(read) <= 3  # of the whole batch, not one for each row
 
 
 # ---------------------------------------------------------------- whole runs
@@ -313,36 +248,20 @@ def test_resumed_it_is_the_uninterrupted_run(
     [
         (("data.inputs=[x]", "model.head=every_step"), "model.head=every_step .* data.inputs: lea"),
         ((QUANTILES_WORD, "model.head=every_step"), "model.head=every_step .*quantiles: leave"),
-        (("model.head=softmax",), "^model.head=softmax does not fit"),
         (("model=regressor",), "the next values for each sequence, and Regressor learns"),
-        (("data.target=w",), "no column 'w': set data.target; choose one of at, id, x, y"),
     ],
 )
-def test_a_run_that_cannot_be_is_refused_in_one_line(
+def test_a_run_that_cannot_be_is_refused(
     config: Config, waves: Path, more: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message):
         train(config(*words(waves), *more))
-    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config) -> None:
     table = {"y": [np.sin(2 * np.pi * n / 9).item() for n in range(300)]}
     windows = "data=windows data.file=memory data.target=y data.window=27 data.horizon=9"
     given = ("model=forecaster", *windows.split(), "data.period=9", "trainer.max_epochs=2")
-    result = train(config(*given), data={"file": table})
-    found = {**result["metrics"], **result["baselines"]["test/mase"]}
-    assert all(np.isfinite(value) for value in found.values())
     # a period is as the one before, but for rounding: a deviation is what errors are divided by
-    assert result["metrics"]["test/mase"] < 2
-    assert result["baselines"]["test/mase"]["seasonal naive, period 9"] < 1e-5
-
-
-def test_the_picture_shows_the_forecasts_of_some_windows() -> None:
-    several, batch = forecaster(output={"quantiles": QUANTILES}), batch_of()
-    figure = draw_forecasts(several, batch)
-    assert len(figure.axes) == B
-    made = several.forecast(batch)
-    [line] = [line for line in figure.axes[1].lines if line.get_label() == "forecast"]
-    np.testing.assert_allclose(line.get_ydata(), made[1, :, 0, 1].detach())
-    assert figure.axes[1].get_title() == "b y" and figure.axes[1].collections
+    assert train(config(*given), data={"file": table})["metrics"]["test/mase"] < 2
