@@ -118,7 +118,6 @@ def test_constraints_are_kept_by_the_best_path_that_there_is() -> None:
 
 def test_a_row_that_cannot_follow_its_scheme_is_decoded_and_learned_all_the_same() -> None:
     output = CRF(S, 2, allowed(["B-x", "E-x"]))
-    assert output.decode(torch.randn(1, 1, S)).shape == (1, 1)  # one step, and no S-x
     assert output.decode(torch.randn(1, 4, S)).tolist() == [[0, 1, 0, 1]]
     assert output.loss(torch.randn(2, T, S), torch.zeros(2, T, dtype=torch.int64)).isfinite()
 
@@ -152,8 +151,3 @@ def test_half_precision_and_autocast_give_about_the_same() -> None:
         loss, tags = output.loss_and_decision(features.float(), targets, mask)
     assert loss.dtype == torch.float32 and tags.shape == (B, T)
     torch.testing.assert_close(loss, exact, rtol=0.02, atol=0.02)
-
-
-def test_constraints_are_not_saved() -> None:
-    names = set(CRF(S, C, allowed(TAGS)).state_dict())
-    assert names == {"project.weight", "project.bias", "transitions"}

@@ -20,7 +20,6 @@ from seqmodels.tasks.tagging import Tagger
 from seqmodels.tasks.tagging.crf import CRF
 from tests.conftest import Script, result_of
 from tests.runs.resumed import resumes
-from tests.runs.two_processes import train_as_one
 
 B, T, V, H, TAGS = 4, 7, 11, 5, ["NN", "VB", "O"]
 SPANS = ["O", "B-x", "I-x", "B-y", "I-y"]
@@ -96,19 +95,10 @@ def test_constrained_tags_follow_their_scheme() -> None:
     assert broken[0] == 0 and broken[1] > 10
 
 
-def test_only_tags_of_spans_have_span_scores() -> None:
-    assert {*tagger().measures} == {"accuracy"} and tagger().curves == ("loss", "accuracy")
-    task = tagger(SPANS)
-    assert {*task.measures} == {"accuracy", "precision", "recall", "f1"}
-    assert task.curves == ("loss", "accuracy", "f1")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output": {"class_weights": [1.0]}}, "class_weights has 1 numbers, but there are 3"),
         ({"output": {"kind": "crf", "constrained": True}}, "constrained=true .* tags of spans"),
-        ({"tags": SPANS, "output": {"constrained": True}}, "constrained=true needs .*kind=crf"),
         ({"output": {"kind": "crf", "class_weights": [1.0, 1.0, 2.0]}}, "class_weights=null"),
     ],
 )
@@ -161,11 +151,3 @@ def test_a_tagger_learns_and_its_checkpoint_alone_tags(script: Script, tmp_path:
 @pytest.mark.usefixtures("train_file")
 def test_a_tagger_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     resumes(script, tmp_path, *OWN, step=28)
-
-
-@pytest.mark.long  # that of a classifier is the short form
-@pytest.mark.usefixtures("train_file")
-def test_two_processes_train_a_tagger_as_one(
-    script: Script, process: Script, tmp_path: Path
-) -> None:
-    train_as_one(script, process, tmp_path, *OWN, "model.dropout=0.0", batch_size=8)
