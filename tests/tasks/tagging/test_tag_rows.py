@@ -30,10 +30,8 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, kind: s
     texts(tmp_path)
     own = ("data.test=test.txt", f"model.output.kind={kind}", "folder=run")
     script(*WORDS, *QUICK, *own)
-    rows, metrics = (
-        rows_of(tmp_path / "run" / "predictions.csv"),
-        result_of(tmp_path / "run")["metrics"],
-    )
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
     words = [line.split()[0] for line in (tmp_path / "test.txt").read_text().split("\n") if line]
     assert [word for row in rows for word in row["tokens"]] == words
     targets, predictions = ([row[name] for row in rows] for name in ("target", "prediction"))
