@@ -58,13 +58,9 @@ def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
     decoder.rnn(torch.randn(3, 1, E), bridge(states.finals))
 
 
-def test_a_bridge_refuses_what_does_not_fit() -> None:
+def test_a_bridge_refuses_another_kind_of_state() -> None:
     with pytest.raises(UserError, match="starts from h_n, c_n, .* gru cells has h_n: .*cell=gru"):
         Bridge(network("gru", 0, 6), network("lstm", 0, 6))
-    with pytest.raises(UserError, match="gru cells starts from h_n, .* has h_n, c_n: .*cell=lstm"):
-        Bridge(network("lstm", 0, 6), network("gru", 0, 6))
-    with pytest.raises(UserError, match="set model.decoder.num_layers=2"):
-        Bridge(network("gru", 0, 6), RecurrentEncoder(E, 6, 1, cell="gru"))
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -221,7 +217,10 @@ def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
 @pytest.mark.parametrize("beam", [1, 2, 4, 30])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("longest", [1, LONGEST])
-def test_a_beam_keeps_what_a_loop_by_hand_keeps(beam: int, penalty: float, longest: int) -> None:
+def test_a_beam_keeps_what_a_loop_by_hand_keeps(
+    beam: int, penalty: float, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 2)  # leaves finished ones out
     chain = Chain(12, seed=2)
     found = run(chain, beam=beam, best=beam, length_penalty=penalty, longest=longest)
     for row in range(12):
@@ -233,27 +232,3 @@ def test_a_beam_keeps_what_a_loop_by_hand_keeps(beam: int, penalty: float, longe
             padded = tokens + [END] * (longest - len(tokens))
             assert found.tokens[row, rank].tolist() == padded
             assert found.lengths[row, rank] == len([t for t in tokens if t != END])
-
-
-@pytest.mark.parametrize("beam", [1, 3])
-def test_a_source_is_decoded_the_same_alone_and_in_any_batch(
-    beam: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain = Chain(40, seed=5)
-    whole = run(chain, beam=beam, best=beam)
-    # leaves finished ones out at every step
-    monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 1)
-    again = run(chain, beam=beam, best=beam)
-    for name in ("tokens", "lengths", "scores"):
-        assert torch.equal(getattr(whole, name), getattr(again, name))
-    for row in (0, 7, 31):
-        alone = Chain(1)
-        alone.table = chain.table[row : row + 1]
-        own = run(alone, beam=beam, best=beam)
-        assert torch.equal(own.tokens[0], whole.tokens[row])
-        torch.testing.assert_close(own.scores[0], whole.scores[row])
-
-
-def test_more_sequences_than_a_beam_keeps_are_one_line() -> None:
-    with pytest.raises(UserError, match="a beam of 2 finds at most 2 sequences: set beam=3"):
-        run(Chain(1), beam=2, best=3)

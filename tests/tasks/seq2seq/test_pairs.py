@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from sacrebleu.metrics import BLEU
 
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
@@ -114,63 +112,35 @@ def test_sources_that_given_splits_share_with_training_are_counted(
 # ---------------------------------------------------------------- files
 
 
-def test_pairs_are_read_from_lists_and_from_files_without_a_header(tmp_path: Path) -> None:
-    lists = {s: tuple(t for source, t in WORDS if source == s) for s, _ in WORDS}
-    lines = [json.dumps({"source": s, "target": t if t[1:] else t[0]}) for s, t in lists.items()]
-    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
-    tsv(tmp_path / "pairs.tsv", WORDS, header="")
-    for name, columns in (("pairs.jsonl", None), ("pairs.tsv", ["source", "target"])):
-        data = Pairs(columns=columns)
-        examples = data.examples_of(data.read_file(str(tmp_path / name)), name)
-        assert dict(zip(examples.inputs, examples.targets)) == lists
+def test_a_target_may_be_a_list_and_a_table_without_a_header(tmp_path: Path) -> None:
+    tsv(tmp_path / "a.tsv", WORDS[2:3], header="")
+    assert [*Pairs(columns=["source", "target"]).read_file(str(tmp_path / "a.tsv"))] == [
+        ("new", ("n uu",))
+    ]
+    (tmp_path / "a.jsonl").write_text('{"source": "new", "target": ["n uu", "n j uu"]}\n')
+    assert [*Pairs().read_file(str(tmp_path / "a.jsonl"))] == [("new", ("n uu", "n j uu"))]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("content", "message"),
     [
-        ("x.tsv", "source\ttarget\na\tb\n \tb\n", "the source of row 2 is empty"),
-        ("x.tsv", "source\ttarget\na\t\n", "the target of row 1 is empty"),
-        ("x.tsv", "a\tb\nc\td\n", "row 1 has no column 'source': set data.source_column"),
-        ("x.tsv", "source\tgoal\na\tb\n", "row 1 has no column 'target': set data.target_column"),
-        ("x.jsonl", '{"source": "a", "target": []}', "the target of row 1 is empty"),
-        ("x.jsonl", '{"source": "a", "target": ["a", null]}', "the target of row 1 is empty"),
+        ("source\ttarget\na\tb\n \tb\n", "the source of row 2 is empty"),
+        ("a\tb\nc\td\n", "row 1 has no column 'source': set data.source_column"),
     ],
 )
-def test_wrong_files_are_one_line_with_file_and_row(
-    tmp_path: Path, name: str, content: str, message: str
-) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=f"{name}: {message}"):
-        Pairs(str(tmp_path / name)).setup()
-
-
-def test_sources_to_predict_for_are_a_column_or_plain_lines(
-    made: Callable[..., Pairs], tmp_path: Path
-) -> None:
-    data = made()
-    (tmp_path / "new.txt").write_text("low\nrow\n")
-    assert [*data.read_inputs(str(tmp_path / "new.txt"))] == ["low", "row"]
-    (tmp_path / "new.tsv").write_text("source\nwe\n")
-    assert [*data.read_inputs(str(tmp_path / "new.tsv"))] == ["we"]
-    batch = data.batch_of(["row", "lower"])
-    assert batch.targets is None and batch.lengths.tolist() == [3, 5]
+def test_wrong_files_are_named_with_their_row(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "x.tsv").write_text(content)
+    with pytest.raises(UserError, match=f"x.tsv: {message}"):
+        Pairs(str(tmp_path / "x.tsv")).setup()
 
 
 # ---------------------------------------------------------------- symbols
 
 
-def test_a_text_to_write_may_be_spelled_like_the_padding(made: Callable[..., Pairs]) -> None:
-    written = made(train=[*WORDS, ("pad", "[PAD] a [UNK]")]).datasets["train"].targets
-    assert written[len(written) - 1].tolist()[::2] == [11, 12]  # words, and not the end
-    assert written.count(0) == 0
-
-
-def test_the_summary_counts_pairs_and_symbols_that_training_lacks_are_a_token_and_noted(
+def test_symbols_that_training_lacks_are_a_token_and_noted(
     made: Callable[..., Pairs], tmp_path: Path
 ) -> None:
     data = made([("low", "l oʊ"), ("lox", "l ɒ k")])
-    [line] = data.summary
-    assert line.startswith("train.tsv: train 11 pairs of 9 sources, validation 4 pairs of 4 source")
     [batch] = data.test_dataloader()
     assert batch.references == [("l oʊ",), ("l ɒ k",)]
     target_text = TextDecoder(data.spec["target_preprocessor"])
@@ -180,26 +150,16 @@ def test_the_summary_counts_pairs_and_symbols_that_training_lacks_are_a_token_an
 
 
 @pytest.mark.parametrize(
-    "level, text",
-    [
-        ("char", "Größe:  1 "),
-        ("word", "it's  a test, isn't it?"),
-        ("byte", "naïve ☃"),
-        ("bpe", "new newer\tnewest"),
-        ("space", "n uu ə"),
-    ],
+    ("level", "text"),
+    [("word", "it's  a test, isn't it?"), ("byte", "naïve ☃"), ("bpe", "new newer\tnewest")],
 )
-def test_decoding_gives_a_target_again_from_plain_values_alone(level: str, text: str) -> None:
+def test_a_target_is_decoded_up_to_its_end(level: str, text: str) -> None:
     targets = TextTargets(TokenizerOptions(level, keep_whitespace=level == "word"))
     raw = [(text, "other"), ("another one",)]
     targets.fit(raw, "x")
-    [ids, *_] = targets.encode(raw, "x")
+    ids = targets.encode(raw, "x")[0].tolist()
     decode = TextDecoder(json.loads(json.dumps(targets.spec["target_preprocessor"])))
-    assert decode([*ids.tolist(), targets.spec["end"], 5, 3]) == text
-    assert decode.texts(torch.tensor([ids.tolist(), [0] * len(ids)])) == [text, ""]
-    assert targets.references(raw)[0][0] == text
-    if level == "space":  # blanks between symbols are one blank
-        assert targets.references([(" a  b", "a b ", "c")]) == [("a b", "c")]
+    assert decode([*ids, targets.spec["end"], 5, 3]) == text == targets.references(raw)[0][0]
 
 
 def test_both_sides_may_share_a_vocabulary(made: Callable[..., Pairs]) -> None:
@@ -208,20 +168,6 @@ def test_both_sides_may_share_a_vocabulary(made: Callable[..., Pairs]) -> None:
     assert spec["shared"] and spec["num_targets"] == spec["num_inputs"]
     assert spec["preprocessor"]["fitted"] == spec["target_preprocessor"]["fitted"]
     assert sorted(rows(data, data.train_dataloader())) == sorted(WORDS)
-    with pytest.raises(UserError, match="^data.shared_vocabulary=true needs the same tokens on"):
-        made(shared_vocabulary=True)
-
-
-def test_sources_are_truncated_and_targets_are_not(made: Callable[..., Pairs]) -> None:
-    data = made(max_length=2, lowercase=True)
-    found = rows(data, data.train_dataloader())
-    assert ("lo", "l oʊ ə") in found and max(len(source) for source, _ in found) == 2
-
-
-def test_a_spec_of_another_vocabulary_is_refused(made: Callable[..., Pairs]) -> None:
-    data = made()
-    with pytest.raises(UserError, match="does not fit its 99 different targets"):
-        data.use_spec({**data.spec, "num_targets": 99})
 
 
 # ---------------------------------------------------------------- baselines
@@ -239,13 +185,3 @@ def test_baselines_copy_the_source_or_take_the_most_frequent_target(
     assert found["test/exact_match"] == {COPY: 0.0, OFTEN: 0.0}
     # copies: 1 of 1 from "c", and 4 of 4; "a b": 2 of 1, and 2 of 4
     assert found["test/symbol_error_rate"] == {COPY: 1.0, OFTEN: 4 / 5}
-
-
-def test_baselines_of_prose_have_bleu_by_sacrebleu(made: Callable[..., Pairs]) -> None:
-    train = [("it is", "un chien court ."), ("so it is", "un chien court ."), ("a", "le chat")]
-    test = [("the cat sat on a hat", "le chat est là ."), ("un chien court", "un chien court !")]
-    data = made(test, train, test, source_tokenizer="word", target_tokenizer="word")
-    found, right = data.baselines()["test/bleu"], [[target for _, target in test]]
-    made_up = {COPY: [source for source, _ in test], OFTEN: ["un chien court ."] * 2}
-    for name, texts in made_up.items():
-        assert 100 * found[name] == pytest.approx(BLEU().corpus_score(texts, right).score, abs=1e-6)

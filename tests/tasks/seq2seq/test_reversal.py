@@ -12,23 +12,6 @@ EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
 
 
 @pytest.mark.usefixtures("examples_importable")
-def test_each_text_is_the_source_backwards_and_in_one_split_only() -> None:
-    from examples.reversal import Reversal
-
-    data = Reversal(length=4, sizes=(300, 200, 100))
-    data.setup()
-    sources = []
-    for examples in data.examples.values():
-        assert [*examples.targets] == [(text[::-1],) for text in examples.inputs]
-        assert {len(text) for text in examples.inputs} == {3, 4}
-        sources += examples.inputs
-    assert len({*sources}) == len(sources) > 580
-    again = Reversal(length=4, sizes=(300, 200, 100), seed=1)
-    again.setup()
-    assert again.fingerprint == data.fingerprint
-
-
-@pytest.mark.usefixtures("examples_importable")
 def test_the_study_trains_with_each_head(script: Script, tmp_path: Path) -> None:
     quick = ("trainer=cpu", "trainer.max_steps=3", "data.sizes=[40,8,8]", "data.length=5", "seed=0")
     place = f"hydra.sweep.dir={tmp_path / 'sweep'}"

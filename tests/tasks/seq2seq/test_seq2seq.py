@@ -18,15 +18,12 @@ from torch.nn import functional as F
 from seqmodels.audit import audit
 from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
-from seqmodels.errors import UserError
-from seqmodels.nn.embedding import LockedDropout
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.attention_plot import attended
 from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
-from tests.conftest import Refused, Script, result_of, run_script
+from tests.conftest import Script, result_of, run_script
 from tests.runs.resumed import resumes
-from tests.runs.two_processes import train_as_one
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -88,7 +85,7 @@ def test_the_decoder_gets_what_its_head_declares_and_the_audit_finds_nothing(kin
     finals = ("h_n", "c_n") if kind[1] == "lstm" else ("h_n",)
     seen = trace(task, batch)
     expected = {"output", *finals} if kind[0] else {*finals}
-    assert {*task.head.reads} == {*seen.reads} == expected
+    assert {*seen.reads} == expected
     # every layer and direction of h_n and c_n, and of `output` every step that is there
     for name in finals:
         assert bool((seen.cells[name] > 0).all()), name
@@ -147,11 +144,8 @@ def test_embeddings_are_shared_where_they_are_told_to_be(shared: bool, tied: boo
         {"dropout": 0.5, "locked_dropout": True},
         {"embedding": {"size": E, "noise": 0.7}},
     ],
-    ids=lambda options: next(iter(options)),
 )
-def test_options_of_training_change_its_loss_and_not_that_of_the_evaluation(
-    options: dict[str, Any],
-) -> None:
+def test_options_of_training_change_its_loss_only(options: dict[str, Any]) -> None:
     plain, task = seq2seq(), seq2seq(**options)
     with torch.no_grad():
         for parameter in plain.parameters():
@@ -159,9 +153,7 @@ def test_options_of_training_change_its_loss_and_not_that_of_the_evaluation(
     task.load_state_dict(plain.state_dict())
     torch.manual_seed(0)
     assert abs(float(trained_step(task) - trained_step(plain))) > 1e-3
-    logits = [each.eval()(pairs()) for each in (task, plain)]
-    torch.testing.assert_close(*logits)
-    assert isinstance(task.decoder.dropout, LockedDropout) == ("locked_dropout" in options)
+    torch.testing.assert_close(*(each.eval()(pairs()) for each in (task, plain)))
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -183,16 +175,12 @@ def test_texts_and_scores_are_those_of_a_row_alone_and_of_its_teacher_forced_log
             torch.testing.assert_close(scores[place], score, rtol=0, atol=1e-5)
 
 
-def test_neither_start_nor_unknown_is_written_and_a_text_that_never_ends_is_bounded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("seqmodels.tasks.seq2seq.task.MOST_TOKENS", 40)
+def test_neither_start_nor_unknown_is_written() -> None:
     task = seq2seq().eval()
-    task.hparams["data"]["longest"] = 10**9  # as a stranger's checkpoint may say
     bias = task.decoder.vocabulary.project.bias.data
     bias[[SPEC["start"], UNKNOWN_ID]], bias[SPEC["end"]] = 100.0, -1e9
     tokens = task.write(task.encode(pairs()), beam=1).tokens
-    assert tokens.shape[2] == 40
+    assert tokens.shape[2] == 2 * SPEC["longest"] + 1
     assert not {SPEC["start"], UNKNOWN_ID} & {*tokens.unique().tolist()}
 
 
@@ -254,78 +242,33 @@ def test_it_learns_to_reverse_texts_and_is_evaluated_as_it_was_tested(learned: P
 def test_predictions_are_the_best_texts_the_same_one_by_one(script: Script, learned: Path) -> None:
     predict = ("predict.py", f"run={learned}", "input=-", "accelerator=cpu")
     together = lines(script(*predict, stdin="\n".join(TEXTS) + "\n"))
-    assert len(together) == len(TEXTS)
     for source, row in zip(TEXTS, together, strict=True):
         [alone] = lines(script(*predict, stdin=f"{source}\n"))
         [other] = row["others"]
         assert (row["target"], other["target"]) == (alone["target"], alone["others"][0]["target"])
         assert row["score"] == pytest.approx(alone["score"], abs=1e-5)
         assert row["score"] > other["score"] and row["target"] != other["target"]
+    [more] = lines(script(*predict, "best=4", stdin=f"{TEXTS[0]}\n"))
+    assert len(more["others"]) == 3 and more["target"] == together[0]["target"]
 
 
-def test_beam_and_best_of_a_prediction_are_a_choice_of_their_own(
-    script: Script, refused: Refused, learned: Path
-) -> None:
-    predict, source = ("predict.py", f"run={learned}", "input=-"), f"{TEXTS[0]}\n"
-    [more] = lines(script(*predict, "best=4", stdin=source))
-    [one] = lines(script(*predict, "best=1", "beam=1", stdin=source))
-    assert len(more["others"]) == 3 and "others" not in one and one["target"] == more["target"]
-    assert "set beam=3" in refused(*predict, "best=3", "beam=2", stdin=source)
-
-
-def test_the_picture_shows_what_each_written_token_attends_to(learned: Path) -> None:
+def test_each_written_token_attends_to_the_source(learned: Path) -> None:
+    assert (learned / "figures" / "attention.png").stat().st_size > 0
     run = load_run(learned)
     run.data.setup()
     [batch, *_] = run.data.split_loader("test")
     panels = attended(run.task, batch)
-    known = 0
-    for (read, made, weights), [right] in zip(panels, batch.references, strict=True):
-        assert [*read] == [*right[::-1]] and made[-1] == "end"
-        assert weights.shape == (len(made), len(read))
-        torch.testing.assert_close(weights.sum(1), torch.ones(len(made)))
-        known += made[:-1] == [*right]
-    assert known > 0.8 * len(panels)
-    assert (learned / "figures" / "attention.png").stat().st_size > 0
     sources = ["".join(read) for read, _, _ in panels]
-    for found, (_, _, weights) in zip(run.attention(sources), panels, strict=True):
+    for (read, made, weights), found in zip(panels, run.attention(sources), strict=True):
+        assert made[-1] == "end" and weights.shape == (len(made), len(read))
+        torch.testing.assert_close(weights.sum(1), torch.ones(len(made)))
         torch.testing.assert_close(found, weights, rtol=0, atol=1e-5)
-    with pytest.raises(UserError, match="head 'attention' gives a decoder several tensors: set "):
-        run.encode(sources)
-    h_n = run.task.encode(batch).h_n[-1].transpose(0, 1).flatten(1)
+    right = [texts[0] for texts in batch.references[: len(panels)]]
+    assert [source[::-1] for source in sources] == right
+    h_n = run.task.encode(batch).h_n[-1].transpose(0, 1).flatten(1)[: len(panels)]
     torch.testing.assert_close(run.encode(sources, "h_n"), h_n, rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("train_file")
 def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     resumes(script, tmp_path, *OWN, "model.dropout=0.2", step=28)
-
-
-@pytest.mark.long  # that of a classifier is the short form
-@pytest.mark.usefixtures("train_file")
-def test_two_processes_train_and_score_as_one(
-    script: Script, process: Script, tmp_path: Path
-) -> None:
-    own = (*OWN, "model.dropout=0.0", "model.embedding.noise=0.0", "model.optimizer.lr=0.01")
-    train_as_one(script, process, tmp_path, *own, batch_size=16, rtol=1e-3)
-
-
-# ---------------------------------------------------------------- mistakes
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["model.decoder.cell=gru"], "set model.decoder.cell=lstm"),
-        (["model.longest=10001"], "model.longest=10001"),
-        (["model.beam=2", "model.best=3"], "a beam finds at most model.beam=2"),
-        (["model.head=last_hidden"], "choose one of attention, final_state"),
-        (["data=japanese_vowels"], "choose data and model that fit, such as model=seq2seq"),
-    ],
-)
-@pytest.mark.usefixtures("train_file")
-def test_a_wrong_setting_is_one_line(
-    refused: Refused, tmp_path: Path, words: list[str], message: str
-) -> None:
-    own = [word for word in OWN if words[0] != "data=japanese_vowels" or "data" not in word]
-    assert message in refused("train.py", *own, *words, "folder=run")
-    assert not (tmp_path / "run").exists()

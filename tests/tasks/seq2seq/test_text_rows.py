@@ -39,10 +39,8 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, tokens:
         (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     own = (f"data.target_tokenizer={tokens}", "model.beam=2", "folder=run")
     script(*WORDS, *QUICK, *SMALL, *own, "model.optimizer.lr=0.03")
-    rows, metrics = (
-        rows_of(tmp_path / "run" / "predictions.csv"),
-        result_of(tmp_path / "run")["metrics"],
-    )
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
     made = [row["prediction"] or "" for row in rows]
     right = [[row["target"], *(row["other_targets"] or [])] for row in rows]
     assert {len(texts) for texts in right} == {1, 2}

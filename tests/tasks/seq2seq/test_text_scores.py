@@ -7,15 +7,14 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.engine.metrics import Metric, metric_named
 from seqmodels.tasks.seq2seq.text_scores import (
     edit_distance,
     nearest,
-    score_names,
     symbols,
     text_counts,
     text_scores,
 )
+from tests.tasks.seq2seq.test_text_rows import distance
 
 words = st.lists(st.sampled_from(["a", "bb", "c", "dd,", "."]), max_size=9).map(" ".join)
 rows = st.lists(st.tuples(words, st.tuples(words, words)), min_size=1, max_size=5)
@@ -26,19 +25,9 @@ def measured(texts: list[str], references: list[tuple[str, ...]], level: str) ->
     return {name: float(score) for name, score in text_scores(counts, level).items()}
 
 
-def by_table(a: str, b: str) -> int:
-    table = [[i + j for j in range(len(b) + 1)] for i in range(len(a) + 1)]
-    for i, x in enumerate(a, start=1):
-        for j, y in enumerate(b, start=1):
-            table[i][j] = min(
-                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (x != y)
-            )
-    return table[-1][-1]
-
-
 @given(a=st.text("abc", max_size=40), b=st.text("abcd", max_size=40))
 def test_edit_distance_equals_the_plain_table(a: str, b: str) -> None:
-    assert edit_distance(a, b) == by_table(a, b) == edit_distance(b, a)
+    assert edit_distance(a, b) == distance([*a], [*b]) == edit_distance(b, a)
 
 
 def test_errors_are_counted_by_the_symbols_of_the_nearest_reference() -> None:
@@ -64,11 +53,3 @@ def test_bleu_of_counts_that_add_up_is_that_of_sacrebleu(
     found = measured(texts, references, "word")["bleu"]
     expected = sacrebleu.BLEU().corpus_score(texts, [*zip(*references)]).score
     assert 100 * found == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize("level", ["char", "byte", "space", "word", "bpe"])
-def test_the_level_of_the_target_decides_what_is_scored(level: str) -> None:
-    prose = level in ("word", "bpe")
-    names = ("exact_match", "bleu" if prose else "symbol_error_rate")
-    assert score_names(level) == names == (*measured(["a b"], [("a b", "c")], level),)
-    assert [metric_named(name) for name in names] == [Metric(True, "%"), Metric(prose, "%")]
