@@ -29,10 +29,8 @@ def tested(reviews: Path, script: Script, tmp_path: Path) -> list[dict[str, str]
 
 
 def test_the_table_follows_from_the_rows(tested: list[dict[str, str]], tmp_path: Path) -> None:
-    rows, metrics = (
-        rows_of(tmp_path / "run" / "predictions.csv"),
-        result_of(tmp_path / "run")["metrics"],
-    )
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
     assert [row["row"] for row in rows] == [*range(1, 1 + len(tested))]
     assert [row["input"] for row in rows] == [" ".join(each["text"].split()) for each in tested]
     unseen = {"odd", "odder"}

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import lightning.pytorch as pl
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch.nn import functional as F
 
 from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
-from seqmodels.errors import UserError
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.measured import measured_of
 
 FEATURES = {"inputs": "features", "num_inputs": 5, "classes": ["a", "b", "c"], "preprocessor": {}}
 TOKENS = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"], "preprocessor": {}}
-
-# of Lightning, where a test trains on batches of its own
-quiet = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*is not configured|.*TPU"),
-]
-pytestmark = quiet
 
 
 def batch_of(data: dict, rows: int = 7, time: int = 6, seed: int = 0) -> SequenceBatch:
@@ -53,20 +41,12 @@ def test_logits_equal_the_parts_put_together_by_hand() -> None:
         assert torch.allclose(task(batch)[row], expected, atol=1e-6)
 
 
-def test_features_are_projected_if_asked() -> None:
-    for size in (None, 8):
-        task, batch = classifier(embedding={"size": size}).eval(), batch_of(FEATURES)
-        expected = batch.inputs
-        if size:
-            expected = task.embedding[1](expected)
-        assert torch.allclose(task.embed(batch), expected)
-
-
-def test_feature_noise_has_the_chosen_deviation_in_training_only() -> None:
+def test_features_are_projected_if_asked_and_noisy_in_training_only() -> None:
+    task, batch = classifier(embedding={"size": 8, "noise": 0.5}), batch_of(FEATURES)
+    torch.testing.assert_close(task.eval().embed(batch), task.embedding[1](batch.inputs))
     task = classifier(embedding={"noise": 0.5})
     batch = SequenceBatch(torch.zeros(50, 40, 5), torch.full((50,), 40), torch.zeros(50).long())
-    noisy = task.train().embed(batch)
-    assert noisy.std().item() == pytest.approx(0.5, rel=0.05)
+    assert task.train().embed(batch).std().item() == pytest.approx(0.5, rel=0.05)
     assert torch.equal(task.eval().embed(batch), batch.inputs)
 
 
@@ -81,8 +61,6 @@ def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
     assert torch.equal(hidden[0], hidden[1])  # a word is hidden wherever it stands
     assert not hidden[:, 0].any()  # padding
     assert torch.equal(embedded[~hidden], weights[tokens][~hidden])
-    again = (task.embed(batch) == unknown).all(dim=-1)
-    assert not torch.equal(again, hidden)
     assert torch.equal(task.eval().embed(batch), weights[tokens])
 
 
@@ -94,10 +72,6 @@ def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> 
     plain = F.cross_entropy(task(batch), batch.targets, weight=weight)
     assert torch.equal(task.training_step(batch), smoothed)
     assert torch.equal(task.eval().step(batch).loss, plain)
-    with pytest.raises(
-        UserError, match="model.output.class_weights has 1 numbers, .* 3 classes: a"
-    ):
-        classifier(output={"class_weights": [1.0]})
 
 
 def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss() -> None:
@@ -119,8 +93,6 @@ def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss() -> None:
         confused[:3, :3].tolist() == confusion_matrix(targets, predicted, labels=[0, 1, 2]).tolist()
     )
     assert confused[3].sum() == (~known).sum()
-    batches[1].inputs[1, 0] = torch.nan  # is not hidden among others
-    assert np.isnan(measured_of(task, *batches)["loss"])
 
 
 def test_batches_without_targets_are_for_prediction_only() -> None:
@@ -134,27 +106,3 @@ def test_batches_without_targets_are_for_prediction_only() -> None:
     assert [row["label"] for row in described] == ["abc"[n] for n in task(bare).argmax(1)]
     with pytest.raises(ValueError, match="no targets to learn from: use predict_step"):
         task.training_step(bare)
-
-
-def test_it_learns_what_can_be_learned_and_its_checkpoint_loads_without_the_data(
-    tmp_path: Path,
-) -> None:
-    # the class is the sign of the first feature at each row's own last step
-    random = np.random.default_rng(0)
-    lengths = torch.tensor(random.integers(1, 9, 64))
-    inputs = torch.tensor(random.normal(size=(64, 8, 5)), dtype=torch.float32)
-    targets = (inputs[torch.arange(64), lengths - 1, 0] > 0).long()
-    batch = SequenceBatch(inputs, lengths, targets)
-    pl.seed_everything(0, verbose=False)
-    task = classifier(
-        encoder={"hidden_size": 16}, optimizer={"_target_": "torch.optim.Adam", "lr": 0.03}
-    )
-    quick = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=120, default_root_dir=tmp_path, **quick)
-    data = torch.utils.data.DataLoader([batch], batch_size=None)
-    trainer.fit(task, data, data)
-    trainer.save_checkpoint(tmp_path / "model.ckpt")
-    json.dumps(torch.load(tmp_path / "model.ckpt", weights_only=True)["hyper_parameters"])
-    loaded = SequenceClassifier.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    assert torch.equal(loaded.eval()(batch), task.eval()(batch))
-    assert measured_of(loaded, batch)["accuracy"] == 1.0

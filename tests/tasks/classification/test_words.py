@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,47 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.tasks.classification import SequenceClassifier
 from seqmodels.tasks.classification.words import left_out
 from tests.conftest import Script
+from tests.predictions import rows_of
 
 WORDS = ("train.py", "data=text", "model.head=mean_pool", "trainer=cpu", "baseline=false")
 FILM = ("data.train=reviews.csv", "trainer.max_epochs=1", "folder=run")
-
-
-def shades(page: str) -> list[dict[str, float]]:
-    """Of each text, its words with what they count."""
-    return [
-        {word: float(share) for share, word in re.findall(r'title="([-+.\d]+)">([^<]*)<', text)}
-        for text in page.split("<article>")[1:]
-    ]
-
-
-def test_only_the_word_that_decides_is_shaded(
-    script: Script, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def decided_by_one_word(task: SequenceClassifier) -> Callable[[Tensor, Tensor], Tensor]:
-        """`good` if `fine` is in a text, else `bad`."""
-        fine = task.hparams["data"]["preprocessor"]["fitted"]["tokens"].index("fine")
-
-        def logits(inputs: Tensor, lengths: Tensor) -> Tensor:
-            there = (inputs == fine) & (torch.arange(inputs.shape[1]) < lengths[:, None])
-            return torch.stack([torch.ones(len(inputs)), 3.0 * there.any(dim=1)], dim=1)
-
-        return logits
-
-    monkeypatch.setattr(SequenceClassifier, "as_function", decided_by_one_word)
-    script(*WORDS, *FILM, "callbacks.dataflow=null")
-    page = (tmp_path / "run" / "figures" / "words.html").read_text()
-    found = shades(page)
-    assert len(found) == 6 and found.count({"fine": 1.0}) == 3
-    assert found.count({}) == 3  # without it, no word decides
-    assert page.count("predicted good (88.1 %), is good") == 3
-    table = csv.DictReader((tmp_path / "run" / "predictions.csv").read_text().splitlines())
-    right = {row["row"]: row["target"] == row["prediction"] for row in table}
-    for part in page.split("<h2>")[1:]:  # the first that are wrong, or right
-        shown = [right[row] for row in re.findall(r"row (\d+):", part)]
-        assert shown and set(shown) == {"are right" in part}
 
 
 def test_a_token_counts_what_leaving_it_out_changes() -> None:
@@ -80,6 +43,11 @@ def test_texts_and_labels_are_escaped_and_nothing_is_loaded(script: Script, tmp_
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     script(*WORDS, *FILM, "data.tokenizer=char", "data.lowercase=false")
     page = (tmp_path / "run" / "figures" / "words.html").read_text()
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    right = {str(row["row"]): row["target"] == row["prediction"] for row in rows}
+    for part in page.split("<h2>")[1:]:  # the first that are wrong, or right
+        shown = {right[row] for row in re.findall(r"row (\d+):", part)}
+        assert shown == {"are right" in part}
     body = page[page.index("<body>") :]
     assert {*re.findall(r"<(\w+)", body)} == {"body", "h1", "h2", "p", "small", "span", "article"}
     assert "\u202e" not in page and "default-src 'none'" in page
