@@ -38,10 +38,8 @@ def test_the_table_follows_from_the_rows(
     script: Script, tmp_path: Path, waves: dict[tuple[str, str], list[float]], head: str
 ) -> None:
     script(*WORDS, *OF_DATA, *QUICK, "data.missing=last", f"model.head={head}", "folder=run")
-    rows, metrics = (
-        rows_of(tmp_path / "run" / "predictions.csv"),
-        result_of(tmp_path / "run")["metrics"],
-    )
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
 
     def values(column: str) -> np.ndarray:  # (N, H, K)
         found = [[row[f"{column}.{name}"] for name in ("y", "z")] for row in rows]

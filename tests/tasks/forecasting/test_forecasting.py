@@ -18,9 +18,6 @@ from seqmodels.tasks.forecasting import Forecaster
 from tests.conftest import Config, Script
 from tests.measured import measured_of
 from tests.runs.resumed import resumes
-from tests.tasks.classification.test_classification import quiet
-
-pytestmark = quiet
 
 B, W, C, H, K, S = 5, 7, 4, 3, 2, 3  # rows, window, columns, horizon, targets, series
 SPEC = {
@@ -243,20 +240,11 @@ def test_resumed_it_is_the_uninterrupted_run(
     resumes(script, tmp_path, *given, "baseline=false", step=13)
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("data.inputs=[x]", "model.head=every_step"), "model.head=every_step .* data.inputs: lea"),
-        ((QUANTILES_WORD, "model.head=every_step"), "model.head=every_step .*quantiles: leave"),
-        (("model=regressor",), "the next values for each sequence, and Regressor learns"),
-    ],
-)
-def test_a_run_that_cannot_be_is_refused(
-    config: Config, waves: Path, more: tuple[str, ...], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(UserError, match=message):
-        train(config(*words(waves), *more))
-    assert not (tmp_path / "run").exists()
+def test_step_by_step_there_are_no_other_columns_and_no_quantiles() -> None:
+    with pytest.raises(UserError, match="model.head=every_step .* data.inputs: leave"):
+        forecaster(head="every_step")
+    with pytest.raises(UserError, match="model.head=every_step .*quantiles: leave"):
+        stepwise(output={"quantiles": QUANTILES})
 
 
 def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config) -> None:

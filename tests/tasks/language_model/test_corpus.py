@@ -115,6 +115,7 @@ def test_tokens_are_learned_and_encoded_once(
         patch.setattr(Tokenizer, "encode", None)
         for data in (read(), read(first.spec)):
             assert data.tokens["train"].ids.filename == first.tokens["train"].ids.filename
+    assert made(path, tokenizer="byte").spec["tokenizer"] != first.spec["tokenizer"]
     written(tmp_path, "a.txt", "Ω\n" + TEXT)
     changed = read()
     assert changed.fingerprint != first.fingerprint
@@ -166,14 +167,6 @@ def test_globs_and_lists_are_read_in_order(tmp_path: Path) -> None:
     assert [bytes(text[:2]) for text in data.read()["train"]] == [b"11", b"22", b"33"]
 
 
-def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path: Path) -> None:
-    rows = "\n".join(f'{{"body": "line {n}"}}' for n in range(50))
-    for split in SPLITS:
-        written(tmp_path, f"set/{split}.jsonl", rows)
-    data = made(hub=str(tmp_path / "set"), text_column="body")
-    assert text_of(data, "test").startswith("line 0\nline 1\n")
-
-
 def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path) -> None:
     rows = 'review,label\n"a ""fine"", film",good\n"dull,\nall of it",bad\n,bad\n"é 東\n",good\n'
     path = written(tmp_path, "rows.csv", rows)
@@ -186,26 +179,13 @@ def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "message"),
+    ("content", "message"),
     [
-        ("a b\n" * 10, {}, "the train split of x has .* tokens, too few for .*batch_size"),
-        ("txet,label\nx,y\n", {"text_column": "text"}, "row 1 has no column 'text'"),
-        ("x", {"train": "*.nothing"}, "nothing: no file matches"),
-        (b"a line\ncaf\xe9\nb\n", {}, "x: line 2 is not utf-8"),
+        ("a b\n" * 10, "the train split of a.txt has .* tokens, too few for .*batch_size"),
+        (b"a line\ncaf\xe9\nb\n", "a.txt: line 2 is not utf-8"),
     ],
 )
-def test_mistakes_are_named(
-    tmp_path: Path,
-    content: str | bytes,
-    options: dict,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("x", "x.csv"):
-        written(tmp_path, name, content)
-    train = "x.csv" if "text_column" in options else "x"
+def test_mistakes_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = written(tmp_path, "a.txt", content)
     with pytest.raises(UserError, match=message):
-        data = PlainText(**{"train": train, "tokenizer": "char", **options})
-        data.setup()
-        data.train_dataloader()
+        made(path).train_dataloader()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.errors import UserError
 from seqmodels.tasks.language_model import LanguageModel, StreamDataModule
 from seqmodels.tasks.language_model.generation import draw, write
 from tests.tasks.language_model.test_language_model import V, model, tokens, window
@@ -135,8 +134,3 @@ def test_no_part_of_a_character_is_shown(
     drawing(lambda *_: next(ids))
     task = LanguageModel({"num_inputs": 258}, {"hidden_size": 2})
     assert list(write(task, Bytes(), prompt, len(made))) == pieces
-
-
-def test_a_wrong_option_is_found_before_the_first_token() -> None:
-    with pytest.raises(UserError, match="^temperature=-0.1"):
-        write(model(), Letters(), "", 1, temperature=-0.1)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
@@ -108,16 +107,6 @@ def test_dropout_acts_in_each_place_and_in_training_only(options: dict, locked: 
     kinds = {type(task.embedding.dropout), type(task.head.dropout)}
     assert kinds == {LockedDropout if locked else nn.Dropout}
     assert task.encoder.locked_dropout == locked
-
-
-@every_head
-def test_label_smoothing_acts_in_training_only(head: str) -> None:
-    task, batch = model(head, output={"label_smoothing": 0.2}), window(tokens())
-    logits = task(batch).flatten(0, 1)
-    for split, smoothing in (("train", 0.2), ("validation", 0.0)):
-        task.train(split == "train")
-        expected = F.cross_entropy(logits, batch.targets.flatten(), label_smoothing=smoothing)
-        torch.testing.assert_close(scored(task, batch, split), expected.detach())
 
 
 # ---------------------------------------------------------------- the carried state

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqmodels.tasks.language_model import LanguageModel, PlainText, corpus
-from seqmodels.tasks.language_model.generation import write
+from seqmodels.tasks.language_model import PlainText, corpus
 
 TREEBANK = " no it was n't black monday \n but <unk> did $ N million \n \n = = Title = = \n"
 
@@ -46,21 +45,3 @@ def test_unknown_tokens_are_charged_for_their_own_bytes_only(tmp_path: Path) -> 
     # by rank, as a smaller vocabulary makes them
     small = data_of(tmp_path, "a a a bb bb ccc\n" * 9, vocabulary_size=5)
     assert small.tokens["train"].unknown_bytes == 9 * len("ccc")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "expected"),
-    [
-        ("", ["a", " b", "\n", "c"]),
-        ("c", [" a", " b", "\n", "c"]),
-        ("c unseen", [" a", " b", "\n", "c"]),
-    ],
-)
-def test_a_space_comes_between_tokens_and_none_beside_line_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, expected: list[str]
-) -> None:
-    data = data_of(tmp_path, "a b\nc\n" * 9)
-    made = iter(data.ids_of("a b\nc"))
-    monkeypatch.setattr("seqmodels.tasks.language_model.generation.draw", lambda *_: next(made))
-    task = LanguageModel(data.spec, {"hidden_size": 2})
-    assert list(write(task, data, prompt, 4)) == expected

@@ -155,18 +155,6 @@ def ts_files(folder: Path, *targets: str) -> None:
         )
 
 
-def test_a_file_of_yours_may_miss_targets(tmp_path: Path) -> None:
-    ts_files(tmp_path, "1.5", "NaN", "-2", "3e1", "4", "5")
-    data = UEA("Mine", folder=str(tmp_path), validation_fraction=0.5)
-    data.setup()
-    [batch] = data.split_loader("test")
-    assert batch.targets.shape == (6, 1) and int(batch.targets.isnan().sum()) == 1
-    path = tmp_path / "new.jsonl"
-    path.write_text('{"series": [[0, 1], [1, 2]], "label": 2.5}\n')
-    [batch] = data.file_loader(str(path))
-    assert data.targets.restore(batch.targets).item() == pytest.approx(2.5)  # type: ignore[attr-defined]
-
-
 # ---------------------------------------------------------------- a run
 
 

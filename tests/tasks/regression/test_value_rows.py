@@ -31,10 +31,8 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, output:
     (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
     own = ("data.value_columns=[score,price]", f"model.output={output}", "folder=run")
     script(*WORDS, *QUICK, *own)
-    rows, metrics = (
-        rows_of(tmp_path / "run" / "predictions.csv"),
-        result_of(tmp_path / "run")["metrics"],
-    )
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
     names = ("score", "price")
     quantiles = output.startswith("{quantiles")
     median = ".0.5" if quantiles else ""
