@@ -11,7 +11,6 @@ import pytest
 
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
-from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq import PairDataModule, Pairs, TextDecoder
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
@@ -119,19 +118,6 @@ def test_a_target_may_be_a_list_and_a_table_without_a_header(tmp_path: Path) -> 
     ]
     (tmp_path / "a.jsonl").write_text('{"source": "new", "target": ["n uu", "n j uu"]}\n')
     assert [*Pairs().read_file(str(tmp_path / "a.jsonl"))] == [("new", ("n uu", "n j uu"))]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("source\ttarget\na\tb\n \tb\n", "the source of row 2 is empty"),
-        ("a\tb\nc\td\n", "row 1 has no column 'source': set data.source_column"),
-    ],
-)
-def test_wrong_files_are_named_with_their_row(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "x.tsv").write_text(content)
-    with pytest.raises(UserError, match=f"x.tsv: {message}"):
-        Pairs(str(tmp_path / "x.tsv")).setup()
 
 
 # ---------------------------------------------------------------- symbols
