@@ -145,16 +145,6 @@ def test_data_of_another_kind_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def ts_files(folder: Path, *targets: str) -> None:
-    (folder / "Mine").mkdir()
-    for split in ("TRAIN", "TEST"):
-        rows = "".join(f"{n},1.0,2.0:3.0,{n},1.0:{value}\n" for n, value in enumerate(targets))
-        (folder / "Mine" / f"Mine_{split}.ts").write_text(
-            "@problemName Mine\n@timeStamps false\n@univariate false\n@dimensions 2\n"
-            f"@targetLabel true\n@data\n{rows}"
-        )
-
-
 # ---------------------------------------------------------------- a run
 
 
@@ -163,7 +153,13 @@ def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
 ) -> None:
     random = np.random.default_rng(0)
     values = ["nan" if n % 3 == 0 else f"{random.normal():.3f}" for n in range(40)]
-    ts_files(tmp_path, *values)
+    rows = "".join(f"{n},1.0,2.0:3.0,{n},1.0:{value}\n" for n, value in enumerate(values))
+    (tmp_path / "Mine").mkdir()
+    for split in ("TRAIN", "TEST"):
+        (tmp_path / "Mine" / f"Mine_{split}.ts").write_text(
+            "@problemName Mine\n@timeStamps false\n@univariate false\n@dimensions 2\n"
+            f"@targetLabel true\n@data\n{rows}"
+        )
     data = ("data=uea", "data.name=Mine", "data.batch_size=4", f"data.folder={tmp_path}")
     quantiles = "model.output.quantiles=[0.1,0.5,0.9]"
     # in the second epoch of 8 steps
@@ -172,8 +168,8 @@ def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
     found = {k: v for k, v in run.result["metrics"].items() if k.startswith("test/")}
     assert run.evaluate(accelerator="cpu") == pytest.approx(found)
     series = run.data.read()["test"].inputs[:3]
-    rows, expected = [*run.predict(series)], run.task.describe(run.data.batch_of(series))
-    for row, wanted in zip(rows, expected, strict=True):
+    made, expected = [*run.predict(series)], run.task.describe(run.data.batch_of(series))
+    for row, wanted in zip(made, expected, strict=True):
         assert row["value"] == pytest.approx(wanted["value"])
     done = script("predict.py", f"run={tmp_path / 'cut'}", "input=-", stdin="[[0,1],[1,2]]\n")
     assert list(json.loads(done.stdout)["value"]) == ["0.1", "0.5", "0.9"]
