@@ -95,7 +95,8 @@ def test_large_texts_teach_the_tokens_by_blocks_that_are_evenly_spread(
     text = "".join(f"w{n:07} w{n:07}\n" for n in range(60_000))
     data = made(written(tmp_path, "a.txt", text), tokenizer="word")
     learned = sorted({int(word[-7:]) for word in data.vocabulary.tokens if "w0" in word})
-    assert 4000 < len(learned) < 6000 and max(np.diff(learned)) < 1000
+    # from the first line to the last one of the training, 90 % of the text
+    assert 4000 < len(learned) < 6000 and max(np.diff([0, *learned, 54_000])) < 1000
 
 
 def test_tokens_are_learned_and_encoded_once(
