@@ -141,7 +141,7 @@ def test_embeddings_are_shared_where_they_are_told_to_be(shared: bool, tied: boo
     "options",
     [
         {"output": {"label_smoothing": 0.3}},
-        {"dropout": 0.5, "locked_dropout": True},
+        {"dropout": 0.5, "embedding": {"size": E, "dropout": 0.0}, "locked_dropout": True},
         {"embedding": {"size": E, "noise": 0.7}},
     ],
 )
