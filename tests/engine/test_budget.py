@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ pytestmark = [
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.1}
 ONE_CYCLE = {"_target_": "seqmodels.engine.optimization.OneCycle"}
-WARMUP = {"_target_": "seqmodels.engine.optimization.LinearWarmup", "warmup": 0.5}
+COSINE = {"_target_": "seqmodels.engine.optimization.Cosine"}
 LINEAR = {  # of PyTorch: each value follows from the one before it
     "_target_": "torch.optim.lr_scheduler.LinearLR",
     "start_factor": 1.0,
@@ -97,8 +98,8 @@ def of_pytorch(name: str, steps: int, **options: Any) -> list[float]:
 def test_a_rate_ends_with_the_training(ends: dict[str, Any], steps: int, tmp_path: Path) -> None:
     plan = of_pytorch("LinearLR", steps, start_factor=1.0, end_factor=0.0, total_iters=steps)
     assert rates(tmp_path, LINEAR, **ends) == pytest.approx(plan)
-    expected = [0.2 * min(n, steps - n) / steps for n in range(steps)]
-    assert rates(tmp_path, WARMUP, **ends) == pytest.approx(expected)
+    expected = [0.05 * (1 + math.cos(math.pi * n / steps)) for n in range(steps)]
+    assert rates(tmp_path, COSINE, **ends) == pytest.approx(expected)
 
 
 def test_one_cycle_and_cosine_are_those_of_pytorch() -> None:

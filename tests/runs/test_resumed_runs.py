@@ -27,7 +27,7 @@ LEARN = "trainer.max_epochs=4 model.optimizer.lr=0.03"
     [
         "model.dropout=0.2 model.encoder.num_layers=2 model.encoder.dropout=0.2",
         "optimizer=adam scheduler=cosine",
-        "optimizer=nadam scheduler=linear_warmup",
+        "optimizer=nadam scheduler=one_cycle",
         f"optimizer=sgd scheduler=plateau model.scheduler.patience=0 {LEARN}",
         "optimizer=rmsprop scheduler=none trainer.precision=bf16-mixed",
         f"{TORCH}.Adafactor scheduler=none +model.scheduler={{{LINEAR}}}",

@@ -58,20 +58,6 @@ class Cosine(Shape):
         return half_cosine(done)
 
 
-@dataclass(frozen=True)
-class LinearWarmup(Shape):
-    """Up in a line, and down in a line to 0 at the end.
-
-    Args:
-        warmup: the share of the training in which it rises.
-    """
-
-    warmup: PositiveFraction = 0.1
-
-    def at(self, done: float) -> float:
-        return min(done / self.warmup, (1 - done) / (1 - self.warmup))
-
-
 class Shaped(LambdaLR):
     """Has a rate follow a `Shape`. It has no state: a longer training, or another rate, follows of
     itself."""
@@ -122,8 +108,8 @@ def build_optimizer(
     if (is_shape or TOTAL_STEPS in scheduler.values()) and budget.steps is None and not timed:
         raise UserError(
             "model.scheduler needs the end of the training: set trainer.max_epochs or "
-            "trainer.max_steps (for one_cycle, cosine and linear_warmup, trainer.max_time does, "
-            "too), or scheduler=none"
+            "trainer.max_steps (for one_cycle and cosine, trainer.max_time does, too), or "
+            "scheduler=none"
         )
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
     first = () if is_shape else (built,)
