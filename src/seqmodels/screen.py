@@ -106,10 +106,3 @@ def show_progress(title: str, total: int | None = None) -> Iterator[Callable[[in
     with Progress(console=Screen(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=total)
         yield lambda amount: bar.advance(task, amount)
-
-
-def duration(seconds: int | float) -> str:
-    """`40 s`, `12 min` or `2.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

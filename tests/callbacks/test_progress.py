@@ -13,9 +13,8 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from rich.console import Console
 
-from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.progress import LiveProgressBar
-from seqmodels.screen import MANY, duration, show_progress
+from seqmodels.screen import MANY, show_progress
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -44,14 +43,12 @@ class OnADevice(BoringModel):
         return {"loss": super().training_step(batch, batch_idx)["loss"].as_subclass(Loss)}
 
 
-def train(
-    model: pl.LightningModule, *callbacks: pl.Callback, seconds: float = 0.0, **options: Any
-) -> pl.Trainer:
+def train(model: pl.LightningModule, seconds: float = 0.0, **options: Any) -> pl.Trainer:
     """For 12 batches an epoch."""
     options |= {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     options |= {"limit_train_batches": 12, "limit_val_batches": 2, "limit_test_batches": 2}
     bar = LiveProgressBar(seconds)
-    trainer = pl.Trainer(accelerator="cpu", callbacks=[bar, *callbacks], **options)
+    trainer = pl.Trainer(accelerator="cpu", callbacks=[bar], **options)
     trainer.fit(model)
     return trainer
 
@@ -101,34 +98,15 @@ def test_between_two_updates_no_loss_is_read(
     assert model.reads == reads  # at the end of each epoch, at least
 
 
-class Stop(pl.Callback):
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        trainer.should_stop = trainer.global_step == 12
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_without_a_terminal_it_prints_lines_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: float
+def test_without_a_terminal_it_prints_a_line_after_each_validation(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", seconds)
     model = OnADevice()
-    options = {"max_epochs": 200, "max_steps": 2400, "num_sanity_val_steps": 0}
-    train(model, Stop(), **options).test(model, verbose=False)
-    lines = capsys.readouterr().out.splitlines()
-    assert model.reads == 0 and len(lines) == (0 if seconds else 12 + 2 + 2)
-    step = r"epoch 0, step \d+ of 2,400, [\d,.]+ steps/s, about \d+ s left"
-    for number, line in enumerate(lines):
-        assert re.fullmatch(step if number < 12 else r"(validation|test), batch \d of 2", line)
-    assert not lines or (", step 1 of" in lines[0] and lines[-1] == "test, batch 2 of 2")
-
-
-def test_the_time_left_is_at_most_what_early_stopping_leaves(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("seqmodels.callbacks.progress.SECONDS", 0.0)
-    train(BoringModel(), EarlyStopping("train/loss", patience=9, strict=False), max_epochs=1)
-    steps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-    assert len(steps) == 12 and all(re.search(r", at most \d+ s left$", line) for line in steps)
+    train(model, max_epochs=2, val_check_interval=6).test(model, verbose=False)
+    lines = [
+        f"epoch {step > 12:d}, step {step}: validation/accuracy 59.30 %" for step in (6, 12, 18, 24)
+    ]
+    assert capsys.readouterr().out.splitlines() == lines and model.reads == 0
 
 
 def test_long_work_shows_a_bar_on_a_terminal_alone(
@@ -139,10 +117,3 @@ def test_long_work_shows_a_bar_on_a_terminal_alone(
         with show_progress("long work", amount) as done:
             done(amount // 2)
         assert ("long work" in capsys.readouterr().err) == (terminal and amount == MANY)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (720, "12 min"), (9000, "2.5 h")]
-)
-def test_durations_are_short(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,19 +11,16 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import ProgressColumn, TimeRemainingColumn
 
 from seqmodels.arguments import NonNegative
-from seqmodels.engine.budget import find_budget, seconds_left
-from seqmodels.screen import Screen, duration
-
-SECONDS = 20.0  # from one line to the next, without a terminal
+from seqmodels.engine.metrics import show_with_unit
+from seqmodels.screen import Screen
 
 
 class LiveProgressBar(RichProgressBar):
     """Lightning's Rich bar, plus the loss, updated a few times per second: Lightning's own reads
     every metric at every step, and each read waits for the device.
 
-    Without a terminal, such as in a log file, it prints a line every 20 seconds
-    instead: `epoch 3, step 1,200 of 20,000, 410 steps/s, about 12 min left`; `at most 12 min left`
-    where early stopping may end the training before.
+    Without a terminal, such as in a log file, it prints a line after each validation instead:
+    `epoch 3, step 1,200: validation/loss 0.4123`.
 
     Args:
         seconds: the shortest time between two updates.
@@ -39,19 +35,12 @@ class LiveProgressBar(RichProgressBar):
         super().setup(trainer, pl_module, stage)
         console = rich.get_console()
         if self.is_enabled and not (console.is_terminal or console.is_jupyter):
-            self._in_lines, self._said_at = True, time.monotonic()
+            self._in_lines = True
             self.disable()
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self._began, self._first = time.monotonic(), trainer.global_step
-        if self._in_lines:
-            self._budget = find_budget(trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *given: Any
     ) -> None:
-        self._say(lambda: self._steps(trainer))
         waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
         if self.is_disabled or waits:
             return
@@ -59,17 +48,13 @@ class LiveProgressBar(RichProgressBar):
         super().on_train_batch_end(trainer, pl_module, outputs, *given)
         self._updated_at = time.monotonic()
 
-    # the others of what these two are given: module, outputs, batch, batch_idx
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
-        super().on_validation_batch_end(trainer, *others)
-        count = sum(trainer.num_val_batches)
-        self._say(lambda: f"validation, batch {others[3] + 1:,} of {count:,}")
-
-    def on_test_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
-        super().on_test_batch_end(trainer, *others)
-        count = sum(trainer.num_test_batches)
-        self._say(lambda: f"test, batch {others[3] + 1:,} of {count:,}")
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if self._in_lines and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            metrics = trainer.progress_bar_metrics.items()
+            numbers = ", ".join(f"{name} {show_with_unit(name, value)}" for name, value in metrics)
+            step = f"epoch {trainer.current_epoch}, step {trainer.global_step:,}"
+            Screen().print(f"{step}: {numbers}", soft_wrap=True)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = {**self._loss, **trainer.progress_bar_metrics}
@@ -84,20 +69,3 @@ class LiveProgressBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         # without a limit of epochs, Lightning shows `Epoch 0/-2`
         return super()._get_train_description(current_epoch).replace("/-2", "  ")
-
-    def _say(self, line: Callable[[], str]) -> None:
-        if self._in_lines and time.monotonic() - self._said_at >= SECONDS:
-            self._said_at = time.monotonic()
-            Screen().print(line(), soft_wrap=True)
-
-    def _steps(self, trainer: pl.Trainer) -> str:
-        done, left = trainer.global_step, seconds_left(trainer)
-        speed = (done - self._first) / (time.monotonic() - self._began)  # validations included
-        ends, total = [] if left is None else [left], ""
-        if self._budget.steps is not None:
-            total = f" of {self._budget.steps:,}"
-            ends += [(self._budget.steps - done) / speed] if speed else []
-        about = "at most" if trainer.early_stopping_callbacks else "about"
-        end = f", {about} {duration(min(ends))} left" if ends else ""
-        rate = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
-        return f"epoch {trainer.current_epoch}, step {done:,}{total}, {rate} steps/s{end}"

@@ -60,12 +60,6 @@ def seconds_used(trainer: pl.Trainer) -> float:
     return 0.0 if timer is None else float(trainer.strategy.broadcast(timer.time_elapsed()))
 
 
-def seconds_left(trainer: pl.Trainer) -> float | None:
-    """What `max_time` leaves, as this process counts it; None without `max_time`."""
-    timer = _timer(trainer)
-    return None if timer is None else timer.time_remaining()
-
-
 def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
     """Of the training, on each process."""
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
