@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +52,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
     with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, [*rows[0]])
         table.writeheader()
-        for row in rows:
-            lists = {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
-            table.writerow(lists)
+        table.writerows(rows)
     return folder / "predictions.csv"
 
 
@@ -67,31 +64,6 @@ def test_the_ten_rows_with_the_largest_losses(tmp_path: Path) -> None:
     found = worst_rows(written(tmp_path, *rows, {**rows[0], "prediction": "", "loss": 99}))
     assert [row["loss"] for row in found] == [*range(12, 2, -1)]
     assert all([*row] == ["row", "target", "prediction", "loss"] for row in found)
-
-
-def test_of_forecasts_the_mean_of_the_median_is_shown(tmp_path: Path) -> None:
-    quantiles = {"prediction.a.0.1": [0, 0], "prediction.a.0.5": [1, 2], "prediction.a.0.9": [9, 9]}
-    row = {"row": 0, "series": "x", "target.a": [1.0, None], **quantiles, "loss": 1}
-    [found] = worst_rows(written(tmp_path, row))
-    means = {"mean target.a": 1.0, "mean prediction.a.0.5": 1.5}
-    assert found == {"row": "0", "series": "x", **means, "loss": 1.0}
-    tags = {"input": "[1, 2]", "target": ["B", "O"], "prediction": ["O", "O"], "loss": 1.0}
-    [found] = worst_rows(written(tmp_path, tags))  # of which there is no mean
-    assert found == {**tags, "target": '["B", "O"]', "prediction": '["O", "O"]'}
-
-
-def test_windows_that_forecast_the_same_steps_count_once(tmp_path: Path) -> None:
-    losses = {"x": [5, 9, 8, 7, 6, 4], "y": [3, 2, 1, 0, 0, 10]}
-    row = {"target": [4, 1, 2], "prediction": [0, 0, 0]}
-    rows = [
-        {**row, "series": series, "step": 70 + n, "loss": loss}
-        for series, of in losses.items()
-        for n, loss in enumerate(of)
-    ]
-    found = [(row["series"], row["loss"]) for row in worst_rows(written(tmp_path, *rows))]
-    assert found == [("y", 10), ("x", 9), ("x", 6), ("y", 3)]
-    named = [{**row, "step": "one"} for row in rows]  # of a task of your own
-    assert len(worst_rows(written(tmp_path, *named))) == 10
 
 
 def shown(folder: Path, width: int) -> list[str]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from heapq import nlargest
 from itertools import islice
 from pathlib import Path
@@ -28,7 +25,6 @@ from seqmodels.screen import figure_text, visible_line
 MOST_PARTS = 10  # of a test, to show the scores of
 MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
-QUANTILE = re.compile(r"prediction\..+\.0\.(?!5$)\d+")  # but the median
 # columns of `scores.csv` that hold no score
 KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
@@ -158,58 +154,20 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
 
 
 def worst_rows(file: Path) -> list[dict[str, Any]]:
-    """The ten rows with the largest losses, of those with a target and a prediction to compare; of
-    quantiles, the median. Of windows that forecast the same steps, the worst one; and of their
-    steps the mean, as the loss is.
-    """
-    worst: list[dict[str, str]] = []
+    """The ten rows with the largest losses, of those with a prediction: what tells them apart,
+    target and prediction, as the file has them."""
     with file.open(newline="", encoding="utf-8") as table:
-        for row in csv.DictReader(table):
-            if not (row.get("loss") and _is_predicted(row)):
-                continue
-            same = [other for other in worst if _overlap(row, other)]
-            if all(_loss(row) > _loss(other) for other in same):
-                others = [other for other in worst if other not in same]
-                worst = nlargest(MOST_ROWS, [*others, row], key=_loss)
+        rows = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
+        worst = nlargest(MOST_ROWS, rows, key=lambda row: float(row["loss"]))
+    shown = (*BESIDE, "target", "prediction")
     return [
-        {**dict(_shown(k, v) for k, v in row.items() if _is_shown(k)), "loss": _loss(row)}
+        {**{k: v for k, v in row.items() if k.startswith(shown)}, "loss": float(row["loss"])}
         for row in worst
     ]
 
 
-def _loss(row: Mapping[str, str]) -> float:
-    return float(row["loss"])
-
-
-def _overlap(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    if not one.get("step", "").isdigit() or one.get("series") != other.get("series"):
-        return False
-    steps = next((_numbers(v) for k, v in one.items() if k.startswith("target")), [])
-    return abs(int(one["step"]) - int(other["step"])) < len(steps)
-
-
-def _shown(column: str, text: str) -> tuple[str, Any]:
-    known = [] if column in BESIDE else [n for n in _numbers(text) if n is not None]
-    return (f"mean {column}", sum(known) / len(known)) if known else (column, text)
-
-
-def _numbers(text: str) -> list[Any]:
-    """Of a list of numbers, as of the steps of a forecast; none of another text."""
-    if not text.startswith("["):
-        return []
-    with suppress(ValueError):
-        values = json.loads(text)
-        return values if all(isinstance(v, int | float | None) for v in values) else []
-    return []
-
-
 def _is_predicted(row: Mapping[str, str]) -> bool:
     return any(text and column.startswith("prediction") for column, text in row.items())
-
-
-def _is_shown(column: str) -> bool:
-    of_row = column.startswith(("target", "prediction")) and not QUANTILE.fullmatch(column)
-    return of_row or column in BESIDE
 
 
 def learning_curves(
