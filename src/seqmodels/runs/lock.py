@@ -3,9 +3,7 @@ process, however that ends. The file stays."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -16,17 +14,13 @@ from filelock import FileLock, Timeout
 
 from seqmodels.errors import UserError
 
-log = logging.getLogger(__name__)
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Within: no other process can hold this lock. The folder that it locks is created.
 
     Raises:
-        UserError: if another process holds it, or the folder cannot be written to.
+        UserError: if another process holds it, or the file system refuses to write or to lock.
     """
     # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
     lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
@@ -40,9 +34,7 @@ def locked(path: Path) -> Iterator[None]:
             f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
         ) from error
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise UserError(f"{path} cannot be written: {error.strerror}") from error
-        log.warning(f"{path.parent}: no locks on this file system, so start no second run here")
+        raise UserError(f"{path} cannot be written and locked: {error.strerror}") from error
     try:
         yield
     finally:
