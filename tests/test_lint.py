@@ -46,12 +46,6 @@ def padded(network: str, body: str) -> str:
     return model(network, body, "lengths")
 
 
-def loop(*statements: str) -> str:
-    """Over batches, each of which is learned from."""
-    inside = "\n".join((*statements, "criterion(out, y).backward()"))
-    return f"for x, y in loader:\n{textwrap.indent(inside, '    ')}\n"
-
-
 LOSS = "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())"
 LAST = padded(ONE, "y[:, -1]")
 SIZES = """\
@@ -113,16 +107,10 @@ WRONG = {
     ],
     "RNN008": [model(TIME_FIRST, "self.fc(y[:, -1, :])"), model(ONE, "self.fc(y[-1])")],
     "RNN009": [
-        loop("out, hidden = model(x, hidden)  # here"),
-        loop("with autocast():\n    out, h, c = model(x, h, c)  # here").replace("()", "(True)"),
-        loop("out, (h, c) = model(x, state=(h, c))  # here")
-        + "    with torch.no_grad():\n        out, state = model(x, state)\n",
-    ],
-    "RNN010": [
         model(ONE, "return self.rnn(x, (h, h))[0]"),
         model(ONE, "return self.rnn(x, (hidden, hidden))[0]", "hidden"),
     ],
-    "RNN011": [
+    "RNN010": [
         model(TWO, "self.fc(y)")
         + "inputs, targets = tokens[:, :-1], tokens[:, 1:]  # here\n"
         + "loss = nn.CrossEntropyLoss()(model(inputs).flatten(0, 1), targets.flatten())\n",
@@ -171,18 +159,6 @@ RIGHT = [
     # not of PyTorch
     "from keras.layers import LSTM\n" + model("LSTM(8, bidirectional=True)", "y[-1]"),
     "() = model(x)\n",
-    # a state that is detached, or carried without a graph
-    loop("hidden = tuple(part.detach() for part in hidden)", "out, hidden = model(x, hidden)"),
-    loop("out, hidden = model(x, hidden)") + "    for part in hidden:\n        part.detach_()\n",
-    loop("out, state = model(x, [part.detach() for part in state])"),
-    model(ONE, "y, (h, c) = self.rnn(x, state); return y, (h.detach(), c.detach())")
-    + loop("out, hidden = model(x, hidden)"),
-    "for step in range(9):\n    out, hidden = model(x, hidden)\ncriterion(out, y).backward()\n",
-    loop("x, y = mix(x, y); images, labels = augment(images, labels); out = model(x)"),
-    loop("with torch.inference_mode():\n    out, hidden = policy(x, hidden)"),
-    loop("with autocast():\n    for step in x:\n        out, hidden = model(step, hidden)"),
-    "class Policy:\n    @torch.no_grad()\n    def act(self, x, h): return self.rnn(x, h)\n"
-    + loop("out, hidden = policy.act(x, hidden)"),
     # next tokens of one direction, or of a decoder
     model(ONE, "self.fc(y)") + f"{LOSS}\n",
     model(f"{TWO}\n        self.decoder = nn.LSTMCell(4, 8)", "y") + f"{LOSS}\n",
@@ -231,11 +207,9 @@ def test_the_page_shows_a_wrong_and_a_right_example(
     code: str, wrong: str, right: str, file: Path
 ) -> None:
     for shown, expected in ((wrong, {code}), (right, set())):
-        if code == "RNN009":
-            source = loop(shown)
-        elif code == "RNN008":
+        if code == "RNN008":
             source = model(shown, "y[:, -1]")
-        elif code == "RNN011":
+        elif code == "RNN010":
             source = model(shown, "self.fc(y)") + f"{LOSS}\n"
         else:
             two = code in ("RNN001", "RNN004", "RNN005", "RNN006")

@@ -39,12 +39,8 @@ RULES = {
         "row within its own length"
     ),
     "RNN008": "{}: this network has batch_first={}, so its output is {}",
-    "RNN009": (
-        "{} goes on from batch to batch with its graph, and backward() will fail or reach into all "
-        "earlier batches: detach it"
-    ),
-    "RNN010": "{} for both h and c, which an LSTM keeps apart: pass on its c",
-    "RNN011": (
+    "RNN009": "{} for both h and c, which an LSTM keeps apart: pass on its c",
+    "RNN010": (
         "a network with two directions has already read the next token that this loss asks for: "
         "use one direction"
     ),
@@ -63,13 +59,9 @@ PADS = re.compile(
     r"|(x_|seq_?|text_?|input_?|src_?|sequence_?|sent_?)?(lens|lengths)|pad_(idx|id|index|value|token|token_id)"
     r"|PAD(_\w+)?"
 )
-# names of a recurrent state, and code that builds no graph
-STATES = re.compile(r"(.*[._])?([hc][xnt0]?|\w*(hid|state|cell|memory|carry)\w*)")
-WITHOUT_GRAPH = re.compile(r"no_grad|inference_mode|set_grad_enabled\(False\)")
 # a state that is made, not carried
 MADE = re.compile(r"zeros|ones|rand|init|[hc]_?0\b")
 LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
-DETACHED = re.compile(r"\bdetach|no_grad|inference_mode")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
 VIEWS = ("view", "reshape")
@@ -168,8 +160,6 @@ class _File:
         # rows padded on the left end in their last token; pad_sequences (of Keras) pads there
         self.pads_left = re.search(r"padding(_side)?\s*=\s*[\"'](pre|left)", source) is not None
         self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
-        functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
-        self.detaching = {f.name for f in functions if DETACHED.search(" ".join(_names(f)))}
         self.constants = {
             ast.unparse(target): node.value.value
             for node in tree.body
@@ -248,7 +238,7 @@ class _File:
             elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 pair = node.value.elts
             if [[*_cuts(each)] for each in pair] == [[":-1"], ["1:"]]:
-                yield self.mistake(node, "RNN011")
+                yield self.mistake(node, "RNN010")
                 return
 
 
@@ -285,8 +275,6 @@ class _Function:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     self._bind(target, self._value(node.value) or self.file.module(node.value))
                     self.given[ast.unparse(target)] = node.value
-            elif isinstance(node, ast.For | ast.While):
-                self._carried(node)
             elif isinstance(node, ast.If):
                 self._branches(node.body, node.orelse)
                 continue
@@ -468,30 +456,7 @@ class _Function:
             one, other = map(ast.unparse, state.elts)
             given = one + ast.unparse(self.given.get(one, state))
             if one == other and not MADE.search(given):
-                self.found.append((node, "RNN010", (one,)))
-
-    def _carried(self, loop: ast.For | ast.While) -> None:
-        """`out, h = model(x, h)` before `loss.backward()`, without a detach."""
-        nodes, names = [*_with_graph(loop)], {*_names(loop)}
-        if "backward" not in {_name(n.func) for n in nodes if isinstance(n, ast.Call)}:
-            return
-        if any(name.startswith(("detach_", "repackage")) for name in names):
-            return
-        stored = [*_stored(loop)]
-        for node in nodes:
-            value = getattr(node, "value", None)
-            if not isinstance(node, ast.Assign) or not isinstance(value, ast.Call):
-                continue
-            if {_name(value.func), "forward"} & self.file.detaching:
-                continue
-            words = [*value.args[1:], *(word.value for word in value.keywords)]
-            kept = [word for word in words if not {"detach", "data"} & {*_names(word)}]
-            given = {ast.unparse(n) for word in kept for n in ast.walk(word)}
-            for state in getattr(node.targets[0], "elts", [])[:0:-1]:
-                parts = {*_stored(state)}
-                once = all(STATES.fullmatch(p) and stored.count(p) == 1 for p in parts)
-                if once and parts <= given:
-                    self.found.append((node, "RNN009", (ast.unparse(state),)))
+                self.found.append((node, "RNN009", (one,)))
 
 
 def _cuts(node: ast.AST) -> Iterator[str]:
@@ -501,23 +466,6 @@ def _cuts(node: ast.AST) -> Iterator[str]:
     inside = [node.func, *node.args[:1]] if isinstance(node, ast.Call) else None
     for each in inside or ast.iter_child_nodes(node):
         yield from _cuts(each)
-
-
-def _with_graph(node: ast.AST) -> Iterator[ast.AST]:
-    """What a loop does by itself, not under `no_grad`."""
-    for child in ast.iter_child_nodes(node):
-        contexts = "".join(map(ast.unparse, getattr(child, "items", [])))
-        if isinstance(child, ast.For | ast.While | FUNCTION) or WITHOUT_GRAPH.search(contexts):
-            continue
-        yield child
-        yield from _with_graph(child)
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    """The names that are given a value, as often as they are."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name | ast.Attribute) and isinstance(each.ctx, ast.Store):
-            yield ast.unparse(each)
 
 
 def _name(node: ast.AST) -> str:
