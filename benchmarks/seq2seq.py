@@ -60,7 +60,7 @@ TRAINING = (
 def model(hidden: int, device: torch.device) -> Seq2Seq:
     torch.manual_seed(0)
     sizes = {"num_inputs": SOURCES, "num_targets": TARGETS, "longest": LONGEST}
-    data = {"inputs": "tokens", "start": START, "end": END, "shared": False, **sizes}
+    data = {"inputs": "tokens", "start": START, "end": END, **sizes}
     encoder = {"hidden_size": hidden, "bidirectional": True}
     return Seq2Seq(data, encoder, embedding={"size": EMBEDDING}, longest=LONGEST).to(device)
 

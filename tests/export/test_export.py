@@ -175,7 +175,7 @@ def own_code() -> None:
         pass
 
 
-PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0, "shared": False}
+PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0}
 
 
 @pytest.mark.parametrize(

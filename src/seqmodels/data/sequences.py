@@ -161,17 +161,14 @@ class SequenceDataModule(DataModule):
             if not len(examples):
                 raise UserError(f"the {split} split is empty: {examples.source}")
         if not self._fitted:
-            self.fit_encoders(self.examples["train"])
+            train = self.examples["train"]
+            self.targets.fit(train.targets, train.source)
+            self.inputs.fit(train.inputs)
             self._fitted = True
         self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
         names = shorten(", ".join(map(str, self.targets.names)), 60)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {names}")
-
-    def fit_encoders(self, train: Examples) -> None:
-        """Learns from the training split how to encode inputs and targets."""
-        self.targets.fit(train.targets, train.source)
-        self.inputs.fit(train.inputs)
 
     @property
     def summary(self) -> Sequence[str]:

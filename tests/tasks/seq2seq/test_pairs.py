@@ -148,12 +148,6 @@ def test_a_target_is_decoded_up_to_its_end(level: str, text: str) -> None:
     assert decode([*ids, targets.spec["end"], 5, 3]) == text == targets.references(raw)[0][0]
 
 
-def test_both_sides_may_share_a_vocabulary(made: Callable[..., Pairs]) -> None:
-    data = made(target_tokenizer="char", shared_vocabulary=True)
-    spec = data.spec
-    assert spec["shared"] and spec["num_targets"] == spec["num_inputs"]
-    assert spec["preprocessor"]["fitted"] == spec["target_preprocessor"]["fitted"]
-    assert sorted(rows(data, data.train_dataloader())) == sorted(WORDS)
 
 
 # ---------------------------------------------------------------- baselines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from seqmodels.arguments import Count, Name
@@ -13,7 +12,6 @@ from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Row, Tables
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens
-from seqmodels.errors import UserError
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
@@ -31,14 +29,10 @@ class PairDataModule(SequenceDataModule):
         source_tokenizer, target_tokenizer: the tokenizer's `level` on each side. Use
             `space` for symbols that blanks separate already; in targets any white space is then one
             blank.
-        shared_vocabulary: one vocabulary for both sides.
         lowercase: sources only.
         min_count, vocabulary_size: of each side; `TokenizerOptions` documents them.
         max_length: truncate longer sources to this many tokens; targets stay whole.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
-
-    Raises:
-        UserError: for sides that cannot share a vocabulary.
     """
 
     inputs: Tokens
@@ -52,7 +46,6 @@ class PairDataModule(SequenceDataModule):
         *,
         source_tokenizer: Level = "char",
         target_tokenizer: Level = "char",
-        shared_vocabulary: bool = False,
         lowercase: bool = TokenizerOptions.lowercase,
         min_count: Count = TokenizerOptions.min_count,
         vocabulary_size: VocabularySize = TokenizerOptions.vocabulary_size,
@@ -64,18 +57,8 @@ class PairDataModule(SequenceDataModule):
         target = TokenizerOptions(
             target_tokenizer, False, *limits, keep_whitespace=target_tokenizer == "word"
         )
-        if shared_vocabulary:
-            if source_tokenizer != target_tokenizer or lowercase:
-                raise UserError(
-                    "data.shared_vocabulary=true needs the same tokens on both sides: set "
-                    f"data.source_tokenizer={target_tokenizer} and data.lowercase=false"
-                )
-            source = target
-        super().__init__(
-            Tokens(source, max_length=max_length),
-            TextTargets(target, shared=shared_vocabulary),
-            **options,
-        )
+        inputs = Tokens(source, max_length=max_length)
+        super().__init__(inputs, TextTargets(target), **options)
 
     def examples_of(self, pairs: Iterable[tuple[str, Iterable[str]]], source: str) -> Examples:
         """Examples of sources with some of their targets: each source once, with all of them."""
@@ -83,13 +66,6 @@ class PairDataModule(SequenceDataModule):
         for text, targets in pairs:
             found.setdefault(text, []).extend(targets)
         return Examples([*found], [*map(tuple, found.values())], source)
-
-    def fit_encoders(self, train: Examples) -> None:
-        if not self.targets.shared:
-            super().fit_encoders(train)
-            return
-        self.inputs.fit([*train.inputs, *chain.from_iterable(train.targets)])
-        self.targets.tokens.load(self.inputs.fitted)
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)

@@ -114,10 +114,8 @@ class Seq2Seq(Task):
         data, options = self.hparams["data"], self.embedding_options
         dropout = LockedDropout if self.hparams["locked_dropout"] else nn.Dropout
         size = options.size or TOKEN_EMBEDDING_SIZE
-        embedding: Any = self.embedding
-        if not data.get("shared"):
-            drop = dropout(options.dropout or 0.0)
-            embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
+        drop = dropout(options.dropout or 0.0)
+        embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
         rnn = self._recurrent(encoder, size)
         attend = None
         if attention is not None:
