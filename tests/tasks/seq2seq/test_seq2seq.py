@@ -123,15 +123,6 @@ def trained_step(task: Seq2Seq) -> Tensor:
     return loss.detach()
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_the_embedding_of_the_target_is_tied_where_it_is_told_to_be(tied: bool) -> None:
-    task = seq2seq(output={"tied": tied})
-    sizes = [tuple(p.shape) for p in task.parameters()]
-    assert (sizes.count((V, E)), sizes.count((W, E))) == (1, 1)
-    assert sizes.count((W, 2 * H)) == 1 - tied  # the weight of the logits
-    trained_step(task)  # which every parameter learns from
-
-
 @pytest.mark.parametrize(
     "options",
     [

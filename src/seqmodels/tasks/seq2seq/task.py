@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import SmoothingOptions
-from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
+from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.attention_plot import COUNT, attended, draw_attention
 from seqmodels.tasks.seq2seq.bridge import Attention
 from seqmodels.tasks.seq2seq.decoder import Decoder
@@ -32,24 +31,12 @@ from seqmodels.tasks.seq2seq.text_targets import TextDecoder
 MOST_TOKENS = 10_000  # to write for a source: a model may never end
 
 
-@dataclass(frozen=True)
-class TextOptions(SmoothingOptions):
-    """How texts are learned.
-
-    Args:
-        label_smoothing: as `SmoothingOptions` says.
-        tied: whether the logits use the embedding of the target tokens.
-    """
-
-    tied: bool = False
-
-
 class Seq2Seq(Task):
     """Reads a source with the encoder, and writes a target with a decoder of its own.
 
     Args:
         data, encoder, head, options: as `Task` documents them; the head says which tensors of the
-            encoder the decoder gets, and `output` is of `TextOptions`.
+            encoder the decoder gets, and `output` is of `SmoothingOptions`.
         decoder: arguments of the decoder's `RecurrentEncoder`, which reads in one direction; None:
             cell, layers and dropout of the encoder, and as wide as its directions together, so
             that the final states are handed over as they are.
@@ -66,7 +53,7 @@ class Seq2Seq(Task):
     """
 
     contract = Contract(per="sequence", target="text")
-    Options = TextOptions
+    Options = SmoothingOptions
     curves = ("loss", "exact_match")
     bar = "exact_match"
 
@@ -126,9 +113,8 @@ class Seq2Seq(Task):
             rnn,
             embedding,
             partial(
-                TiedVocabulary if self.output.tied else Vocabulary,
+                Vocabulary,
                 vocabulary_size=data["num_targets"],
-                embedding=embedding,
                 label_smoothing=self.output.label_smoothing,
             ),
             attention=attend,
