@@ -34,17 +34,9 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("Tagger", "every_step", {"output": {"kind": "crf"}}),
     ("Regressor", "mean_pool", {"output": {"quantiles": [0.1, 0.5, 0.9]}}),
     ("SequenceClassifier", "max_pool", {"output": {"label_smoothing": 0.1}, "window": 3}),
-    (
-        "Forecaster",
-        "last_hidden",
-        {"norm": "standard", "segment": 2},
-    ),
+    ("Forecaster", "last_hidden", {"norm": None, "segment": 2}),
     ("SequenceClassifier", "concat_pool", {"embedding": {"convolutions": [3, 2], "channels": 4}}),
-    (
-        "Forecaster",
-        "concat_pool",
-        {"channel_independent": False, "output": {"quantiles": [0.1, 0.5, 0.9]}},
-    ),
+    ("Forecaster", "concat_pool", {"output": {"quantiles": [0.1, 0.5, 0.9]}}),
 ]
 
 

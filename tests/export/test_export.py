@@ -98,7 +98,7 @@ NETWORKS: list[Callable[[], Task]] = [
         embedding={"convolutions": [7, 4], "channels": 6},
     ),
     lambda: task("Forecaster", WINDOWS, "every_step", {"cell": "gru", "num_layers": 2}),
-    lambda: task("Forecaster", WINDOWS, "mean_pool", norm="standard", segment=2),
+    lambda: task("Forecaster", WINDOWS, "mean_pool", norm=None, segment=2),
     lambda: task("LanguageModel", TOKENS, "tied_softmax", {"num_layers": 2}),
 ]
 

@@ -29,10 +29,9 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
-from seqmodels.padding import last_step, masked_mean
+from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
 
-LEAST_DEVIATION = 0.1  # of a window, in deviations of its series: a constant one isn't blown up
 SCALED_SCORES = ("mase", "standardised_mse", "standardised_mae")
 Values = Float[Tensor, "batch horizon values"]
 Forecast = Values | Float[Tensor, "batch horizon values quantiles"]
@@ -42,20 +41,17 @@ class Forecaster(Task):
     """The next `data["horizon"]` values of the columns in `data["values"]`.
 
     The head decides how. One that reads a vector for each sequence forecasts all of them at once:
-    *direct*. `every_step` predicts the next value at every step of `output`, as the difference to
-    the last one: *recursive*. It learns from the window and the values after it, one step ahead,
-    and forecasts by reading its own predictions, from the carried state; so do validation and test.
+    *direct*, one column at a time, with the same weights, and with `data.inputs` beside it.
+    `every_step` predicts the next value at every step of `output`, as the difference to the last
+    one: *recursive*. It learns from the window and the values after it, one step ahead, and
+    forecasts by reading its own predictions, from the carried state; so do validation and test.
 
     Args:
         data, encoder, head, options: as `Task` documents them; `output` is of `ValueOptions`: the
             error to learn by, or quantiles to predict.
         norm: what a direct forecast does to each window before it is read, undone in the forecast:
             `last` subtracts its last value (NLinear, Zeng et al. 2023,
-            https://arxiv.org/abs/2205.13504), `standard` its mean, and divides by its deviation
-            (RevIN, Kim et al. 2022, https://openreview.net/forum?id=cGDAkQo1C0p). The loss is in
-            these units. None: nothing.
-        channel_independent: a direct forecast reads and forecasts one column at a time, with the
-            same weights; with `data.inputs` beside each.
+            https://arxiv.org/abs/2205.13504). None: nothing.
         segment: how many steps of the window a direct forecast reads at once (SegRNN, Lin et al.
             2023, https://arxiv.org/abs/2308.11200).
 
@@ -77,15 +73,14 @@ class Forecaster(Task):
         encoder: dict[str, Any],
         head: str = "last_hidden",
         *,
-        norm: Literal["last", "standard"] | None = "last",
-        channel_independent: bool = True,
+        norm: Literal["last"] | None = "last",
         segment: Count = 24,
         **options: Any,
     ) -> None:
         self.recursive = self.contract_for(head).per == "step"
         self.horizon, self.count = data["horizon"], len(data["values"])
-        own: dict[str, Any] = {"norm": norm, "channel_independent": channel_independent}
-        super().__init__(data, encoder, head, segment=segment, **own, **options)
+        own: dict[str, Any] = {"norm": norm, "segment": segment}
+        super().__init__(data, encoder, head, **own, **options)
         self.levels: list[float] | None = self.output.quantiles
         inputs = data["num_inputs"] > self.count
         if self.recursive and (inputs or self.levels):
@@ -104,19 +99,14 @@ class Forecaster(Task):
             return cls.contract
         return replace(cls.contract, per="step", causal=True, stateful=True)
 
-    @property
-    def together(self) -> int:
-        """How many columns are forecast from a row that the network reads."""
-        return 1 if self.hparams["channel_independent"] else self.count
-
     def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
-        count = self.count if self.recursive else self.horizon * self.together
+        count = self.count if self.recursive else self.horizon
         return self.output.build(width, count, **options)
 
     def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.recursive:
             return data
-        columns = self.together + data["num_inputs"] - self.count
+        columns = 1 + data["num_inputs"] - self.count
         return {**data, "num_inputs": columns * self.hparams["segment"]}
 
     def reads_whole_rows(self) -> str:
@@ -127,33 +117,26 @@ class Forecaster(Task):
     # a direct forecast: from the window as it is to rows of segments, and back
 
     def cut(self, batch: SequenceBatch) -> SequenceBatch:
-        """`B` rows, or `B * K`, one for each column, side by side; in segments."""
+        """`B * K` rows, one for each column, side by side; in segments."""
         if self.recursive:
             return batch
-        inputs, lengths, targets = batch.inputs, batch.lengths, None
-        center, spread = self._scale(batch)
-        values, beside = (inputs[..., : self.count] - center) / spread, inputs[..., self.count :]
+        inputs, level, targets = batch.inputs, self._level(batch), None
+        values = inputs[..., : self.count] - level
+        values = values.transpose(1, 2).flatten(0, 1).unsqueeze(2)  # (B * K, T, 1)
+        parts = inputs[..., self.count :], batch.lengths
+        beside, lengths = (part.repeat_interleave(self.count, dim=0) for part in parts)
         if batch.targets is not None:
-            targets = (self._targets(batch) - center) / spread
-        if self.hparams["channel_independent"]:
-            values = values.transpose(1, 2).flatten(0, 1).unsqueeze(2)  # (B * K, T, 1)
-            beside, lengths = (x.repeat_interleave(self.count, dim=0) for x in (beside, lengths))
-            targets = None if targets is None else targets.transpose(1, 2).flatten(0, 1)
+            targets = (self._targets(batch) - level).transpose(1, 2).flatten(0, 1)  # (B * K, H)
         rows = torch.cat([values, beside], dim=2)
         rows, lengths = segments(rows, lengths, self.hparams["segment"])
-        return SequenceBatch(rows, lengths, None if targets is None else targets.flatten(1))
+        return SequenceBatch(rows, lengths, targets)
 
-    def _scale(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """What to subtract from a window, and what to divide it by then, `(B, 1, K)` each."""
-        values, lengths = batch.inputs[..., : self.count], batch.lengths
+    def _level(self, batch: SequenceBatch) -> Tensor:
+        """What to subtract from a window, `(B, 1, K)`."""
+        values = batch.inputs[..., : self.count]
         if self.hparams["norm"] is None:
-            return torch.zeros_like(values[:, :1]), torch.ones_like(values[:, :1])
-        if self.hparams["norm"] == "last":
-            last = last_step(values, lengths).unsqueeze(1)
-            return last, torch.ones_like(last)
-        mean = masked_mean(values, lengths).unsqueeze(1)
-        variance = masked_mean((values - mean).square(), lengths).unsqueeze(1)
-        return mean, variance.sqrt().clamp(min=LEAST_DEVIATION)
+            return torch.zeros_like(values[:, :1])
+        return last_step(values, batch.lengths).unsqueeze(1)
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         """The standardised forecasts `(B, H * K)`, or `(B, H * K * Q)`; at every step what the head
@@ -166,13 +149,9 @@ class Forecaster(Task):
 
     def _of_windows(self, made: Tensor, batch: SequenceBatch) -> Tensor:
         """What was made of the rows that `cut` gave, standardised as the data is: `(B, H, K, Q)` of
-        `(B, H * K, Q)` or `(B * K, H, Q)`."""
-        if self.hparams["channel_independent"]:
-            made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
-        else:
-            made = made.unflatten(1, (self.horizon, self.count))
-        center, spread = (each.unsqueeze(3) for each in self._scale(batch))
-        return made * spread + center
+        `(B * K, H, Q)`."""
+        made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
+        return made + self._level(batch).unsqueeze(3)
 
     # steps
 
@@ -213,8 +192,6 @@ class Forecaster(Task):
             errors, known = self._errors_of_roll(batch, targets)
             return errors.flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
         losses, counts = super().losses(batch), (~targets.isnan()).sum(1)  # (B, K)
-        if not self.hparams["channel_independent"]:
-            return losses
         return (losses.view_as(counts) * counts).sum(1) / counts.sum(1).clamp(min=1)
 
     @once_a_batch
