@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.errors import refusing
-from seqmodels.files import write_text
+from seqmodels.files import write_table
 from seqmodels.loggers import RunLogger
 
 SECONDS = 10.0  # between two writings, where only steps are logged
@@ -60,7 +59,6 @@ class MetricsFile(RunLogger):
         self.path = Path(folder, "metrics.csv")
         self._names, rows = _read(self.path)
         self._rows = {int(row["step"]): row for row in rows}
-        self._lines: dict[int, str] = {}  # of the rows: Lightning saves after each that it logs
         self._trainer: pl.Trainer | None = None
         self._saved_at = 0.0
         self._changed = self._finished = False
@@ -69,7 +67,7 @@ class MetricsFile(RunLogger):
         self._trainer = trainer
         self._rows = {step: row for step, row in self._rows.items() if step < trainer.global_step}
         used = {name for row in self._rows.values() for name in row}
-        self._names, self._lines = [name for name in self._names if name in used], {}
+        self._names = [name for name in self._names if name in used]
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -89,10 +87,7 @@ class MetricsFile(RunLogger):
         epoch = self._trainer.current_epoch if self._trainer else 0  # not every callback gives it
         row = self._rows.setdefault(step, {"epoch": str(epoch), "step": str(step)})
         row |= {name: str(value) for name, value in metrics.items()}
-        self._lines.pop(step, None)
-        if new := [name for name in row if name not in self._names]:
-            self._names += new
-            self._lines = {}
+        self._names += [name for name in row if name not in self._names]
         self._changed = True
 
     @rank_zero_only
@@ -105,13 +100,7 @@ class MetricsFile(RunLogger):
             self._add(ended, trainer.global_step - 1)
         if not self._changed:  # a resume that is refused leaves the file as it was
             return
-        for step, row in self._rows.items():
-            if step not in self._lines:
-                self._lines[step] = ",".join([row.get(name, "") for name in self._names])
-        header = io.StringIO()
-        csv.writer(header, lineterminator="").writerow(self._names)
-        lines = [header.getvalue(), *(self._lines[step] for step in sorted(self._rows))]
-        write_text(self.path, "\n".join(lines) + "\n")
+        write_table(self.path, self._names, (self._rows[step] for step in sorted(self._rows)))
         self._changed, self._saved_at = False, time.monotonic()
 
     def finalize(self, status: str = "success") -> None:
