@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,27 +71,21 @@ def _draw_setting(
 
 
 def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
-    """The validation loss by epoch, mean over the runs of each of the best `most` settings; by step
-    where a run was validated more often.
-
-    Epochs count from 0, as everywhere in Lightning.
-    """
+    """The validation loss by step, mean over the runs of each of the best `most` settings."""
     count = len(comparison.sections)
     figure = Figure(figsize=(WIDTH, 0.8 + 2.8 * count), layout="constrained")
     grid = figure.subplots(count, 1, squeeze=False)
     style, lines = styles(comparison), dict[str, Any]()
     for axes, section in zip(grid[:, 0], comparison.sections, strict=True):
-        settings = list(section.settings)[:most]
-        by = _counted_by(settings)
-        for setting in settings:
-            if means := _mean_losses(setting, by):
+        for setting in section.settings[:most]:
+            if means := _mean_losses(setting):
                 name, marker = figure_text(setting.name), "." if len(means) < 5 else ""
                 colour, line = style[setting.name]
                 [lines[name]] = axes.plot(
                     [*means], [*means.values()], line, color=colour, label=name, marker=marker
                 )
         _set_title(axes, comparison, section, most)
-        axes.set(xlabel=by, ylabel="validation loss")
+        axes.set(xlabel="step", ylabel="validation loss")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
@@ -104,18 +97,12 @@ def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
     return figure
 
 
-def _mean_losses(setting: Setting, by: str) -> dict[float, float]:
+def _mean_losses(setting: Setting) -> dict[float, float]:
     losses: dict[float, list[float]] = {}
     for record in setting.records:
         for row in record.validations:
-            losses.setdefault(row[by], []).append(row[LOSS])
+            losses.setdefault(row["step"], []).append(row[LOSS])
     return {place: float(np.mean(losses[place])) for place in sorted(losses)}
-
-
-def _counted_by(settings: Sequence[Setting]) -> str:
-    records = [record for setting in settings for record in setting.records]
-    often = any(len(r.validations) > len({row["epoch"] for row in r.validations}) for r in records)
-    return "step" if often else "epoch"
 
 
 def _set_title(axes: Axes, comparison: Comparison, section: Section, most: int) -> None:
