@@ -49,19 +49,23 @@ def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tenso
     tested = steps[:: -(-len(steps) // MOST_STEPS)] if steps else []
     unread &= torch.isin(torch.arange(inputs.shape[1]), torch.tensor(tested, dtype=torch.int64))
     for step in tested:
-        unread[:, step] &= _moves(probe, inputs, lengths, step) == 0
+        unread[:, step] &= _largest_moves(probe, inputs, lengths, step) == 0
 
 
-def _moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> Tensor:
-    """How far new content at one step moves the logits of each row, `(B,)`."""
+def _largest_moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> Tensor:
+    """How far new content at one step moves any logit of each row, `(B,)`."""
+    return torch.stack([row.max() for row in _moves(probe, inputs, lengths, step)])
+
+
+def _moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> list[Tensor]:
+    """How far new content at one step moves each logit, row by row."""
     before, rows = probe.rows(inputs, lengths), valid_mask(lengths)[:, step]
-    largest = torch.zeros(len(lengths), dtype=torch.float64)
+    largest = [torch.zeros_like(row) for row in before]
     for spread in (1.0, 10.0, 1.0, 10.0):
         other = inputs.clone()
         other[rows, step] = probe.sampler.content(len(inputs), 1, spread)[rows, 0].to(other)
-        after = probe.rows(other, lengths)
-        moves = [(a - b).abs().max() for a, b in zip(before, after, strict=True)]
-        largest = largest.maximum(torch.stack(moves))
+        both = zip(largest, before, probe.rows(other, lengths), strict=True)
+        largest = [most.maximum((one - moved).abs()) for most, one, moved in both]
     return largest
 
 
@@ -70,7 +74,7 @@ def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     inputs = probe.sampler.batch(lengths)
     largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
     steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
-    moves = torch.stack([_moves(probe, inputs, lengths, step) for step in steps], dim=1)
+    moves = torch.stack([_largest_moves(probe, inputs, lengths, step) for step in steps], dim=1)
     read = (valid_mask(lengths) & ~unread)[:, list(steps)]
     return not bool(read.any()) or float(moves[read].min()) < max(16 * probe.eps, 1e-3) * largest
 
@@ -135,12 +139,5 @@ def stale_state(probe: Probe) -> str:
 
 def _logits_moved_by_last_step(probe: Probe) -> Tensor:
     """Which logits of each row new content at its last step moves, `(B, K)` bool."""
-    inputs = probe.sampler.batch(probe.full)
-    before = torch.stack(probe.rows(inputs, probe.full)).reshape(len(inputs), -1)
-    read = torch.zeros_like(before, dtype=torch.bool)
-    for spread in (1.0, 10.0):
-        other = inputs.clone()
-        other[:, -1] = probe.sampler.content(len(inputs), 1, spread)[:, 0].to(other)
-        after = torch.stack(probe.rows(other, probe.full)).reshape(before.shape)
-        read |= after != before
-    return read
+    moves = _moves(probe, probe.sampler.batch(probe.full), probe.full, step=-1)
+    return torch.stack(moves).reshape(len(moves), -1) != 0
