@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-from itertools import pairwise, product
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor
 
 from seqmodels.tasks.tagging.crf import CRF
-from seqmodels.tasks.tagging.tags import allowed
 
 B, T, S, C = 5, 6, 7, 4
 LENGTHS = [6, 1, 4, 2, 6]
-TAGS = ["O", "B-x", "I-x", "B-y"]  # I-y is missing
 
 
 def crf(size: float = 1.0) -> CRF:
@@ -62,15 +59,6 @@ def brute_tags(output: CRF, logits: Tensor, paths: Tensor) -> list[int]:
     return paths[scores_of(output, logits, paths).argmax()].tolist()
 
 
-@cache
-def legal_paths(length: int) -> Tensor:
-    paths = all_paths(length)
-    broken = {("O", "I-x"), ("B-y", "I-x")}
-    named = [["O", *(TAGS[tag] for tag in path)] for path in paths.tolist()]
-    legal = [broken.isdisjoint(pairwise(path)) for path in named]
-    return paths[torch.tensor(legal)]
-
-
 @pytest.mark.parametrize(("path", "size"), [(1.0, 1.0), (10.0, 10.0), (20.0, 1e3), (20.0, 1e5)])
 @pytest.mark.parametrize("unknown", [False, True])
 def test_loss_and_gradients_are_those_of_a_sum_over_all_paths(
@@ -99,27 +87,6 @@ def test_the_best_tags_are_the_maximum_over_all_paths() -> None:
         assert tags[row].tolist() == best + [0] * (T - length)
     loss, decision = output.loss_and_decision(features, targets, mask)
     assert torch.equal(decision, tags) and torch.equal(loss, output.loss(features, targets, mask))
-
-
-def test_constraints_are_kept_by_the_best_path_that_there_is() -> None:
-    output, free = CRF(S, C, allowed(TAGS)).double(), crf(2.0)
-    output.load_state_dict(free.state_dict())
-    broken = 0
-    for seed in range(4):
-        features, _, mask = data(seed, size=3.0)
-        tags = output.decode(features, mask)
-        for row, length in enumerate(LENGTHS):
-            logits = output(features[row, :length])
-            best = brute_tags(free, logits, legal_paths(length))
-            assert tags[row, :length].tolist() == best
-            broken += best != brute_tags(free, logits, all_paths(length))
-    assert broken > 3  # so that the constraints had something to do
-
-
-def test_a_row_that_cannot_follow_its_scheme_is_decoded_and_learned_all_the_same() -> None:
-    output = CRF(S, 2, allowed(["B-x", "E-x"]))
-    assert output.decode(torch.randn(1, 4, S)).tolist() == [[0, 1, 0, 1]]
-    assert output.loss(torch.randn(2, T, S), torch.zeros(2, T, dtype=torch.int64)).isfinite()
 
 
 def test_long_rows_keep_their_digits() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
 
 import pytest
 import torch
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
-from seqeval.scheme import BILOU, IOB2, IOBES, Entities
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.engine.class_scores import scores
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tags import allowed, mark_spans
+from seqmodels.tasks.tagging.tags import mark_spans
 
 TYPES = ("LOC", "a-b", "B")
 SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
@@ -44,21 +42,6 @@ def test_only_tags_with_a_beginning_or_an_inside_mark_spans() -> None:
     # in `S-x E-y` no span would ever be longer than a step
     for tags in (["NN", "O"], ["S-x", "E-y"], ["b-x", "B_x", "x-B", "O"]):
         assert not mark_spans(tags)
-
-
-@pytest.mark.parametrize(("scheme", "strict"), [("BIO", IOB2), ("BIOES", IOBES), ("BILOU", BILOU)])
-def test_what_is_allowed_is_what_another_library_reads_strictly(scheme: str, strict: type) -> None:
-    # a row is right if the spans that seqeval finds by the scheme alone leave no tag but O over
-    tags, found = TAGS[scheme], set()
-    table = allowed(tags)
-    for row in taggings(scheme, 4000, seed=1):
-        read = {step for span in Entities([row], strict).entities[0]  # type: ignore[arg-type]
-                for step in range(span.start, span.end)}  # fmt: skip
-        right = all((tag != "O") == (step in read) for step, tag in enumerate(row))
-        path = [-1, *map(tags.index, row), -1]  # the last row begins, the last column ends
-        assert all(table[before][now] for before, now in pairwise(path)) == right, row
-        found.add(right)
-    assert found == {True, False}
 
 
 # ---------------------------------------------------------------- scores

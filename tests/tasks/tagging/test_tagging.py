@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.errors import UserError
 from seqmodels.runs import load_run
 from seqmodels.tasks.tagging import Tagger
 from seqmodels.tasks.tagging.crf import CRF
@@ -83,21 +81,6 @@ def test_a_crf_scores_the_tags_of_a_row_together() -> None:
     described = task.predict_step(SequenceBatch(batch.inputs, batch.lengths))
     for row, found, length in zip(described, tags.tolist(), LENGTHS, strict=True):
         assert row["tags"] == [TAGS[tag] for tag in found[:length]]
-
-
-def test_constrained_tags_follow_their_scheme() -> None:
-    broken = []
-    for constrained in (True, False):  # the same weights
-        task = tagger(SPANS, output={"kind": "crf", "constrained": constrained})
-        rows = [row["tags"] for n in range(20) for row in task.predict_step(batch_of(5, seed=n))]
-        pairs = [pair for row in rows for pair in pairwise(["O", *row])]
-        broken.append(sum(tag[0] == "I" and before[1:] != tag[1:] for before, tag in pairs))
-    assert broken[0] == 0 and broken[1] > 10
-
-
-def test_constraints_are_those_of_spans() -> None:
-    with pytest.raises(UserError, match="constrained=true .* tags of spans"):
-        tagger(output={"kind": "crf", "constrained": True})
 
 
 # ---------------------------------------------------------------- whole runs

@@ -7,7 +7,6 @@ The score of tags `y` of a row is the sum of `scores[t, y[t]]` over its steps, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +16,6 @@ from torch.nn import functional as F
 
 from seqmodels.engine.contract import exact
 from seqmodels.nn.outputs import Features, Mask, Output
-
-FORBIDDEN = -1e4  # finite: where no tags follow the scheme, those with the fewest breaks are best
 
 Scores = Float[Tensor, "batch time tags"]
 Path = Float[Tensor, "tags_and_end tags_and_end"]
@@ -34,24 +31,15 @@ class CRF(Output):
 
     Args:
         width: of the features.
-        allowed: what `tags.allowed` gives: decode only that. The loss doesn't know of it, so it
-            stays finite for data that breaks the scheme.
     """
 
     targets = ("tag",)
     links_steps = True
-    penalties: Tensor  # of what is not allowed
 
-    def __init__(
-        self, width: int, num_tags: int, allowed: Sequence[Sequence[bool]] | None = None
-    ) -> None:
+    def __init__(self, width: int, num_tags: int) -> None:
         super().__init__()
-        self.project, size = nn.Linear(width, num_tags), num_tags + 1
-        self.transitions = nn.Parameter(torch.zeros(size, size))
-        penalties = torch.zeros(size, size)
-        if allowed is not None:
-            penalties[~torch.tensor(allowed)] = FORBIDDEN
-        self.register_buffer("penalties", penalties, persistent=False)  # follows from the tags
+        self.project = nn.Linear(width, num_tags)
+        self.transitions = nn.Parameter(torch.zeros(num_tags + 1, num_tags + 1))
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
@@ -93,18 +81,13 @@ class CRF(Output):
         return unlikely.sum() / known.sum().clamp(min=1), self._best(logits.detach(), mask)
 
     def _best(self, logits: Tensor, mask: Mask) -> Tensor:
-        path = self.path
+        path = self.transitions.detach()
         return best_tags(logits.to(path.dtype), path, _lengths(logits, mask))
-
-    @property
-    def path(self) -> Path:
-        """What decides, besides the logits."""
-        return self.transitions.detach() + self.penalties
 
     def decision(self) -> dict[str, Any]:
         """What decides besides the logits, for an export: what each tag scores as the first of a
         row, after another, and as the last."""
-        path = self.path
+        path = self.transitions.detach()
         parts = {"starts": path[-1, :-1], "transitions": path[:-1, :-1], "ends": path[:-1, -1]}
         return {name: part.tolist() for name, part in parts.items()}
 

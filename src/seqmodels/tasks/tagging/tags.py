@@ -45,23 +45,6 @@ def begins(previous: str, tag: str) -> bool:
     return now != OUTSIDE and not continues
 
 
-def allowed(tags: Sequence[str]) -> list[list[bool]]:
-    """Which of C tags may follow (column) another (row) in BIO, or if there are tags of an end, in
-    BIOES or BILOU: `(C + 1, C + 1)`. The last row is of what begins a sequence, the last column of
-    what ends it."""
-    ended = any(parse(tag)[0] in ("E", "S") for tag in tags)
-
-    def may_follow(previous: str, tag: str) -> bool:
-        (before, kind), (now, its_kind) = parse(previous), parse(tag)
-        inside = before in ("B", "I") and kind == its_kind
-        if ended:
-            return inside if now in ("I", "E") else before not in ("B", "I")
-        return inside or now != "I"
-
-    names = [*tags, OUTSIDE]
-    return [[may_follow(previous, tag) for tag in names] for previous in names]
-
-
 class Tags(NamedTargets):
     """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
 

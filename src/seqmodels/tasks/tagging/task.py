@@ -23,7 +23,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tags import allowed, mark_spans
+from seqmodels.tasks.tagging.tags import mark_spans
 
 UNKNOWN = {  # what a step has in place of a tag of the training
     PADDING_TARGET: None,
@@ -39,11 +39,9 @@ class TagOptions(ClassOptions):
 
     Args:
         kind: `classes` tags each step by itself, `crf` all steps of a sequence together.
-        constrained: a `crf` decodes only what the scheme of the tags allows: no `I-NP` after `O`.
     """
 
     kind: Literal["classes", "crf"] = "classes"
-    constrained: bool = False
 
 
 class Tagger(Task):
@@ -53,7 +51,7 @@ class Tagger(Task):
         data, encoder, head, options: as `Task` documents them; `output` is of `TagOptions`.
 
     Raises:
-        UserError: for `constrained` without a CRF or spans, or a CRF with weights.
+        UserError: for a CRF with weights.
     """
 
     contract = Contract(per="step", target="tag")
@@ -87,18 +85,13 @@ class Tagger(Task):
         tags, chosen = self.classes, self.output
         weights, crf = chosen.class_weights, chosen.kind == "crf"
         check_weights(weights, tags)
-        if chosen.constrained and not (crf and mark_spans(tags)):
-            raise UserError(
-                "model.output.constrained=true needs model.output.kind=crf, and tags of spans, "
-                "such as B-NP, I-NP and O: leave it out"
-            )
         if crf and weights is not None:
             raise UserError(
                 "a CRF scores all tags of a sequence together, so they can't have weights of their "
                 "own: set model.output.class_weights=null, or model.output.kind=classes"
             )
         if crf:
-            return CRF(width, len(tags), allowed(tags) if chosen.constrained else None, **options)
+            return CRF(width, len(tags), **options)
         options = {"label_smoothing": chosen.label_smoothing, **options}
         return ClassOutput(width, len(tags), weights=weights, **options)
 
