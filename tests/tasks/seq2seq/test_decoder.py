@@ -1,4 +1,4 @@
-"""Bridge, attention and decoder, against loops by hand; search, against every sequence there is."""
+"""Start, attention and decoder, against loops by hand; search, against every sequence there is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq.bridge import Attention, Bridge
+from seqmodels.tasks.seq2seq.bridge import Attention, side_by_side
 from seqmodels.tasks.seq2seq.decoder import Decoder, Start
 from seqmodels.tasks.seq2seq.search import Found, search
 
@@ -35,32 +34,16 @@ def network(cell: str, proj: int, hidden: int, directions: int = 1) -> Recurrent
 
 @pytest.mark.parametrize(("cell", "proj"), SIZES)
 @pytest.mark.parametrize("directions", [1, 2])
-@pytest.mark.parametrize("factor", [1, 3])  # of the decoder's width: equal to the encoder's, or not
-def test_a_bridge_hands_each_layer_over_h_as_h_and_c_as_c(
-    cell: str, proj: int, directions: int, factor: int
-) -> None:
+def test_each_layer_is_handed_over_h_as_h_and_c_as_c(cell: str, proj: int, directions: int) -> None:
     torch.manual_seed(0)
-    encoder = network(cell, proj, 6, directions)
-    width = directions * factor
-    decoder = network(cell, proj * width, 6 * width)
-    states = encoder(torch.randn(3, T, E), LENGTHS)
-    bridge = Bridge(encoder, decoder)
-    parts = parts_of(bridge(states.finals))
-    resizers: Any = bridge.resizers.values()
-    for part, final, resize in zip(parts, states.finals.values(), resizers, strict=True):
+    states = network(cell, proj, 6, directions)(torch.randn(3, T, E), LENGTHS)
+    state = side_by_side(states.finals)
+    for part, final in zip(parts_of(state), states.finals.values(), strict=True):
         for layer, row in product(range(L), range(3)):
             by_hand = torch.cat([final[layer, d, row] for d in range(directions)])
-            if factor != 1:
-                by_hand = resize[layer].weight @ by_hand + resize[layer].bias
             torch.testing.assert_close(part[layer, row], by_hand)
-    assert bool([*bridge.parameters()]) == (factor != 1)
     # PyTorch's own network takes it
-    decoder.rnn(torch.randn(3, 1, E), bridge(states.finals))
-
-
-def test_a_bridge_refuses_another_kind_of_state() -> None:
-    with pytest.raises(UserError, match="starts from h_n, c_n, .* gru cells has h_n: .*cell=gru"):
-        Bridge(network("gru", 0, 6), network("lstm", 0, 6))
+    network(cell, proj * directions, 6 * directions).rnn(torch.randn(3, 1, E), state)
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -101,7 +84,7 @@ def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEnco
     if score:
         attention = Attention(rnn.output_size, 2 * encoder.output_size, score)
     made = nn.Embedding(W, E), lambda width: Vocabulary(width, W)
-    return encoder, Decoder(encoder, rnn, *made, attention=attention, start=START, end=END)
+    return encoder, Decoder(rnn, *made, attention=attention, start=START, end=END)
 
 
 @pytest.mark.parametrize(("cell", "proj"), SIZES)

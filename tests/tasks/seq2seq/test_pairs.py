@@ -148,8 +148,6 @@ def test_a_target_is_decoded_up_to_its_end(level: str, text: str) -> None:
     assert decode([*ids, targets.spec["end"], 5, 3]) == text == targets.references(raw)[0][0]
 
 
-
-
 # ---------------------------------------------------------------- baselines
 
 COPY, OFTEN = "copy of the source", "most frequent target"

@@ -7,17 +7,20 @@ import math
 import subprocess
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.audit import audit
 from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
+from seqmodels.errors import UserError
+from seqmodels.nn.cell import Cell
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.attention_plot import attended
@@ -99,7 +102,6 @@ def test_the_function_of_a_task_gives_the_logits_that_the_loss_is_made_of(kind: 
     logits = task.as_function()(batch.inputs, batch.lengths, batch.target.inputs)
     assert logits.shape == (len(LENGTHS), max(WRITTEN) + 1, W)
     torch.testing.assert_close(task(batch), logits)
-    assert not [*task.decoder.bridge.parameters()]  # states are handed over as they are
     loss = F.cross_entropy(logits.flatten(0, 1), batch.target.targets.flatten(), ignore_index=-100)
     torch.testing.assert_close(task.loss_and_decision(batch)[0], loss)
     # a row alone, without padding, has the same ones
@@ -110,6 +112,21 @@ def test_the_function_of_a_task_gives_the_logits_that_the_loss_is_made_of(kind: 
             batch.target.inputs[row : row + 1, : written + 1],
         )
         torch.testing.assert_close(alone[0], logits[row, : written + 1], rtol=0, atol=1e-5)
+
+
+class Counting(Cell, nn.GRUCell, name="counting"):
+    """Has a state whose width is its own."""
+
+    states, widths = ("h", "steps"), MappingProxyType({"steps": 1})
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        return super().forward(x, state[0]), state[1] + 1
+
+
+def test_states_that_cannot_stand_side_by_side_are_refused() -> None:
+    seq2seq("final_state", "counting", two=False)
+    with pytest.raises(UserError, match="counting cells can't start from two directions"):
+        seq2seq("final_state", "counting")
 
 
 # ---------------------------------------------------------------- options

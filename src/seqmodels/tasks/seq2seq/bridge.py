@@ -4,74 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqmodels.arguments import checked
-from seqmodels.errors import UserError
-from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import State, state_of
 
 Score = Literal["general", "additive"]
 
 
-class Bridge(nn.Module):
-    """Starts each layer of a decoder from the same layer of an encoder: `h` from `h_n`, `c` from
-    `c_n`, and so on, forward and backward side by side.
-
-    Where the two directions of the encoder are together as wide as the decoder, they are handed
-    over as they are. Otherwise they go through a linear layer, another for each layer and state.
+def side_by_side(finals: Mapping[str, Float[Tensor, "layers directions batch width"]]) -> State:
+    """What a decoder starts from, `(L, B, D*H)`, or for LSTM a pair, as `nn.LSTM` takes it: each
+    layer from the same layer of the encoder, `h` from `h_n`, `c` from `c_n`, and so on, forward and
+    backward side by side.
 
     Args:
-        encoder: whose final states are read.
-        decoder: which starts from them, in one direction.
-
-    Raises:
-        UserError: for cells or numbers of layers that do not fit together.
+        finals: the encoder's, as `RNNOutput.finals` gives them.
     """
-
-    def __init__(self, encoder: RecurrentEncoder, decoder: RecurrentEncoder) -> None:
-        super().__init__()
-        sizes, wanted = encoder.state_sizes, decoder.state_sizes
-        if [*sizes] != [*wanted]:
-            raise UserError(
-                f"a decoder of {decoder.cell} cells starts from {', '.join(wanted)}, and an "
-                f"encoder of {encoder.cell} cells has {', '.join(sizes)}: set "
-                f"model.decoder.cell={encoder.cell}"
-            )
-        if encoder.num_layers != decoder.num_layers:
-            raise UserError(
-                f"each layer of the decoder starts from one of the encoder, but they have "
-                f"{decoder.num_layers} and {encoder.num_layers}: set "
-                f"model.decoder.num_layers={encoder.num_layers}"
-            )
-        layers, directions = encoder.num_layers, encoder.num_directions
-        self.resizers = nn.ModuleDict(
-            {name: _resizers(layers, directions * sizes[name], wanted[name]) for name in sizes}
-        )
-
-    def forward(self, finals: Mapping[str, Tensor]) -> State:
-        """`(L, B, H)`, or for LSTM a pair, as `nn.LSTM` takes it.
-
-        Args:
-            finals: the encoder's, as `RNNOutput.finals` gives them.
-        """
-        return state_of(*(_resized(finals[name], each) for name, each in self.resizers.items()))
-
-
-def _resizers(layers: int, width: int, wanted: int) -> nn.ModuleList:
-    makes = nn.Identity if width == wanted else lambda: nn.Linear(width, wanted)
-    return nn.ModuleList([makes() for _ in range(layers)])
-
-
-def _resized(
-    final: Float[Tensor, "layers directions batch width"], resizers: Any
-) -> Float[Tensor, "layers batch wanted"]:
-    beside = final.transpose(1, 2).flatten(2)  # (L, D, B, H) -> (L, B, D*H)
-    return torch.stack([resize(part) for resize, part in zip(resizers, beside, strict=True)])
+    # (L, D, B, H) -> (L, B, D*H)
+    return state_of(*(final.transpose(1, 2).flatten(2) for final in finals.values()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import Mask, Output
 from seqmodels.nn.state import State, parts_of, state_of
-from seqmodels.tasks.seq2seq.bridge import Attention, Bridge, Memory
+from seqmodels.tasks.seq2seq.bridge import Attention, Memory, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search
 
 
@@ -53,23 +53,19 @@ class Decoder(Output):
     training reads a whole target at once, with the same result as step by step.
 
     Args:
-        encoder: whose final states this one starts from.
-        rnn: in one direction, with as many layers and of the same kind as the encoder.
+        rnn: in one direction, with as many layers and of the same kind as the encoder, and as wide
+            as its directions together.
         embedding: of target tokens, `(B, S) -> (B, S, E)`.
         vocabulary: called with the width of the features; makes the output module of the tokens.
         attention: of the encoder's `output`; None: the state is all that the decoder gets.
         start, end: the tokens before and after every target.
         dropout: on the features.
-
-    Raises:
-        UserError: if encoder and decoder do not fit together.
     """
 
     targets = ("text",)
 
     def __init__(
         self,
-        encoder: RecurrentEncoder,
         rnn: RecurrentEncoder,
         embedding: nn.Module,
         vocabulary: Callable[[int], Output],
@@ -80,7 +76,7 @@ class Decoder(Output):
         dropout: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.bridge, self.rnn, self.embedding = Bridge(encoder, rnn), rnn, embedding
+        self.rnn, self.embedding = rnn, embedding
         self.attention, self.start, self.end = attention, start, end
         width = rnn.output_size
         if attention is not None:
@@ -94,7 +90,7 @@ class Decoder(Output):
         if self.attention is not None:
             assert start.output is not None and start.mask is not None
             memory = self.attention.memory(start.output, start.mask)
-        return Carried(self.bridge(start.finals), memory)
+        return Carried(side_by_side(start.finals), memory)
 
     def read(
         self,

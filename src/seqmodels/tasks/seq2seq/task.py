@@ -11,7 +11,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqmodels.arguments import ArgumentsOf, Count, NonNegative
+from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
@@ -32,14 +32,13 @@ MOST_TOKENS = 10_000  # to write for a source: a model may never end
 
 
 class Seq2Seq(Task):
-    """Reads a source with the encoder, and writes a target with a decoder of its own.
+    """Reads a source with the encoder, and writes a target with a decoder of its own: with cell,
+    layers and dropout of the encoder, in one direction, and as wide as the encoder's together, so
+    that the final states are handed over as they are.
 
     Args:
         data, encoder, head, options: as `Task` documents them; the head says which tensors of the
             encoder the decoder gets, and `output` is of `SmoothingOptions`.
-        decoder: arguments of the decoder's `RecurrentEncoder`, which reads in one direction; None:
-            cell, layers and dropout of the encoder, and as wide as its directions together, so
-            that the final states are handed over as they are.
         beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
         best: how many texts to predict for each source, at most `beam`.
@@ -48,8 +47,8 @@ class Seq2Seq(Task):
             the training has.
 
     Raises:
-        UserError: for more texts than a beam keeps, or a decoder that cannot start from the
-            encoder's state.
+        UserError: for more texts than a beam keeps, or a cell whose states can't stand side by
+            side.
     """
 
     contract = Contract(per="sequence", target="text")
@@ -63,16 +62,6 @@ class Seq2Seq(Task):
         encoder: dict[str, Any],
         head: str = "attention",
         *,
-        decoder: Annotated[
-            dict[str, Any],
-            ArgumentsOf(
-                "seqmodels.nn.encoder.RecurrentEncoder",
-                "input_size",
-                "bidirectional",
-                **dict.fromkeys(("cell", "hidden_size", "num_layers", "dropout")),
-            ),
-        ]
-        | None = None,
         beam: Count = 1,
         best: Count = 1,
         length_penalty: NonNegative = 1.0,
@@ -81,8 +70,8 @@ class Seq2Seq(Task):
     ) -> None:
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        own: dict[str, Any] = {"decoder": decoder, "beam": beam, "best": best}
-        own |= {"length_penalty": length_penalty, "longest": longest}
+        own: dict[str, Any] = {"beam": beam, "best": best, "longest": longest}
+        own["length_penalty"] = length_penalty
         super().__init__(data, encoder, head, **own, **options)
 
     @property
@@ -109,7 +98,6 @@ class Seq2Seq(Task):
             width = encoder.num_directions * encoder.output_size
             attend = Attention(rnn.output_size, width, **attention)
         return Decoder(
-            encoder,
             rnn,
             embedding,
             partial(
@@ -124,26 +112,23 @@ class Seq2Seq(Task):
         )
 
     def _recurrent(self, encoder: RecurrentEncoder, size: int) -> RecurrentEncoder:
-        own = {k: v for k, v in (self.hparams["decoder"] or {}).items() if v is not None}
         directions, rnn = encoder.num_directions, encoder.rnn
-        usual: dict[str, Any] = {
-            "cell": encoder.cell,
-            "hidden_size": directions * rnn.hidden_size,
-            "num_layers": encoder.num_layers,
-            "proj_size": directions * rnn.proj_size,
-            "dropout": rnn.dropout,
-            "locked_dropout": self.hparams["locked_dropout"],
-        }
-        if "hidden_size" in own or own.get("cell", "lstm") != "lstm":
-            usual["proj_size"] = 0
-        if own.get("num_layers", encoder.num_layers) == 1:
-            usual["dropout"] = 0.0
-        try:
-            return RecurrentEncoder(size, **usual | own)
-        except TypeError as error:
-            raise UserError(f"model.decoder: {error}") from error
-        except ValueError as error:
-            raise UserError(f"model.{error}".replace("encoder.", "decoder.")) from error
+        made = RecurrentEncoder(
+            size,
+            directions * rnn.hidden_size,
+            encoder.num_layers,
+            cell=encoder.cell,
+            proj_size=directions * rnn.proj_size,
+            dropout=rnn.dropout,
+            locked_dropout=self.hparams["locked_dropout"],
+        )
+        beside = {name: directions * width for name, width in encoder.state_sizes.items()}
+        if made.state_sizes != beside:  # of a cell of your own, whose states grow otherwise
+            raise UserError(
+                f"a decoder of {encoder.cell} cells can't start from two directions side by side: "
+                "set model.encoder.bidirectional=false"
+            )
+        return made
 
     def step(self, batch: PairBatch) -> Step:
         targets = batch.target.targets
