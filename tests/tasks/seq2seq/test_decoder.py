@@ -139,7 +139,7 @@ class Chain(nn.Module):
     def take(self, carried: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
         return carried[0][rows], carried[1][rows]
 
-    def all_sequences(self, row: int, penalty: float) -> list[tuple[float, list[int]]]:
+    def all_sequences(self, row: int) -> list[tuple[float, list[int]]]:
         """Every sequence that ends, or is as long as allowed, with its score; the best first."""
         found = []
         others = [token for token in range(TOKENS) if token != END]
@@ -150,12 +150,10 @@ class Chain(nn.Module):
                 for following in ended:
                     log_p += float(self.table[row, before, token, following])
                     before, token = token, following
-                found.append((log_p / len(ended) ** penalty, [*tokens]))
+                found.append((log_p / len(ended), [*tokens]))
         return sorted(found, reverse=True)
 
-    def beam_by_hand(
-        self, row: int, beam: int, penalty: float, longest: int
-    ) -> list[tuple[float, list[int]]]:
+    def beam_by_hand(self, row: int, beam: int, longest: int) -> list[tuple[float, list[int]]]:
         """The sequences that a beam keeps, with their scores; the best first."""
         kept: list[tuple[float, float, list[int]]] = [(0.0, 0.0, [])]
         for _ in range(longest):
@@ -165,7 +163,7 @@ class Chain(nn.Module):
                 for following in range(TOKENS if END not in tokens else 0):
                     log_p = total + float(self.table[row, before, token, following])
                     made = [*tokens, following]
-                    found.append((log_p / len(made) ** penalty, log_p, made))
+                    found.append((log_p / len(made), log_p, made))
             kept = sorted(found, reverse=True)[:beam]
         return [(score, tokens) for score, _, tokens in kept]
 
@@ -175,16 +173,13 @@ def run(chain: Chain, **options: Any) -> Found:
     return search(*given, start=START, end=END, **{"longest": LONGEST, **options})
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
-    penalty: float, seed: int
-) -> None:
+def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(seed: int) -> None:
     chain = Chain(3, seed)
     width = TOKENS**LONGEST
-    found = run(chain, beam=width, best=10, length_penalty=penalty)
+    found = run(chain, beam=width, best=10)
     for row in range(3):
-        ranked = chain.all_sequences(row, penalty)
+        ranked = chain.all_sequences(row)
         scores = {tuple(tokens): score for score, tokens in ranked}
         made = set()
         for rank, (score, _) in enumerate(ranked[:10]):
@@ -198,16 +193,15 @@ def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(
 
 
 @pytest.mark.parametrize("beam", [1, 2, 4, 30])
-@pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("longest", [1, LONGEST])
 def test_a_beam_keeps_what_a_loop_by_hand_keeps(
-    beam: int, penalty: float, longest: int, monkeypatch: pytest.MonkeyPatch
+    beam: int, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 2)  # leaves finished ones out
     chain = Chain(12, seed=2)
-    found = run(chain, beam=beam, best=beam, length_penalty=penalty, longest=longest)
+    found = run(chain, beam=beam, best=beam, longest=longest)
     for row in range(12):
-        kept = chain.beam_by_hand(row, beam, penalty, longest)
+        kept = chain.beam_by_hand(row, beam, longest)
         scores = torch.full((beam,), -torch.inf)  # where there are no more sequences
         scores[: len(kept)] = torch.tensor([score for score, _ in kept])
         torch.testing.assert_close(found.scores[row], scores, rtol=0, atol=1e-5)

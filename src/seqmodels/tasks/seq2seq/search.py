@@ -27,8 +27,8 @@ class Found:
     Args:
         tokens: `(B, N, T)`, without the start; after the end token, the end token again.
         lengths: `(B, N)`, tokens before the end.
-        scores: `(B, N)`, log-probabilities divided by `length ** length_penalty`, with the end
-            token counted; -inf where there is no further sequence.
+        scores: `(B, N)`, log-probabilities divided by the length, with the end token counted; -inf
+            where there is no further sequence.
     """
 
     tokens: Int[Tensor, "batch best time"]
@@ -48,7 +48,6 @@ def search(
     beam: int = 1,
     best: int = 1,
     longest: int = 100,
-    length_penalty: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> Found:
     """The likeliest sequences for each of `rows` sources.
@@ -64,8 +63,6 @@ def search(
         beam: sequences to keep for each source.
         best: how many sequences to return for each; at most `beam`.
         longest: the largest number of tokens, without the end token.
-        length_penalty: the power of the length that a log-probability is divided by (Wu et al.
-            2016, https://arxiv.org/abs/1609.08144, without their constant); 0 prefers short ones.
 
     Raises:
         UserError: for more sequences than the beam keeps.
@@ -91,7 +88,7 @@ def search(
         log_p[ended], token[ended] = -torch.inf, end
         log_p[..., 0][ended] = 0.0  # the one continuation of an ended sequence is itself
         sums, count = total.unsqueeze(2) + log_p, counts + ~ended
-        scores = sums / count.unsqueeze(2) ** length_penalty
+        scores = sums / count.unsqueeze(2)
         kept = scores.flatten(1).topk(beam, dim=1).indices
         total, token = sums.flatten(1).gather(1, kept), token.flatten(1).gather(1, kept)
         parents = kept // size
@@ -112,6 +109,6 @@ def search(
         if looks or beam > 1:
             carried = take(carried, origins.flatten())
     written, total, counts = found
-    ranked = (total / counts**length_penalty).topk(best, dim=1)
+    ranked = (total / counts).topk(best, dim=1)
     tokens = torch.take_along_dim(written, ranked.indices.unsqueeze(2), 1)
     return Found(tokens, (tokens != end).sum(dim=2), ranked.values)

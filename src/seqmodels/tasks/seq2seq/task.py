@@ -11,7 +11,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqmodels.arguments import Count, NonNegative
+from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
@@ -42,7 +42,6 @@ class Seq2Seq(Task):
         beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
         best: how many texts to predict for each source, at most `beam`.
-        length_penalty: the power of the length that a text's log-probability is divided by.
         longest: the largest number of tokens to write; None: twice as many as the longest target of
             the training has.
 
@@ -64,15 +63,12 @@ class Seq2Seq(Task):
         *,
         beam: Count = 1,
         best: Count = 1,
-        length_penalty: NonNegative = 1.0,
         longest: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None,
         **options: Any,
     ) -> None:
         if best > beam:
             raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        own: dict[str, Any] = {"beam": beam, "best": best, "longest": longest}
-        own["length_penalty"] = length_penalty
-        super().__init__(data, encoder, head, **own, **options)
+        super().__init__(data, encoder, head, beam=beam, best=best, longest=longest, **options)
 
     @property
     def decoder(self) -> Decoder:
@@ -154,7 +150,6 @@ class Seq2Seq(Task):
             beam=beam,
             best=best,
             longest=self.hparams["longest"] or usual,
-            length_penalty=self.hparams["length_penalty"],
         )
 
     def attention(self, batch: SequenceBatch) -> list[Tensor]:
