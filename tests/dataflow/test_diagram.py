@@ -212,7 +212,7 @@ def test_the_table_says_what_is_read(head: str, layers: int, directions: int) ->
 
 def test_the_table_shows_the_shapes_of_the_whole_batch() -> None:
     data = {"num_inputs": 9, "num_characters": 7, "classes": ["a", "b"]}
-    convolved = {"characters": "gru", "convolutions": [3], "channels": 6}
+    convolved = {"convolutions": [3], "channels": 6}
     task = exported("Tagger")(data, {"hidden_size": 4}, embedding=convolved)
     inputs = torch.randint(1, 7, (3, 9, 8))
     inputs[..., 4:] = 0

@@ -86,12 +86,7 @@ NETWORKS: list[Callable[[], Task]] = [
     lambda: classifier(BOTH | {"cell": "gru"}, head="attention_pool"),
     lambda: task("SequenceClassifier", FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
     lambda: task("Tagger", TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
-    lambda: task(
-        "Tagger",
-        TOKENS | CLASSES | {"num_characters": 9},
-        "every_step",
-        embedding={"characters": "lstm"},
-    ),
+    lambda: task("Tagger", TOKENS | CLASSES | {"num_characters": 9}, "every_step"),
     lambda: task(
         *("Regressor", FEATURES | VALUES, "concat_pool", BOTH),
         output={"quantiles": [0.1, 0.5]},

@@ -38,18 +38,15 @@ class CharacterEncoder(nn.Module):
 
     Args:
         num_characters: how many different ones there are.
-        cell: `lstm`, `gru` or `rnn`.
         options: the sizes.
         dropout: acts on the embedded characters and on the final states.
     """
 
-    def __init__(
-        self, num_characters: int, cell: str, options: CharacterOptions, dropout: nn.Module
-    ) -> None:
+    def __init__(self, num_characters: int, options: CharacterOptions, dropout: nn.Module) -> None:
         super().__init__()
         self.embedding = SmallEmbedding(num_characters, options.embedding_size)
         self.encoder = RecurrentEncoder(
-            options.embedding_size, options.hidden_size, cell=cell, bidirectional=True
+            options.embedding_size, options.hidden_size, bidirectional=True
         )
         self.dropout = dropout
         self.width = 2 * self.encoder.output_size
@@ -76,4 +73,4 @@ def build_characters(
     if (count := data.get("num_characters")) is None:
         return None
     sizes = CharacterOptions(**(options.character_options or {}))
-    return CharacterEncoder(count, options.characters, sizes, dropout)
+    return CharacterEncoder(count, sizes, dropout)

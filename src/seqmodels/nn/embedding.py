@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from seqmodels.arguments import ArgumentsOf, Count, Name, NonNegative, NonNegativeFraction
+from seqmodels.arguments import ArgumentsOf, Count, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.errors import UserError
 
@@ -79,9 +79,8 @@ class EmbeddingOptions:
         noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
             each batch; features: the deviation of Gaussian noise that is added.
         freeze: keep pre-trained vectors as they are; the trained part beside them learns.
-        characters: the cell of a network that reads the characters of each word, if the data gives
-            them; its final states stand beside the embedding.
-        character_options: arguments of `CharacterOptions`.
+        character_options: arguments of `CharacterOptions`: what reads the characters of each word,
+            if the data gives them.
         convolutions: the sizes, in steps, of convolutions between inputs and recurrent network,
             such as [7, 5]; see `Convolutions`. None: there are none.
         channels: of each convolution.
@@ -91,7 +90,6 @@ class EmbeddingOptions:
     dropout: NonNegativeFraction | None = None
     noise: NonNegative = 0.0
     freeze: bool = False
-    characters: Name = "lstm"
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.characters.CharacterOptions")] | None
     ) = None
