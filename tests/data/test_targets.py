@@ -89,11 +89,11 @@ def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
     }
 
 
-def test_a_tag_that_training_never_saw_is_noted_with_its_place() -> None:
+def test_a_tag_that_training_never_saw_is_noted_with_its_name() -> None:
     data = tagged((["ab", "bab"], [["V", "C"], ["C", "Vv", "C"]]))
     [note] = data.notes
     assert note.startswith("test.json: 1 of 5 tags (20.00 %) were never seen in training")
-    assert "'Vv' of example 2 at step 2: " in note
+    assert "such as 'Vv': " in note
     assert [each.tolist() for each in data.datasets["test"].targets] == [[2, 0], [0, -1, 0]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -38,18 +38,15 @@ def unseen_targets(
     unseen = (flat < 0) & (flat != PADDING_TARGET)
     if flat.is_floating_point() or not (count := int(unseen.sum())):
         return ""
-    index = int(unseen.nonzero()[0])
-    raw, where = examples.targets, f"{index + 1}"
-    if not isinstance(targets, Tensor):
-        places = ((row, step) for row, own in enumerate(targets) for step in range(len(own)))
-        row, index = next(islice(places, index, None))
-        raw, where = raw[row], f"{row + 1} at step {index + 1}"
+    by_row = isinstance(targets, Tensor)
+    raw = examples.targets if by_row else chain.from_iterable(examples.targets)
+    one = str(next(islice(raw, int(unseen.nonzero()[0]), None)))
     found = (
         f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training, "
-        f"such as '{shown(str(raw[index]))}' of example {where}"
+        f"such as '{shown(one)}'"
     )
     if count > len(flat) / 2:
-        raise UserError(f"{found}: {choices(str(raw[index]), names)}")
+        raise UserError(f"{found}: {choices(one, names)}")
     return f"{found}: they count as wrong, and the loss leaves them out"
 
 
