@@ -255,7 +255,7 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
 
         Args:
-            options: `temperature`, `top_k`, `top_p` and `seed`, as `write` of
+            options: `temperature`, `top_p` and `seed`, as `write` of
                 `seqmodels.tasks.language_model.generation` documents them.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from seqmodels.arguments import Count, Name, Natural, NonNegative, Seed
+from seqmodels.arguments import Name, Natural, NonNegative, Seed
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
 
 
@@ -18,7 +18,6 @@ def main(
     prompt: str = "",
     length: Natural = 400,
     temperature: NonNegative = 0.8,
-    top_k: Count | None = None,
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None,
     seed: Seed = 0,
     checkpoint: Checkpoint = "best",
@@ -35,7 +34,6 @@ def main(
         prompt: used exactly as written, with its spaces; empty: the start of a text.
         length: tokens.
         temperature: 0: always the most likely token.
-        top_k: draw only from this many most likely tokens.
         top_p: draw only from the most likely tokens that together have this probability.
         seed: of the draws.
         accelerator: auto, cpu, gpu or mps.
@@ -46,7 +44,7 @@ def main(
     from seqmodels.screen import visible
 
     finished = named_run(run, checkpoint, imports, allowed_targets)
-    draws = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    draws = {"temperature": temperature, "top_p": top_p, "seed": seed}
     pieces = finished.generate(prompt, length, accelerator, **draws)
     shown = visible if sys.stdout.isatty() else str  # a file gets every character as it is
     sys.stdout.write(shown(prompt))

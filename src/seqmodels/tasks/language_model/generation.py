@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from seqmodels.arguments import Count, Natural, NonNegative, checked
+from seqmodels.arguments import Natural, NonNegative, checked
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data.tokenizer import START_ID
 from seqmodels.engine import Task
@@ -25,7 +25,6 @@ def write(
     length: Natural,
     *,
     temperature: NonNegative = 1.0,
-    top_k: Count | None = None,
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
@@ -39,7 +38,6 @@ def write(
         data: whose tokenizer the task was trained with.
         length: how many tokens to make.
         temperature: divides the logits; 0 takes the likeliest token every time.
-        top_k: draws from this many likeliest tokens only.
         top_p: draws from the likeliest tokens that together hold this probability
             (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
         seed: of the draws, which leave the global random state alone.
@@ -52,7 +50,7 @@ def write(
     def choose(logits: Tensor, inputs: Tensor) -> Tensor:
         last = logits[0, -1].float().cpu()
         last[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
-        token = draw(last, temperature, top_k, top_p, generator)
+        token = draw(last, temperature, top_p, generator)
         return torch.tensor([[token]], device=inputs.device)
 
     def pieces() -> Iterator[str]:
@@ -79,7 +77,6 @@ def write(
 def draw(
     logits: Float[Tensor, " vocabulary"],
     temperature: float,
-    top_k: int | None,
     top_p: float | None,
     generator: torch.Generator,
 ) -> int:
@@ -87,8 +84,6 @@ def draw(
     if temperature == 0:
         return int(logits.argmax())
     logits = logits / temperature
-    if top_k is not None and top_k < len(logits):
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -torch.inf)
     probabilities = logits.softmax(dim=-1)
     if top_p is not None and top_p < 1:
         ranked, order = probabilities.sort(descending=True)
