@@ -23,7 +23,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 E, T, S, L = 5, 7, 4, 2
 START, END = 0, 2
-SCORES = ("general", "additive")
 LENGTHS = torch.tensor([7, 3, 1])
 SIZES = [("lstm", 0), ("lstm", 3), ("gru", 0), ("rnn", 0)]
 
@@ -46,23 +45,15 @@ def test_each_layer_is_handed_over_h_as_h_and_c_as_c(cell: str, proj: int, direc
     network(cell, proj * directions, 6 * directions).rnn(torch.randn(3, 1, E), state)
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_attention_equals_a_loop_by_hand_and_is_0_at_padding(score: str) -> None:
+def test_attention_equals_a_loop_by_hand_and_is_0_at_padding() -> None:
     torch.manual_seed(0)
     states = network("gru", 0, 6, directions=2)(torch.randn(3, T, E), LENGTHS)
-    attention = Attention(12, 12, score)
+    attention = Attention(12, 12)
     query = torch.randn(3, S, 12)
     context, weights = attention(query, attention.memory(states.output, states.mask))
     for row, step in product(range(3), range(S)):
         q, valid = query[row, step], range(int(LENGTHS[row]))
-        scores = []
-        for t in valid:
-            m = states.output[row, t]
-            if score == "general":
-                scores.append(q @ (attention.to_key.weight @ m))
-            else:
-                hidden = attention.of_query.weight @ q + attention.to_key(m)
-                scores.append(attention.to_score.weight[0] @ hidden.tanh())
+        scores = [q @ (attention.to_key.weight @ states.output[row, t]) for t in valid]
         by_hand = torch.stack(scores).softmax(0)
         torch.testing.assert_close(weights[row, step, : len(valid)], by_hand)
         assert bool((weights[row, step, len(valid) :] == 0).all())
@@ -78,36 +69,34 @@ def start_of(states: RNNOutput, *, attends: bool) -> Start:
     return Start(states.finals, *memory)
 
 
-def made_decoder(cell: str, proj: int, score: str | None) -> tuple[RecurrentEncoder, Decoder]:
+def made_decoder(cell: str, proj: int, attends: bool) -> tuple[RecurrentEncoder, Decoder]:
     encoder, rnn = network(cell, proj, 6, 2), network(cell, proj * 2, 12)
-    attention = None
-    if score:
-        attention = Attention(rnn.output_size, 2 * encoder.output_size, score)
+    attention = Attention(rnn.output_size, 2 * encoder.output_size) if attends else None
     made = nn.Embedding(W, E), lambda width: Vocabulary(width, W)
     return encoder, Decoder(rnn, *made, attention=attention, start=START, end=END)
 
 
 @pytest.mark.parametrize(("cell", "proj"), SIZES)
-@pytest.mark.parametrize("score", [None, *SCORES])
+@pytest.mark.parametrize("attends", [False, True])
 def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
-    cell: str, proj: int, score: str | None
+    cell: str, proj: int, attends: bool
 ) -> None:
     torch.manual_seed(0)
-    encoder, decoder = made_decoder(cell, proj, score)
+    encoder, decoder = made_decoder(cell, proj, attends)
     source, tokens = torch.randn(3, T, E), torch.randint(2, W, (3, S))
     tokens[:, 0] = START
-    start = start_of(encoder(source, LENGTHS), attends=score is not None)
+    start = start_of(encoder(source, LENGTHS), attends=attends)
     whole, _, weights = decoder.read(tokens, decoder.carried(start))
     carried = decoder.carried(start)
     for step in range(S):
         once, carried, now = decoder.read(tokens[:, step : step + 1], carried)
         torch.testing.assert_close(once[:, 0], whole[:, step], atol=1e-5, rtol=0)
-        if score:
+        if attends:
             assert now is not None and weights is not None
             torch.testing.assert_close(now[:, 0], weights[:, step])
     for row in range(3):
         own = encoder(source[row : row + 1, : LENGTHS[row]])
-        alone = decoder(start_of(own, attends=score is not None), tokens[row : row + 1])
+        alone = decoder(start_of(own, attends=attends), tokens[row : row + 1])
         torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
     order = torch.tensor([2, 0, 0])  # as a beam takes them
     again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))

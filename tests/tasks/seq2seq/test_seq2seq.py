@@ -36,16 +36,15 @@ V, W, H, E, L = 11, 13, 6, 5, 2  # source tokens, target tokens, widths, layers
 LENGTHS, WRITTEN = [7, 3, 1, 5], [2, 5, 1, 3]
 SPEC = {"inputs": "tokens", "num_inputs": V, "num_targets": W, "start": 0, "end": 2, "longest": 6}
 
-# the score of the attention, if there is any; cell, its projection, whether in two directions
+# whether it attends; cell, its projection, whether in two directions
 KINDS = [
-    (None, "lstm", 0, True),
-    (None, "lstm", 4, False),
-    (None, "gru", 0, True),
-    ("general", "lstm", 0, False),
-    ("general", "lstm", 4, True),
-    ("general", "rnn", 0, True),
-    ("additive", "lstm", 0, True),
-    ("additive", "gru", 0, False),
+    (False, "lstm", 0, True),
+    (False, "lstm", 4, False),
+    (False, "gru", 0, True),
+    (True, "lstm", 0, False),
+    (True, "lstm", 4, True),
+    (True, "rnn", 0, True),
+    (True, "gru", 0, False),
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
@@ -60,10 +59,9 @@ def seq2seq(
     return Seq2Seq(SPEC, encoder, head, **options)
 
 
-def of_kind(kind: tuple[str | None, str, int, bool], **options: Any) -> Seq2Seq:
-    score, *network = kind
-    head = "attention" if score else "final_state"
-    return seq2seq(head, *network, head_options={"score": score} if score else {}, **options)
+def of_kind(kind: tuple[bool, str, int, bool], **options: Any) -> Seq2Seq:
+    attends, *network = kind
+    return seq2seq("attention" if attends else "final_state", *network, **options)
 
 
 def pairs() -> PairBatch:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seqmodels.arguments import checked
 from seqmodels.nn.state import State, state_of
-
-Score = Literal["general", "additive"]
 
 
 def side_by_side(finals: Mapping[str, Float[Tensor, "layers directions batch width"]]) -> State:
@@ -48,27 +44,18 @@ class Memory:
 
 
 class Attention(nn.Module):
-    """Weighs the valid steps of a memory by how well they match a query.
+    """Weighs the valid steps of a memory by how well they match a query: by `q . W m` (Luong et al.
+    2015, https://arxiv.org/abs/1508.04025).
 
     Args:
         query_size: `Q`, the width of a query.
         memory_size: `M`, the width of the memory: `D*H` for an encoder's `output`.
-        score: `general`: `q . W m` (Luong et al. 2015, https://arxiv.org/abs/1508.04025);
-            `additive`: `v . tanh(W q + U m)` (Bahdanau et al. 2015,
-            https://arxiv.org/abs/1409.0473).
-
-    Raises:
-        UserError: for an unknown score.
     """
 
-    @checked("model.head_options")
-    def __init__(self, query_size: int, memory_size: int, score: Score = "general") -> None:
+    def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
-        self.score, self.memory_size = score, memory_size
-        self.to_key = nn.Linear(memory_size, query_size, bias=score == "additive")
-        if score == "additive":
-            self.of_query = nn.Linear(query_size, query_size, bias=False)
-            self.to_score = nn.Linear(query_size, 1, bias=False)
+        self.memory_size = memory_size
+        self.to_key = nn.Linear(memory_size, query_size, bias=False)
 
     def memory(
         self, output: Float[Tensor, "batch time memory"], mask: Bool[Tensor, "batch time"]
@@ -81,10 +68,6 @@ class Attention(nn.Module):
     ) -> tuple[Float[Tensor, "batch steps memory"], Float[Tensor, "batch steps time"]]:
         """The weighted sum of the memory for each query, and its weights, which are 0 at padding
         and sum to 1: `(B, S, M)` and `(B, S, T)`."""
-        if self.score == "additive":  # (B, S, 1, Q) + (B, 1, T, Q) -> (B, S, T)
-            hidden = self.of_query(query).unsqueeze(2) + memory.keys.unsqueeze(1)
-            scores = self.to_score(hidden.tanh()).squeeze(-1)
-        else:
-            scores = query @ memory.keys.transpose(1, 2)
+        scores = query @ memory.keys.transpose(1, 2)
         weights = scores.masked_fill(~memory.mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
         return weights @ memory.values, weights

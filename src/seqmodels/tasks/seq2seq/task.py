@@ -76,23 +76,16 @@ class Seq2Seq(Task):
         return self.head.output  # type: ignore[return-value]
 
     def make_output(  # type: ignore[override]
-        self, encoder: RecurrentEncoder, attention: dict[str, Any] | None = None
+        self, encoder: RecurrentEncoder, attention: bool = False
     ) -> Decoder:
-        """The decoder of this encoder.
-
-        Args:
-            attention: the `score` of an `Attention`; None: without.
-        """
+        """The decoder of this encoder, with or without attention."""
         data, options = self.hparams["data"], self.embedding_options
         dropout = LockedDropout if self.hparams["locked_dropout"] else nn.Dropout
         size = options.size or TOKEN_EMBEDDING_SIZE
         drop = dropout(options.dropout or 0.0)
         embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
         rnn = self._recurrent(encoder, size)
-        attend = None
-        if attention is not None:
-            width = encoder.num_directions * encoder.output_size
-            attend = Attention(rnn.output_size, width, **attention)
+        width = encoder.num_directions * encoder.output_size
         return Decoder(
             rnn,
             embedding,
@@ -101,7 +94,7 @@ class Seq2Seq(Task):
                 vocabulary_size=data["num_targets"],
                 label_smoothing=self.output.label_smoothing,
             ),
-            attention=attend,
+            attention=Attention(rnn.output_size, width) if attention else None,
             start=data["start"],
             end=data["end"],
             dropout=dropout(self.hparams["dropout"]),
