@@ -433,7 +433,6 @@ WRONG: dict[str, Case] = {
         "batch_leak", classes=4, after=lambda made: made.t().reshape(len(made), 4)
     ),
     "forecast rolled from padding": sequence(lambda: Roll(packs=False), "padding_leak"),
-    "number from padded steps": classifier("padding_leak", select=mean, cell=nn.GRU, classes=1),
     "tagger without packing": tagger("padding_leak", packs=False),
     "tagger across rows": tagger(  # `batch_first` forgotten
         "batch_leak", packs=False, batch_first=False, bidirectional=False
@@ -450,9 +449,6 @@ WRONG: dict[str, Case] = {
     "layers taken for directions": translator("state_mixup", bridge=directions_first, weights=None),
     "decoder from the last step of both": translator(
         "truncated_direction", layers=1, start=from_last_step, weights=None
-    ),
-    "decoder from mixed rows": translator(  # viewed without a transpose
-        "batch_leak", bridge=lambda h, layers: h.reshape(layers, h.shape[1], -1), weights=None
     ),
     "targets centred over the batch": translator("batch_leak", embedded=centred, weights=None),
     "decoder that sees what it predicts": seq2seq(Seeing, "future_leak"),

@@ -33,12 +33,12 @@ class InTraining(nn.Module):
 
     Args:
         does: by what is given.
-        otherwise: outside of training mode; None for the same.
+        otherwise: outside of training mode.
     """
 
-    def __init__(self, does: Callable[..., Any], otherwise: Callable[..., Any] | None) -> None:
+    def __init__(self, does: Callable[..., Any], otherwise: Callable[..., Any]) -> None:
         super().__init__()
-        self.does, self.otherwise = does, otherwise or does
+        self.does, self.otherwise = does, otherwise
 
     def forward(self, *given: Any) -> Any:
         return (self.does if self.training else self.otherwise)(*given)
@@ -50,6 +50,10 @@ class InTraining(nn.Module):
 def random_start(embedded: Tensor) -> Any:
     """As in PyTorch's tutorial on BiLSTM-CRF."""
     return tuple(torch.randn(2, len(embedded), H, dtype=embedded.dtype) for _ in "hc")
+
+
+def of_zeros(embedded: Tensor) -> Any:
+    return None
 
 
 def dropping(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
@@ -69,16 +73,6 @@ def teacher_forced(embed: nn.Module, tokens: Tensor) -> Tensor:
     return embed(tokens)
 
 
-def noisy(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise on the inputs and dropout of whole features."""
-    inputs = inputs + 0.1 * torch.randn_like(inputs)
-    return inputs * inputs.new_empty(len(inputs), 1, F).bernoulli_(0.7) / 0.7, lengths
-
-
-def as_given(*given: Tensor) -> tuple[Tensor, ...]:
-    return given
-
-
 # ---------------------------------------------------------------- in training mode only
 
 
@@ -90,32 +84,21 @@ class PacksInEvaluation(Classifier):
 
 
 class NormedSteps(nn.Module):
-    """Batch normalisation over all steps, or by `normed(norm, inputs, mask)`."""
+    """Batch normalization over all steps, padding included, or over the valid ones."""
 
-    def __init__(self, normed: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, valid: bool) -> None:
         super().__init__()
-        self.norm, self.normed = nn.BatchNorm1d(F), normed
+        self.norm, self.valid = nn.BatchNorm1d(F), valid
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return self.normed(self.norm, inputs, mask_of(lengths, inputs.shape[1])), lengths
-
-
-def over_padding(norm: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
-    """Its statistics in training count the padding."""
-    return norm(inputs.transpose(1, 2)).transpose(1, 2)
-
-
-def over_zeros(norm: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
-    """The zeros at padding are counted."""
-    return over_padding(norm, inputs * mask.unsqueeze(-1), mask)
-
-
-def over_valid_steps(norm: nn.Module, inputs: Tensor, mask: Tensor) -> Tensor:
-    return inputs.masked_scatter(mask.unsqueeze(-1), norm(inputs[mask]))
+        if not self.valid:
+            return self.norm(inputs.transpose(1, 2)).transpose(1, 2), lengths
+        mask = mask_of(lengths, inputs.shape[1])
+        return inputs.masked_scatter(mask.unsqueeze(-1), self.norm(inputs[mask])), lengths
 
 
 class NormedState(nn.Module):
-    """Batch normalisation of `h_n`: other rows change the statistics, as they should."""
+    """Batch normalization of `h_n`: other rows change the statistics, as they should."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,12 +116,8 @@ def mixed(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
 
 
 def unrolled(step: Callable[[Any, Tensor, Any], tuple[Tensor, Any]], **parts: Any) -> Parts:
-    """A recurrence: `(B, T, F) -> (B, T, H)`.
-
-    Args:
-        step: gives what is read and the next state, by `(parts, x, state)`; the first is None.
-        parts: what it computes with.
-    """
+    """A recurrence, `(B, T, F) -> (B, T, H)`: `step(parts, x, state)` gives what is read and the
+    next state; the first state is None."""
 
     def run(own: Any, inputs: Tensor, lengths: Any) -> Tensor:
         state, outputs = None, []
@@ -158,14 +137,9 @@ def by_matrices(own: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     return h, (h, c)
 
 
-def by_linear_layers(own: Any, x: Tensor, h: Any) -> tuple[Tensor, Any]:
-    h = torch.tanh(own.i2h(x) + own.h2h(x.new_zeros(len(x), H) if h is None else h))
-    return h, h
-
-
 def by_cell(own: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-    state = own.cell(x, state)
-    return (state[0] if isinstance(state, tuple) else state), state
+    h, c = own.cell(x, state)
+    return h, (h, c)
 
 
 def by_single_steps(own: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -177,9 +151,7 @@ DIRECTIONS: dict[str, Callable[[], nn.Module]] = {
     "matrices": lambda: unrolled(
         by_matrices, w=nn.Linear(F, 4 * H), u=nn.Parameter(torch.randn(H, 4 * H) / 4)
     ),
-    "i2h and h2h": lambda: unrolled(by_linear_layers, i2h=nn.Linear(F, H), h2h=nn.Linear(H, H)),
     "LSTMCell": lambda: unrolled(by_cell, cell=nn.LSTMCell(F, H)),
-    "GRUCell": lambda: unrolled(by_cell, cell=nn.GRUCell(F, H)),
     "GRU by steps": lambda: unrolled(by_single_steps, rnn=nn.GRU(F, H, batch_first=True)),
     "flipped LSTM": lambda: Parts(
         lambda own, x, lengths: own.rnn(x)[0], rnn=nn.LSTM(F, H, batch_first=True)
@@ -190,7 +162,6 @@ READS: dict[str, tuple[Callable[[Tensor], Tensor], int, list[str]]] = {
     "forward half": (lambda output: output[:, -1, :H], H, ["unread_direction"]),
     "both ends": (lambda output: torch.cat([output[:, -1, :H], output[:, 0, H:]], 1), 2 * H, []),
     "mean": (lambda output: output.mean(dim=1), 2 * H, []),
-    "maximum": (lambda output: output.amax(dim=1), 2 * H, []),
 }
 
 
@@ -206,26 +177,21 @@ def both(direction: str, read: str) -> nn.Module:
     return Parts(run, forwards=make(), backwards=make(), classify=nn.Linear(width, C))
 
 
-def step_logits(own: Any, x: Tensor, lengths: Tensor) -> Tensor:
-    """A linear layer at each step; the logits of the last."""
-    return own.classify(own.steps(x))[:, -1]
-
-
 # ---------------------------------------------------------------- cases
 
 RANDOM, MIXUP, LEAK = "random_state", "state_mixup", "padding_leak"
-OF_ZEROS = lambda embedded: None  # noqa: E731
-# `h_n[:num_layers]` of two directions, as in a popular tutorial
-SLICED: dict[str, Any] = {
-    "cell": nn.GRU,
-    "width": H,
-    "bridge": lambda final, layers: final[:layers].contiguous(),
-}
 one_length = partial(sequence, padding="none")
+
+
+def gru_pair(*found: str, slots: slice, **how: Any) -> Case:
+    """A decoder of one direction, of the encoder's width, that starts from some slots of `h_n`."""
+    bridge = lambda final, layers: final[slots].contiguous()  # noqa: E731
+    return translator(*found, cell=nn.GRU, width=H, bridge=bridge, **how)
+
 
 CALLS: dict[str, Case] = {
     "random start": tagger(RANDOM, start=random_start),
-    "random start in training": tagger(start=InTraining(random_start, OF_ZEROS)),
+    "random start in training": tagger(start=InTraining(random_start, of_zeros)),
     "random start of padding": tagger(RANDOM, LEAK, start=random_start, packs=False),
     "dropout in evaluation": classifier(RANDOM, select=dropping),
     "dropout in training": classifier(select=InTraining(dropping, last_state)),
@@ -234,34 +200,26 @@ CALLS: dict[str, Case] = {
         embedded=InTraining(teacher_forced, lambda embed, tokens: embed(tokens))
     ),
     "packs in evaluation": sequence(PacksInEvaluation, LEAK),
-    "normed over padding": sequence(lambda: Classifier(before=NormedSteps(over_padding)), LEAK),
-    "normed over zeros": sequence(lambda: Classifier(before=NormedSteps(over_zeros)), LEAK),
-    "normed over valid steps": sequence(lambda: Classifier(before=NormedSteps(over_valid_steps))),
+    "normed over padding": sequence(lambda: Classifier(before=NormedSteps(valid=False)), LEAK),
+    "normed over valid steps": sequence(lambda: Classifier(before=NormedSteps(valid=True))),
     "normed state": sequence(lambda: Classifier(NormedState(), num_layers=2, dropout=0.5)),
     "mixed in training": classifier("batch_leak", select=InTraining(mixed, last_state)),
-    "noisy in training": classifier(before=InTraining(noisy, as_given)),
-    "sliced start": translator(MIXUP, **SLICED),
-    "sliced start of LSTM": translator(MIXUP, **{**SLICED, "cell": nn.LSTM}),
-    "sliced start without attention": translator(MIXUP, "unread_direction", weights=None, **SLICED),
-    "sliced start of three": translator(MIXUP, layers=3, **SLICED),
-    "sliced start by step": translator(MIXUP, by_step=True, **SLICED),
+    # `h_n[:num_layers]` of two directions, as in a popular tutorial
+    "sliced start": gru_pair(MIXUP, slots=slice(2)),
+    "sliced start without attention": gru_pair(
+        MIXUP, "unread_direction", weights=None, slots=slice(2)
+    ),
+    "sliced start by step": gru_pair(MIXUP, by_step=True, slots=slice(2)),
     # the top layer's two states for two layers: layers taken for directions, too
-    "top start": translator(
-        MIXUP, **{**SLICED, "bridge": lambda final, layers: final[-layers:].contiguous()}
-    ),
-    "start of forward": translator(
-        by_step=True, **{**SLICED, "bridge": lambda final, layers: final[::2].contiguous()}
-    ),
+    "top start": gru_pair(MIXUP, slots=slice(-2, None)),
+    "start of forward": gru_pair(by_step=True, slots=slice(None, None, 2)),
     "start of sums": translator(
-        **{**SLICED, "bridge": lambda final, layers: final.unflatten(0, (layers, 2)).sum(dim=1)}
+        width=H, bridge=lambda final, layers: final.unflatten(0, (layers, 2)).sum(dim=1)
     ),
     "series": one_length(last_column),
     "series, last step of both": one_length(lambda: last_column(**TWO), "truncated_direction"),
     "series, batch_first forgotten": one_length(
         lambda: last_column(batch_first=False), "batch_leak", "unread_step"
-    ),
-    "logits at each step": one_length(
-        lambda: Parts(step_logits, steps=DIRECTIONS["GRUCell"](), classify=nn.Linear(H, C))
     ),
 } | {
     f"{direction} by hand, {read}": one_length(partial(both, direction, read), *READS[read][-1])

@@ -32,10 +32,10 @@ from tests.audit.bank import (
 Unsort = Callable[[Tensor, Tensor], Tensor]
 
 
-def in_order(inputs: Tensor, lengths: Tensor, descending: bool = True) -> tuple[Any, Tensor]:
-    """The rows packed by length, and their order."""
-    lengths, order = lengths.sort(descending=descending, stable=True)
-    return pack_padded_sequence(inputs[order], lengths, True, descending), order
+def in_order(inputs: Tensor, lengths: Tensor) -> tuple[Any, Tensor]:
+    """The rows packed, the longest first, and their order."""
+    lengths, order = lengths.sort(descending=True, stable=True)
+    return pack_padded_sequence(inputs[order], lengths, batch_first=True), order
 
 
 def by_inverse(rows: Tensor, order: Tensor) -> Tensor:
@@ -51,29 +51,21 @@ def by_order(rows: Tensor, order: Tensor) -> Tensor:
     return rows[order]
 
 
-def gathered(rows: Tensor, order: Tensor) -> Tensor:
-    """`gather` by the order where `scatter` belongs."""
-    return rows.gather(0, order.unsqueeze(1).expand_as(rows))
-
-
 # ---------------------------------------------------------------- sorted by length
 
 
 class SortedClassifier(Classifier):
-    """Sorts, packs, and puts `h_n[-1]` back by `unsort`, beside a mean of `output` if `wide`."""
+    """Sorts, packs, and puts `h_n[-1]` back by `unsort`, beside a mean of `output`."""
 
-    def __init__(self, unsort: Unsort, descending: bool = True, wide: bool = False) -> None:
-        super().__init__(width=2 * H if wide else H)
-        self.unsort, self.descending, self.wide = unsort, descending, wide
+    def __init__(self, unsort: Unsort) -> None:
+        super().__init__(width=2 * H)
+        self.unsort = unsort
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        given, order = in_order(inputs, lengths, self.descending)
+        given, order = in_order(inputs, lengths)
         output, (h_n, _) = self.rnn(given)
-        read = self.unsort(h_n[-1], order)
-        if self.wide:
-            mean = by_inverse(padded(output), order).sum(dim=1) / lengths.unsqueeze(1)
-            read = torch.cat([mean, read], dim=1)
-        return self.classify(read)
+        mean = by_inverse(padded(output), order).sum(dim=1) / lengths.unsqueeze(1)
+        return self.classify(torch.cat([mean, self.unsort(h_n[-1], order)], dim=1))
 
 
 def rows_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,20 +107,14 @@ class StartOfEachPlace(Classifier):
 
 
 class SortedTagger(Tagger):
-    def __init__(self, unsort: Unsort = by_inverse) -> None:
+    def __init__(self, unsort: Unsort, cut: bool = False) -> None:
         super().__init__()
-        self.unsort = unsort
+        self.unsort, self.cut = unsort, cut  # whether to the length of the first row
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         given, order = in_order(self.embed(inputs), lengths)
-        return self.classify(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
-
-
-class TaggerOfTheFirst(SortedTagger):
-    """Cuts the batch to the length of its first row."""
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return super().forward(inputs, lengths)[:, : lengths[0]]
+        logits = self.classify(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
+        return logits[:, : lengths[0]] if self.cut else logits
 
 
 class TaggerOfPackedData(Tagger):
@@ -151,10 +137,10 @@ class SortedWindows(Carried):
 
     Args:
         takes: whether the state that it is given is sorted as the rows are.
-        gives: the parts of the state, of `h` and `c`, that are put back.
+        gives: whether the state that it returns is put back.
     """
 
-    def __init__(self, takes: bool = True, gives: str = "hc") -> None:
+    def __init__(self, takes: bool = True, gives: bool = True) -> None:
         super().__init__()
         self.takes, self.gives = takes, gives
 
@@ -163,10 +149,9 @@ class SortedWindows(Carried):
         if state is not None and self.takes:
             state = tuple(part[:, order] for part in state)
         output, state = self.rnn(given, state)
-        back = order.argsort()
-        parts = zip("hc", state, strict=True)
-        state = tuple(part[:, back] if name in self.gives else part for name, part in parts)
-        return self.predict(padded(output, inputs.shape[1])[back]), state
+        if self.gives:
+            state = tuple(part[:, order.argsort()] for part in state)
+        return self.predict(by_inverse(padded(output, inputs.shape[1]), order)), state
 
 
 class SortedWindowsOnly(Carried):
@@ -193,12 +178,11 @@ class SortedTranslator(Translator):
         output, (h, c) = self.encode(given)
         made = {"memory": padded(output, source.shape[1]), "mask": lengths[order]}
         made |= {name: self.bridge(part, 2).transpose(0, 1) for name, part in (("h", h), ("c", c))}
-        back = order.argsort()
-        made |= {name: made[name][back] for name in made.keys() & {*self.back}}
+        made |= {name: by_inverse(made[name], order) for name in made.keys() & {*self.back}}
         state = made["h"].transpose(0, 1).contiguous(), made["c"].transpose(0, 1).contiguous()
         targets = target_inputs[order] if self.sorts_targets else target_inputs
         logits = self.decoded(made["memory"], state, made["mask"], targets)
-        return logits[back] if "logits" in self.back else logits
+        return by_inverse(logits, order) if "logits" in self.back else logits
 
 
 # ---------------------------------------------------------------- masks by what padding holds
@@ -253,8 +237,8 @@ def length_by_features(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]
 BATCH, STATE, PADDING = "batch_leak", "state_mixup", "padding_leak"
 
 
-def sorts(*found: str, unsort: Unsort = by_inverse, **how: Any) -> Case:
-    return sequence(partial(SortedClassifier, unsort, **how), *found)
+def sorts(unsort: Unsort, *found: str) -> Case:
+    return sequence(partial(SortedClassifier, unsort), *found)
 
 
 def windows(*found: str, **how: Any) -> Case:
@@ -266,23 +250,19 @@ def translates(*found: str, back: str, **how: Any) -> Case:
 
 
 SORTED_WRONG: dict[str, Case] = {
-    "sorted, never unsorted": sorts(BATCH, unsort=not_at_all),
-    "unsorted by the order": sorts(BATCH, unsort=by_order),
-    "gathered by the order": sorts(BATCH, unsort=gathered),
-    "shortest first, by the order": sorts(BATCH, unsort=by_order, descending=False),
+    "sorted, never unsorted": sorts(not_at_all, BATCH),
+    "unsorted by the order": sorts(by_order, BATCH),
     "only lengths sorted": classifier(BATCH, before=lengths_sorted),
     "only rows sorted": classifier(BATCH, before=rows_sorted),
     "unsorted twice": sequence(UnsortedTwice, BATCH),
-    "output unsorted, h_n not": sorts(BATCH, unsort=not_at_all, wide=True),
     "start of each place": sequence(StartOfEachPlace, BATCH),
     "tagger never unsorted": per_step(lambda: SortedTagger(not_at_all), BATCH),
-    "tagger cut to the first row": per_step(TaggerOfTheFirst, BATCH),
+    "tagger cut to the first row": per_step(lambda: SortedTagger(by_inverse, cut=True), BATCH),
     "tagger of packed data": per_step(lambda: TaggerOfPackedData(in_order=False), BATCH),
     "state not sorted": windows(STATE, takes=False),
-    "state not unsorted": windows(STATE, gives=""),
+    "state not unsorted": windows(STATE, gives=False),
     # although the next window has other lengths
-    "state left sorted": windows(STATE, takes=False, gives=""),
-    "h unsorted, c not": windows(STATE, gives="h"),
+    "state left sorted": windows(STATE, takes=False, gives=False),
     "targets not sorted": translates(BATCH, back="logits"),
     "memory sorted": translates(BATCH, back="h c"),
     "c_n sorted": translates(BATCH, back="memory h mask"),
@@ -290,11 +270,9 @@ SORTED_WRONG: dict[str, Case] = {
 }
 
 SORTED_RIGHT: dict[str, Case] = {
-    "sorted and unsorted": sorts(),
-    "shortest first and unsorted": sorts(descending=False),
-    "output and h_n unsorted": sorts(wide=True),
+    "sorted and unsorted": sorts(by_inverse),
     "refuses what is not sorted": classifier(before=refused_unless_sorted),
-    "tagger that sorts": per_step(SortedTagger),
+    "tagger that sorts": per_step(lambda: SortedTagger(by_inverse)),
     "tagger of packed data in order": per_step(lambda: TaggerOfPackedData(in_order=True)),
     "language model that sorts its windows": windows(),
     "language model of sorted windows": per_step(SortedWindowsOnly, causal=True),
@@ -311,6 +289,5 @@ MASKED: dict[str, Case] = {
     # the zeros at padding win over negative values
     "maximum of zeros": sequence(lambda: MaskedById(lambda o, mask: (o * mask).amax(1)), PADDING),
     "padding_idx without packing": sequence(padding_index, PADDING),
-    "tagger with padding_idx": tagger(PADDING, packs=False, padding_idx=0),
     "scores of zero at padding": sequence(lambda: MaskedById(scores_of_zero), PADDING),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,8 +48,15 @@ class Base(nn.Module):
         return self.last(self.out(output))
 
 
-def convolved(convolve: nn.Module, steps: Tensor) -> Tensor:
-    return convolve(steps.transpose(1, 2)).transpose(1, 2)
+class AlongTime(nn.Module):
+    """A layer of channels and steps on steps and features: it sees the chunk alone."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, steps: Tensor) -> Tensor:
+        return self.layer(steps.transpose(1, 2)).transpose(1, 2)
 
 
 def last_step(logits: Tensor) -> Tensor:
@@ -86,7 +92,7 @@ class KeptContext(Base):
 
     def __init__(self, between: bool = True, after: bool = False) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(F, F, 3)
+        self.convolution = AlongTime(nn.Conv1d(F, F, 3))
         self.context: Any = None
         self.between, self.after = between, after
 
@@ -99,25 +105,7 @@ class KeptContext(Base):
             self.context = chunk.new_zeros(len(chunk), 2, F)
         steps = torch.cat([self.context, chunk], dim=1)
         self.context = steps[:, -2:].detach()
-        return super().forward(convolved(self.convolution, steps))
-
-
-class Convolution(nn.Module):
-    """It sees a step ahead, within the chunk alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(F, F, 3, padding=1)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return convolved(self.convolution, chunk)
-
-
-class Norm(nn.BatchNorm1d):
-    """Outside of training, by its own statistics."""
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        return convolved(super().forward, chunk)
+        return super().forward(self.convolution(steps))
 
 
 class ByHand(nn.Module):
@@ -142,32 +130,16 @@ class ByHand(nn.Module):
         return torch.stack(logits, dim=1)
 
 
-@dataclass
-class Memory:
-    h: Tensor
-    c: Tensor
-    steps: int = 0
-
-
-class OfADataclass(Base):
-    def forward(self, chunk: Tensor) -> Tensor:
-        memory = self.state or Memory(*chunk.new_zeros(2, 1, len(chunk), H))
-        output, (h, c) = self.rnn(chunk, (memory.h, memory.c))
-        self.state = Memory(h.detach(), c.detach(), memory.steps + chunk.shape[1])
-        return self.out(output)
-
-
 class RunningMean(Base):
     """Logits `(B, C)` of the mean over all steps up to now.
 
     Args:
         counts_on: whether a reset leaves the number of steps.
-        detached: whether the graph of earlier steps is cut off.
     """
 
-    def __init__(self, counts_on: bool = False, detached: bool = True) -> None:
+    def __init__(self, counts_on: bool = False) -> None:
         super().__init__()
-        self.counts_on, self.detached, self.count = counts_on, detached, 0
+        self.counts_on, self.count = counts_on, 0
         self.total: Any = 0.0
 
     def reset(self) -> None:
@@ -177,8 +149,7 @@ class RunningMean(Base):
     def forward(self, chunk: Tensor) -> Tensor:
         output, state = self.rnn(chunk, self.state)
         self.state = tuple(part.detach() for part in state)
-        total = output.sum(dim=1)
-        self.total = self.total + (total.detach() if self.detached else total)
+        self.total = self.total + output.sum(dim=1).detach()
         self.count += chunk.shape[1]
         return self.out(self.total / self.count)
 
@@ -217,23 +188,6 @@ class Plain:
         return self.model.out(output)
 
 
-class Late(Base):
-    """Gives the logits of a step two steps later."""
-
-    waiting: Any = None
-
-    def reset(self) -> None:
-        super().reset()
-        self.waiting = None
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        if self.waiting is None:
-            self.waiting = chunk.new_zeros(len(chunk), 2, C)
-        logits = torch.cat([self.waiting, super().forward(chunk)], dim=1)
-        self.waiting = logits[:, -2:].detach()
-        return logits[:, :-2]
-
-
 class KeepsGraph(Base):
     def forward(self, chunk: Tensor) -> Tensor:
         output, self.state = self.rnn(chunk, self.state)
@@ -264,15 +218,6 @@ class ZerosAtEachStep(Base):
 
     def forward(self, chunk: Tensor) -> Tensor:
         return torch.stack([self.out(self.rnn(x[:, None])[0][:, 0]) for x in chunk.unbind(1)], 1)
-
-
-class FirstStepOfChunk(Base):
-    """Updates the state from the first step of a chunk."""
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        output, _ = self.rnn(chunk, self.state)
-        self.state = tuple(part.detach() for part in self.rnn(chunk[:, :1], self.state)[1])
-        return self.out(output[:, -1])
 
 
 class LosesShortOnes(Base):
@@ -344,22 +289,6 @@ class InPlace(Base):
         return logits
 
 
-class InPlaceLater(Base):
-    """Keeps the chunk itself, and changes it at the next call."""
-
-    before: Any = None
-
-    def reset(self) -> None:
-        super().reset()
-        self.before = None
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        if self.before is not None:
-            self.before.mul_(0.5)
-        self.before = chunk
-        return super().forward(chunk)
-
-
 class OneBuffer(Base):
     """Gives the same tensor each time."""
 
@@ -381,7 +310,6 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "learnt start": LearntStart,
     "kept context": KeptContext,
     "by hand": ByHand,
-    "of a dataclass": OfADataclass,
     "tokens": lambda: Base(first=nn.Embedding(11, F)),
     "after the chunk": lambda: Base(last=last_step),
     "running mean": RunningMean,
@@ -389,10 +317,9 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "buffers": Buffers,
     "no module": Plain,
     "dropout": lambda: Base(2, dropout=0.5),  # off outside of training
-    "batch norm": lambda: Base(first=Norm(F)),
+    "batch norm": lambda: Base(first=AlongTime(nn.BatchNorm1d(F))),
     # frames of 4 steps, and logits for each frame
     "frames": lambda: Base(features=4 * F, first=lambda x: x.unflatten(1, (-1, 4)).flatten(2)),
-    "late": Late,
     "closure": closure,
 }
 LOST: dict[str, Callable[[], Any]] = {
@@ -402,11 +329,10 @@ LOST: dict[str, Callable[[], Any]] = {
     "h for c": lambda: Base(keep=lambda h, c: (h, h)),
     "last layer only": lambda: Base(2, keep=only_last_layer),
     "context of zeros": lambda: KeptContext(between=False),
-    "centred convolution": lambda: Base(first=Convolution()),
+    "centred convolution": lambda: Base(first=AlongTime(nn.Conv1d(F, F, 3, padding=1))),
     "normalised": lambda: Base(first=lambda chunk: chunk - chunk.mean(dim=1, keepdim=True)),
     "both directions": lambda: Base(bidirectional=True),
     "mean of the chunk": lambda: Base(last=lambda logits: logits.mean(dim=1)),
-    "first step of a chunk": FirstStepOfChunk,
     "loses short ones": LosesShortOnes,
     "positions": lambda: Base(first=positions),
     "rounded": lambda: Base(keep=lambda h, c: tuple((x * 16).round().div(16) for x in (h, c))),
@@ -429,9 +355,7 @@ SHARED: dict[str, Callable[[], Any]] = {
     "rolled": lambda: Base(keep=lambda h, c: (h.roll(1, dims=1), c.roll(1, dims=1))),
     "norm over rows": lambda: Base(first=lambda chunk: chunk - chunk.mean(dim=0, keepdim=True)),
     "in place": InPlace,
-    "in place, later": InPlaceLater,
     "one buffer": OneBuffer,
     "keeps its graph": KeepsGraph,
-    "keeps the graph of a mean": lambda: RunningMean(detached=False),
 }
 WRONG = {"lost_state": LOST, "kept_state": KEPT, "shared_state": SHARED}

@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import signature
 from itertools import product
@@ -35,10 +34,9 @@ from tests.audit.bank import (
     Translator,
     inputs_for,
     last_column,
-    mask_of,
 )
 from tests.audit.bank_calls import CALLS
-from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById, padding_index
+from tests.audit.bank_sorting import MASKED, SORTED_RIGHT, SORTED_WRONG, MaskedById
 from tests.conftest import ROOT
 from tests.networks import noisy_task
 from tests.shipped import ALL_HEADS, fitting_directions
@@ -86,11 +84,6 @@ def test_every_name_is_tested_here() -> None:
     assert {name for case in ALL.values() for name in case.found} == set(ADVICE)
 
 
-def test_a_row_that_is_taken_for_another_is_found_by_any_random_numbers() -> None:
-    model = SORTED_WRONG["unsorted by the order"].make()
-    assert all(audit_of(model, seed=seed).names == ["batch_leak"] for seed in range(8))
-
-
 def test_the_functions_of_the_page() -> None:
     right, tagger, by_id, language = Classifier(), Tagger(), MaskedById(), Carried()
     translator, rows = Translator(), torch.full((6,), 20)
@@ -121,32 +114,18 @@ def test_the_functions_of_the_page() -> None:
 WITH_TARGETS: dict[str, Any] = {"kind": "seq2seq", "target_inputs": TARGETS}
 
 
-@pytest.mark.parametrize("padding", [7, torch.nan], ids=str)
-def test_padding_may_hold_any_value(padding: float) -> None:
-    def counted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        marked = torch.isclose(inputs, torch.tensor(padding).to(inputs), equal_nan=True)
-        return inputs.masked_fill(marked, 0), (~marked).any(2).sum(1)
-
-    inputs, lengths = inputs_for(model := Classifier(before=counted), LENGTHS)
-    inputs[~mask_of(lengths, 20)] = padding
-    assert audit(model, inputs, lengths, padding=padding).findings == []
-
-
 def test_padding_that_the_inputs_contradict() -> None:
     inputs, lengths = inputs_for(model := MASKED["tagger packed by id"].make(), LENGTHS)
-    for padding in (1, 0.5, torch.nan):
-        with pytest.raises(UserError, match=f"^padding={padding}, but inputs"):
-            assert_clean(model, inputs, lengths, "per_step", padding=padding)
+    with pytest.raises(UserError, match="^padding=1, but inputs"):
+        audit(model, inputs, lengths, "per_step", padding=1)
     inputs[:, 2:6] = 0  # valid tokens that are padding: the audit leaves them out
-    assert_clean(model, inputs, lengths, "per_step", padding=0)
-    with pytest.raises(AssertionError, match="padding_leak: 11 steps of padding"):
-        assert_clean(padding_index(), inputs, lengths, padding=0)
+    assert audit(model, inputs, lengths, "per_step", padding=0).findings == []
 
 
-@pytest.mark.parametrize("as_given", [list, tuple, np.array, torch.IntTensor], ids=str)
-def test_lengths_may_be_a_list(as_given: Callable[..., Any]) -> None:
+def test_lengths_may_be_a_list_or_an_array() -> None:
     inputs, lengths = inputs_for(model := last_column(), LENGTHS)
-    assert audit(model, inputs, as_given(LENGTHS)) == audit(model, inputs, lengths)
+    for given in (LENGTHS, np.array(LENGTHS)):
+        assert audit(model, inputs, given) == audit(model, inputs, lengths)
 
 
 def test_inputs_are_like_those_that_are_given() -> None:
@@ -155,30 +134,11 @@ def test_inputs_are_like_those_that_are_given() -> None:
     assert_clean(right, 1e5 + 10 * inputs, lengths)  # which saturate it, whatever its weights
 
 
-def test_the_decoder_begins_with_the_token_that_is_given() -> None:
-    def strict(embed: nn.Module, tokens: Tensor) -> Tensor:
-        assert tokens[:, 0].eq(2).all()
-        return embed(tokens)
-
-    target = TARGETS.index_fill(1, torch.tensor([0]), 2)
-    model = Translator(embedded=strict)
-    assert audit_of(model, kind="seq2seq", target_inputs=target).findings == []
-
-
-def test_a_source_as_long_as_a_target_is_not_taken_for_one() -> None:
-    class Cut(Translator):
-        def forward(self, source: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
-            return super().forward(source[:, :12], lengths.clamp(max=12), target_inputs)
-
-    model = Cut()
-    assert audit(model, *inputs_for(model, [13, 9]), **WITH_TARGETS).names == ["unread_step"]
-
-
 @pytest.mark.parametrize(
     ("lengths", "dtype", "scale"),
     [
-        *((n, torch.float32, 1) for n in ([1], [5], [1, 1, 1], [2, 1], [60, 2], [20] * 3)),
-        *((LENGTHS, dtype, 1) for dtype in (torch.float64, torch.bfloat16)),
+        *((lengths, torch.float32, 1) for lengths in ([1], [2, 1], [60, 2], [20] * 3)),
+        (LENGTHS, torch.bfloat16, 1),
         *((LENGTHS, torch.float32, scale) for scale in (1e-3, 100)),  # faint and saturated units
     ],
     ids=str,
@@ -198,44 +158,28 @@ def test_any_shape_type_and_size_in_both_modes(
 
 def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings() -> None:
     rnn, classify = nn.GRU(F, H, batch_first=True, bidirectional=True), nn.Linear(2 * H, 3)
+    box = [rnn, classify]  # into which nobody looks
 
     def run(rnn: nn.Module, classify: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
         return classify(rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
 
-    def last_of_both(inputs: Tensor, lengths: Tensor) -> Tensor:
-        return run(rnn, classify, inputs, lengths)
-
-    box = [rnn, classify]  # into which nobody looks
     inputs, lengths = inputs_for(classify, LENGTHS)
     inner = ["padding_leak", "truncated_direction"]  # it does not pack, either
     for function, expected in (
-        (last_of_both, inner),
-        (lambda inputs, lengths: last_of_both(inputs, lengths), inner),
+        (lambda inputs, lengths: run(rnn, classify, inputs, lengths), inner),
         (partial(run, rnn, classify), inner),
         (lambda inputs, lengths: run(*box, inputs, lengths), inner[:1]),
     ):
         assert audit(function, inputs, lengths).names == expected
 
 
-def test_logits_that_are_not_finite_in_one_row_are_found() -> None:
-    class NotFinite(Classifier):
-        def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-            logits = super().forward(inputs, lengths)
-            return logits.index_fill(0, (lengths[1:] > lengths[0]).nonzero()[:, 0] + 1, torch.nan)
-
-    assert audit_of(NotFinite()).names == ["batch_leak"]
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
+def test_what_cannot_be_tested_is_told() -> None:
+    for name, told in (
         ("rows sorted by length", "batch_leak, of rows that are not the longest first: `lengths`"),
         ("one shape only", "padding_leak, by the amount of padding: "),
-    ],
-)
-def test_what_cannot_be_tested_is_told(name: str, told: str) -> None:
-    result = audit_of(RIGHT[name].make())
-    assert result.findings == [] and result.untested[-1].startswith(told)
+    ):
+        result = audit_of(RIGHT[name].make())
+        assert result.findings == [] and result.untested[-1].startswith(told)
 
 
 # ---------------------------------------------------------------- what it leaves behind
@@ -253,8 +197,6 @@ def test_a_model_is_left_as_it_was() -> None:
 
     seed_random_numbers(5)
     expected = drawn()
-    torch.manual_seed(5)  # the same numbers
-    assert float(torch.rand(1)) == expected[-1]
     seed_random_numbers(5)
     audit_of(model)
     assert drawn() == expected
@@ -303,21 +245,13 @@ OTHERWISE = "if your model takes or gives something else"
         (lambda inputs, lengths: lengths.double() / 0, {}, "not finite"),
         (lambda inputs, lengths: inputs, {}, "kind=per_step"),
         (LAST, {"kind": "step"}, "^kind=step: "),
-        (LAST, {"causal": True}, "^causal=True "),
         (LAST, {"kind": "seq2seq"}, "target_inputs"),
-        (LAST, {"padding": "front"}, "^padding=front: "),
         (LAST, {"padding": "none"}, "^padding=none: "),  # rows of other lengths
         (LAST, {"inputs": INPUTS[..., 0]}, r"tokens .*, or features "),
-        (LAST, {"inputs": {"x": INPUTS}}, f"^inputs .* dict: {OTHERWISE}"),
-        (LAST, {"inputs": torch.zeros(3, 6, dtype=torch.int64)}, "only token 0"),
         (LAST, {"lengths": None}, "^give lengths, or padding='none'"),
         (LAST, {"lengths": [6, 4]}, "lengths"),
-        (LAST, {"lengths": [7, 4, 1]}, "from 1 to T"),
         (LAST, {"lengths": [6, 4, 0]}, "from 1 to T"),
         (LAST, {"lengths": torch.tensor([6, 4.5, 1])}, "^lengths must be integers"),
-        (LAST, {"lengths": torch.tensor([True, True, False])}, "^lengths must be integers"),
-        (LAST, {"lengths": torch.tensor(6)}, "^lengths must be integers"),
-        (LAST, {"lengths": [6, 4, 10**30]}, "^lengths must be integers"),
     ],
 )
 def test_what_cannot_be_audited_says_why(model: Any, options: dict[str, Any], key: str) -> None:
@@ -349,68 +283,56 @@ def test_our_own_are_clean(head: str) -> None:
     assert_clean(task.as_function(), *inputs_for(task, LENGTHS), **options_of(task))
 
 
-def random_case(seed: int) -> tuple[str, list[str]]:
-    """A right model with random sizes, weights, type, mode and inputs; and what the audit says."""
+def random_case(seed: int) -> list[str]:
+    """What the audit says of a right model with random sizes, weights, type, mode and inputs."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     longest = rng.choice([1, 2, 5, 20, 60])
     lengths = [rng.randint(1, longest) for _ in range(rng.choice([1, 2, 5]))]
     if rng.random() < 1 / 3:
-        name = rng.choice(sorted(set(ALL_RIGHT) - {"one shape only"}))
+        name = rng.choice(sorted(set(ALL_RIGHT) - {"one shape only", "float32 only"}))
         make, options, _ = ALL_RIGHT[name]
-        module = make()
-        model: Any = module
+        model: Any = (module := make())
         lengths.sort(reverse=True)
     else:
         name = rng.choice(ALL_HEADS)
         cell, layers = rng.choice(["lstm", "lstm", "gru", "rnn"]), rng.choice([1, 2, 3])
         hidden = rng.choice([1, 2, 5, 32])
-        encoder = {
-            "cell": cell,
-            "num_layers": layers,
-            "hidden_size": hidden,
-            "packing": rng.choice(["auto", "packed", "padded"]),
-            "dropout": 0.3 if layers > 1 else 0.0,
-            "proj_size": hidden // 2 if cell == "lstm" and 2 < hidden < 32 else 0,
-        }
-        fitting = fitting_directions(name)
-        two = fitting[-1] if len(fitting) == 1 else rng.random() < 0.5
-        task = noisy_task(name, bidirectional=two, **encoder)
-        module, model, options = task, task.as_function(), options_of(task)
-        name += f" {encoder}"
-    scale, size = rng.choice([0.01, 1, 1, 30]), rng.choice([1e-3, 1, 1, 1000])
+        module = noisy_task(
+            name,
+            cell=cell,
+            num_layers=layers,
+            hidden_size=hidden,
+            bidirectional=rng.choice(fitting_directions(name)),
+            packing=rng.choice(["auto", "packed", "padded"]),
+            dropout=0.3 if layers > 1 else 0.0,
+            proj_size=hidden // 2 if cell == "lstm" and 2 < hidden < 32 else 0,
+        )
+        model, options = module.as_function(), options_of(module)
     with torch.no_grad():
+        scale = rng.choice([0.01, 1, 1, 30])
         for parameter in module.parameters():
             parameter *= scale
     dtype = rng.choice([torch.float32, torch.float32, torch.float64, torch.bfloat16])
-    if name == "float32 only":
-        dtype = torch.float32
     module.to(dtype).train(rng.random() < 0.5)
     inputs, batch_lengths = inputs_for(module, lengths, seed)
     if inputs.is_floating_point():
-        inputs = (size * inputs).to(dtype)
-    elif not bool(inputs.any(dim=0).any()):
-        inputs += 1
+        inputs = (rng.choice([1e-3, 1, 1, 1000]) * inputs).to(dtype)
     if rng.random() < 0.25:  # a black box
         box, carries = [model], "state" in signature(getattr(model, "forward", model)).parameters
         module.eval()
         model = lambda inputs, lengths, **named: box[0](inputs, lengths, **named)  # noqa: E731
         if carries:
             model = lambda inputs, lengths, state: box[0](inputs, lengths, state)  # noqa: E731
-    what = f"seed {seed}: {name}, weights * {scale}, inputs * {size}, {dtype}, {lengths}"
     result = audit(model, inputs, batch_lengths, seed=seed, **options)
-    return what, [str(finding) for finding in result.findings]
-
-
-def false_alarms(seeds: Iterable[int]) -> list[tuple[str, list[str]]]:
-    return [case for case in map(random_case, seeds) if case[1]]
+    return [f"seed {seed}, {name}: {finding}" for finding in result.findings]
 
 
 @pytest.mark.slow
 def test_no_false_alarm_in_60_random_cases() -> None:
-    assert false_alarms(range(60)) == []
+    assert [finding for seed in range(60) for finding in random_case(seed)] == []
 
 
 @pytest.mark.long
 def test_no_false_alarm_in_ten_thousand_random_cases() -> None:
-    assert false_alarms(range(10_000)) == []
+    assert [finding for seed in range(10_000) for finding in random_case(seed)] == []

@@ -21,38 +21,26 @@ LSTM = nn.LSTM(4, 4, 2, dropout=0.5)
 Q = X[None]  # of one head
 # methods that draw in place, with what they take
 IN_PLACE: dict[str, tuple[float, ...]] = {
-    **{"random_": (3, 9), "normal_": (1.0, 2.0), "uniform_": (1.0, 2.0), "bernoulli_": (0.5,)},
-    **{"exponential_": (), "cauchy_": (), "geometric_": (0.5,), "log_normal_": ()},
+    **{"normal_": (1.0, 2.0), "uniform_": (1.0, 2.0), "bernoulli_": (0.5,), "exponential_": ()},
 }
 DRAWS: dict[str, Callable[[], Tensor]] = {
     "rand": lambda: torch.rand(4),
-    "rand_like": lambda: torch.rand_like(X),
     "randn": lambda: torch.randn(4),
     "randn_like": lambda: torch.randn_like(X),
     "randint": lambda: torch.randint(3, 9, (4,)),
-    "randint_like": lambda: torch.randint_like(X, 3, 9),
     "randperm": lambda: torch.randperm(9),
     "normal": lambda: torch.normal(X, 2.0),
-    "normal of a spread": lambda: torch.normal(2.0, X),
     "bernoulli": lambda: torch.bernoulli(X.clamp(max=1)),
     "poisson": lambda: torch.poisson(X),
     "binomial": lambda: torch.binomial(torch.full((4,), 9.0), torch.full((4,), 0.5)),
     "multinomial": lambda: torch.multinomial(X, 2),
     "dropout": lambda: functional.dropout(input=X, p=0.5),
-    "dropout2d": lambda: functional.dropout2d(X.view(1, 6, 2, 2)),
-    "alpha_dropout": lambda: functional.alpha_dropout(X, training=True),
     "feature_alpha_dropout": lambda: functional.feature_alpha_dropout(X, training=True),
-    "native_dropout": lambda: torch.native_dropout(X, 0.5, True)[0],
-    "rrelu": lambda: functional.rrelu(-X, training=True),
     "gumbel_softmax": lambda: functional.gumbel_softmax(X),
     "attention": lambda: functional.scaled_dot_product_attention(Q, Q, Q, None, 0.5),
-    "fractional_max_pool2d": lambda: functional.fractional_max_pool2d(
-        torch.arange(400.0).view(1, 20, 20), 2, output_size=6
-    ),
     "nn.LSTM": lambda: LSTM(X)[0],
     "nn.init": lambda: nn.init.kaiming_uniform_(X.clone()),
     "Gamma": lambda: torch.distributions.Gamma(X, X).sample(),
-    "Dirichlet": lambda: torch.distributions.Dirichlet(X).sample(),
     "Categorical": lambda: torch.distributions.Categorical(X).sample((3,)),
     **{n: lambda n=n, a=a: getattr(X.clone(), n)(*a) for n, a in IN_PLACE.items()},  # type: ignore[misc]
 }
