@@ -248,23 +248,6 @@ class Attention(nn.Module):
         return (self.weights(scores, lengths) @ output).squeeze(1)
 
 
-class Roll(nn.Module):
-    """Forecasts `(B, 3, F)`, each the input of the next, from the final state."""
-
-    def __init__(self, packs: bool = True) -> None:
-        super().__init__()
-        self.rnn, self.forecast = nn.GRU(F, H, batch_first=True), nn.Linear(H, F)
-        self.packs = packs
-
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        _, state = self.rnn(packed(inputs, lengths) if self.packs else inputs)
-        made = [self.forecast(state[-1])]
-        for _ in range(2):
-            output, state = self.rnn(made[-1].unsqueeze(1), state)
-            made.append(self.forecast(output[:, -1]))
-        return torch.stack(made, dim=1)
-
-
 # ---------------------------------------------------------------- what is read
 
 
@@ -367,12 +350,6 @@ def short_mask(own: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
     return own.classify(own.features(inputs).masked_fill(~short, -torch.inf).amax(dim=1))
 
 
-def centred_convolution(own: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """A convolution of three steps, the next one among them."""
-    embedded = own.embed(inputs) * mask_of(lengths, inputs.shape[1]).unsqueeze(-1)
-    return own.convolve(embedded.transpose(1, 2)).transpose(1, 2)
-
-
 def directions_first(final: Tensor, layers: int) -> Tensor:
     """`(L*D, B, H)` taken for directions first, then layers."""
     return final.unflatten(0, (-1, layers)).permute(1, 2, 0, 3).flatten(2).contiguous()
@@ -432,7 +409,6 @@ WRONG: dict[str, Case] = {
     "forecasts transposed": classifier(
         "batch_leak", classes=4, after=lambda made: made.t().reshape(len(made), 4)
     ),
-    "forecast rolled from padding": sequence(lambda: Roll(packs=False), "padding_leak"),
     "tagger without packing": tagger("padding_leak", packs=False),
     "tagger across rows": tagger(  # `batch_first` forgotten
         "batch_leak", packs=False, batch_first=False, bidirectional=False
@@ -440,9 +416,6 @@ WRONG: dict[str, Case] = {
     "decoder from the state of padding": translator("padding_leak", packs=False, weights=None),
     "decoder attends to padding": translator(
         "padding_leak", weights=lambda scores, lengths: scores.softmax(-1)
-    ),
-    "context divided by the padded length": translator(
-        "padding_leak", weights=lambda s, lengths: torch.full_like(s, 1 / s.shape[-1])
     ),
     "decoder from h for both": translator("state_mixup", start=lambda h, c, *_: (h, h)),
     "decoder from c for both": translator("state_mixup", start=lambda h, c, *_: (c, c)),
@@ -469,11 +442,7 @@ WRONG: dict[str, Case] = {
     "state kept between calls": sequence(lambda: Remembering(cell=nn.GRU), "state_mixup"),
     "bidirectional language model": tagger("future_leak", classes=V, causal=True),
     "convolution that sees the next step": per_step(
-        lambda: Parts(
-            centred_convolution, embed=nn.Embedding(V, F), convolve=nn.Conv1d(F, V, 3, padding=1)
-        ),
-        "future_leak",
-        causal=True,
+        lambda: TokenConvolution(before=1), "future_leak", causal=True
     ),
     "mask one step short": sequence(
         lambda: Parts(short_mask, features=nn.Linear(F, H), classify=nn.Linear(H, C)), "unread_step"
@@ -548,9 +517,17 @@ def convolution(own: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
     return own.classify(features.masked_fill(~mask, -torch.inf).amax(dim=1))
 
 
-def causal_convolution(own: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
-    embedded = nn.functional.pad(own.embed(inputs).transpose(1, 2), (4, 0))
-    return own.predict(own.convolve(embedded).relu().transpose(1, 2))
+class TokenConvolution(nn.Module):
+    """Logits at each step of a convolution of three steps, of which so many lie before it."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__()
+        self.embed, self.convolve = nn.Embedding(V, F), nn.Conv1d(F, V, 3)
+        self.pad = nn.ZeroPad1d((before, 2 - before))
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        embedded = self.embed(inputs) * mask_of(lengths, inputs.shape[1]).unsqueeze(-1)
+        return self.convolve(self.pad(embedded.transpose(1, 2))).transpose(1, 2)
 
 
 def transformer(own: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -601,7 +578,6 @@ RIGHT: dict[str, Case] = {
     "forecast from the final state": classifier(
         classes=4 * F, num_layers=2, after=lambda made: made.view(-1, 4, F)
     ),
-    "forecast rolled forward": sequence(Roll),
     "encoder-decoder with attention": translator(),
     "encoder-decoder of one direction": translator(layers=1, bidirectional=False),
     "encoder-decoder of the state": translator(weights=None),
@@ -616,15 +592,7 @@ RIGHT: dict[str, Case] = {
     "convolution": sequence(
         lambda: Parts(convolution, convolve=nn.Conv1d(F, H, 3, padding=1), classify=nn.Linear(H, C))
     ),
-    "causal convolution": per_step(
-        lambda: Parts(
-            causal_convolution,
-            embed=nn.Embedding(V, F),
-            convolve=nn.Conv1d(F, H, 3, dilation=2),
-            predict=nn.Linear(H, V),
-        ),
-        causal=True,
-    ),
+    "causal convolution": per_step(lambda: TokenConvolution(before=2), causal=True),
     "transformer": sequence(
         lambda: Parts(
             transformer,

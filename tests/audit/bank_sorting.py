@@ -78,13 +78,6 @@ def lengths_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return inputs, lengths.sort(descending=True)[0]
 
 
-def refused_unless_sorted(inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Takes only sorted rows, although it packs by `enforce_sorted=False`."""
-    if not torch.equal(lengths, lengths.sort(descending=True)[0]):
-        raise ValueError("sort the rows by length")
-    return inputs, lengths
-
-
 class UnsortedTwice(Classifier):
     """`enforce_sorted=False` already puts `h_n` back."""
 
@@ -107,13 +100,15 @@ class StartOfEachPlace(Classifier):
 
 
 class SortedTagger(Tagger):
-    def __init__(self, unsort: Unsort, cut: bool = False) -> None:
+    """Sorts and puts back; and, if `cut`, cuts the batch to the length of its first row."""
+
+    def __init__(self, cut: bool = False) -> None:
         super().__init__()
-        self.unsort, self.cut = unsort, cut  # whether to the length of the first row
+        self.cut = cut
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         given, order = in_order(self.embed(inputs), lengths)
-        logits = self.classify(self.unsort(padded(self.rnn(given)[0], inputs.shape[1]), order))
+        logits = self.classify(by_inverse(padded(self.rnn(given)[0], inputs.shape[1]), order))
         return logits[:, : lengths[0]] if self.cut else logits
 
 
@@ -256,8 +251,7 @@ SORTED_WRONG: dict[str, Case] = {
     "only rows sorted": classifier(BATCH, before=rows_sorted),
     "unsorted twice": sequence(UnsortedTwice, BATCH),
     "start of each place": sequence(StartOfEachPlace, BATCH),
-    "tagger never unsorted": per_step(lambda: SortedTagger(not_at_all), BATCH),
-    "tagger cut to the first row": per_step(lambda: SortedTagger(by_inverse, cut=True), BATCH),
+    "tagger cut to the first row": per_step(lambda: SortedTagger(cut=True), BATCH),
     "tagger of packed data": per_step(lambda: TaggerOfPackedData(in_order=False), BATCH),
     "state not sorted": windows(STATE, takes=False),
     "state not unsorted": windows(STATE, gives=False),
@@ -271,8 +265,7 @@ SORTED_WRONG: dict[str, Case] = {
 
 SORTED_RIGHT: dict[str, Case] = {
     "sorted and unsorted": sorts(by_inverse),
-    "refuses what is not sorted": classifier(before=refused_unless_sorted),
-    "tagger that sorts": per_step(lambda: SortedTagger(by_inverse)),
+    "tagger that sorts": per_step(SortedTagger),
     "tagger of packed data in order": per_step(lambda: TaggerOfPackedData(in_order=True)),
     "language model that sorts its windows": windows(),
     "language model of sorted windows": per_step(SortedWindowsOnly, causal=True),

@@ -238,27 +238,6 @@ def positions(chunk: Tensor) -> Tensor:
     return chunk + torch.arange(chunk.shape[1]).view(1, -1, 1) / 10
 
 
-# ---------------------------------------------------------------- kept
-
-
-class EachBatchSize(Base):
-    """A state for each number of rows, of which a reset clears the newest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.states: dict[int, Any] = {}
-        self.rows = 0
-
-    def reset(self) -> None:
-        self.states.pop(self.rows, None)
-
-    def forward(self, chunk: Tensor) -> Tensor:
-        self.rows = len(chunk)
-        output, state = self.rnn(chunk, self.states.get(self.rows))
-        self.states[self.rows] = tuple(part.detach() for part in state)
-        return self.out(output)
-
-
 # ---------------------------------------------------------------- shared
 
 
@@ -345,7 +324,6 @@ KEPT: dict[str, Callable[[], Any]] = {
     "first row only": lambda: Buffers(cleared=slice(1)),
     # where a new stream has a learnt state
     "zeros for learnt": lambda: LearntStart(begin=as_zeros),
-    "each batch size": EachBatchSize,
     "other rows refused": lambda: Base(begin=as_zeros),  # a reset keeps the number of rows
 }
 SHARED: dict[str, Callable[[], Any]] = {

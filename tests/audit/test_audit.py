@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
-import sys
 from functools import partial
 from inspect import signature
 from itertools import product
@@ -223,14 +221,6 @@ def test_a_seed_decides_everything() -> None:
     assert once == again != other
 
 
-def test_an_audit_needs_only_torch() -> None:
-    """You can use it in a project that has none of the template's other dependencies."""
-    heavy = ("lightning", "hydra", "omegaconf", "matplotlib", "scipy", "tokenizers", "datasets")
-    code = f"import sys, seqmodels.audit; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stdout + done.stderr
-
-
 # ---------------------------------------------------------------- mistakes
 
 LAST, INPUTS, THREE = last_column(), torch.randn(3, 6, F), [6, 4, 1]
@@ -274,13 +264,6 @@ def options_of(task: Task) -> dict[str, Any]:
         return WITH_TARGETS
     kind = "per_step" if task.contract.per == "step" else "sequence"
     return {"kind": kind, "causal": task.contract.causal}
-
-
-@pytest.mark.parametrize("head", ALL_HEADS)
-def test_our_own_are_clean(head: str) -> None:
-    two = fitting_directions(head)[-1]
-    task = noisy_task(head, bidirectional=two, num_layers=2, dropout=0.2).train()
-    assert_clean(task.as_function(), *inputs_for(task, LENGTHS), **options_of(task))
 
 
 def random_case(seed: int) -> list[str]:

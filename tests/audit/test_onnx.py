@@ -163,9 +163,9 @@ def test_a_wrong_graph_is_found(name: str, tmp_path: Path) -> None:
 
 
 class Exported(nn.Module):
-    def __init__(self, cell: type[nn.RNNBase], reads: str) -> None:
+    def __init__(self, cell: type[nn.RNNBase], both: bool) -> None:
         super().__init__()
-        both = reads == "both"  # wide weights are no constants of the graph
+        # wide weights are no constants of the graph
         self.rnn = cell(F, 40, 2, batch_first=True, bidirectional=both)
         self.out = nn.Linear(40 * (1 + both), C)
 
@@ -175,15 +175,15 @@ class Exported(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("cell", "reads", "found"),
-    [(nn.GRU, "own", []), (nn.LSTM, "both", ["padding_leak", "truncated_direction"])],
+    ("cell", "both", "found"),
+    [(nn.GRU, False, []), (nn.LSTM, True, ["padding_leak", "truncated_direction"])],
 )
-def test_graphs_of_the_exporter(cell: Any, reads: str, found: list[str], tmp_path: Path) -> None:
+def test_graphs_of_the_exporter(cell: Any, both: bool, found: list[str], tmp_path: Path) -> None:
     torch.manual_seed(0)
     inputs, lengths = torch.randn(4, 20, F), [20, 15, 9, 3]
     batch = torch.export.Dim("batch")  # tracing may take any time for a fixed one, or not
     torch.onnx.export(
-        Exported(cell, reads).eval(),
+        Exported(cell, both).eval(),
         (inputs, torch.tensor(lengths)),
         tmp_path / "graph.onnx",
         dynamo=True,
