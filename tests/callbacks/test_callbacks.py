@@ -114,7 +114,8 @@ def test_early_stopping_knows_which_direction_is_better_and_stays_stopped(config
         train(settings if epochs == 9 else resume, [f"trainer.max_epochs={epochs}", *words])
         rows = read_metrics(Path(settings.folder) / "metrics.csv")
         assert [row["epoch"] for row in rows] == [*range(trained)]
-    assert EarlyStopping("validation/loss", 1).mode == "min"
+    modes = [EarlyStopping(f"validation/{name}", 1).mode for name in ("accuracy", "loss")]
+    assert modes == ["max", "min"]
 
 
 def test_summary_learning_rate_and_profile_are_there_by_a_word(
