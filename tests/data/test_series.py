@@ -65,51 +65,32 @@ def test_missing_values_are_named_or_interpolated() -> None:
     assert filled[:, 0].tolist() == [0.0, 2.0, 4.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    ("series", "key"),
-    [
-        (np.zeros((4, 2)), "2 channels, not 3"),
-        (np.zeros((0, 3)), r"shape \(0, 3\)"),
-        (np.zeros(3), r"shape \(3,\)"),
-        (np.full((4, 3), np.nan), "a channel without any value"),
-        (np.full((4, 3), np.inf), "an infinite value"),
-    ],
-)
-def test_what_cannot_be_encoded_is_refused(series: np.ndarray, key: str) -> None:
+def test_what_cannot_be_encoded_is_refused() -> None:
     encoder = Series(missing="interpolate")
     encoder.fit([np.eye(3)])
-    with pytest.raises(UserError, match=f"^new.jsonl: series 7 has {key}"):
-        encoder.encode([series], "new.jsonl", first=7)
-    with pytest.raises(UserError, match="^the training split: series 2 has 2 channels, not 3"):
-        encoder.fit([np.zeros((4, 3)), np.zeros((4, 2))])
+    wrong = {
+        "2 channels, not 3": np.zeros((4, 2)),
+        r"shape \(0, 3\)": np.zeros((0, 3)),
+        "a channel without any value": np.full((4, 3), np.nan),
+        "an infinite value": np.full((4, 3), np.inf),
+    }
+    for key, series in wrong.items():
+        with pytest.raises(UserError, match=f"^new.jsonl: series 7 has {key}"):
+            encoder.encode([series], "new.jsonl", first=7)
 
 
 # ---------------------------------------------------------------- the archive
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("name", ["JapaneseVowels", "ItalyPowerDemand", "Tecator", "BasicMotions"])
-def test_the_archive_is_read_as_sktime_reads_it(name: str, split: str) -> None:
+def test_the_archive_is_read_as_sktime_reads_it(name: str) -> None:
     from sktime.datasets import load_UCR_UEA_dataset
 
-    table, labels = load_UCR_UEA_dataset(name, split=split, return_X_y=True)
-    read, again = (UEA(name).read()[split] for _ in range(2))  # type: ignore[index]
-    assert [label.lower() for label in read.targets] == [*map(str, labels)]  # which lowers them
-    for series, row in zip(read.inputs, table.itertuples(index=False), strict=True):
-        assert np.array_equal(series, np.stack([*row], axis=1))
-    # parsed once, and nobody can change it
-    assert all(a is b for a, b in zip(read.inputs, again.inputs))
-    with pytest.raises(ValueError, match="read-only"):
-        read.inputs[0][0] = 1.0
-
-
-def test_an_unknown_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("no\nnetwork")
-
-    monkeypatch.setattr("sktime.datasets.load_UCR_UEA_dataset", absent)
-    with pytest.raises(UserError, match="^data.name=JapaneseVowls: .*no network.*"):
-        UEA("JapaneseVowls").setup()
+    for split, read in UEA(name).read().items():
+        table, labels = load_UCR_UEA_dataset(name, split=split, return_X_y=True)
+        assert [label.lower() for label in read.targets] == [*map(str, labels)]  # lowered there
+        for series, row in zip(read.inputs, table.itertuples(index=False), strict=True):
+            assert np.array_equal(series, np.stack([*row], axis=1))
 
 
 # ---------------------------------------------------------------- files
@@ -136,27 +117,21 @@ def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
     unlabelled = HEAD.replace("true Standing walking", "false") + "@data\n1,2:3,4\n"
     for name, content in (("a.ts", unlabelled), ("a.jsonl", "[[1,3],[2,4]]")):
         assert read_file(tmp_path, name, content) == [([["1.0", "3.0"], ["2.0", "4.0"]], None)]
-    [(_, label)] = read_file(tmp_path, "a.jsonl", '{"series": [[1, 2]], "label": 1.10}')
-    assert label == "1.10"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "key"),
     [
         ("a.jsonl", '[[1, 2]]\n{"values": 1}', "line 2"),
-        ("a.jsonl", "[[1, 2], [3]]", "line 1"),
-        ("a.jsonl", '[[1, "x"]]', "line 1.*could not convert string to float"),
         ("a.jsonl", "[[1, 2]", "line 1 is not JSON: "),
         ("a.ts", f"{HEAD}@data\n1,2:3,4\n", "line 6 has no label"),
         ("a.ts", f"{HEAD}@data\n1,2:3,x:a\n", "line 6 is not a series: could not convert"),
         ("a.ts", f"{HEAD.replace('false', 'true')}@data\n(0,1),(1,3):a\n", "has time stamps"),
-        ("a.ts", HEAD, "no line @data"),
     ],
 )
 def test_what_is_not_a_series_is_refused(tmp_path: Path, name: str, content: str, key: str) -> None:
-    with pytest.raises(UserError, match=f"{name}.*{key}") as caught:
+    with pytest.raises(UserError, match=f"{name}.*{key}"):
         read_file(tmp_path, name, content)
-    assert "\n" not in str(caught.value)
 
 
 def test_files_of_your_own_are_read_anew(tmp_path: Path) -> None:
@@ -168,8 +143,6 @@ def test_files_of_your_own_are_read_anew(tmp_path: Path) -> None:
         found = UEA("Mine", folder=str(tmp_path)).read()
         assert found["train"].inputs[0].tolist() == [[float(value)], [1.0]]
         assert found["test"].targets == ["A", "b"]
-    with pytest.raises(UserError, match="Yours_TRAIN.ts: no such file"):
-        UEA("Yours", folder=str(tmp_path)).setup()
 
 
 def test_a_file_is_evaluated_with_the_labels_that_the_archive_writes(tmp_path: Path) -> None:
