@@ -12,8 +12,7 @@ from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import Words
 from seqmodels.data.loading import collate
-from seqmodels.nn.characters import CharacterEncoder, CharacterOptions, build_characters
-from seqmodels.nn.embedding import EmbeddingOptions
+from seqmodels.nn.characters import CharacterEncoder, CharacterOptions
 from tests.shipped import exported
 
 B, T, H, E = 3, 5, 4, 6
@@ -35,16 +34,11 @@ def words() -> Words:
     return encoder
 
 
-def tagger(noise: float = 0.0, **options: Any) -> Any:
+def tagger(noise: float = 0.0) -> Any:
     torch.manual_seed(0)
-    data = {"num_inputs": words().num_inputs, **words().own_spec}
-    embedding = {"size": E, "character_options": {"hidden_size": H}}
-    return exported("Tagger")(
-        data | {"classes": ["x", "y"]},
-        {"hidden_size": 8},
-        embedding={**embedding, "noise": noise},
-        **options,
-    )
+    data = {"num_inputs": words().num_inputs, "classes": ["x", "y"], **words().own_spec}
+    embedding = {"size": E, "character_options": {"hidden_size": H}, "noise": noise}
+    return exported("Tagger")(data, {"hidden_size": 8}, embedding=embedding)
 
 
 def test_each_word_has_the_final_states_of_both_directions(batch: SequenceBatch) -> None:
@@ -79,7 +73,7 @@ def test_hidden_words_keep_their_characters(batch: SequenceBatch) -> None:
 
 
 def test_every_weight_learns(batch: SequenceBatch) -> None:
-    made = tagger(locked_dropout=True).train()
+    made = tagger().train()
     targets = torch.randint(2, (B, T)).where(batch.mask, -100)
     loss, _ = made.loss_and_decision(SequenceBatch(batch.inputs, batch.lengths, targets))
     loss.backward()
@@ -95,9 +89,3 @@ def test_the_audit_draws_whole_words_and_sees_where_padding_is_read(batch: Seque
         return made(SequenceBatch(inputs, torch.full_like(lengths, inputs.shape[1])))
 
     assert audit(leaky, batch.inputs, batch.lengths, "per_step").names == ["padding_leak"]
-
-
-def test_characters_are_read_where_the_data_gives_them() -> None:
-    assert build_characters({}, EmbeddingOptions(), nn.Identity()) is None
-    made = build_characters({"num_characters": 9}, EmbeddingOptions(), nn.Identity())
-    assert made is not None and made.embedding.num_embeddings == 9

@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from seqmodels.audit import assert_clean
-from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
@@ -34,20 +33,6 @@ def layers() -> Convolutions:
         nn.init.normal_(norm.bias)  # so that padding is not zero by itself
         norm.running_mean.normal_()
     return made
-
-
-def classifier(window: int | None = None) -> Any:
-    made = SequenceClassifier(
-        DATA,
-        {"hidden_size": 5, "bidirectional": True},
-        "concat_pool",
-        embedding=EMBEDDING,
-        window=window,
-    )
-    torch.manual_seed(2)
-    for parameter in made.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    return made.eval()
 
 
 def spoilt() -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,32 +74,13 @@ def test_gradients_reach_valid_steps_alone() -> None:
     assert bool((inputs.grad.abs().sum(2) > 0).eq(batch.mask).all())
 
 
-def test_one_step_in_all_is_normalized_as_in_evaluation() -> None:
-    convolutions, one = layers(), torch.randn(1, 1, 4)
-    found = convolutions(one, torch.tensor([1]))
-    assert torch.equal(found, convolutions.eval()(one, torch.tensor([1])))
-
-
-def test_windows_are_convolved_one_by_one() -> None:
-    row = ROWS[0]
-    found = classifier(window=5)(SequenceBatch(row.unsqueeze(0), torch.tensor([11])))
-    windows = torch.stack([row[start : start + 5] for start in (0, 3, 6)])
-    logits = classifier()(SequenceBatch(windows, torch.tensor([5, 5, 5])))
-    assert torch.allclose(found[0], logits.mean(dim=0), atol=1e-6)
-
-
 def test_a_task_is_clean_and_its_trace_shows_what_the_encoder_reads() -> None:
-    made, batch = classifier(), collate(ROWS)
+    encoder = {"hidden_size": 5, "bidirectional": True}
+    made, batch = SequenceClassifier(DATA, encoder, embedding=EMBEDDING).eval(), collate(ROWS)
     assert_clean(made.as_function(), batch.inputs, batch.lengths)
     shapes = trace(made, batch).shapes
     assert [*shapes][:4] == ["inputs", "embedded", "convolved", "output"]
     assert shapes["convolved"] == (5, 11, 6)
-
-
-def test_a_tagger_sees_the_neighbours_of_a_step() -> None:
-    made = exported("Tagger")(DATA, {"hidden_size": 5, "bidirectional": False}, embedding=EMBEDDING)
-    reaches = trace(made, collate(ROWS[:1])).inputs[0] > 0  # steps, input steps
-    assert torch.equal(reaches, torch.ones(11, 11).tril(3 + 2) > 0)
 
 
 def test_a_model_that_predicts_what_comes_next_takes_none() -> None:

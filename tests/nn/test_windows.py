@@ -69,12 +69,6 @@ def test_training_takes_every_window_and_no_padding(kind: str) -> None:
     assert [len(starts) for starts in seen] == [max(length - 4, 1) for length in LENGTHS]
 
 
-def test_a_batch_of_short_sequences_is_left_alone() -> None:
-    batch = collate(rows("tokens", [5, 2]))
-    assert random_windows(batch, 5) is batch
-    assert torch.equal(task()(batch), task(window=None)(batch))
-
-
 def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
     model, batch = task(), batch_of("tokens")
     model.split = "validation"
