@@ -134,27 +134,17 @@ def test_nor_with_options_of_one_task(kind: type[Task], head: str, options: dict
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        lambda x: x.sum().item(),
-        lambda x: bool(x.isnan().any()),
-        lambda x: x[x > 0],
-        lambda x: x.cpu(),
-        lambda x: x + torch.ones(1, 1, 1),
-        lambda x: x + torch.ones(1, 1, 1).to(x.device),
-    ],
-    ids=["item", "bool", "mask", "cpu", "two devices", "blocking copy"],
+    [lambda x: x.sum().item(), lambda x: x + torch.ones(1, 1, 1).to(x.device)],
+    ids=["item", "blocking copy"],
 )
 def test_what_waits_is_seen(fault: Callable[[torch.Tensor], Any]) -> None:
-    """This test would see it in a head."""
     task = made(TASKS[0], next(head for kind, head in PAIRS if kind is TASKS[0]))
-    select = task.head.select
 
-    def waiting(states: Any) -> Any:
+    def waiting(module: Any, given: Any, states: Any) -> None:
         fault(states.output)
-        return select(states)
 
-    task.head.select = waiting  # type: ignore[method-assign]
-    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+    task.encoder.register_forward_hook(waiting)
+    with pytest.raises((AssertionError, RuntimeError)):
         every_step(task.to(META), batch_for(task))
 
 

@@ -31,7 +31,6 @@ pytestmark = [
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.1}
 ONE_CYCLE = {"_target_": "seqmodels.engine.optimization.OneCycle"}
-COSINE = {"_target_": "seqmodels.engine.optimization.Cosine"}
 LINEAR = {  # of PyTorch: each value follows from the one before it
     "_target_": "torch.optim.lr_scheduler.LinearLR",
     "start_factor": 1.0,
@@ -87,9 +86,7 @@ def of_pytorch(name: str, steps: int, **options: Any) -> list[float]:
 @pytest.mark.parametrize(
     ("ends", "steps"),
     [
-        ({"max_epochs": 3}, 30),
         ({"max_epochs": -1, "max_steps": 14}, 14),
-        ({"max_epochs": 3, "max_steps": 14}, 14),
         ({"max_epochs": 2, "max_steps": 99}, 20),
         ({"max_epochs": 2, "accumulate_grad_batches": 3}, 8),  # the last of an epoch is of one
         ({"max_epochs": 3, "limit_train_batches": 0.5}, 15),
@@ -98,8 +95,6 @@ def of_pytorch(name: str, steps: int, **options: Any) -> list[float]:
 def test_a_rate_ends_with_the_training(ends: dict[str, Any], steps: int, tmp_path: Path) -> None:
     plan = of_pytorch("LinearLR", steps, start_factor=1.0, end_factor=0.0, total_iters=steps)
     assert rates(tmp_path, LINEAR, **ends) == pytest.approx(plan)
-    expected = [0.05 * (1 + math.cos(math.pi * n / steps)) for n in range(steps)]
-    assert rates(tmp_path, COSINE, **ends) == pytest.approx(expected)
 
 
 def test_one_cycle_and_cosine_are_those_of_pytorch() -> None:
@@ -132,8 +127,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("ends", "seconds", "steps"),
     [
-        ({"max_epochs": -1}, 72, 24),  # 24 steps, of which the other limits know nothing
-        ({"max_epochs": 1_000_000}, 72, 24),
+        ({"max_epochs": -1}, 72, 24),
         ({"max_steps": 999}, 72, 24),
         ({"max_epochs": 1}, 3000, 10),
     ],
@@ -155,8 +149,6 @@ def test_a_training_without_an_end_has_no_schedule(tmp_path: Path) -> None:
         rates(tmp_path, ONE_CYCLE, max_epochs=-1)
     with pytest.raises(UserError, match="needs the end of the training: set trainer.max_epochs"):
         rates(tmp_path, LINEAR, max_epochs=-1, max_time=timedelta(seconds=72))
-    with pytest.raises(UserError, match="trainer.max_time is 0: give some time to train"):
-        rates(tmp_path, ONE_CYCLE, max_time=timedelta(0))
 
 
 # ---------------------------------------------------------------- runs
@@ -220,10 +212,7 @@ def test_a_new_learning_rate_is_taken_when_a_run_is_resumed(script: Script, tmp_
     ("ends", "validated"),
     [
         (("trainer.max_epochs=2",), [27]),  # 14 batches each
-        (("trainer.max_epochs=16",), [99, 199, 223]),
         (("trainer.max_epochs=-1", "trainer.max_steps=110"), [99, 109]),
-        # 54 series in batches of 1, so every 108 steps
-        (("trainer.max_epochs=1", "data.batch_size=1"), [107, 215]),
     ],
 )
 def test_validations_go_by_size_and_the_last_one_is_at_the_end(

@@ -1,29 +1,21 @@
-"""What follows from a contract: heads, directions, data, words."""
+"""What follows from a contract: heads, directions, the state that is carried."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.dataflow import trace
-from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.table import tensor_table
 from seqmodels.engine import Contract, Step, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.networks import example_task
-from tests.shipped import exported
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 
@@ -78,33 +70,6 @@ def test_heads_that_do_not_fit_are_refused(step_head: str) -> None:
         SequenceClassifier(DATA, {"hidden_size": 4}, step_head)
 
 
-@pytest.mark.parametrize(
-    ("task", "head", "size", "holds", "shown"),
-    [
-        (Tagging, "all_of_output", "(B, T, C)", "of the classes", "y0"),
-        ("Tagger", "every_step", "(B, T, C)", "of the tags", "y0"),
-        ("Regressor", "mean_pool", "(B, K)", "the values", "logits"),
-        ("SequenceClassifier", "mean_pool", "(B, C)", "of the classes", "logits"),
-        ("LanguageModel", "tied_softmax", "(B, T, V)", "of the next token", "p(x1)"),
-    ],
-)
-@pytest.mark.usefixtures("step_head")
-def test_table_and_picture_take_their_words_from_the_contract(
-    task: Any, head: str, size: str, holds: str, shown: str
-) -> None:
-    task = exported(task) if isinstance(task, str) else task
-    made = example_task("lstm", 1, False, head, task)
-    seen = trace(made, example_batch(made, 4))
-    console = Console(width=150, file=io.StringIO())
-    console.print(tensor_table(made, seen))
-    [row] = [line for line in console.file.getvalue().splitlines() if line.startswith(" logits")]  # type: ignore[attr-defined]
-    assert size in row and holds in row
-    drawing = draw(made, seen, row=1)
-    carried = any(label.text == "→ next window" for label in drawing.labels)
-    assert carried == task.contract.stateful
-    assert next(box.text for box in drawing.boxes if box.kind == "logits") == shown
-
-
 def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so(
     step_head: str,
 ) -> None:
@@ -120,8 +85,3 @@ def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so(
     classifier = SequenceClassifier(DATA, {"hidden_size": 4}).eval()
     logits = classifier.as_function()(ids, lengths)
     assert torch.equal(logits, classifier(SequenceBatch(ids, lengths)))
-
-
-def test_an_option_that_no_task_has_is_an_error() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'hidden'"):
-        SequenceClassifier(DATA, {"hidden_size": 4}, hidden=3)

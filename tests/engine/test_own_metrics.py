@@ -7,7 +7,6 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torchmetrics
@@ -15,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.metrics import METRICS, more_is_better
-from seqmodels.engine.own_metrics import build_metrics, compute, update
+from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.value_scores import known_values
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
@@ -55,9 +54,6 @@ def test_a_metric_is_one_word_and_chooses_the_checkpoint(config: Config, tmp_pat
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     found = [row["validation/auroc"] for row in rows if "validation/auroc" in row]
     assert len(found) == 2 and result["metrics"]["validation/auroc"] == max(found)
-    saved = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    again = SequenceClassifier.load_from_checkpoint(saved, weights_only=True)
-    assert isinstance(again.own_metrics["test"]["auroc"], torchmetrics.Metric)
     resumed = train(config(f"resume={tmp_path / 'run'}"), ["trainer.max_epochs=3"])
     assert math.isfinite(resumed["metrics"]["test/auroc"])
 
@@ -79,23 +75,18 @@ CLASSES_9 = "task:multiclass,num_classes:9"
     ("metric", "message"),
     [
         ("a:{_target_:torchmetrics.AUROK}", "a._target_=torchmetrics.AUROK cannot be found"),
-        ("a:{_target_:torch.nn.ReLU}", "a._target_=torch.nn.ReLU is not a Metric"),
-        ("b:{_target_:torchmetrics.text.Perplexity}", "Perplexity is not a metric of classes"),
-        ("a:{task:multiclass}", "model.metrics.a._target_ must be given"),
         ("a:{_target_:torchmetrics.AUROC,task:multiclass,classes:9}", "num_classes"),
+        ("b:{_target_:torchmetrics.text.Perplexity}", "Perplexity is not a metric of classes"),
         (f"accuracy:{{_target_:torchmetrics.Accuracy,{CLASSES_9}}}", "measures accuracy already"),
-        (f"a.b:{{_target_:torchmetrics.Accuracy,{CLASSES_9}}}", "metrics.a.b: write its name"),
         (f"a:{{_target_:torchmetrics.AUROC,{CLASSES_9},average:null}}", "gives several numbers"),
-        (f"c:{{_target_:torchmetrics.ConfusionMatrix,{CLASSES_9}}}", "c.higher_is_better=true, or"),
         (f"mae:{{_target_:torchmetrics.Accuracy,{CLASSES_9}}}", "mae has another direction"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_training(
     metric: str, message: str, config: Config
 ) -> None:
-    with pytest.raises(UserError, match=re.escape(message)) as raised:
+    with pytest.raises(UserError, match=re.escape(message)):
         prepare(config(f"model.metrics={{{metric}}}", *QUICK))
-    assert "model.metrics." in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_batch_that_is_tried_before_the_training_does_not_count(config: Config) -> None:
@@ -146,15 +137,8 @@ def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
 
 
 def test_values_are_decisions_in_rows_that_are_known() -> None:
-    predicted = torch.randn(2, 3, 2, 3)  # rows, steps, values, quantiles
-    targets = torch.randn(2, 3, 2)
-    targets[1, 2, 0] = math.nan
+    predicted, targets = torch.randn(5, 2, 3), torch.randn(5, 2)  # of 3 quantiles
+    targets[3, 0] = math.nan
     decided, known = known_values(predicted, targets, [0.1, 0.5, 0.9])
-    np.testing.assert_array_equal(known, targets.flatten(0, 1)[:5])
-    np.testing.assert_array_equal(decided, predicted[..., 1].flatten(0, 1)[:5])
-
-
-def test_texts_are_measured_with_all_that_are_right() -> None:
-    metrics = build_metrics({"chrf_score": {"_target_": "torchmetrics.text.CHRFScore"}})
-    update(metrics, (["a text"], [["a text", "another"]]))
-    assert compute(metrics)["chrf_score"] > 0.8
+    rows = [0, 1, 2, 4]
+    assert torch.equal(known, targets[rows]) and torch.equal(decided, predicted[rows, :, 1])

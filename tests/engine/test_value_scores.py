@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
-from seqmodels.engine.metrics import more_is_better, show
+from seqmodels.engine.metrics import more_is_better
 from seqmodels.engine.value_scores import value_scores, value_sums
 from seqmodels.errors import UserError
 
@@ -78,16 +78,7 @@ def test_a_value_that_is_known_once_has_no_r2_and_the_others_have() -> None:
     assert found == alone and math.isfinite(found)
 
 
-def test_coverage_is_shown_and_nothing_is_chosen_by_it() -> None:
-    assert show("test/coverage", 0.8125) == "81.25"
+def test_nothing_is_chosen_by_coverage() -> None:
     assert more_is_better("validation/r2") and not more_is_better("validation/pinball")
     with pytest.raises(UserError, match="^neither more nor less validation/coverage is better"):
         more_is_better("validation/coverage")
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0.0447, "0.0447"), (0.0, "0.0000"), (0.00012345, "1.23e-04"), (-3.5e-6, "-3.50e-06")],
-)
-def test_small_numbers_are_shown_too(value: float, shown: str) -> None:
-    assert show("rmse", value) == shown
