@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.data import UEA, Examples, SequenceDataModule, Text, Tokens
+from seqmodels.data import UEA, Examples, Text
 from seqmodels.data.examples import cut_off
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader
 from seqmodels.errors import UserError
@@ -114,19 +114,3 @@ def test_batches_are_padded_with_their_own_targets_without_global_random_numbers
             assert (row[:length] == target).all() and (row[length:] == 0).all()
         assert batch.rows.equal(batch.targets)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-# ---------------------------------------------------------------- data of your own
-
-
-def test_new_data_is_one_small_class() -> None:
-    class Parity(SequenceDataModule):
-        def read(self):
-            texts = ["a " * n for n in range(1, 41)]
-            return {"train": Examples(texts, [str(n % 2) for n in range(1, 41)], "parity")}
-
-    data = Parity(Tokens(), batch_size=5)
-    data.setup()
-    assert max(len(batch) for batch in data.train_dataloader()) == 5
-    with pytest.raises(NotImplementedError, match="Parity must define read_file"):
-        data.read_file("x")

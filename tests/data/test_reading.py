@@ -169,14 +169,6 @@ def test_the_line_of_another_encoding_is_named_and_the_encoding_can_be_given(
     assert read_back(path, encoding="latin-1")[2899] == ("café", "a")
 
 
-def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
-    file(tmp_path, "train.csv", "text,label\na,x\n")
-    with pytest.raises(UserError, match="trian.csv: no such file; did you mean train.csv?"):
-        read_back(str(tmp_path / "trian.csv"))
-    with pytest.raises(UserError, match="data.train=<file> or data.hub=<name>"):
-        Text().setup()
-
-
 # ---------------------------------------------------------------- other sources
 
 

@@ -176,17 +176,6 @@ def test_a_later_end_is_planned_as_if_it_had_been_known(
     assert resumed[2:] == pytest.approx(whole[2:]) and resumed[1] != pytest.approx(whole[1])
 
 
-def test_a_rate_that_a_plateau_has_lowered_stays_so_with_a_later_end(
-    script: Script, tmp_path: Path
-) -> None:
-    own = (*OWN, "scheduler=plateau", "model.scheduler.patience=0", "model.optimizer.lr=0.01")
-    own += ("+model.scheduler.threshold=100", "folder=run")
-    script("train.py", *own, "trainer.max_epochs=2")
-    script("train.py", "resume=run", "trainer.max_epochs=3")
-    rates = at_epoch_ends(tmp_path / "run", "learning_rate")
-    assert rates == pytest.approx([0.005, 0.0025, 0.00125])
-
-
 def test_a_run_by_time_is_resumed_with_the_time_that_it_used(
     script: Script, tmp_path: Path, clock: None
 ) -> None:

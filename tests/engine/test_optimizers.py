@@ -1,7 +1,5 @@
-"""Optimisers and schedulers by name: what drops out, and what is refused.
-
-What a resume continues is in tests/runs/test_resumed_runs.py.
-"""
+"""Optimisers and schedulers by name; tests/runs/test_resumed_runs.py has what a resume continues,
+tests/test_examples.py those of your own."""
 
 from __future__ import annotations
 
@@ -62,37 +60,3 @@ def test_a_plateau_lowers_the_rate_by_the_loss_of_each_validation(
         expected.step(row["validation/loss"])
         assert row["learning_rate"] == optimizer.param_groups[0]["lr"]
     assert rows[-1]["learning_rate"] < 0.5
-
-
-MINE = """
-from torch.optim import SGD
-from torch.optim.lr_scheduler import ExponentialLR
-from seqmodels.tasks.classification import SequenceClassifier
-
-class Classifier(SequenceClassifier):
-    pass
-
-class Mine(SGD):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, lr=lr)
-
-class Decay(ExponentialLR):
-    def __init__(self, optimizer, gamma=0.9):
-        super().__init__(optimizer, gamma)
-"""
-
-
-def test_imports_are_trust_enough(script: Script, refused: Refused, tmp_path: Path) -> None:
-    (tmp_path / "my_learning.py").write_text(MINE)
-    left = ("optimizer.fused", "optimizer.weight_decay", "scheduler.rise", "scheduler.start")
-    words = (
-        *(f"~model.{name}" for name in (*left, "scheduler.end")),
-        "model.optimizer._target_=my_learning.Mine",
-        "model.scheduler._target_=my_learning.Decay",
-        "model._target_=my_learning.Classifier",
-    )
-    assert "add imports=[my_learning]" in refused("train.py", *QUICK, *words)
-    script("train.py", *QUICK, *words, "imports=[my_learning]")
-    script("evaluate.py", "run=run", "imports=[my_learning]")
-    script("train.py", "resume=run", "imports=[my_learning]", "trainer.max_epochs=3")
-    assert "my_learning.Mine is not allowed" in refused("evaluate.py", "run=run")

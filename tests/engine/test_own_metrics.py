@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchmetrics
 from sklearn.metrics import roc_auc_score
 
 from seqmodels.batch import SequenceBatch
@@ -17,7 +16,6 @@ from seqmodels.engine.metrics import METRICS, more_is_better
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.value_scores import known_values
 from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
 from seqmodels.runs import load_run, prepare, train
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
@@ -103,23 +101,6 @@ def test_a_direction_may_be_told() -> None:
     assert more_is_better("pearson")
 
 
-class Mine(torchmetrics.MeanSquaredError):
-    """A metric of one's own."""
-
-
-def test_a_metric_of_ones_own_is_built_only_where_its_module_is_trusted() -> None:
-    model = {
-        "_target_": "seqmodels.tasks.classification.SequenceClassifier",
-        "encoder": {"hidden_size": 4},
-        "metrics": {"mine": {"_target_": f"{__name__}.Mine"}},
-        "_recursive_": False,
-    }
-    task = instantiate(model, key="model", data=CLASSES, allowed_targets=[f"{__name__}."])
-    assert isinstance(task.own_metrics["test"]["mine"], Mine)
-    with pytest.raises(UserError, match=r"metrics\.mine\._target_=.* is not allowed"):
-        SequenceClassifier(**task.hparams)  # as a checkpoint does
-
-
 def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
     metrics = {"auroc": {"_target_": "torchmetrics.AUROC", "task": "multiclass", "num_classes": 3}}
     inputs, lengths = torch.randint(11, (2, 5)), torch.tensor([5, 3])
@@ -137,8 +118,9 @@ def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
 
 
 def test_values_are_decisions_in_rows_that_are_known() -> None:
-    predicted, targets = torch.randn(5, 2, 3), torch.randn(5, 2)  # of 3 quantiles
-    targets[3, 0] = math.nan
+    predicted = torch.randn(2, 3, 2, 3)  # rows, steps, values, quantiles
+    targets = torch.randn(2, 3, 2)
+    targets[1, 2, 0] = math.nan
     decided, known = known_values(predicted, targets, [0.1, 0.5, 0.9])
-    rows = [0, 1, 2, 4]
-    assert torch.equal(known, targets[rows]) and torch.equal(decided, predicted[rows, :, 1])
+    assert torch.equal(known, targets.flatten(0, 1)[:5])
+    assert torch.equal(decided, predicted[..., 1].flatten(0, 1)[:5])

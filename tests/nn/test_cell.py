@@ -23,7 +23,7 @@ from tests.nn.cases import Case, F, H, cases, made, parts, same
 from tests.shipped import DECODER_HEADS, LANGUAGE_HEADS
 
 B, T = 5, 9
-OWN = (("own_lstm", 0), ("torch_lstm", 0), ("torch_gru", 0))
+OWN = (("own_lstm", 0), ("torch_gru", 0))
 
 
 class OwnLSTM(Cell):
@@ -50,16 +50,10 @@ def own_cells(modules_of_their_own: None) -> None:
     class Own(OwnLSTM, name="own_lstm"):
         pass
 
-    class OfTorch(Cell, nn.LSTMCell, name="torch_lstm"):
-        pass
-
-    class OfTorchToo(Cell, nn.GRUCell, name="torch_gru"):
+    class OfTorch(Cell, nn.GRUCell, name="torch_gru"):
         pass
 
     class OwnFour(Four, name="four"):
-        pass
-
-    class OwnSummed(Summed, name="summed"):
         pass
 
 
@@ -102,27 +96,13 @@ class Four(Cell):
         return torch.cat([m, 2 * h], dim=1)
 
 
-class Summed(Cell):
-    """All steps at once; the same step by step."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.of_x = nn.Linear(input_size, hidden_size)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        return h + self.of_x(x)
-
-    def parallel(self, steps: Tensor, h: Tensor) -> Tensor:
-        return h.unsqueeze(1) + self.of_x(steps).cumsum(dim=1)
-
-
 @settings(max_examples=50)
-@given(case=cases(("four", 0), ("summed", 0)))
+@given(case=cases(("four", 0)))
 def test_named_states_of_ragged_rows_are_those_of_a_loop(case: Case) -> None:
     case.make()
     states, _ = case.run("auto")
     encoder, start = case.encoder, case.start
-    names = [f"{name}_n" for name in (Four.states if case.cell[0] == "four" else Cell.states)]
+    names = [f"{name}_n" for name in Four.states]
     assert [*states.finals] == [*encoder.state_sizes] == names
     for row, length in enumerate(case.lengths):
         steps = case.inputs[row : row + 1, :length]

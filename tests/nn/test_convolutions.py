@@ -76,7 +76,8 @@ def test_gradients_reach_valid_steps_alone() -> None:
 
 def test_a_task_is_clean_and_its_trace_shows_what_the_encoder_reads() -> None:
     encoder = {"hidden_size": 5, "bidirectional": True}
-    made, batch = SequenceClassifier(DATA, encoder, embedding=EMBEDDING).eval(), collate(ROWS)
+    made = SequenceClassifier(DATA, encoder, "concat_pool", embedding=EMBEDDING).eval()
+    batch = collate(ROWS)
     assert_clean(made.as_function(), batch.inputs, batch.lengths)
     shapes = trace(made, batch).shapes
     assert [*shapes][:4] == ["inputs", "embedded", "convolved", "output"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -12,9 +10,7 @@ from seqmodels.audit import assert_clean
 from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.nn.windows import random_windows
-from seqmodels.runs import load_run
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Script
 from tests.shipped import CLASSIFIER_HEADS
 
 LENGTHS = [3, 5, 6, 11, 17, 1]
@@ -82,16 +78,3 @@ def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
 def test_a_model_with_windows_is_clean() -> None:
     batch = batch_of("tokens")
     assert_clean(task().as_function(), batch.inputs, batch.lengths)
-
-
-def test_a_run_with_windows_says_so_and_predicts_with_them(
-    script: Script, reviews: Path, tmp_path: Path
-) -> None:
-    own = ("data=text", f"data.train={reviews}", "model.window=3", "trainer=cpu", "folder=run")
-    done = script("train.py", *own, "trainer.max_epochs=2", "baseline=false")
-    assert "windows of 3 steps" in done.stdout
-    run = load_run(tmp_path / "run")
-    texts = ["good bad good good bad bad good", "good bad"]
-    together, alone = run.predict(texts), (next(iter(run.predict([text]))) for text in texts)
-    for one, other in zip(together, alone):
-        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
