@@ -17,7 +17,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import parts_of, state_of
+from seqmodels.nn.state import state_of
 from tests.networks import example_task
 from tests.nn.cases import Case, F, H, cases, made, parts, same
 from tests.shipped import DECODER_HEADS, LANGUAGE_HEADS
@@ -98,32 +98,18 @@ class Four(Cell):
 
 @settings(max_examples=50)
 @given(case=cases(("four", 0)))
-def test_named_states_of_ragged_rows_are_those_of_a_loop(case: Case) -> None:
+def test_named_states_of_a_row_are_those_of_the_row_alone(case: Case) -> None:
     case.make()
     states, _ = case.run("auto")
-    encoder, start = case.encoder, case.start
     names = [f"{name}_n" for name in Four.states]
-    assert [*states.finals] == [*encoder.state_sizes] == names
+    assert [*states.finals] == [*case.encoder.state_sizes] == names
+    assert states.output.shape[2] == case.encoder.num_directions * (3 + H)
     for row, length in enumerate(case.lengths):
-        steps = case.inputs[row : row + 1, :length]
-        for layer in range(case.layers):
-            outputs = []
-            for direction in range(encoder.num_directions):
-                cell = encoder.rnn.get_submodule(f"l{layer}{'_reverse' * direction}")
-                place = layer * encoder.num_directions + direction
-                sizes = encoder.state_sizes.values()
-                state = [part[place, row : row + 1] for part in start] or [
-                    torch.zeros(1, size).double() for size in sizes
-                ]
-                made_at = {}
-                for step in reversed(range(length)) if direction else range(length):
-                    state = [*parts_of(cell(steps[:, step], state_of(*state)))]
-                    made_at[step] = cell.output(state_of(*state))
-                outputs.append(torch.stack([made_at[step] for step in range(length)], dim=1))
-                for name, part in zip(names, state, strict=True):
-                    same(states.finals[name][layer, direction, row], part[0])
-            steps = torch.cat(outputs, dim=2)
-        same(states.output[row, :length], steps[0])
+        start = state_of(*(part[:, [row]] for part in case.start)) if case.start else None
+        alone = case.encoder(case.inputs[[row], :length], state=start)
+        same(states.output[[row], :length], alone.output)
+        for name in names:
+            same(states.finals[name][:, :, [row]], alone.finals[name])
     assert not states.output[~states.mask].any()
 
 
