@@ -88,6 +88,15 @@ def test_quotes_enclose_fields_in_csv_and_none_in_tsv_and_a_header_may_be_given(
     assert found == [('so "quoted', "ham"), ('"win', "spam"), ('it""s', "ham")]
 
 
+def test_large_files_are_cut_between_rows_and_not_between_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.data.tables.BLOCK", 4096)
+    rows = [("a\n" * (n % 40) + "b", "x") for n in range(500)]
+    content = "text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows)
+    assert read_back(file(tmp_path, "a.csv", content)) == rows
+
+
 def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path: Path) -> None:
     values = ["1", '"1"', "1.0", "1e0", "true", '"True"', '"nan"', "-0", "9007199254740993"]
     rows = "".join(f'{{"a": {value}}}\n' for value in [*values, "null", "[1, true, null]"])
