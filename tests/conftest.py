@@ -8,9 +8,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # pytest runs a 
 
 import base64
 import gc
-import itertools
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -31,7 +29,6 @@ from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_proces
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
     from matplotlib.figure import Figure
-    from playwright.sync_api import Browser
 
 prepare_hydra()
 
@@ -44,10 +41,6 @@ ROOT = Path(__file__).parents[1]
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 )
-
-NUMBERS = itertools.count()
-
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 Completed = subprocess.CompletedProcess[str]
 Script = Callable[..., Completed]
@@ -62,22 +55,6 @@ def pytest_collectstart() -> None:
     would compile PyTorch, Lightning and all that they import from their sources.
     """
     import lightning.pytorch  # noqa: F401
-
-
-@pytest.hookimpl(trylast=True)  # after the long ones are left out
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each process begins with its share of the slow tests, so that none waits for another's."""
-    count = getattr(config, "workerinput", {}).get("workercount", 0)
-    kinds = [
-        [item for item in items if (item.get_closest_marker("slow") is None) == quick]
-        for quick in (False, True)
-    ]
-    shares = [
-        kind[len(kind) * n // count : len(kind) * (n + 1) // count]
-        for n in range(count)
-        for kind in kinds
-    ]
-    items[:] = itertools.chain(*shares) if count else items
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -114,17 +91,8 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def caches_of_their_own(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """In `tmp_path`; for most tests, which have none, in a folder that is not made before use."""
-    if "tmp_path" in request.fixturenames:
-        folder = request.getfixturevalue("tmp_path")
-    else:
-        folder = tmp_path_factory.getbasetemp() / f"without_tmp_path_{next(NUMBERS)}"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+def caches_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -244,15 +212,3 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(file) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if path is None:
-        pytest.skip(f"no Chromium is installed (looked for {', '.join(CHROMIUMS)})")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

@@ -7,7 +7,6 @@ import importlib
 import io
 import logging
 import os
-import random
 import runpy
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
+from typing import Any, TextIO
 from unittest.mock import patch
 
 from hydra._internal.hydra import Hydra
@@ -36,9 +35,11 @@ HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 
 def run_in_process(
-    script: Path, arguments: Sequence[str], folder: Path, stdin: str | bytes = ""
+    script: Path, arguments: Sequence[str], folder: Path, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a script as `python <script> <arguments>` would in `folder`, without a new process."""
+    from lightning.pytorch.utilities.seed import isolate_rng  # not above: slow
+
     command = [str(script), *arguments, *(WITHOUT_LOCAL if script.name == "train.py" else ())]
     streams = {"stdin": _text(stdin), "stdout": _text(), "stderr": _text()}
     code: object = None
@@ -51,7 +52,7 @@ def run_in_process(
         _signals(),
         _hydra(),
         own_modules(folder, EXAMPLES),
-        _random_numbers(),
+        isolate_rng(),
         _torch_flags(),
     ):
         try:
@@ -62,19 +63,15 @@ def run_in_process(
             traceback.print_exc()
             code = 1
     assert code is None or isinstance(code, int), code
-    printed = (_read(streams[name]) for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(command, code or 0, *printed)
+    for stream in streams.values():
+        stream.seek(0)
+    output, errors = (streams[name].read() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(command, code or 0, output, errors)
 
 
-def _text(content: str | bytes = "") -> TextIO:
+def _text(content: str = "") -> TextIO:
     # with a buffer and an encoding, as the real streams have
-    raw = content.encode() if isinstance(content, str) else content
-    return io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", write_through=True)
-
-
-def _read(stream: TextIO) -> str:
-    stream.seek(0)
-    return stream.read()
+    return io.TextIOWrapper(io.BytesIO(content.encode()), encoding="utf-8", write_through=True)
 
 
 @contextmanager
@@ -94,25 +91,23 @@ def _warnings_of_a_new_process() -> Iterator[None]:
 
 @contextmanager
 def _logging() -> Iterator[None]:
-    def loggers() -> list[logging.Logger]:
+    def state() -> dict[logging.Logger, dict[str, Any]]:
         named = logging.root.manager.loggerDict.values()
-        return [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
+        loggers = [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
+        return {each: {**vars(each), "handlers": [*each.handlers]} for each in loggers}
 
-    before = {
-        each: (each.level, list(each.handlers), each.propagate, each.disabled) for each in loggers()
-    }
-    opened = set()
+    before = state()
     try:
         yield
     finally:
-        for each in loggers():
-            level, handlers, propagate, disabled = before.get(each, (0, [], True, False))
-            opened |= set(each.handlers) - set(handlers)
-            if each.level != level:  # because it clears a cache of every logger
-                each.setLevel(level)
-            each.handlers[:], each.propagate, each.disabled = handlers, propagate, disabled
-        for handler in opened:
-            handler.close()
+        for logger, now in state().items():
+            usual = {"level": 0, "handlers": [], "propagate": True, "disabled": False}
+            earlier = before.get(logger, usual)
+            for handler in {*now["handlers"]} - {*earlier["handlers"]}:
+                handler.close()
+            if now["level"] != earlier["level"]:  # because it clears a cache of every logger
+                logger.setLevel(earlier["level"])
+            vars(logger).update({name: earlier[name] for name in usual})
 
 
 @contextmanager
@@ -143,27 +138,23 @@ def _hydra() -> Iterator[None]:
 def own_modules(*folders: Path) -> Iterator[None]:
     """Forgets afterwards the modules that lie in these folders, what was added to the path, and all
     heads and cells that are not ours: imported again, they are registered again."""
-    from seqmodels.heads import HEADS  # not above, where pytest does not check its types yet
+    import seqmodels.tasks  # noqa: F401 (registers ours; above, pytest does not check types yet)
+    from seqmodels.heads import HEADS
     from seqmodels.nn.cell import CELLS
     from seqmodels.plugins import project_modules
 
-    modules, registries = [*sys.modules], [(each, {*each}) for each in (HEADS, CELLS)]
-    path = list(sys.path)
+    modules, path = {*sys.modules}, [*sys.path]
     importlib.invalidate_caches()  # the test may have written modules a moment ago
     project_modules.cache_clear()
     try:
-        yield
+        with patch.dict(HEADS), patch.dict(CELLS):
+            yield
     finally:
         sys.path[:] = path
         project_modules.cache_clear()
-        # as lists, which are compared without reading thousands of names
-        for name in set(sys.modules).difference(modules) if [*sys.modules] != modules else ():
+        for name in sys.modules.keys() - modules:
             if any(_lies_in(sys.modules[name], folder) for folder in folders):
                 del sys.modules[name]
-        for registry, names in registries:
-            for name in registry.keys() - names:
-                if not getattr(registry[name], "__module__", "").startswith("seqmodels."):
-                    del registry[name]
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:
@@ -173,36 +164,15 @@ def _lies_in(module: ModuleType, folder: Path) -> bool:
 
 
 @contextmanager
-def _random_numbers() -> Iterator[None]:
-    import numpy as np
-    import torch
-
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-
-
-@contextmanager
 def _torch_flags() -> Iterator[None]:
+    """What Lightning's Trainer sets, and what our commands do."""
     import torch
 
-    cudnn, warns = torch.backends.cudnn, torch.is_deterministic_algorithms_warn_only_enabled()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    set_again = {
-        torch.set_default_dtype: torch.get_default_dtype(),
-        torch.set_num_threads: torch.get_num_threads(),
-        torch.set_float32_matmul_precision: torch.get_float32_matmul_precision(),
-        torch.set_grad_enabled: torch.is_grad_enabled(),
-    }
-    flags = cudnn.deterministic, cudnn.benchmark
+    cudnn, benchmark = torch.backends.cudnn, torch.backends.cudnn.benchmark
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     try:
         yield
     finally:
-        cudnn.deterministic, cudnn.benchmark = flags
-        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
-        for function, value in set_again.items():
-            function(value)  # type: ignore[operator]
+        cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)

@@ -30,9 +30,7 @@ def jaxtyped(made: Any = None, *, typechecker: Callable[[Any], Any]) -> Any:
 def _names_shapes(function: Callable[..., Any]) -> bool:
     try:
         return "jaxtyping" in str(get_type_hints(function))
-    except (
-        NameError
-    ):  # of what is defined below, or imported for mypy alone: only jaxtyping skips it
+    except NameError:  # defined below, or imported for mypy alone: only jaxtyping skips it
         return True
 
 
