@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -62,20 +61,3 @@ def test_more_targets_can_be_allowed_by_name_or_prefix() -> None:
     for other in ("datetime.time", "datetime"):
         with pytest.raises(UserError, match="not allowed"):
             instantiate(config, allowed_targets=[other])
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"_target_": "torch.optim.Adamm"}, "_target_=torch.optim.Adamm cannot be found"),
-        ({"_target_": 3}, "_target_ must be given"),
-        ({"_target_": "torch.nn.Linear", "sizes": 3}, "^torch.nn.Linear.in_features must be given"),
-        (
-            {"_target_": "lightning.pytorch.Trainer", "accelerator": "gpuu", "logger": False},
-            "lightning.pytorch.Trainer: .*gpuu",
-        ),
-    ],
-)
-def test_mistakes_are_named(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        instantiate(config)
