@@ -20,12 +20,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a page.
-
-    Args:
-        line: as it stands there, without comment and environment variables.
-        output: the blocks `text` that follow it, before any other block.
-    """
+    """One command of a page: its line without comment and environment variables, and the blocks
+    `text` that follow it, before any other block."""
 
     line: str
     output: str = ""
@@ -67,7 +63,7 @@ def shell_lines(page: str) -> list[Command]:
     for language, code in BLOCK.findall(page):
         if language == "bash":
             lines = [line for line in code.splitlines() if line and not line.startswith("#")]
-            found += [Command(_without_comment(line)) for line in lines]
+            found += [Command(re.sub(r"^(\w+=\S+ )+|\s+# .*$", "", line)) for line in lines]
             follows = bool(lines)
         elif language == "text" and follows:
             found[-1] = replace(found[-1], output=found[-1].output + code)
@@ -76,10 +72,6 @@ def shell_lines(page: str) -> list[Command]:
     inline = re.findall(r"`(python scripts/[^`]+)`", BLOCK.sub("", page))
     found += [Command(" ".join(line.split())) for line in inline]
     return [command for command in found if not lacks(command.line)]
-
-
-def _without_comment(line: str) -> str:
-    return re.sub(r"^(\w+=\S+ )+", "", re.split(r"\s+# ", line)[0])
 
 
 def run(code: str, names: dict[str, Any]) -> None:
@@ -99,8 +91,7 @@ def run(code: str, names: dict[str, Any]) -> None:
 
 
 def words_missing(shown: str, printed: str) -> set[str]:
-    """The words of a shown output that are not printed, whatever their numbers, units of time and
-    line breaks."""
+    """The words of a shown output that are not printed, whatever their numbers and line breaks."""
 
     def words(text: str) -> Iterator[str]:
         text = re.sub(r"\S*runs/\S+", "runs", text)  # its folder has another name each time

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pkgutil
 import re
 import runpy
 import shutil
-import sys
 import tomllib
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,9 +16,6 @@ from nbclient import NotebookClient
 
 from seqmodels.audit import ADVICE
 from seqmodels.audit.findings import STREAM_ADVICE
-from tests.audit.bank import WRONG
-from tests.audit.bank_calls import CALLS
-from tests.audit.bank_sorting import SORTED_WRONG
 from tests.conftest import ROOT, Config, run_script
 from tests.in_process import run_in_process
 from tests.pages import (
@@ -56,7 +50,6 @@ SCRIPTS = [line for line in COMMANDS if "python scripts/" in line]
 TRAININGS = [line for line in SCRIPTS if "train.py" in line and not re.search("--(help|cfg)", line)]
 OTHERS = [line for line in SCRIPTS if line not in TRAININGS]
 SWEEP = "python scripts/train.py -m model.head=last_hidden,mean_pool seed=0,1,2"
-WORDS = [line for line in TRAININGS if "folder=runs/my_words" in line]
 QUICK = ("baseline=false", "model.encoder.hidden_size=8", "trainer=cpu", "trainer.max_epochs=1")
 LACKING = (  # what a test does not have: a device, a cluster, a download, an extra, hours
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "logger="),
@@ -119,7 +112,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((*windows.split(), "data.series=site", "folder=runs/forecaster"), ""),
         (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
-        *(((*COMMANDS[line].words[1:], *streams), "") for line in WORDS),
     ):
         if not lacks(" ".join(words)):
             done = run_script(folder, "train.py", *QUICK, *words)
@@ -174,47 +166,25 @@ def test_another_command_does_what_the_page_shows(line: str, workshop: Path) -> 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in SCRIPTS])
 def test_any_other_line_names_what_is_there(line: str) -> None:
-    install = re.search(r"pip install -e \S+( --extra-index-url \S+)?( && pytest)?$", line)
-    script = re.fullmatch(r"(?:python|bash) ([\w./]+)( [\w.]+)?", line)
-    module = re.fullmatch(r"python -m ([\w.]+)", line)
-    if install:
-        assert set(re.findall(r"\w+", re.sub(r"^[^[]*|].*", "", line))) <= set(EXTRAS)
-    elif module:
-        assert importlib.util.find_spec(module[1])
-    else:
-        assert script and (ROOT / script[1]).is_file(), line
+    extras = re.findall(r"\w+", "".join(re.findall(r"\[(.*)\]", line)))
+    scripts = re.findall(r"python ([\w/]+\.py)", line)
+    assert extras or scripts
+    assert {*extras} <= {*EXTRAS} and all((ROOT / script).is_file() for script in scripts)
 
 
-# ---------------------------------------------------------------- links, and the site
-
-
-def dead_links(file: Path) -> list[str]:
-    """What a page links that is not there, but a file of a task whose folder is deleted."""
-    dead = []
-    for path, anchor in links(read(file)):
-        target = file.parent / path if path else file
-        known = not anchor or (target.is_file() and anchor in anchors(read(target)))
-        if not (target.exists() and known) and not lacks(path.replace("/", ".")):
-            dead.append(f"{path}#{anchor}")
-    return dead
+# ---------------------------------------------------------------- links, tables, the notebook
 
 
 @pytest.mark.parametrize("page", LINKING)
 def test_a_page_is_whole_on_github(page: str) -> None:
-    assert dead_links(ROOT / page) == []
-    text = re.sub(r"<!--.*?-->", "", prose(read(ROOT / page)), flags=re.DOTALL)
+    file, text = ROOT / page, read(ROOT / page)
+    for path, anchor in links(text):
+        target = file.parent / path if path else file
+        if not lacks(path.replace("/", ".")):
+            assert target.exists() and (not anchor or anchor in anchors(read(target))), path
+    text = re.sub(r"<!--.*?-->", "", prose(text), flags=re.DOTALL)
     # inclusions, documentation of code, attributes of blocks, frames
     assert not re.search(r"--8<--|^:::|^!!!|<iframe", text, re.MULTILINE)
-    assert not re.search(r"--8<--|^``` \{", read(ROOT / page), re.MULTILINE)
-
-
-def test_a_dead_link_is_found(tmp_path: Path) -> None:
-    (tmp_path / "other.md").write_text("# Here, and `there`\n```\n# code\n```\n")
-    page = tmp_path / "page.md"
-    page.write_text("[a](other.md) [b](other.md#here-and-there) `[c](d)` <https://e.org>\n")
-    assert dead_links(page) == []
-    page.write_text("# Title\n[a](no.md) ![b](other.md#code) [c](#titles) [d](#title)\n")
-    assert dead_links(page) == ["no.md#", "other.md#code", "#titles"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -223,31 +193,6 @@ def test_what_a_page_shows_of_a_file_is_in_it(page: str) -> None:
     block = r"\]\(([^)]+\.(?:py|yaml))\)[^\n]*:\n\n```(?:python|yaml)\n(.*?)^```$"
     for path, code in re.findall(block, PAGES[page], re.DOTALL | re.MULTILINE):
         assert code in read((ROOT / page).parent / path), path
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/api/")])
-def test_the_names_of_the_api_are_in_the_files_that_it_links(page: str) -> None:
-    entries = re.findall(r"^- \[`(.*)`\]\((.*)\)$", PAGES[page], re.MULTILINE)
-    assert entries and len(entries) == len(links(PAGES[page]))
-    for name, path in entries:
-        if not lacks(name):
-            module = getattr(pkgutil.resolve_name(name), "__module__", name)
-            assert sys.modules[module].__file__ == str(((ROOT / page).parent / path).resolve())
-
-
-def test_every_page_of_the_site_is_whole_too(tmp_path: Path) -> None:
-    SITE["make"](ROOT, tmp_path)
-    (tmp_path / "explained").mkdir()
-    (tmp_path / "explained" / "dataflow.html").touch()  # docs/explained.py makes it
-    (tmp_path / "rnn_vectors.npz").touch()  # docs/vectors.py makes it
-    assert [*filter(None, map(dead_links, tmp_path.rglob("*.md")))] == []
-    example = read(tmp_path / "examples" / "waves.py.md")
-    assert example.startswith("# examples/waves.py\n\n````python\n")
-    assert "\n::: seqmodels.batch.SequenceBatch\n" in read(tmp_path / "api" / "networks.md")
-    assert '\n<iframe class="explained"' in read(tmp_path / "which_tensor.md")
-    menu = re.findall(r'= "([\w/]+\.md)"', read(ROOT / "zensical.toml"))
-    pages = {name.removeprefix("docs/") for name in PAGES} - {"README.md"}
-    assert sorted(menu) == sorted([*pages, "index.md", "notebook.md"])
 
 
 def test_only_a_link_to_a_file_of_a_task_may_be_dead_on_the_site(tmp_path: Path) -> None:
@@ -260,23 +205,6 @@ def test_only_a_link_to_a_file_of_a_task_may_be_dead_on_the_site(tmp_path: Path)
         SITE["make"](tmp_path, tmp_path / "made")
 
 
-def test_a_dead_link_of_the_built_site_is_found(tmp_path: Path) -> None:
-    (tmp_path / "page").mkdir()
-    (tmp_path / "style.css").touch()
-    (tmp_path / "index.html").write_text('<link href="style.css"><a href="page/#there">')
-    page = tmp_path / "page" / "index.html"
-    page.write_text('<p id="there"><a href="..">a</a><a href="#there"><a href="https://e.org">')
-    assert [*SITE["dead"](tmp_path)] == []
-    page.write_text('<a href="../no/"><img src="no.svg"><a href="#no"><p>--8&lt;-- "a.py"')
-    assert [*SITE["dead"](tmp_path)] == [
-        "index.html: page/#there",
-        *(f"page/index.html: {dead}" for dead in ("--8<--", "../no/", "no.svg", "#no")),
-    ]
-
-
-# ---------------------------------------------------------------- tables, and the notebook
-
-
 def test_the_speeds_are_those_of_the_benchmarks() -> None:
     table = PAGES["docs/speed.md"].partition("| ratio |\n")[2].partition("\n\n")[0]
     rows = [row.strip("| ").split(" | ") for row in table.splitlines()[1:]]
@@ -286,28 +214,10 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         assert re.search(rf"^\| {re.escape(setting)} \|.* {ratio} \(?", results, re.M), setting
 
 
-# the common mistakes of the page, in its order, by their names in the banks in tests/audit/
-MISTAKES = """
-    last column; mean of padded steps; maximum of padded steps; attention without a mask
-    tagger without packing; decoder from the state of padding; normed over padding; h_n viewed
-    tagger across rows; sorted, never unsorted; unsorted by the order
-    decoder that sees what it predicts; bidirectional language model; decoder from h for both
-    layers taken for directions; state of the neighbour; random start; dropout in evaluation
-    proj_size viewed; last step of two directions; first and last step; h_n[-1] of two directions
-    lowest layer; tagger of the forward half; forecast of the last steps; mask one step short
-"""
-
-
-def test_the_page_names_mistakes_by_what_the_audit_finds() -> None:
-    # that it finds them is tested in tests/audit/test_audit.py, for each name in WRONG
-    _, first, second = PAGES["docs/audit.md"].split("| finding |")
-    table, of_streams = first.partition("\n\n")[0], second.partition("\n\n")[0]
-    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", table, re.MULTILINE)
-    findings = [[finding] for finding, items in rows for _ in items.split("; ")]
-    found = {name: case.found for name, case in (WRONG | SORTED_WRONG | CALLS).items()}
-    assert findings == [found[name] for name in re.split(r"; |\n +", MISTAKES.strip())]
-    assert {finding for finding, _ in rows} == set(ADVICE)
-    assert re.findall(r"^\| `(\w+)` \|", of_streams, re.MULTILINE) == [*STREAM_ADVICE]
+def test_the_page_says_what_the_audit_finds() -> None:
+    _, table, of_streams = PAGES["docs/audit.md"].split("| finding |")
+    for text, advice in ((table.partition("\n\n")[0], ADVICE), (of_streams, STREAM_ADVICE)):
+        assert {*re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)} == {*advice}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md say of the code is so, and what they list is complete."""
+"""What README.md says of the code is so, and what it lists is complete."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.heads import HEADS
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder
 from tests.conftest import ROOT
 from tests.pages import python_blocks, read, run
 from tests.shipped import ALL_HEADS, LANGUAGE_HEADS
 
 README = read(ROOT / "README.md")
-CONTRIBUTING = read(ROOT / "CONTRIBUTING.md")
-FIRST, *PYTHON = python_blocks(README)
+FIRST, *_ = python_blocks(README)
 
 
-def section(start: str, end: str, page: str = README) -> str:
-    """What a page says between two pieces of it."""
-    assert start in page, f"the page has no {start!r}"
-    return page.partition(start)[2].partition(end)[0]
+def section(start: str) -> str:
+    """What README.md says from here to an empty line."""
+    assert start in README
+    return README.partition(start)[2].partition("\n\n")[0]
 
 
 def test_the_lines_of_pytorch_read_what_the_heads_read() -> None:
@@ -53,17 +52,8 @@ def test_the_lines_of_pytorch_read_what_the_heads_read() -> None:
         assert torch.allclose(eval(uses[use], names), selected, atol=1e-6), use
 
 
-def test_the_head_example_is_a_head() -> None:
-    [code] = [code for code in PYTHON if "class AllLayers" in code]
-    exec(compile(code, "README.md", "exec"), {})
-    h_n = torch.randn(3, 1, 2, 4)
-    states = RNNOutput(torch.randn(2, 3, 4), h_n, None, torch.tensor([3, 1]))
-    selected = HEADS["all_layers"].select(None, states)  # type: ignore[arg-type]
-    assert torch.equal(selected, torch.cat(list(h_n[:, 0]), dim=1))
-
-
 def test_every_head_is_in_the_table_with_what_it_reads() -> None:
-    table = section("| `model.head=` |", "\n\n")
+    table = section("| `model.head=` |")
     rows = [row.split("|") for row in table.splitlines() if row.startswith("|")]
     for name in ALL_HEADS:
         [row] = [row for row in rows if f"`{name}`" in row[1]]
@@ -74,30 +64,14 @@ def test_the_test_command_is_what_ci_runs() -> None:
     assert f"\n{(ROOT / '.ci' / 'test').read_text()}" in README
 
 
-def test_no_comment_of_the_first_box_is_cut_off() -> None:
-    comments = re.findall(r"#.*", FIRST)
-    assert len(comments) == 8 and all(f"\n{comment}\n" in f"\n{FIRST}" for comment in comments)
-    assert max(map(len, comments)) <= 40  # of a line, a telephone shows these
-
-
 def test_every_example_is_linked() -> None:
     pages = "".join(map(read, (ROOT / "docs").rglob("*.md")))
     for example in (ROOT / "examples").glob("*.py"):
         assert f"../examples/{example.name})" in pages
 
 
-def test_the_map_shows_every_folder_and_the_files_to_read_first() -> None:
-    drawn = section("\n## A map\n", "\n## ", CONTRIBUTING)
-    package = ROOT / "src" / "seqmodels"
-    folders = {file.parent.name for file in package.glob("*/__init__.py")}
-    assert set(re.findall(r"^[├└]── (\w+)/ ", drawn, flags=re.MULTILINE)) == folders
-    assert all((ROOT / f).is_dir() for f in re.findall(r"^(\w+)/ ", drawn, flags=re.MULTILINE))
-    first = re.findall(r"`([\w/]+\.py)`", section("Read these six files", "\n\n", CONTRIBUTING))
-    assert len(first) == 6 and all((package / file).is_file() for file in first)
-
-
 def test_the_results_are_those_of_the_studies() -> None:
-    numbers = re.findall(r"\d+\.\d+", section("## Results\n", "\n\n"))
+    numbers = re.findall(r"\d+\.\d+", section("## Results\n"))
     assert numbers and set(numbers) <= set(
         re.findall(r"\d+\.\d+", read(ROOT / "docs" / "studies.md"))
     )
