@@ -8,12 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.errors import UserError
-from seqmodels.export import export
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.plugins import import_module
-from seqmodels.tasks import SequenceClassifier
-from tests.conftest import Config, Script
+from tests.conftest import Script
 
 B, T, F, H = 3, 200, 5, 4
 CELLS = ("slstm", "minlstm", "layer_norm_lstm")
@@ -51,17 +48,6 @@ def test_slstm_stays_finite_where_its_exponentials_would_not() -> None:
     assert bool(states.output.isfinite().all()) and bool((states.output.abs() <= 1).all())
     states.output.sum().backward()
     assert inputs.grad is not None and bool(inputs.grad.isfinite().all())
-
-
-def test_slstm_is_that_of_its_authors() -> None:
-    theirs = pytest.importorskip("xlstm.blocks.slstm.src.vanilla.slstm").slstm_forward_pointwise
-    encoder, inputs = built("slstm")
-    gates: Any = encoder.rnn.l0.gates  # type: ignore[union-attr]
-    of_x, of_h = gates.weight.split([F, H], dim=1)
-    found, states = encoder(inputs).output, torch.zeros(4, B, H, dtype=torch.float64)
-    for step, x in enumerate(inputs.unbind(1)):
-        states, _ = theirs(x @ of_x.T, states[0] @ of_h.T, gates.bias, states, {})
-        torch.testing.assert_close(found[:, step], states[0])
 
 
 @pytest.mark.parametrize("windows", [1, 2, 7])
@@ -115,24 +101,8 @@ def test_layer_norm_lstm_is_its_equations() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_explains_trains_resumes_and_sweeps(
-    cell: str, script: Script, tmp_path: Any
-) -> None:
+def test_a_cell_explains_and_trains(cell: str, script: Script) -> None:
     words = (f"imports=[examples.{cell}]", f"model.encoder.cell={cell}")
-    shown = script("explain.py", *words, "model.encoder.num_layers=2").stdout
-    states = {"slstm": "n_n", "minlstm": "h_n", "layer_norm_lstm": "c_n"}
-    assert states[cell] in shown
-    quick = ("model.encoder.hidden_size=8", "baseline=false", "trainer=cpu", "trainer.max_epochs=1")
-    run = tmp_path / "run"
-    script("train.py", *words, *quick, f"folder={run}")
-    script("train.py", f"resume={run}", words[0], "trainer.max_epochs=2")
-    printed = script("evaluate.py", f"run={run}", words[0]).stdout
-    assert "accuracy" in printed
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_no_graph_holds_a_cell_of_ones_own(cell: str, tmp_path: Any, config: Config) -> None:
-    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
-    task = SequenceClassifier(data, {"hidden_size": H, "cell": cell})
-    with pytest.raises(UserError, match=f"encoder.cell={cell}, which is your own: use"):
-        export(task, tmp_path / "export")
+    quick = ("model.encoder.hidden_size=8", "trainer=cpu", "trainer.fast_dev_run=true")
+    script("train.py", *words, *quick)
+    assert "h_n" in script("explain.py", *words).stdout

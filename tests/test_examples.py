@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -44,9 +43,8 @@ def test_a_mistake_is_what_tutorials_write_and_is_refused(
     config: Config, head: str, finding: str
 ) -> None:
     import_module(MODULE, "imports")
-    with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false") as raised:
+    with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false"):
         train(config(f"imports=[{MODULE}]", f"model.head={head}"))
-    assert "padding=<value>" not in str(raised.value)  # an option that only the audit has
     encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=head != "padded_last_step")
     wrong = build_head(head, encoder, lambda width: ClassOutput(width, 2))
     inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 2])
@@ -61,59 +59,18 @@ def test_a_head_of_ones_own_lies_where_the_script_is_called(
 ) -> None:
     (tmp_path / "my_heads.py").write_text(FIRST)
     script("train.py", "imports=[my_heads]", "model.head=first", "folder=run", *QUICK)
-    assert "unread_step" in (tmp_path / "run" / "train.log").read_text()
     assert "model.head=first: choose" in refused("evaluate.py", "run=run")
     script("evaluate.py", "run=run", "imports=my_heads")
-    line = refused("train.py", "imports=[my_haeds]", "model.head=first", "folder=other", *QUICK)
-    assert "error: imports=my_haeds: ModuleNotFoundError: No module named" in line
-    assert not (tmp_path / "other").exists()
 
 
 # ---------------------------------------------------------------- your own task, data and head
 
-SIZES = {  # lines: what a person writes must stay this little
-    "regression.py": 40,
-    "waves.py": 30,
-    "needle.py": 65,
-    "reversal.py": 40,
-    "top_pool.py": 25,
-    "lion.py": 23,
-    "inverse_root.py": 8,
-    "kappa.py": 22,
-    "minimal_gru.py": 21,
-    "configs/data/example_waves.yaml": 6,
-    "python_syntax.py": 70,
-    "labels/__init__.py": 125,
-    "serve_onnx.py": 155,
-}
-
-
-@pytest.mark.parametrize(("file", "most"), SIZES.items())
-def test_what_you_write_is_little(file: str, most: int) -> None:
-    assert len((ROOT / "examples" / file).read_text().splitlines()) <= most
-
-
-REGRESSION = (*EXAMPLES, "model=example_regression")
-
-
-def test_a_head_beside_its_task_is_found_without_an_import(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exported("Regressor")  # beside which the kind of target is registered
-    monkeypatch.syspath_prepend(tmp_path)  # as if it were installed
-    mine = "from examples.regression import Regression\nclass Mine(Regression): pass\n"
-    (tmp_path / "my_task.py").write_text(FIRST + mine)
-    own = (*REGRESSION, "model._target_=my_task.Mine", "model.head=first", "imports=[]")
-    allowed = "allowed_targets=[my_task.Mine,examples.waves.Waves]"
-    script("train.py", *own, allowed, "data=example_waves", "data.size=40", *QUICK)
-    script("explain.py", *own, allowed, "folder=pictures")
-
 
 def test_the_regression_gives_numbers_in_their_own_units(script: Script, tmp_path: Path) -> None:
-    exported("Regressor")
-    waves = ("data=example_waves", "data.size=300", "trainer=cpu", "folder=run")
+    exported("Regressor")  # beside which the kind of target is registered
+    words = (*EXAMPLES, "model=example_regression", "data=example_waves", "data.size=300")
     learn = ("model.encoder.hidden_size=64", "model.dropout=0.0", "trainer.max_epochs=25")
-    done = script("train.py", *REGRESSION, *waves, *learn)
+    done = script("train.py", *words, *learn, "trainer=cpu", "folder=run")
     assert re.search(r"logits +\(B, K\) +\(\d+, 1\) +the values", done.stdout)
     result = result_of(tmp_path / "run")
     # cycles for every 100 steps: from 2 to 10
@@ -142,32 +99,10 @@ def test_what_you_learn_with_is_one_word_each_and_resumes(script: Script, tmp_pa
     assert '"label"' in predicted.stdout, predicted.stderr
 
 
-@pytest.mark.parametrize("position", ["start", "middle", "end"])
-def test_needles_are_where_they_should_be(position: Any) -> None:
-    from examples.needle import Needle
-
-    def read(seed: int) -> Any:
-        sizes = (30, 9, 9)
-        return Needle(position=position, length=40, needles=2, sizes=sizes, split_seed=seed).read()
-
-    splits = read(0)
-    assert [len(splits[each]) for each in ("train", "validation", "test")] == [30, 9, 9]
-    for split, rows in splits.items():
-        assert rows.inputs == read(0)[split].inputs != read(1)[split].inputs
-        for text, label in zip(rows.inputs, rows.targets):
-            words = text.split()
-            at = [n for n, word in enumerate(words) if word == f"needle{label}"]
-            start = {"start": 0, "middle": (len(words) - 2) // 2, "end": len(words) - 2}[position]
-            assert 30 <= len(words) <= 40 and at == [start, start + 1]
-    assert splits["train"].inputs[:9] != splits["test"].inputs
-
-
-def test_a_study_of_the_examples_trains(script: Script, refused: Refused, tmp_path: Path) -> None:
+def test_a_study_of_the_examples_trains(script: Script, tmp_path: Path) -> None:
     own = (*EXAMPLES, "experiment=study_needle", "data.length=12", "data.sizes=[40,8,8]")
     script("train.py", *own, "trainer=cpu", "trainer.max_epochs=1", "folder=run")
-    result = result_of(tmp_path / "run")
-    assert result["data"] == "needle, start of 12" and result["baselines"] == {}
-    assert "data.length=4 leaves no room" in refused("train.py", *own, "data.length=4")
+    assert result_of(tmp_path / "run")["data"] == "needle, start of 12"
 
 
 def test_lion_moves_by_the_sign_of_its_momentum() -> None:
@@ -191,26 +126,14 @@ def test_a_kind_of_target_of_your_own_touches_one_folder(
     quick = ("trainer=cpu", "model.encoder.hidden_size=16", "trainer.max_epochs=4")
     learn = ("model.optimizer.lr=0.03", "model.dropout=0.0", "data=headlines", "data.size=200")
     measured = "model.metrics={auroc:{_target_:torchmetrics.AUROC,task:multilabel,num_labels:3}}"
-    done = script("train.py", *configs, *quick, *learn, measured, "folder=run")
-    assert re.search(r"logits +\(B, K\) +\(32, 3\) +of each label", done.stdout)
+    script("train.py", *configs, *quick, *learn, measured, "folder=run")
     imported = "imports=[examples.labels]"
     script("train.py", "resume=run", imported, "trainer.max_epochs=6")
     result = result_of(tmp_path / "run")
     assert result["metric"] == "f1" and result["metrics"]["test/f1"] > 0.8
     assert result["metrics"]["test/auroc"] > 0.9
     assert "auroc" in script("evaluate.py", "run=run", imported).stdout
-    explained = script("explain.py", *configs, "folder=pictures")
-    assert "of each label" in explained.stdout
+    assert "of each label" in script("explain.py", *configs, "folder=pictures").stdout
     wrong = refused("train.py", *configs, *quick, "folder=other")
     assert "Labeller learns any number of labels" in wrong
     assert "such as model=labels data=headlines" in wrong
-
-
-def test_a_label_that_training_never_saw_is_an_error() -> None:
-    from examples.labels import Labels
-
-    labels = Labels()
-    labels.fit([["b"], [], ["a", "b"]], "train")
-    assert labels.encode([["a"], []], "test").tolist() == [[1.0, 0.0], [0.0, 0.0]]
-    with pytest.raises(UserError, match="test: training never saw the label c: leave it out"):
-        labels.encode([["c"]], "test")
