@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +35,6 @@ TEXTS = [
     "A fine\tfilm, it's FINE... 10² ﬁlms?!",
     "unseen ΟΔΟΣ cafe\u0301 naïve नमस्ते می\u200cروم x_1 ½ xⒶ🄰 a\x1cb",
     ".",
-    "[PAD] dull and well",
 ]
 
 
@@ -93,12 +91,6 @@ def test_it_predicts_what_the_run_does(
         assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5)
 
 
-def test_its_errors_are_one_line(tmp_path: Path) -> None:
-    done = served(tmp_path / "none", [])
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert done.returncode == 1 and not done.stdout
-
-
 @pytest.fixture
 def model(
     tmp_path: Path, examples_importable: None, monkeypatch: pytest.MonkeyPatch
@@ -109,15 +101,14 @@ def model(
     graph = SimpleNamespace(get_outputs=lambda: [SimpleNamespace(shape=["batch", 2])])
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda _: graph)
 
-    def of(state: dict[str, Any] | None, task: str = "SequenceClassifier") -> Any:
-        known = {"task": task, "data": {"preprocessor": state} if state else {}}
+    def of(state: dict[str, Any]) -> Any:
+        known = {"task": "SequenceClassifier", "data": {"preprocessor": state}}
         (tmp_path / "model.json").write_text(json.dumps(known))
         return Model(tmp_path)
 
     return of
 
 
-filling = partial(Series, missing="interpolate")
 SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])]
 
 
@@ -127,8 +118,8 @@ SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.
         (Tokens(TokenizerOptions(lowercase=True), max_length=4), TEXTS),
         (Tokens(TokenizerOptions("space", min_count=2), max_length=2), [*TEXTS, "[PAD] film"]),
         (Tokens(TokenizerOptions("char", lowercase=True), max_length=7), ["İaΣ ΑΣ", "İİ"]),
-        *((filling(scale=scale), SERIES) for scale in ("split", "series", "both", "none")),
-        (filling(fold=3), SERIES),
+        (Series(missing="interpolate", scale="both"), SERIES),
+        (Series(missing="interpolate", fold=3), SERIES),
     ],
 )
 def test_it_encodes_as_the_data_does(
@@ -141,35 +132,9 @@ def test_it_encodes_as_the_data_does(
         assert torch.equal(torch.from_numpy(theirs.encode(row, "raw")), wanted)
 
 
-BPE = {"kind": "tokens", "options": {"tokenizer": {"level": "bpe"}}, "fitted": {"tokens": []}}
-RANKS = {"kind": "features", "options": {"scale": "ranks"}, "fitted": {}}
-
-
-@pytest.mark.parametrize(
-    ("state", "task", "named"),
-    [
-        (BPE, "SequenceClassifier", "bpe tokens"),
-        (RANKS, "Regressor", "scale=ranks"),
-        (RANKS | {"kind": "words"}, "Tagger", "the task Tagger, inputs of the kind words, .*"),
-    ],
-)
-def test_what_it_does_not_know_it_names(
-    state: Any, task: str, named: str, model: Callable[..., Any]
-) -> None:
-    with pytest.raises(ValueError, match=f"^this script cannot serve {named}$"):
-        model(state, task)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "raw", "wrong"),
-    [
-        (Tokens(), TEXTS, " \n"),
-        *((Series(), [np.ones((2, 2))], [step]) for step in ([1.0, None], [1.0], [1.0, 1e300])),
-    ],
-)
-def test_a_wrong_input_is_named_by_its_number(
-    encoder: InputEncoder, raw: list[Any], wrong: Any, model: Callable[..., Any]
-) -> None:
-    encoder.fit(raw)
-    with pytest.raises(ValueError, match="^input 7 "):
-        model(encoder.state()).predict([wrong], 7)
+def test_a_wrong_input_is_named_by_its_number(model: Callable[..., Any]) -> None:
+    encoder = Series()
+    encoder.fit([np.ones((2, 2))])
+    for step in ([1.0, None], [1.0]):
+        with pytest.raises(ValueError, match="^input 7 "):
+            model(encoder.state()).predict([[step]], 7)
