@@ -64,9 +64,3 @@ def test_a_benchmark_runs_and_writes_its_table(
     title, _, *lines = output.read_text().splitlines()
     assert title.startswith("# ") and any(line.startswith("| ---") for line in lines)
     assert lines[-1].startswith("| ") and not lines[-1].startswith("| ---")
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_benchmark_is_listed(script: str) -> None:
-    readme = (FOLDER / "README.md").read_text()
-    assert f"| `{script}` |" in readme and f"python benchmarks/{script}" in readme
