@@ -1,33 +1,27 @@
-"""What docs/runs.md promises of run folders, checkpoints and names by a stranger."""
+"""A stranger's run folder and checkpoint: nothing of them runs, and nothing of yours is lost."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
-from rich.table import Table
 
 from seqmodels import compose
 from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.tables import comparison_table
 from seqmodels.compare.writing import write_comparison
-from seqmodels.data import UEA, TokenizerOptions
-from seqmodels.data.tokenizer import Tokenizer
-from seqmodels.dataflow.rendering import Box, Drawing, Label, to_svg
-from seqmodels.engine.class_scores import class_pictures
+from seqmodels.data import UEA
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.readable_errors import readable_errors
@@ -36,16 +30,11 @@ from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.resume import find_resume
 from seqmodels.runs.trust import is_trusted_callback
-from seqmodels.screen import LogLines, Screen, visible
+from seqmodels.screen import Screen, visible
 from tests.conftest import Script, result_of
-
-pytestmark = pytest.mark.pictures  # which show what a run folder says
 
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
-HTML = "<script>document.title='poisoned'</script><img src=x onerror=\"document.title='poisoned'\">"
-MATH = "$\\frac$ costs 5"
-METRIC = f"test/{HTML}{MATH}"
 CANARY = "a_strangers_module"  # importing it, or running it, is noticed
 
 
@@ -98,10 +87,8 @@ def refuse(run: Path, resume: Any, message: str) -> None:
     "line",
     [
         "x: ${oc.env:HOME}",
-        "x: '\\${oc.env:HOME}'",
         'x: "\\x24{oc.env:HOME}"',
         "x: [[{a: 'b ${seed}'}]]",
-        "'${seed}': 1",
         f"x: |\n  ${{oc.create:{{_target_: pathlib.Path.touch, _args_: [{CANARY}]}}}}",
     ],
 )
@@ -109,11 +96,8 @@ def test_nothing_in_a_run_folder_is_resolved(run: Path, resume: Any, line: str) 
     with (run / "config.yaml").open("a") as file:
         file.write(line + "\n")
     refuse(run, resume, "holds an interpolation")
-
-
-def test_a_text_is_not_read_again_after_the_check() -> None:
     kept = instantiate({"_target_": "seqmodels.data.Text", "train": "${oc.env:HOME}"})
-    assert kept.paths["train"] == "${oc.env:HOME}"
+    assert kept.paths["train"] == "${oc.env:HOME}"  # not read again after the check either
 
 
 LINEAR = {"_target_": "torch.nn.Linear"}
@@ -124,32 +108,24 @@ LINEAR = {"_target_": "torch.nn.Linear"}
     [
         ("model._target_", f"{CANARY}.Task"),
         ("model._target_", "seqmodels.data.UEA"),
-        ("model.encoder._target_", "torch.nn.LSTM"),
         ("model.head_options", {"_target_": f"{CANARY}.Task"}),
         ("model.metrics", {"x": LINEAR}),
-        ("model.metrics", {"x": {"_target_": "torchmetrics.text.Perplexity"}}),
         ("model.metrics", {"x": {"_target_": "torchmetrics.AUROC", "task": LINEAR}}),
-        ("data._target_", "seqmodels.engine.task.pl.Trainer"),
         ("data._target_", "pathlib.Path"),
         ("data._args_", ["x"]),
-        ("data.name", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "x"}),
         ("data.targets", [[LINEAR]]),
-        ("model.optimizer._target_", "torch.optim.swa_utils.AveragedModel"),
         ("model.optimizer._target_", f"{CANARY}.Task"),
         ("model.scheduler._target_", "torch.optim.SGD"),
-        ("model.scheduler.rise", LINEAR),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
-        ("trainer.profiler", {"_target_": "lightning.pytorch.profilers.AdvancedProfiler"}),
     ],
 )
-@pytest.mark.parametrize("trusted", [False, True])
 def test_a_run_folder_names_a_task_its_data_and_an_optimizer_and_no_more(
-    run: Path, resume: Any, key: str, value: Any, trusted: bool
+    run: Path, resume: Any, key: str, value: Any
 ) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     change(config, {key: value})
-    if trusted:  # which no folder decides
-        config |= {"imports": [CANARY], "allowed_targets": [f"{CANARY}.", "torch.", "pathlib."]}
+    # no folder decides what is trusted
+    config |= {"imports": [CANARY], "allowed_targets": [f"{CANARY}.", "torch.", "pathlib."]}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     refuse(run, resume, "is not allowed|is not a ")
 
@@ -172,9 +148,8 @@ def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path)
     assert is_trusted_callback("checkpoint", entry)
     with pytest.raises(UserError, match="filename is not an argument of BestCheckpoint"):
         instantiate({**entry, "filename": "../../evil"}, key="callbacks.checkpoint")
-    for other in ("seqmodels.callbacks.last_checkpoint.Path", "seqmodels.dataflow.explain.explain"):
-        with pytest.raises(UserError, match="is not allowed"):
-            is_trusted_callback("x", {"_target_": other})
+    with pytest.raises(UserError, match="is not allowed"):
+        is_trusted_callback("x", {"_target_": "seqmodels.callbacks.last_checkpoint.Path"})
     for other in (f"{CANARY}.Task", "lightning.pytorch.callbacks.Callback"):
         assert not is_trusted_callback("x", {"_target_": other})
 
@@ -183,13 +158,8 @@ def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path)
     ("name", "text"),
     [
         ("config.yaml", f"!!python/object/apply:os.system ['touch {CANARY}']"),
-        ("config.yaml", f"!!python/module:{CANARY} ''"),
         ("config.yaml", f"a: !!python/name:{CANARY}.Task ''"),
         ("config.yaml", "a: ["),
-        ("config.yaml", "a: &a {b: *a}"),
-        ("config.yaml", "7"),
-        ("config.yaml", "\0"),
-        ("result.json", "{"),
         ("result.json", "[" * 100_000),
     ],
 )
@@ -202,23 +172,15 @@ def test_files_that_no_run_writes_are_one_line_and_run_nothing(
 
 
 def test_values_come_back_as_a_run_has_written_them(tmp_path: Path) -> None:
-    texts = ("2020-01-02", "on", "off", "yes", "~", "null", "1e-3", "0x10", "1_000", "12:30:00")
-    values = {"texts": [*texts, "00:00:10:00", "", "- x", "!!x"], "floats": [1e-3, 1e20, 0.1]}
+    texts = ("2020-01-02", "on", "yes", "~", "null", "1e-3", "1_000", "00:00:10:00", "", "- x")
+    values = {"texts": [*texts], "floats": [1e-3, 1e20, 0.1]}
     OmegaConf.save(OmegaConf.create(values), tmp_path / "config.yaml")
     assert read_yaml(tmp_path / "config.yaml") == values
 
 
 # ---------------------------------------------------------------- checkpoints
 
-
 MORE = "best.ckpt is not a usable checkpoint .it holds more than tensors and plain values"
-
-
-def legacy(content: Any) -> bytes:
-    """A checkpoint as PyTorch wrote it before version 1.6."""
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=False)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -226,11 +188,7 @@ def legacy(content: Any) -> bytes:
     [
         (lambda c: {**c, "x": Payload()}, MORE),
         (lambda c: pickle.dumps(Payload()), "best.ckpt is not a usable checkpoint"),
-        (lambda c: legacy({**c, "x": Payload()}), "best.ckpt is not a usable checkpoint"),
-        (lambda c: {k: v for k, v in c.items() if k != "hyper_parameters"}, "not a usable check"),
-        (lambda c: [c], "not a usable checkpoint"),
         (lambda c: {**c, "state_dict": {}}, "do not fit this version"),
-        (lambda c: {**c, "state_dict": {**c["state_dict"], "x": "text"}}, "do not fit this vers"),
     ],
 )
 def test_a_checkpoint_holds_weights_and_plain_values(
@@ -242,14 +200,6 @@ def test_a_checkpoint_holds_weights_and_plain_values(
     with pytest.raises(UserError, match=message) as raised:
         load_run(run)
     assert "weights_only" not in str(raised.value)  # advice to run it anyway
-
-
-def test_a_tokenizer_of_a_checkpoint_splits_by_patterns_of_this_code() -> None:
-    state = Tokenizer.learn(["a b"], TokenizerOptions("word")).state()
-    assert Tokenizer.load(state).tokens == ["[PAD]", "[UNK]", "a", "b"]
-    for options in ({"level": "(a+)+$"}, {"pattern": "(a+)+$"}):
-        with pytest.raises((KeyError, TypeError)):
-            Tokenizer.load({**state, "options": {**state["options"], **options}})
 
 
 def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None:
@@ -264,73 +214,34 @@ def test_a_checkpoint_does_not_say_which_files_to_remove(tmp_path: Path) -> None
     assert (tmp_path / "mine").is_dir()
 
 
-def test_a_data_set_of_the_archive_has_a_name_and_no_address() -> None:
-    for name in ("../x", "a/b", "http://x", ""):
-        with pytest.raises(UserError, match="it must be a name|should have at least 1 character"):
-            UEA(name)
+@pytest.mark.parametrize("name", ["../x", "a/b", "http://x"])
+def test_a_data_set_of_the_archive_has_a_name_and_no_address(name: str) -> None:
+    with pytest.raises(UserError, match="it must be a name"):
+        UEA(name)
 
 
 # ---------------------------------------------------------------- names are shown as text
 
 
-@pytest.fixture
-def hostile_runs(trained: Path, tmp_path: Path) -> Path:
-    """Three runs with something for every reader in each of their names, of which one failed."""
-    sweep = tmp_path / "sweep"
-    heads = f"{HTML}{UNSEEN}", f"{MATH}{MARKUP}| x |\n# y"
-    folders = f"b {HTML[:18]}\x1b[5m", "javascript:document.title='poisoned'", "failed"
-    for seed, (head, folder) in enumerate(zip((*heads, heads[1]), folders, strict=True)):
-        result = result_of(trained)
-        result |= {"head": head, "data": f"{HTML}{MARKUP}{UNSEEN}{MATH}", "seed": 0}
-        result["config"]["model"]["head"] = head
-        result["config"][f"{HTML}{UNSEEN}{MATH}"] = head
-        result["metrics"] = {METRIC: 0.5 + seed}
-        result["higher_is_better"] = {METRIC.rpartition("/")[2]: True}
-        if folder == "failed":
-            result |= {"status": "failed", "error": f"{HTML}{UNSEEN}{MARKUP}\nerror: x"}
-        (sweep / folder / "checkpoints").mkdir(parents=True)
-        (sweep / folder / "result.json").write_text(json.dumps(result))
-        device = json.dumps({"device": f"{UNSEEN}{seed}{HTML}"})
-        (sweep / folder / "environment.json").write_text(device)
-        (sweep / folder / "dataflow.svg").symlink_to("/etc/passwd")
-    return sweep
-
-
-def test_a_comparison_of_hostile_runs_shows_their_names_and_obeys_none(hostile_runs: Path) -> None:
-    comparison = compare([str(hostile_runs)], METRIC, different_data=True)
-    mine = hostile_runs.parent / "mine"
+def test_a_comparison_shows_names_as_text_and_follows_no_link(
+    trained: Path, tmp_path: Path
+) -> None:
+    sweep, mine = tmp_path / "sweep", tmp_path / "mine"
     mine.write_text("mine")
-    for name in ("comparison.md", "comparison.png", "comparison.tmp"):
-        (hostile_runs / name).symlink_to(mine)
-    csv, markdown, *pictures = write_comparison(comparison, hostile_runs)
-    assert markdown.name == "comparison.md" and mine.read_text() == "mine"
-    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    for text in (markdown.read_text(), csv.read_text()):
-        assert visible(text) == text.replace("\r", "") and "root:" not in text
-    assert "\n#" not in markdown.read_text()
-    assert not any(line.replace("\\<", "").count("<") for line in markdown.read_text().split("\n"))
-
-
-def test_names_in_pictures_are_text_and_no_formulas(tmp_path: Path) -> None:
-    drawing = to_svg(Drawing(HTML, 20, 3, [Box(0, 0, 9, HTML, "head")], [Label(0, 1, HTML)]))
-    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(drawing).iter()}
-    assert tags.isdisjoint({"script", "img"})
-    names = [MATH, "$x$", f"{UNSEEN}y" * 500]
-    [figure] = class_pictures({"confusion": torch.eye(4).int()}, names).values()
-    figure.savefig(tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").stat().st_size < 10**6
-
-
-def test_a_terminal_gets_text_whatever_the_names_are(hostile_runs: Path) -> None:
-    name = f"{UNSEEN}{MARKUP}"
-    table = Table(name)
-    table.add_row(name)
-    comparison = compare([str(hostile_runs)], METRIC, different_data=True)
-    for shown in (name, table, comparison_table(comparison, Screen(width=2000))):
-        file = io.StringIO()
-        Screen(file=file, width=2000).print(shown)
-        assert visible(file.getvalue()) == file.getvalue()
-        assert "[red]x[/red]" in file.getvalue() and ":smile:" in file.getvalue()
+    for number, head in enumerate((UNSEEN, MARKUP)):
+        result = result_of(trained)
+        result["head"] = result["config"]["model"]["head"] = head
+        (sweep / f"run{number}").mkdir(parents=True)
+        (sweep / f"run{number}" / "result.json").write_text(json.dumps(result))
+    (sweep / "comparison.md").symlink_to(mine)
+    comparison = compare([str(sweep)], "test/accuracy")
+    for file in write_comparison(comparison, sweep)[:2]:
+        assert visible(file.read_text()) == file.read_text()
+    assert mine.read_text() == "mine"
+    screen = Screen(file=io.StringIO(), width=2000)
+    screen.print(comparison_table(comparison, screen))
+    shown = screen.file.getvalue()
+    assert visible(shown) == shown and MARKUP in shown
 
 
 def test_an_error_is_one_visible_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,13 +249,6 @@ def test_an_error_is_one_visible_line(capsys: pytest.CaptureFixture[str]) -> Non
         raise UserError(f"{UNSEEN}\nerror: all is fine\x85{MARKUP}")
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and line.rstrip("\n").isprintable() and MARKUP in line
-
-
-def test_a_log_record_cannot_look_like_another_one() -> None:
-    record = logging.LogRecord("x", 30, "", 0, f"a{UNSEEN}\nWARNING: b", (), None)
-    text = LogLines("%(levelname)s: %(message)s").format(record)
-    first, second = text.split("\n")
-    assert first.isprintable() and second == "    WARNING: b"
 
 
 def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script: Script) -> None:
