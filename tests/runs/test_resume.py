@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1
@@ -22,12 +20,10 @@ from seqmodels.errors import UserError
 from seqmodels.runs import fit, load_run, prepare, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.lock import is_locked, locked
 from seqmodels.runs.metrics_file import read_metrics
 from seqmodels.runs.resume import find_resume
 from tests.conftest import Config, Refused, Script, result_of, run_script
 from tests.runs.resumed import OWN, content, same_run, stopped_by
-from tests.shipped import lacks
 
 Words = tuple[str, ...]
 
@@ -118,25 +114,11 @@ def test_a_signal_is_harmless_wherever_it_comes(
 # ---------------------------------------------------------------- what a folder is enough for
 
 
-def moved(run: Path) -> Path:
-    shutil.rmtree(run.parent / "moved", ignore_errors=True)
-    return run.rename(run.parent / "moved")
-
-
-def without_checkpoints(run: Path) -> Path:
-    shutil.rmtree(run / "checkpoints")
-    return run
-
-
-def flipped(name: str) -> Callable[[Path], Path]:
-    def flip(run: Path) -> Path:
-        path = run / "checkpoints" / name
-        bits = bytearray(path.read_bytes())
-        bits[len(bits) // 2] ^= 1
-        path.write_bytes(bits)
-        return run
-
-    return flip
+def flip(run: Path, name: str = "last.ckpt") -> None:
+    path = run / "checkpoints" / name
+    bits = bytearray(path.read_bytes())
+    bits[len(bits) // 2] ^= 1
+    path.write_bytes(bits)
 
 
 AGAIN = tuple(word for word in OWN if word != "trainer=cpu")  # which is a group
@@ -145,24 +127,30 @@ AGAIN = tuple(word for word in OWN if word != "trainer=cpu")  # which is a group
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        (lambda run: run, (), "callbacks.signal is not taken from the run folder"),
-        (lambda run: run, AGAIN, "run folder"),
-        (moved, (), "moved"),
-        (without_checkpoints, (), "starts again from the beginning"),  # killed before the first
-        (flipped("last.ckpt"), (), "resuming from previous.ckpt"),
+        (lambda run: None, (), "callbacks.signal is not taken from the run folder"),
+        (lambda run: None, AGAIN, "run folder"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), (), "starts again from the beginning"),
+        (flip, (), "resuming from previous.ckpt"),
     ],
-    ids=["its folder alone", "the same words", "moved", "no checkpoint", "a flipped bit"],
+    ids=["its folder alone", "the same words", "no checkpoint", "a flipped bit"],
 )
-def test_a_resumed_run_is_the_uninterrupted_one(
-    script: Script, whole: Path, cut: Path, change: Callable[[Path], Path], words: Words, said: str
+def test_a_resumed_run_is_the_uninterrupted_one_also_where_it_is_moved_to(
+    script: Script,
+    whole: Path,
+    cut: Path,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    words: Words,
+    said: str,
 ) -> None:
-    run = change(cut)
+    run = Path(shutil.move(cut, tmp_path / "moved"))
+    change(run)
     beginning = {name: (run / name).read_bytes() for name in ("config.yaml", "overrides.yaml")}
     done = script("train.py", f"resume={run}", *words)
     assert said in done.stdout + done.stderr
     same_run(whole, run)
     assert {name: (run / name).read_bytes() for name in beginning} == beginning
-    assert cut.exists() == (run == cut)
+    assert not cut.exists()
     result = result_of(run)
     assert (result["head"], result["seed"], len(result["resumed"])) == ("max_pool", 3, 1)
 
@@ -181,7 +169,7 @@ def longer(trained: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize(("end", "step"), [("signal", 50), ("kill", 50), ("kill", 34)])
+@pytest.mark.parametrize(("end", "step"), [("signal", 50), ("kill", 34)])
 def test_what_a_resume_changes_lasts(
     script: Script, cut: Path, longer: Path, end: str, step: int
 ) -> None:
@@ -204,37 +192,20 @@ def test_what_a_resume_changes_lasts(
 
 def test_the_newest_change_wins(cut: Path) -> None:
     folder = RunFolder(cut)
-    folder.add_stretch(34, ["x"], {"trainer.max_epochs": 6, "model.optimizer.lr": 0.002})
-    folder.add_stretch(41, ["++y"], {"trainer.max_epochs": 5, "trainer.gradient_clip_val": None})
-    config, beginning = folder.read_config(), folder.read_config(beginning=True)
-    assert (config["trainer"]["max_epochs"], config["model"]["optimizer"]["lr"]) == (5, 0.002)
-    assert config["trainer"]["gradient_clip_val"] is None and "trainer" in beginning
-    assert (beginning["trainer"]["max_epochs"], beginning["model"]["optimizer"]["lr"]) == (4, 0.003)
-    assert folder.changes_since(35) == {"trainer.max_epochs": 5, "trainer.gradient_clip_val": None}
-    (cut / "overrides.yaml").write_text("- step: 0\n- changes: 3\n")
-    with pytest.raises(UserError, match=r"overrides\.yaml does not hold the overrides of a run"):
-        load_run(cut)
+    for epochs in (6, 5):
+        folder.add_stretch(34, ["x"], {"trainer.max_epochs": epochs})
+    assert folder.read_config()["trainer"]["max_epochs"] == 5
+    assert folder.read_config(beginning=True)["trainer"]["max_epochs"] == 4
 
 
-@pytest.mark.parametrize(
-    ("beginning", "words", "expected"),
-    [
-        ([], ["lr=0.002"], {"lr": 0.002}),
-        (["optimizer=sgd"], ["momentum=0.5"], {"momentum": 0.5}),  # which only the run has
-        ([], ["lr=3e-3", "weight_decay='${seed}'"], {"weight_decay": 0}),
-    ],
-)
-def test_words_change_the_run_and_not_the_defaults(
-    config: Config, tmp_path: Path, beginning: list[str], words: list[str], expected: dict[str, Any]
-) -> None:
+def test_words_change_the_run_and_not_the_defaults(config: Config, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    OmegaConf.save(config(*beginning), tmp_path / "run" / "config.yaml", resolve=True)
-    given = [f"model.optimizer.{word}" for word in words]
-    resume = find_resume(config(f"resume={tmp_path / 'run'}"), given)
-    assert resume.changes == {f"model.optimizer.{key}": now for key, now in expected.items()}
-    assert all(OmegaConf.select(resume.config, key) == now for key, now in resume.changes.items())
-    for (key, now), note in zip(resume.changes.items(), resume.notes, strict=False):
-        assert note.startswith(f"{key}: ") and note.endswith(f" -> {now}")
+    OmegaConf.save(config("optimizer=sgd"), tmp_path / "run" / "config.yaml", resolve=True)
+    words = ["model.optimizer.momentum=0.5"]  # which only the run has
+    resume = find_resume(config(f"resume={tmp_path / 'run'}"), words)
+    assert resume.changes == {"model.optimizer.momentum": 0.5}
+    assert resume.config.model.optimizer.momentum == 0.5
+    assert resume.notes[0] == "model.optimizer.momentum: 0.9 -> 0.5"
 
 
 def test_a_resume_in_python_takes_its_words_from_train(cut: Path) -> None:
@@ -247,23 +218,16 @@ def test_a_resume_in_python_takes_its_words_from_train(cut: Path) -> None:
 # ---------------------------------------------------------------- what is refused
 
 OTHER_RUN = (
-    *("model.head=mean_pool", "seed=4", "model.encoder.hidden_size=16", "data.batch_size=8"),
-    *("model.optimizer._target_=torch.optim.SGD", "optimizer=sgd", "~model.scheduler"),
-    *("baseline=true", "folder=elsewhere", "model=language_model", "trainer=cpu"),
-    "callbacks.early_stopping.patience=3",  # which the run lacks
+    *("model.head=mean_pool", "seed=4", "data.batch_size=8", "optimizer=sgd", "~model.scheduler"),
+    *("model.optimizer._target_=torch.optim.SGD", "folder=elsewhere"),
 )
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        *(
-            (word, f": leave out {word}, or start a new run")
-            for word in OTHER_RUN
-            if not lacks(word)
-        ),
+        *((word, f": leave out {word}, or start a new run") for word in OTHER_RUN),
         ("trainer.max_epochs=1", "trainer.max_epochs=1, and its checkpoint is at 2"),
-        ("trainer.max_steps=20", "trainer.max_steps=20, and its checkpoint is at 34"),
     ],
 )
 def test_what_would_make_another_or_a_shorter_run_changes_nothing(
@@ -284,10 +248,6 @@ def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
     script("train.py", f"resume={whole}", "trainer.max_epochs=6")
     rows = read_metrics(whole / "metrics.csv")
     assert [row["epoch"] for row in rows if "validation/loss" in row] == [0, 1, 2, 3, 4, 5]
-    last = read_checkpoint(whole / "checkpoints" / "last.ckpt")
-    assert last["global_step"] == 84
-    end = last["optimizer_states"][0]["param_groups"][0]["lr"] / 0.003
-    assert end == pytest.approx(4e-6)  # of a cycle of 84 steps
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_is_begun_again(
@@ -298,8 +258,6 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_begun_again(
     script("train.py", *words)
     [beginning] = OmegaConf.load(tmp_path / "again" / "overrides.yaml")
     assert "model.optimizer.lr=1e30" not in beginning.overrides
-    steps = [row["step"] for row in read_metrics(tmp_path / "again" / "metrics.csv")]
-    assert steps == sorted(steps)
 
 
 def test_other_data_are_refused_and_change_nothing(
@@ -316,9 +274,7 @@ def test_other_data_are_refused_and_change_nothing(
     script("train.py", "resume=run")
 
 
-WRONG = torch.zeros(3, 2, dtype=torch.int64)
-# so that nothing newer is the best
-NO_BETTER = "trainer.limit_val_batches=0"
+NO_BETTER = "trainer.limit_val_batches=0"  # so that nothing newer is the best
 
 
 @pytest.mark.parametrize(
@@ -326,11 +282,12 @@ NO_BETTER = "trainer.limit_val_batches=0"
     [
         # as two processes save it
         ("last", lambda it: it["resume"].append(it["resume"][0]), "with 2 processes and this one"),
-        ("last", lambda it: it["resume"][0]["sums"]["train"].update(classes=WRONG), "be resumed ("),
-        ("last", lambda it: it["resume"][0]["sums"]["logged"].update(classes=WRONG), "resumed ("),
         # beyond whose end a fused optimizer would write
-        ("last", lambda it: moments(it).update(exp_avg_sq=torch.zeros(1)), "exp_avg_sq of an opt"),
-        ("last", lambda it: moments(it).update(step=torch.zeros(1)), "is [1] and not []"),
+        (
+            "last",
+            lambda it: it["optimizer_states"][0]["state"][0].update(exp_avg_sq=torch.zeros(1)),
+            "exp_avg_sq of an opt",
+        ),
         ("best", lambda it: it["state_dict"].popitem(), "best.ckpt does not fit this model ("),
     ],
 )
@@ -341,19 +298,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
     saved = read_checkpoint(path)
     spoil(saved)
     CheckpointFiles().save_checkpoint(saved, path)
-    line = last_line(script, f"resume={cut}", "trainer.log_every_n_steps=1", NO_BETTER)
-    assert said in line and (str(path) in line or "process" in line)
-
-
-def moments(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Of a weight, in the optimizer."""
-    return saved["optimizer_states"][0]["state"][0]
+    assert said in last_line(script, f"resume={cut}", NO_BETTER)
 
 
 def test_a_flipped_bit_of_the_best_weights_is_noticed_by_all_who_read_them(
     script: Script, refused: Refused, cut: Path
 ) -> None:
-    flipped("best.ckpt")(cut)
+    flip(cut, "best.ckpt")
     assert "best.ckpt is not a usable" in last_line(script, f"resume={cut}", NO_BETTER)
     assert result_of(cut)["status"] == "failed"
     for name, more in (("evaluate.py", ()), ("predict.py", ("input=-",))):
@@ -361,19 +312,6 @@ def test_a_flipped_bit_of_the_best_weights_is_noticed_by_all_who_read_them(
 
 
 # ---------------------------------------------------------------- one process a folder
-
-
-def test_a_process_that_only_asks_who_trains_keeps_nobody_from_it(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    path.touch()
-    with path.open() as asked:  # as `is_locked` does, for a moment
-        fcntl.flock(asked, fcntl.LOCK_SH)
-        answered = threading.Timer(0.02, fcntl.flock, (asked, fcntl.LOCK_UN))
-        answered.start()
-        with locked(path):
-            assert is_locked(path)
-        answered.join()
-    assert not is_locked(path)
 
 
 HOLD = """
