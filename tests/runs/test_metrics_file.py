@@ -21,7 +21,7 @@ def opened(folder: Path, step: int | None = None, epoch: int = 0) -> MetricsFile
     return file
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_it_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path, seed: int) -> None:
     random, file, rows, step = Random(seed), opened(tmp_path), dict[int, dict[str, float]](), 0
     for _ in range(200):
@@ -72,7 +72,7 @@ def test_a_kill_while_metrics_are_written_loses_no_row(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "epoch,step\n1,\0\n", "step\n1\n", "\xff"])
+@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "\xff"])
 def test_broken_metrics_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=r"metrics\.csv is not the metrics of a run"):
