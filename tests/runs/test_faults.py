@@ -31,10 +31,27 @@ class FullDisk(Callback):
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 
-class OutOfMemory(Callback):
+class Fail(Callback):
+    """Fails in a step, or between two by the data."""
+
+    def __init__(self, in_step: bool) -> None:
+        self.in_step = in_step
+
     def on_before_backward(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33:
+        if trainer.global_step == 33 and self.in_step:
             raise MemoryError("out of memory")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and not self.in_step:
+            trainer.train_dataloader.dataset.sequences = Broken()  # type: ignore[union-attr]
+
+
+class Broken:
+    """Sequences that cannot be read."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        torch.rand(3)
+        raise OSError("the disk is gone")
 
 
 def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
@@ -52,13 +69,16 @@ def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("minutes", "step"), [(5.0, 28), (0.0, 33)])
+@pytest.mark.parametrize(
+    ("in_step", "minutes", "step"), [(True, 5.0, 28), (True, 0.0, 33), (False, 5.0, 33)]
+)
 def test_after_an_exception_the_last_exact_state_is_resumed(
-    script: Script, tmp_path: Path, minutes: float, step: int
+    script: Script, tmp_path: Path, in_step: bool, minutes: float, step: int
 ) -> None:
     own = (*OWN, "model.dropout=0.2", f"callbacks.last.minutes={minutes}")
     script("train.py", *own, "folder=whole")
-    done = script("train.py", *own, *callback(OutOfMemory), "folder=cut", status=2)
+    fail = callback(Fail, in_step=in_step)
+    done = script("train.py", *own, *fail, "folder=cut", status=2)
     assert len(done.stderr.splitlines()) == 1
     assert f"failed; saved after step {step}; resume with seqmodels train resume=cut" in done.stdout
     assert result_of(tmp_path / "cut")["status"] == "failed"

@@ -9,7 +9,6 @@ from unittest.mock import Mock
 import lightning.pytorch as pl
 import pytest
 
-from seqmodels.errors import UserError
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
 
 
@@ -41,18 +40,6 @@ def test_it_is_its_rows_in_order_whenever_it_is_saved(tmp_path: Path, seed: int)
     assert read_metrics(tmp_path / "metrics.csv") == [rows[at] for at in sorted(rows)]
 
 
-def test_a_resume_changes_no_digit_and_no_column_of_the_metrics_it_keeps(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    kept = "epoch,step,a,b\n0,3,1.50,\n0,4,0.1000000000000000055,1e-3\n"
-    path.write_text(kept + "1,9,7,\n")
-    opened(tmp_path, step=5).finalize("failed")  # before anything was logged: it was refused
-    assert path.read_text() == kept + "1,9,7,\n"
-    file = opened(tmp_path, step=5, epoch=2)
-    file.log_metrics({"a": 0.25}, step=5)  # of a callback that does not know the epoch
-    file.save()
-    assert path.read_text() == kept + "2,5,0.25,\n"
-
-
 def test_a_kill_while_metrics_are_written_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,10 +57,3 @@ def test_a_kill_while_metrics_are_written_loses_no_row(
             within.setattr(name, killed)
         file.save()
     assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("text", ["epoch,step\n1,2,3\n", "\xff"])
-def test_broken_metrics_are_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=r"metrics\.csv is not the metrics of a run"):
-        read_metrics(tmp_path / "metrics.csv")
