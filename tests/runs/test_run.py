@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 import seqmodels
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
-from seqmodels.machine import waiting_threads
 from seqmodels.runs import load_run, train
 from seqmodels.runs.environment import environment
 from seqmodels.runs.metrics_file import read_metrics
@@ -189,25 +188,6 @@ def test_bfloat16_is_chosen_only_where_the_cpu_computes_in_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {told: True}, raising=False)
     assert OmegaConf.create({"a": "${fastest_precision:cpu}"}).a == precision
-
-
-@pytest.mark.parametrize(
-    ("load", "threads", "busy"),
-    [
-        ((7.0, 7.9, 1.0), 4, True),
-        ((5.0, 5.0, 5.0), 4, False),
-        ((7.9, 7.9, 7.9), 1, False),
-    ],
-)
-def test_a_busy_machine_is_told_of_with_the_cure(
-    monkeypatch: pytest.MonkeyPatch, load: tuple[float], threads: int, busy: bool
-) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: load)
-    monkeypatch.setattr("seqmodels.machine._running_now", lambda: 9)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    lines = waiting_threads.__wrapped__()  # without what it has found before
-    assert ["OMP_NUM_THREADS=1" in line for line in lines] == [True] * busy
 
 
 # ---------------------------------------------------------------- baselines
