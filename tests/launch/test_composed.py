@@ -1,0 +1,82 @@
+"""What is composed in a notebook, and with a file of values for one machine."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqmodels import compose, load_run, train
+from seqmodels.runs.folder import RunFolder, as_override
+from tests.conftest import ROOT, Script, result_of
+from tests.in_process import WITHOUT_LOCAL
+
+QUICK = ("model.encoder.hidden_size=4", "trainer.max_epochs=1", "trainer=cpu", "baseline=false")
+QUICK = (*QUICK, "trainer.enable_progress_bar=false", *WITHOUT_LOCAL)
+TINY = ("data=uea", "data.name=UnitTest", "model.encoder.hidden_size=4")
+LOCAL = """\
+# @package _global_
+defaults:
+  - override /trainer: cpu
+paths:
+  runs: {tmp}/disk, 2/runs
+  cache: {tmp}/disk, 2/cache
+callbacks:
+  dataflow: null
+  last:
+    minutes: 2.0
+"""
+
+
+def test_a_training_in_a_notebook_leaves_its_folder_and_nothing_of_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = compose("model.head=max_pool", *QUICK)
+    assert not GlobalHydra.instance().is_initialized() and not [*tmp_path.iterdir()]
+    assert train(config)["head"] == "max_pool"
+    [folder] = (tmp_path / "runs").iterdir()
+    assert folder.name == Path(config.folder).name and "_max_pool_" in folder.name
+    assert load_run(folder).config["model"]["encoder"]["hidden_size"] == 4
+    assert Path(compose("model.head=max_pool", *QUICK).folder).name != folder.name
+
+
+def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
+    words = ("data=text", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
+    config = compose(*words)
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
+        assert config == hydra_compose("train", [*words]) == compose(*words)
+        assert GlobalHydra.instance().is_initialized()
+
+
+def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
+    script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "local").mkdir(parents=True)
+    (tmp_path / "mine" / "local" / "default.yaml").write_text(LOCAL.format(tmp=tmp_path))
+    script("train.py", *TINY, "--config-dir", "mine", "trainer.max_epochs=1", "tags=[a]")
+    [run] = (tmp_path / "disk, 2" / "runs").iterdir()
+    assert (tmp_path / "disk, 2" / "cache" / "seqmodels" / "baselines").is_dir()
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "cache" / "seqmodels").exists()
+    config = result_of(run)["config"]
+    assert config["trainer"]["accelerator"] == "cpu"
+    assert config["callbacks"]["last"]["minutes"] == 2.0
+
+    [*_, resume] = shlex.split(RunFolder(run).how_to_resume())
+    done = script("train.py", resume, "trainer.max_epochs=2", "tags=[b]")  # without the local file
+    changes = {line for line in done.stdout.splitlines() if " -> " in line}
+    assert changes == {"trainer.max_epochs: 1 -> 2", "tags: ['a'] -> ['b']"}
+    assert result_of(run)["config"]["callbacks"]["last"]["minutes"] == 2.0
+
+
+@given(path=st.text(st.sampled_from("""ab/.-_ ,'"\\[]{}$:=é日"""), min_size=1).map(Path))
+def test_a_path_is_written_so_that_it_is_read_again(path: Path) -> None:
+    override = OverridesParser.create().parse_override(as_override("resume", path))
+    assert override.value() == str(path)
