@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,18 +109,8 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
     whole = trials(tmp_path / "whole")
     assert trials(tmp_path / "cut")[:13] == whole
     assert len({str(params) for _, _, params, *_ in whole}) == 13
-    for change in ("model.dropout=0.2", LR.replace("4", "3"), "sweep.metric=validation/accuracy"):
-        line = refused("train.py", *(cut[0], *cut[2:]), "hparams_search=optuna", change)
-        assert "cut holds another search" in line
-    (tmp_path / "cut" / "journal.log").write_text("{}\n{}\n")
-    assert "journal.log is not the journal of a search" in refused("train.py", *cut)
-
-
-def test_a_search_whose_trials_all_fail_has_no_winner(
-    refused: Refused, trainings: Callable[..., list[str]]
-) -> None:
-    trainings(**{f"{n}_trial": UserError("no file") for n in range(2)})
-    assert "has no winner" in refused("train.py", *SEARCH, "hydra.sweeper.n_trials=2")
+    line = refused("train.py", *cut[:-1], "model.dropout=0.2", cut[-1])
+    assert "cut holds another search" in line
 
 
 @pytest.mark.slow
@@ -149,8 +138,7 @@ def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the
         assert value == result_of(sweep / f"{number}_trial")["metrics"][METRIC]
     assert "3 of 3 trials completed, 0 were pruned" in done.stdout
     assert f"Trial {best.number} is the best by validation/loss: {best.value:.4f}" in done.stdout
-    for name in ("trials.csv", "optimization_history.png", "param_importances.png"):
-        assert (sweep / name).stat().st_size > 0
+    assert (sweep / "trials.csv").is_file()
     # what was printed trains the default and the winner, and compares them
     *_, default, winner = (
         shlex.split(line.removeprefix("seqmodels train ").replace("seed=1,2,3,4,5", "seed=1,2"))
@@ -159,13 +147,11 @@ def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the
     assert {*winner} - {*default} == {f"{key}={value}" for key, value in best.params.items()}
     script("train.py", *default)
     compared = script("train.py", *winner)
-    assert "2 of 2: seed=2: test/loss" in compared.stdout and compared.stderr == ""
-    assert "Ranked by the test split." in compared.stdout
-    contest = [file.parent for file in (tmp_path / "a search_contest").glob("*/result.json")]
-    assert len(contest) == 4
-    tried = RunFolder(sweep / f"{best.number}_trial").read_config()
-    found = [RunFolder(run).read_config() for run in contest]
-    assert sum(each["model"] == tried["model"] for each in found) == 2  # of either seed
+    assert "Ranked by the test split." in compared.stdout and compared.stderr == ""
+    tried = RunFolder(sweep / f"{best.number}_trial").read_config()["model"]
+    contest = (tmp_path / "a search_contest").glob("*/result.json")
+    found = [RunFolder(file.parent).read_config()["model"] == tried for file in contest]
+    assert sorted(found) == [False, False, True, True]  # of either seed
 
 
 # ---------------------------------------------------------------- the space
@@ -181,14 +167,6 @@ def test_hydras_words_are_a_space() -> None:
         "1,2,1": CategoricalDistribution(["1", "2"]),
     }.items():
         assert _distribution(parse(f"x={word}")[0]) == expected
-
-
-def test_a_search_without_optuna_says_how_to_install_it(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    line = refused("train.py", "-m", "hparams_search=optuna")
-    assert re.fullmatch(r"error: .*needs a package.*: pip install '.*\b(optuna|search)\b.*'", line)
 
 
 # ---------------------------------------------------------------- what learns, and what is pruned
@@ -209,7 +187,7 @@ def test_a_search_learns(tmp_path: Path) -> None:
     assert means["ours"] < 0.6 * means["random"]
 
 
-@pytest.mark.parametrize("warmup", [2, 5, None])
+@pytest.mark.parametrize("warmup", [5, None])
 def test_a_trial_that_is_worse_than_others_is_pruned(tmp_path: Path, warmup: int | None) -> None:
     study, stopped = open_study(tmp_path, warmup, METRIC), list[int]()
     for number in range(8):
@@ -222,17 +200,12 @@ def test_a_trial_that_is_worse_than_others_is_pruned(tmp_path: Path, warmup: int
     assert min(stopped, default=None) == warmup
 
 
-def pruned_from(validation: int) -> optuna.Trial:
-    """A trial that its pruner stops at this validation, or later."""
-    pruner = ThresholdPruner(upper=0.0, n_warmup_steps=validation)
-    return optuna.create_study(pruner=pruner).ask()
-
-
 def test_each_validation_is_reported_and_the_pruner_ends_the_training(
     config: Config, tmp_path: Path
 ) -> None:
     often = ("trainer.val_check_interval=0.5", "trainer.max_epochs=3", "data.batch_size=16")
-    trial, settings = pruned_from(3), config("data=uea", "data.name=GunPoint", *QUICK, *often)
+    settings = config("data=uea", "data.name=GunPoint", *QUICK, *often)
+    trial = optuna.create_study(pruner=ThresholdPruner(upper=0.0, n_warmup_steps=3)).ask()
     with pytest.raises(Pruned, match="^validation/loss .* after validation 3$"):
         train(settings, callbacks=[Pruning(trial, METRIC)])
     folder = RunFolder(tmp_path / "run")
@@ -241,11 +214,3 @@ def test_each_validation_is_reported_and_the_pruner_ends_the_training(
     assert reported == {n: pytest.approx(row[METRIC]) for n, row in enumerate(rows, start=1)}
     result = folder.read_result()
     assert result["status"] == "pruned" and result["metrics"] == {} and len(reported) == 3
-
-
-def test_a_trial_that_was_killed_when_it_was_pruned_is_pruned_again(config: Config) -> None:
-    trial = pruned_from(1)
-    trial.report(0.7, 1)
-    with pytest.raises(Pruned):
-        train(config(*QUICK), callbacks=[Pruning(trial, METRIC)])
-    assert len(trial.study.trials[0].intermediate_values) <= 2  # it does not train to the end

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from seqmodels.launch.composed import job_folder
 from tests.conftest import ROOT, Completed, Config, Refused, Script, result_of, run_script
@@ -72,27 +70,12 @@ def test_the_folder_of_a_job_is_named_by_its_settings() -> None:
     words = ["seed=2", "model.head=max_pool", "+a.lr=1e-3", "data.train=my ü/x.csv"]
     name = job_folder(words)
     assert re.fullmatch(r"head-max_pool_seed-2_lr-1e-3_train-my-x\.csv_[0-9a-f]{10}", name)
-    beside = ["logger=wandb", "paths.runs=x", "sweep.metric=test/loss", "tags=[a]", "task_name=b"]
-    assert job_folder([*beside, *reversed(words)]) == name
-    alike = ["", "a=1", "+a=1", "~a", "a=2", "b=1", "a=1;b=1", "a=1 b=1", "a='1'", "a=b=1"]
-    alike += ["~a;+a=1", "+a=1;~a", "a=x/y", "a=x-y", "a=${b}", "a=日本", "a=日木", "imports=[x]"]
-    alike += ["a=" + "x" * 300, "a=" + "x" * 301]
-    names = [job_folder([word for word in each.split(";") if word]) for each in alike]
-    assert all(one != other for one, other in combinations(names, 2))
-    assert all(re.fullmatch(r"[\w.+-]{10,120}", name, re.ASCII) for name in names)
-    assert job_folder(OmegaConf.create(["a=${b}"])) == job_folder(["a=${b}"])  # as Hydra has it
-
-
-def test_jobs_with_awkward_values_have_folders_of_their_own(script: Script, tmp_path: Path) -> None:
-    values = ("'a b/c,d.csv'", "'日本.csv'", "\"'x'.csv\"", "/a/b.csv", "a" * 300)
-    words = ("-m", "data=text", f"data.train={','.join(values)}", "trainer=cpu")
-    for _ in range(2):  # again in the same folders
-        done = script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}", status=2)
-        assert "error: none of these runs is completed" in done.stderr
-        found = [OmegaConf.load(file) for file in (tmp_path / "sweep").glob("*/result.json")]
-        trains = {str(result.config.data.train) for result in found}
-        assert trains == {"a b/c,d.csv", "日本.csv", "'x'.csv", "/a/b.csv", "a" * 300}
-        assert len(found) == len([*(tmp_path / "sweep").glob("*/")]) == len(lines_of_jobs(done))
+    assert job_folder(["logger=wandb", "tags=[a]", *reversed(words)]) == name
+    alike = ["", "a=1", "+a=1", "~a", "a=2", "b=1", "a=1;b=1", "a='1'", "a=x/y", "a=x-y", "a=${b}"]
+    alike += ["a=日本", "a=日木", "a=" + "x" * 300, "a=" + "x" * 301]
+    names = {job_folder(each.split(";") if each else []) for each in alike}
+    assert len(names) == len(alike)
+    assert all(re.fullmatch(r"[\w.+-]{10,120}", each, re.ASCII) for each in names)
 
 
 @pytest.mark.slow

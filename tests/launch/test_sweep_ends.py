@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
 
-from seqmodels.errors import UserError
-from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.lock import locked
 from tests.conftest import Script, result_of, run_script
 from tests.launch.conftest import jobs, running_sweep, statuses, words_to_finish
@@ -108,44 +103,14 @@ def test_a_job_that_failed_is_resumed_from_its_checkpoint(
     assert resumed_to_the_bit(sweep, whole) == [1, 1]
 
 
-def write_completed(config: DictConfig, *_: object, **__: object) -> None:
-    result: dict[str, Any] = {"status": "completed", "seed": config.seed, "config": {}}
-    result |= {"metrics": {"test/loss": 0.5}, "seconds": {"fit": 1.0, "total": 1.0}}
-    result |= {"data": "x", "fingerprint": "x", "head": "x", "metric": "loss", "parameters": 1}
-    RunFolder(Path(config.folder)).write_result(result)
-
-
-def test_a_job_that_another_process_begins_meanwhile_is_its_own(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refusal = "process 7 on another machine is training in this folder"
-    held = ExitStack()
-
-    def refused(config: DictConfig, *_: object, **__: object) -> None:
-        if config.seed == 3:  # the other one has just begun this job, and completed the next
-            held.enter_context(locked(Path(config.folder) / "lock"))
-        else:
-            write_completed(config)
-        raise UserError(refusal)
-
-    monkeypatch.setattr("seqmodels.runs.training.train", refused)
-    with held:
-        done = script("train.py", *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    assert done.stdout.count(f"failed, {refusal}\n") == 2
-    assert statuses(tmp_path / "sweep") == {"x 4": "completed"}
-
-
 def interrupt_here(*_: object, **__: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("place", ["runs.training.prepare", "compare.comparison.compare"])
 def test_ctrl_c_while_no_job_trains_ends_the_sweep_in_one_line(
-    script: Script, monkeypatch: pytest.MonkeyPatch, place: str
+    script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place.startswith("compare"):
-        monkeypatch.setattr("seqmodels.runs.training.train", write_completed)
-    monkeypatch.setattr(f"seqmodels.{place}", interrupt_here)
+    monkeypatch.setattr("seqmodels.runs.training.prepare", interrupt_here)
     done = script("train.py", *SWEEP, status=130)
     assert done.stderr == ""
     [folder] = [word for word in words_to_finish(done.stdout) if "hydra.sweep.dir=" in word]
