@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import Completed, command, result_of, run_script
+from tests.conftest import Completed, result_of, run_script
+from tests.runs.resumed import running
 
 QUICK = ("model.encoder.hidden_size=16", "trainer.max_epochs=2", "trainer=cpu")
 
@@ -58,24 +55,8 @@ def words_to_finish(stdout: str) -> list[str]:
     return shlex.split(line.partition("finish it with seqmodels train ")[2])
 
 
-@contextmanager
-def running_sweep(sweep: Path, count: int, *words: str) -> Iterator[subprocess.Popen[str]]:
+def running_sweep(
+    sweep: Path, count: int, *words: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """A sweep in a process of its own, of which so many jobs have saved a checkpoint."""
-    running = subprocess.Popen(
-        command("train.py", *words, f"hydra.sweep.dir={sweep}"),
-        cwd=sweep.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 200
-        while len([*sweep.glob("*/checkpoints/last.ckpt")]) < count:
-            assert time.monotonic() < deadline and running.poll() is None
-            time.sleep(0.01)
-        yield running
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)  # also workers that are left
-        running.communicate()
+    return running(sweep, "*/checkpoints/last.ckpt", count, *words, f"hydra.sweep.dir={sweep}")

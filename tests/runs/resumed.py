@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.runs.checkpoint import read_checkpoint
-from tests.conftest import Completed, Script, result_of
+from tests.conftest import Completed, Script, command, result_of
 
 # nothing of it is a default
 OWN = (
@@ -63,6 +68,29 @@ def callback(kind: type[Callback], **arguments: object) -> tuple[str, str]:
 
 def stopped_by(*numbers: int, step: int = 33, validating: bool = False) -> tuple[str, str]:
     return callback(Signal, numbers=[*map(int, numbers)], step=step, validating=validating)
+
+
+@contextmanager
+def running(folder: Path, files: str, count: int, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A training in a process of its own, which has written so many of these files in `folder`."""
+    process = subprocess.Popen(
+        command("train.py", *words),
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while len([*folder.glob(files)]) < count:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also processes that it has started
+        process.communicate()
 
 
 def content(folder: Path) -> dict[str, bytes]:
