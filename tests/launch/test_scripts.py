@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from seqmodels.runs.metrics_file import read_metrics
-from tests.conftest import ROOT, Refused, Script, command, result_of
+from tests.conftest import ROOT, Script, command, result_of
 from tests.launch.conftest import QUICK, Trained
 from tests.launch.test_error_lines import FILES
 from tests.pages import read, shell_lines, words_missing
@@ -77,7 +77,7 @@ def test_predictions_are_a_line_each_until_nobody_reads_them(
     assert first["probabilities"] == pytest.approx(lines[0]["probabilities"])
 
 
-# ---------------------------------------------------------------- help and errors
+# ---------------------------------------------------------------- help
 
 
 def test_help_is_one_screen_that_names_each_key(script: Script) -> None:
@@ -104,14 +104,6 @@ except SystemExit as end:
 assert not {{"torch", "lightning"}} & {{*sys.modules}}
 """
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_an_error_shows_its_traceback_on_request(
-    script: Script, refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "Traceback" not in refused("evaluate.py", "rn=x")
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    assert re.search("(?s)Traceback.*UserError", script("evaluate.py", "rn=x", status=1).stderr)
 
 
 # ---------------------------------------------------------------- more of train.py

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from seqmodels.launch.composed import job_folder
-from tests.conftest import ROOT, Completed, Config, Refused, Script, result_of, run_script
+from tests.conftest import ROOT, Completed, Config, Script, result_of, run_script
 from tests.launch.conftest import jobs, lines_of_jobs, statuses
 from tests.runs.resumed import content
 
@@ -137,16 +136,6 @@ def test_other_launchers_give_the_same(
     for name, folder in ours.items():
         for key in ("status", "error", "metrics"):
             assert result_of(folder)[key] == result_of(theirs[name])[key]
-
-
-def test_a_launcher_that_is_not_installed_says_how_to_install_it(
-    refused: Refused, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = "hydra_plugins.hydra_joblib_launcher"
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"{module}.joblib_launcher", raising=False)
-    line = refused("train.py", "-m", "seed=0,1", "hydra/launcher=joblib")
-    assert re.fullmatch(r"error: hydra/launcher=joblib needs a .*: pip install '.*joblib.*'", line)
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do

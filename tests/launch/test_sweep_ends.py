@@ -7,9 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
-from lightning.pytorch.callbacks import Callback
 
 from seqmodels.runs.lock import locked
 from tests.conftest import Script, result_of, run_script
@@ -74,31 +72,6 @@ def test_a_signal_ends_the_sweep_and_says_the_command_that_finishes_it(
         assert "2 of 2: seed=4: another process trains it\n" in shared.stdout
         assert "1 of 2 runs running" in shared.stdout and "failed" not in shared.stdout
         assert before.items() <= content(last).items()
-    script("train.py", *words)
-    assert resumed_to_the_bit(sweep, whole) == [1, 1]
-
-
-class PowerCut(Callback):
-    """Ends a training by an error, as long as the environment says so."""
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and "POWER_CUT" in os.environ:
-            raise OSError("the disk is full")
-
-
-@pytest.mark.slow
-def test_a_job_that_failed_is_resumed_from_its_checkpoint(
-    whole: dict[str, Path], script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, sweep = f"{__name__}.PowerCut", tmp_path / "sweep"
-    own = (f"+callbacks.cut={{_target_:{name}}}", f"allowed_targets=[{name}]")
-    words = (*SWEEP, *own, f"hydra.sweep.dir={sweep}")
-    monkeypatch.setenv("POWER_CUT", "1")
-    done = script("train.py", *words, status=2)
-    assert "1 of 2: seed=3: failed, OSError: the disk is full\n" in done.stdout
-    assert done.stderr.startswith("error: none of these runs is completed")
-    assert "Traceback" in (jobs(sweep)["max_pool 3"] / "train.log").read_text()
-    monkeypatch.delenv("POWER_CUT")
     script("train.py", *words)
     assert resumed_to_the_bit(sweep, whole) == [1, 1]
 

@@ -31,7 +31,7 @@ from seqmodels.runs.checkpoint import CheckpointFiles
 from seqmodels.runs.resume import find_resume
 from seqmodels.runs.trust import is_trusted_callback
 from seqmodels.screen import Screen, visible
-from tests.conftest import Script, result_of
+from tests.conftest import result_of
 
 UNSEEN = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\r"
 MARKUP = "[red]x[/red][link=http://example.org]y[/link][/nothing]:smile:"
@@ -249,14 +249,3 @@ def test_an_error_is_one_visible_line(capsys: pytest.CaptureFixture[str]) -> Non
         raise UserError(f"{UNSEEN}\nerror: all is fine\x85{MARKUP}")
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and line.rstrip("\n").isprintable() and MARKUP in line
-
-
-def test_scripts_show_the_names_of_a_strangers_classes_as_text(run: Path, script: Script) -> None:
-    path = run / "checkpoints" / "best.ckpt"
-    content = torch.load(path, weights_only=True)
-    classes = content["hyper_parameters"]["data"]["classes"]
-    classes[0] = f"{UNSEEN}\x7f\u2028"
-    torch.save(content, path)
-    done = script("predict.py", f"run={run}", "input=-", stdin=json.dumps([[0.1] * 12] * 9))
-    assert done.stdout.rstrip("\n").isprintable()
-    assert classes[0] in json.loads(done.stdout)["probabilities"]
