@@ -14,7 +14,8 @@ from seqmodels.screen import Screen
 
 
 def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) -> dict[str, Any]:
-    others = {"left out": float("nan"), "b": baseline}
+    worse = 9.0 if metric == "rmse" else 0.01
+    others = {"left out": float("nan"), "worse": worse, "b": baseline}
     return {
         "config": {"trainer": trainer},
         "head": "max_pool",
@@ -30,7 +31,7 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
     [
         (run(0.6, 0.8), "lost to b: test/accuracy 60.00 % and 80.00 %."),
         (run(0.78, 0.8), "is level with b: test/accuracy 78.00 % and 80.00 %."),
-        (run(2.1, 1.75, "rmse"), "lost to b: test/rmse 2.1000 and 1.7500."),
+        (run(1.8, 1.75, "rmse"), "lost to b: test/rmse 1.8000 and 1.7500."),
         (run(2.8275, 2.8240, "rmse"), "is level with b: test/rmse 2.8275 and 2.8240."),
         (run(0.8, 0.7), None),
         (run(0.8166666626930237, 49 / 60), None),  # a metric has 32 bits, and a baseline 64
