@@ -32,17 +32,21 @@ class FullDisk(Callback):
 
 
 class Fail(Callback):
-    """Fails in a step, or between two by the data."""
+    """Fails in a step, as it begins, or between two by the data."""
 
-    def __init__(self, in_step: bool) -> None:
-        self.in_step = in_step
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and self.place == "as it begins":  # before others know of it
+            raise MemoryError("out of memory")
 
     def on_before_backward(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and self.in_step:
+        if trainer.global_step == 33 and self.place == "in a step":
             raise MemoryError("out of memory")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and not self.in_step:
+        if trainer.global_step == 33 and self.place == "between two":
             trainer.train_dataloader.dataset.sequences = Broken()  # type: ignore[union-attr]
 
 
@@ -70,14 +74,20 @@ def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("in_step", "minutes", "step"), [(True, 5.0, 28), (True, 0.0, 33), (False, 5.0, 33)]
+    ("place", "minutes", "step"),
+    [
+        ("in a step", 5.0, 28),
+        ("as it begins", 5.0, 28),
+        ("in a step", 0.0, 33),
+        ("between two", 5.0, 33),
+    ],
 )
 def test_after_an_exception_the_last_exact_state_is_resumed(
-    script: Script, tmp_path: Path, in_step: bool, minutes: float, step: int
+    script: Script, tmp_path: Path, place: str, minutes: float, step: int
 ) -> None:
     own = (*OWN, "model.dropout=0.2", f"callbacks.last.minutes={minutes}")
     script("train.py", *own, "folder=whole")
-    fail = callback(Fail, in_step=in_step)
+    fail = callback(Fail, place=place)
     done = script("train.py", *own, *fail, "folder=cut", status=2)
     assert len(done.stderr.splitlines()) == 1
     assert f"failed; saved after step {step}; resume with seqmodels train resume=cut" in done.stdout
