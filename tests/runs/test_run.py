@@ -118,11 +118,12 @@ def test_every_head_and_cell_trains_by_its_name_alone(config: Config, words: str
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     config: Config, tmp_path: Path
 ) -> None:
-    runs = [
-        train(config(f"seed={seed}", f"folder={tmp_path / str(number)}"))["metrics"]
-        for number, seed in enumerate((0, 0, 1))
-    ]
-    assert runs[0] == runs[1] != runs[2]
+    seeds = ((0, 0), (0, 0), (1, 0), (0, 1))  # of the weights, of the order of the data
+    first, again, *others = (
+        train(config(f"seed={seed}", f"data.seed={data}", f"folder={tmp_path / str(n)}"))["metrics"]
+        for n, (seed, data) in enumerate(seeds)
+    )
+    assert first == again and all(other != first for other in others)
 
 
 # ---------------------------------------------------------------- what is validated and tested
