@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
     with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, [*rows[0]])
         table.writeheader()
-        for row in rows:
-            lists = {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
-            table.writerow(lists)
+        table.writerows(rows)
     return folder / "predictions.csv"
 
 
@@ -62,18 +59,6 @@ def test_the_ten_rows_with_the_largest_losses(tmp_path: Path) -> None:
     found = worst_rows(written(tmp_path, *rows, {**rows[0], "prediction": "", "loss": 99}))
     assert [row["loss"] for row in found] == [*range(12, 2, -1)]
     assert all([*row] == ["row", "target", "prediction", "loss"] for row in found)
-
-
-def test_windows_that_forecast_the_same_steps_count_once(tmp_path: Path) -> None:
-    losses = {"x": [5, 9, 8, 7, 6, 4], "y": [3, 2, 1, 0, 0, 10]}
-    row = {"target": [4, 1, 2], "prediction": [0, 0, 0]}
-    rows = [
-        {**row, "series": series, "step": 70 + n, "loss": loss}
-        for series, of in losses.items()
-        for n, loss in enumerate(of)
-    ]
-    found = [(row["series"], row["loss"]) for row in worst_rows(written(tmp_path, *rows))]
-    assert found == [("y", 10), ("x", 9), ("x", 6), ("y", 3)]
 
 
 def test_texts_of_others_are_shown_as_text(tmp_path: Path) -> None:
