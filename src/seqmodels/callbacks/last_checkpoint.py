@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
 from seqmodels.arguments import Name, NonNegative
+from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.errors import UserError
 from seqmodels.interruption import Interrupted, handling_signals
 
@@ -82,12 +83,12 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trained = trainer.state.fn == "fit" and not trainer.sanity_checking
         if trained and not accumulates(trainer) and not ends_epoch(trainer):
-            self._save(trainer)
+            self._save(trainer, _just_saved(trainer))
             self._end(self._agree()[0])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if ends_epoch(trainer):  # after the best checkpoint, which is saved here too
-            self._save(trainer)
+        if ends_epoch(trainer):
+            self._save(trainer, _just_saved(trainer))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
@@ -109,13 +110,13 @@ class LastCheckpoint(Checkpoint):
             with suppress(UserError):  # of a full disk, which must not hide what happened
                 self._save(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, same_as: Path | None = None) -> None:
         self._between_steps = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for logger in trainer.loggers:  # a run resumed from here does not log it again
             logger.save()
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, storage_options=same_as and {"same_as": same_as})
         self.step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _agree(self, due: bool = False) -> tuple[int, bool]:
@@ -135,6 +136,14 @@ class LastCheckpoint(Checkpoint):
         if signum == signal.SIGINT and self._received == signal.SIGINT:
             raise Interrupted(signum)
         self._received = signum
+
+
+def _just_saved(trainer: pl.Trainer) -> Path | None:
+    """The best checkpoint, if it was saved right before, and so holds what the last one would."""
+    best: Any = trainer.checkpoint_callback
+    newest = isinstance(best, BestCheckpoint) and best.step == trainer.global_step
+    links = getattr(trainer.strategy.checkpoint_io, "links", False)  # Lightning's own doesn't
+    return Path(best.best_model_path) if newest and links else None
 
 
 def accumulates(trainer: pl.Trainer) -> bool:
