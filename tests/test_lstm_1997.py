@@ -68,6 +68,30 @@ def test_texts_to_count_end_where_they_may(study: ModuleType, name: str, alphabe
             assert depth == 0
 
 
+def test_a_long_lag_ends_as_it_begins(study: ModuleType) -> None:
+    inputs, lengths, targets, _ = sequences(study, "lag", 40)
+    symbols = torch.cat([inputs.argmax(2), targets[:, -1:]], dim=1)
+    assert torch.equal(symbols[:, 1:], targets) and (lengths == 100).all()
+    assert {*map(tuple, symbols.tolist())} == {(n, *range(99), n) for n in (99, 100)}
+    for inputs, length, target in zip(*sequences(study, "noisy_lag", 40)[:3]):
+        begin, which, *others, trigger = inputs[:length].argmax(1).tolist()
+        assert (begin, which - 51, trigger) == (50, target, 53)
+        assert len(others) >= 50 > max(others) and not inputs[length:].any()
+
+
+def test_classes_are_told_by_what_comes_when(study: ModuleType) -> None:
+    for name, places in (("order_2", (10, 50)), ("order_3", (10, 33, 66))):
+        for inputs, length, target in zip(*sequences(study, name, 200)[:3]):
+            text = "".join("abcdXYEB"[code] for code in inputs[:length].argmax(1))
+            assert re.fullmatch("E[abcdXY]{98,108}B", text)
+            at = [place for place, symbol in enumerate(text) if symbol in "XY"]
+            assert all(0 <= found - least <= 10 for found, least in zip(at, places, strict=True))
+            assert f"{target:0{len(at)}b}" == "".join(str("XY".index(text[n])) for n in at)
+    inputs, _, classes, _ = sequences(study, "two_sequences", 200)
+    assert torch.equal(inputs[:, :3, 0], (2.0 * classes - 1)[:, None].expand(-1, 3))
+    assert abs(inputs[:, 3:100].var() - 0.2) < 0.01
+
+
 @pytest.mark.parametrize("name", ["adding", "multiplying"])
 def test_targets_are_of_the_marked_numbers(study: ModuleType, name: str) -> None:
     for inputs, length, target in zip(*sequences(study, name, 200)[:3]):
