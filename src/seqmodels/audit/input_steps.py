@@ -54,14 +54,16 @@ def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tenso
 
 def _largest_moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> Tensor:
     """How far new content at one step moves any logit of each row, `(B,)`."""
-    return torch.stack([row.max() for row in _moves(probe, inputs, lengths, step)])
+    return torch.stack([row.max() for row in _moves(probe, inputs, lengths, step, draws=2)])
 
 
-def _moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> list[Tensor]:
-    """How far new content at one step moves each logit, row by row."""
+def _moves(
+    probe: Probe, inputs: Tensor, lengths: list[int], step: int, draws: int = 1
+) -> list[Tensor]:
+    """How far new content at one step, small and large, moves each logit, row by row."""
     before, rows = probe.rows(inputs, lengths), valid_mask(lengths)[:, step]
     largest = [torch.zeros_like(row) for row in before]
-    for spread in (1.0, 10.0, 1.0, 10.0):
+    for spread in (1.0, 10.0) * draws:
         other = inputs.clone()
         other[rows, step] = probe.sampler.content(len(inputs), 1, spread)[rows, 0].to(other)
         both = zip(largest, before, probe.rows(other, lengths), strict=True)
