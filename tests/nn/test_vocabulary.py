@@ -18,8 +18,9 @@ N, V, H = 101, 57, 8  # steps, tokens, width
 WAYS: dict[str, dict[str, int]] = {
     "plain": {},
     "chunked": {"MOST_LOGITS": 0, "ROWS": 13},
-    "one matrix": {"ONE_MATRIX": 0, "CACHED_LOGITS": 39 * V + 5},
-    "one matrix in one part": {"ONE_MATRIX": 0},
+    "by hand": {"FEWEST_BY_HAND": 0, "CACHED_LOGITS": 39 * V + 5},
+    "by hand in one part": {"FEWEST_BY_HAND": 0},
+    "by hand in chunks": {"FEWEST_BY_HAND": 0, "MOST_LOGITS": 0, "ROWS": 13},
 }
 every_way = pytest.mark.parametrize("way", WAYS)
 
@@ -72,7 +73,7 @@ def test_loss_and_gradients_are_those_of_pytorch(smoothing: float, bias: bool) -
     same_as_pytorch(values, bias, targets, smoothing)
 
 
-@pytest.mark.parametrize("way", ["plain", "one matrix"])
+@pytest.mark.parametrize("way", ["plain", "by hand", "by hand in chunks"])
 @pytest.mark.usefixtures("constants")
 def test_without_a_target_there_is_no_loss(way: str) -> None:
     values, targets = made()
@@ -111,7 +112,9 @@ class Storages(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize(("way", "matrices"), [("chunked", 0), ("one matrix", 1)])
+@pytest.mark.parametrize(
+    ("way", "matrices"), [("chunked", 0), ("by hand in chunks", 0), ("by hand", 1)]
+)
 @pytest.mark.usefixtures("constants")
 def test_the_logits_take_no_more_memory_than_the_way_says(way: str, matrices: int) -> None:
     values, targets = made()
@@ -119,3 +122,15 @@ def test_the_logits_take_no_more_memory_than_the_way_says(way: str, matrices: in
     with Storages(N * V - 1) as storages:
         linear_cross_entropy(*leaves, targets).backward()
     assert len(storages.found) == matrices
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN")
+def test_products_by_onednn_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(vocabulary, "FEWEST_PRODUCTS", 0)
+    monkeypatch.setattr(vocabulary, "onednn_is_faster", lambda: not used.append(1))
+    torch.manual_seed(0)
+    for left in (torch.randn(101, 64), torch.randn(64, 101).t(), torch.randn(101, 70)[:, 3:67]):
+        for right in (torch.randn(64, 57), torch.randn(57, 64).t()):
+            torch.testing.assert_close(vocabulary.product(left, right), left @ right)
+    assert len(used) == 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +17,10 @@ from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Features, Mask, Output
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
-# Measured (benchmarks/language_model.py): with `keep_memory`, PyTorch's chunked loss is as fast as
-# the plain one, so it only saves memory; use it from 256 MiB of float32 logits on.
-MOST_LOGITS = 2**26
+MOST_LOGITS = 2**26  # 256 MiB in float32: of more, chunks of rows save memory
 CACHED_LOGITS = 2**19  # that a CPU's cache holds, in float32
-ONE_MATRIX = 2_000  # tokens, from which `_InOneMatrix` is faster
+FEWEST_BY_HAND = 2_000  # tokens, from which `_ByHand` is faster
+FEWEST_PRODUCTS = 2**25  # oneDNN takes half a millisecond to prepare for a new shape
 
 
 class Vocabulary(Output):
@@ -96,24 +97,26 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         total = features.new_zeros((), dtype=torch.float32)
         for rows, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
-            logits = F.linear(rows, weight, bias).float()
+            logits = product(rows, weight.t()).float()
+            logits = logits if bias is None else logits.add_(bias)
             total += F.cross_entropy(
                 logits, wanted, reduction="sum", label_smoothing=label_smoothing
             )
         return total / (targets != PADDING_TARGET).sum()
     device = features.device.type
-    many = features.shape[0] * weight.shape[0] > MOST_LOGITS
+    by_hand = device == "cpu" and len(weight) >= FEWEST_BY_HAND
     # PyTorch's chunked loss has no smoothing: it warns, and makes the whole matrix
-    many = many and not label_smoothing and hasattr(torch.nn, "LinearCrossEntropyOptions")
-    in_one = device == "cpu" and len(weight) >= ONE_MATRIX
-    if (many or in_one) and torch.is_autocast_enabled(device):  # which covers neither
+    chunked = not label_smoothing and hasattr(torch.nn, "LinearCrossEntropyOptions")
+    chunked = chunked and not by_hand and features.shape[0] * weight.shape[0] > MOST_LOGITS
+    if (chunked or by_hand) and torch.is_autocast_enabled(device):  # which covers neither
         half = torch.get_autocast_dtype(device)
         features, weight = features.to(half), weight.to(half)
-        bias = bias.to(half) if many and bias is not None else bias
-    if many:
-        # The default accuracy policy is the only one that every release has. In bfloat16 it adds up
-        # in float32; in torch 2.13 and 2.15 that took 0.6 of the time of the others, on a CPU that
-        # is no faster in bfloat16, and up to twice their time on one that is.
+        bias = bias.to(half) if chunked and bias is not None else bias
+    if by_hand:
+        loss: Tensor = _ByHand.apply(features, weight, bias, targets, label_smoothing)
+        return loss
+    if chunked:
+        # the default accuracy policy is the only one that every release has
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS)
         return F.linear_cross_entropy(
             features,
@@ -122,20 +125,17 @@ def linear_cross_entropy(
             linear_bias=bias,
             options=options,
         ).float()
-    if in_one:
-        loss: Tensor = _InOneMatrix.apply(features, weight, bias, targets, label_smoothing)
-        return loss
     logits = F.linear(features, weight, bias).float()
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 
-class _InOneMatrix(torch.autograd.Function):
-    """The loss and its gradient by one matrix of logits, which becomes the logits' gradient: some
-    rows at a time, while they are in the cache.
+class _ByHand(torch.autograd.Function):
+    """The loss and its gradients, for some rows at a time: their matrix of logits becomes its own
+    gradient, a part at a time, while that is in the cache.
 
     On a CPU, moving several such matrices through memory takes longer than what is computed of
-    them. The gradient is of each step's own loss, from -1 to 1 in any precision; its share of the
-    mean is left to the backward pass, whose matrices of features are small.
+    them. The matrix is of each step's own loss, from -1 to 1 in any precision; its share of the
+    mean is left to the products.
     """
 
     @staticmethod
@@ -147,38 +147,65 @@ class _InOneMatrix(torch.autograd.Function):
         targets: Tensor,
         smoothing: float,
     ) -> Tensor:
-        logits = features @ weight.t()
-        known = targets != PADDING_TARGET
+        known, size = targets != PADDING_TARGET, len(weight)
         count, wanted = known.sum(), targets.where(known, 0).unsqueeze(1)
-        shares = known.float() / count.clamp(min=1)
-        of_bias = weight.new_zeros(len(weight), dtype=torch.float32)
-        losses = []
-        rows = max(CACHED_LOGITS // len(weight), 1)
-        for part, at, share in zip(
-            logits.split(rows), wanted.split(rows), shares.split(rows), strict=True
-        ):
-            p = part.float()  # the part itself, if it is in float32
-            if bias is not None:
-                p += bias
-            highest, right = p.amax(1, keepdim=True), p.gather(1, at)
-            if smoothing:
-                right = right.lerp(p.mean(1, keepdim=True), smoothing)
-            torch.softmax(p, 1, out=p)
-            losses.append(highest - right - p.amax(1, keepdim=True).log())
-            if smoothing:
-                p -= smoothing / len(weight)
-            p.scatter_add_(1, at, torch.full_like(right, smoothing - 1))
-            of_bias.addmv_(p.t(), share)
-            part.copy_(p)
-        ctx.save_for_backward(features, weight, logits, shares, of_bias)
+        shares = (known.float() / count.clamp(min=1)).unsqueeze(1)
+        some = len(features) if len(features) * size <= MOST_LOGITS else ROWS
+        losses, of_features, of_weight = list[Tensor](), list[Tensor](), None
+        of_bias = weight.new_zeros(size, dtype=torch.float32)
+        for each in zip(*(x.split(some) for x in (features, wanted, shares)), strict=True):
+            rows, shared = each[0], each[2]
+            logits = product(rows, weight.t())
+            in_cache = max(CACHED_LOGITS // size, 1)
+            parts = (x.split(in_cache) for x in (logits, *each[1:]))
+            for part, at, share in zip(*parts, strict=True):
+                p = part.float()  # the part itself, if it is in float32
+                if bias is not None:
+                    p += bias
+                highest, right = p.amax(1, keepdim=True), p.gather(1, at)
+                if smoothing:
+                    right = right.lerp(p.mean(1, keepdim=True), smoothing)
+                torch.softmax(p, 1, out=p)
+                losses.append(highest - right - p.amax(1, keepdim=True).log())
+                if smoothing:
+                    p -= smoothing / size
+                p.scatter_add_(1, at, torch.full_like(right, smoothing - 1))
+                of_bias.addmv_(p.t(), share.squeeze(1))
+                part.copy_(p)
+            of_features.append(product(logits, weight) * shared)
+            of_part = product(logits.t(), (rows * shared).to(rows.dtype))
+            of_weight = of_part if of_weight is None else of_weight.float().add_(of_part)
+        assert of_weight is not None
+        ctx.save_for_backward(torch.cat(of_features), of_weight.to(weight.dtype), of_bias)
         return torch.cat(losses).squeeze(1).masked_fill(~known, 0.0).sum() / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        features, weight, of_logits, shares, of_bias = ctx.saved_tensors
-        shares = (shares * gradient).unsqueeze(1)
-        of_features = (of_logits @ weight) * shares
-        of_weight = of_logits.t() @ (features * shares).to(features.dtype)
-        of_bias = of_bias * gradient if ctx.needs_input_grad[2] else None
-        return of_features, of_weight, of_bias, None, None
+        made = ctx.saved_tensors
+        made = made if float(gradient) == 1 else [part * gradient for part in made]
+        return *made[:2], made[2] if ctx.needs_input_grad[2] else None, None, None
+
+
+def product(
+    left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner columns"]
+) -> Float[Tensor, "rows columns"]:
+    """`left @ right` by the library that is faster at it; outside of graphs."""
+    on_cpu = left.device.type == "cpu" and left.dtype == right.dtype == torch.float32
+    if not on_cpu or left.numel() * right.shape[1] < FEWEST_PRODUCTS or not onednn_is_faster():
+        return left @ right
+    linear = partial(
+        torch.ops.mkldnn._linear_pointwise, B=None, attr="none", scalars=[], algorithm=""
+    )
+    # it reads rows faster than columns
+    return linear(left, right.t()) if left.is_contiguous() else linear(right.t(), left).t()
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether this is Linux on a CPU of AMD. PyTorch leaves products in float32 to Intel's MKL,
+    which takes twice the time of oneDNN there (benchmarks/growth.py)."""
+    processor = Path("/proc/cpuinfo")
+    is_amd = processor.is_file() and "AuthenticAMD" in processor.read_text()
+    # what `torch.compile` makes of linear layers; not in every build of PyTorch
+    return is_amd and hasattr(torch.ops.mkldnn, "_linear_pointwise")
