@@ -4,7 +4,8 @@
     python benchmarks/growth.py --seconds 3 --output /tmp/growth.md
 
 One size grows, the others stay as they are. Writes a table, and a picture beside it. The last rows
-show the physical limit: the multiplications of an LSTM alone, beside one bare product as large.
+show the physical limit: the multiplications of an LSTM alone, beside one bare product as large,
+which PyTorch leaves to MKL, and the loss over a vocabulary to oneDNN if that is faster.
 Where Keras and JAX are installed (`pip install -e ".[benchmarks]"`), their LSTM, compiled, takes
 turns too.
 """
@@ -28,6 +29,8 @@ import torch
 from packing import Shape, check_equal, inference, training_step
 from report import Noise, default_output, heading, machine_lines, parsed, row, write
 from torch import Tensor
+
+from seqmodels.nn.vocabulary import product as by_onednn
 
 CPU = torch.device("cpu")
 # 32 rows of 100 steps, the shortest a quarter as long, 64 units
@@ -107,6 +110,7 @@ def limits(shape: Shape, budget: float) -> list[list[str]]:
             3,  # the gradients by the inputs and by the weights are products of that size too
         ),
         "a bare product of that size": (lambda: x @ w, 1),
+        "the same by oneDNN, where that is faster": (lambda: by_onednn(x, w), 1),
     }
     if importlib.util.find_spec("keras") and importlib.util.find_spec("jax"):
         for name, call in keras_ways(shape, inputs, lengths).items():

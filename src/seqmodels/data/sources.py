@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import pyarrow as pa
 import xxhash
 from pydantic import BeforeValidator
 
@@ -78,10 +77,11 @@ def as_file(given: Any, name: str) -> str:
     Raises:
         UserError: for other values, or a column with values of several types.
     """
-    import pyarrow.parquet as pq  # takes memory
-
     if isinstance(given, str | Path):
         return str(given)
+    import pyarrow as pa  # takes time and memory
+    import pyarrow.parquet as pq
+
     try:
         rows = isinstance(given, Sequence)
         table = pa.Table.from_pylist([*given]) if rows else pa.table(given)

@@ -11,17 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-
 from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import existing_file, read_lines
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
-LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
 
 
@@ -105,6 +100,8 @@ class Tables:
         Raises:
             UserError: if the file cannot be read, or a row is wrong.
         """
+        import pyarrow as pa  # takes time, so only where a table is read
+
         found: Iterable[tuple[Mapping[str, Any], Iterable[str]]]
         kind = ending(path)
         if path == "-" or kind == ".txt":
@@ -134,29 +131,32 @@ class Tables:
     def _separated(
         self, path: str, wanted: Sequence[str]
     ) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
         separator = SEPARATORS[ending(path)]
         quotes = separator == "," if self.quoting is None else self.quoting
-        how = pa.csv.ParseOptions(
+        how = pa_csv.ParseOptions(
             delimiter=separator,
             quote_char='"' if quotes else False,
             newlines_in_values=quotes,
             ignore_empty_lines=False,
         )
-        read = pa.csv.ReadOptions(
+        read = pa_csv.ReadOptions(
             column_names=self.columns, encoding=self.encoding, block_size=BLOCK, use_threads=False
         )
-        with pa.csv.open_csv(path, read, how) as file:
+        with pa_csv.open_csv(path, read, how) as file:
             names = file.schema.names
         _check_columns(names, path)
         chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
-        texts = pa.csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
-        with pa.csv.open_csv(path, read, how, texts) as file:
+        texts = pa_csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
+        with pa_csv.open_csv(path, read, how, texts) as file:
             for batch in file:
                 yield from ((row, names) for row in batch.to_pylist())
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
-    import pyarrow.parquet as pq  # takes memory
+    import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
@@ -174,9 +174,13 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, An
                 yield dict(zip(chosen, values, strict=True)), names
 
 
-def _texts(column: pa.Array) -> list[Any]:
+def _texts(column: Any) -> list[Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     kind = column.type
-    if any(of(kind) for of in LISTS):
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if any(of(kind) for of in lists):
         texts, lengths = iter(_texts(column.flatten())), pc.list_value_length(column).to_pylist()
         return [None if length is None else [*islice(texts, length)] for length in lengths]
     if pa.types.is_dictionary(kind):
