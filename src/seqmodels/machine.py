@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -75,28 +72,6 @@ def keep_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 << 20)
-
-
-@cache  # at the start of this process: later, the load is its own
-def waiting_threads() -> Sequence[str]:
-    """A line if other processes leave no second core free. PyTorch's threads then wait for each
-    other at each operation: a small model trains forty times as slowly as with one thread."""
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    load = 0.0
-    if hasattr(os, "getloadavg"):  # of 1 and 5 minutes, to which a program that has ended belongs
-        load = min(*os.getloadavg()[:2], _running_now())
-    if threads == 1 or load < cores - 1.5:
-        return ()
-    busy = f"other programs may use {load:.1f} of {cores} cores: if they go on, start this one with"
-    return (f"{busy} OMP_NUM_THREADS=1, because its {threads} threads wait for each other",)
-
-
-def _running_now() -> int | float:
-    """How many other threads compute at this moment; only Linux says it."""
-    try:
-        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
-    except OSError:
-        return math.inf
 
 
 @contextmanager

@@ -134,3 +134,5 @@ def test_products_by_onednn_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch
         for right in (torch.randn(64, 57), torch.randn(57, 64).t()):
             torch.testing.assert_close(vocabulary.product(left, right), left @ right)
     assert len(used) == 6
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert vocabulary.product(left, right).dtype == torch.bfloat16

@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 import seqmodels
 from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
-from seqmodels.machine import waiting_threads
 from seqmodels.runs import load_run, train
 from seqmodels.runs.environment import environment
 from seqmodels.runs.metrics_file import read_metrics
@@ -240,26 +239,3 @@ def test_the_commit_of_your_project_is_recorded(
     (tmp_path / "new").touch()
     found = environment("cpu")["git"]["project"]
     assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD"), True)
-
-
-@pytest.mark.parametrize(
-    ("load", "running", "threads", "busy"),
-    [
-        ((7.0, 7.9, 1.0), 9, 4, "may use 7.0 of 8 cores"),
-        ((7.0, 7.9, 1.0), 0, 4, None),  # by what has ended since
-        ((0.4, 7.9, 7.9), 9, 4, None),
-        ((7.9, 0.4, 7.9), 9, 4, None),  # a short one before
-        ((5.0, 5.0, 5.0), 9, 4, None),
-        ((7.9, 7.9, 7.9), 9, 1, None),
-    ],
-)
-def test_a_busy_machine_is_told_of_with_the_cure(
-    monkeypatch: pytest.MonkeyPatch, load: tuple[float], running: int, threads: int, busy: Any
-) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: load)
-    monkeypatch.setattr("seqmodels.machine._running_now", lambda: running)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    lines = waiting_threads.__wrapped__()  # without what it has found before
-    assert len(lines) == (busy is not None)
-    assert all(busy in line and "OMP_NUM_THREADS=1" in line for line in lines)

@@ -119,11 +119,7 @@ def linear_cross_entropy(
         # the default accuracy policy is the only one that every release has
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS)
         return F.linear_cross_entropy(
-            features,
-            weight,
-            targets,
-            linear_bias=bias,
-            options=options,
+            features, weight, targets, linear_bias=bias, options=options
         ).float()
     logits = F.linear(features, weight, bias).float()
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
@@ -191,8 +187,9 @@ def product(
     left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner columns"]
 ) -> Float[Tensor, "rows columns"]:
     """`left @ right` by the library that is faster at it; outside of graphs."""
-    on_cpu = left.device.type == "cpu" and left.dtype == right.dtype == torch.float32
-    if not on_cpu or left.numel() * right.shape[1] < FEWEST_PRODUCTS or not onednn_is_faster():
+    exact = left.dtype == right.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    large = left.device.type == "cpu" and left.numel() * right.shape[1] >= FEWEST_PRODUCTS
+    if not (exact and large and onednn_is_faster()):
         return left @ right
     linear = partial(
         torch.ops.mkldnn._linear_pointwise, B=None, attr="none", scalars=[], algorithm=""

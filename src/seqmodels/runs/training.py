@@ -26,7 +26,7 @@ from seqmodels.engine.metrics import METRICS, without_split
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
-from seqmodels.machine import device_name, find_device, keep_memory, waiting_threads
+from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import interruptions, restoring
@@ -142,11 +142,11 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)
-    if find_device(str(config.trainer.accelerator)).type == "cpu":
-        notes += waiting_threads()
+    # a missing device and a head that doesn't fit are errors before data is read
+    find_device(str(config.trainer.accelerator))
     saved = resume.saved if resume else {}
     contract = kind.contract_for(config.model.head)
-    find_head(config.model.head, per=contract.per, target=contract.target)  # before data is read
+    find_head(config.model.head, per=contract.per, target=contract.target)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
     _check_data(kind, contract, data)
