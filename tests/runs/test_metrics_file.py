@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest.mock import Mock
 
 import lightning.pytorch as pl
 import pytest
 
+from seqmodels.callbacks.last_checkpoint import LastCheckpoint
+from seqmodels.runs import train
 from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+
+Config = Callable[..., Any]
 
 
 def opened(folder: Path, step: int | None = None, epoch: int = 0) -> MetricsFile:
@@ -57,3 +63,20 @@ def test_a_kill_while_metrics_are_written_loses_no_row(
             within.setattr(name, killed)
         file.save()
     assert path.read_bytes() == before
+
+
+def test_a_checkpoint_of_an_epoch_is_never_ahead_of_its_metrics(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = LastCheckpoint.on_train_epoch_end
+
+    def killed(*arguments: Any) -> None:  # before Lightning logs the epoch
+        save(*arguments)
+        raise SystemExit
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", killed)
+    with pytest.raises(SystemExit):
+        train(config())
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    row = read_metrics(tmp_path / "run" / "metrics.csv")[-1]
+    assert {"train/loss", "validation/loss"} <= row.keys()

@@ -26,26 +26,18 @@ class Pruning(Callback):
         self.trial, self.metric = trial, metric
         self._reason: str | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.trial.should_prune():  # it was killed after the validation that decided it
-            self._stop(trainer)
-
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.trial.report(float(trainer.callback_metrics[self.metric]), _number(trainer))
+            value, number = float(trainer.callback_metrics[self.metric]), _number(trainer)
+            self.trial.report(value, number)
             if self.trial.should_prune():
-                self._stop(trainer)
+                trainer.should_stop = True
+                self._reason = f"{self.metric} {value:.4g} after validation {number}"
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # only here, so that a signal has ended the whole search before
         if self._reason is not None:
             raise Pruned(self._reason)
-
-    def _stop(self, trainer: pl.Trainer) -> None:
-        trainer.should_stop = True
-        reported = self.trial.study.trials[self.trial.number].intermediate_values
-        number, value = max(reported.items())
-        self._reason = f"{self.metric} {value:.4g} after validation {number}"
 
 
 def _number(trainer: pl.Trainer) -> int:
