@@ -19,7 +19,7 @@ from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import ROOT, Config, Script, result_of
 from tests.predictions import mean_loss, rows_of

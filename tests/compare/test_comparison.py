@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -383,6 +385,19 @@ def test_another_metric_leaves_the_files_of_the_sweep_and_any_leaves_yours(runs:
     assert [path.name for path in paths] == [f"comparison_test_loss.{kind}" for kind in kinds]
     again = write_comparison(runs.compare(), folder)  # the same metric replaces them
     assert {path.name for path in again} == own.keys()
+
+
+def test_a_comparison_waits_for_neither_pytorch_nor_lightning(runs: Runs) -> None:
+    for head in ("last_hidden", "mean_pool"):
+        runs.add_seeds(head, (0.8, 0.9, 0.85), metrics={"test/macro_f1": 0.8})
+    code = """
+import sys
+from seqmodels.launch.commands.compare import main
+sys.argv[1:] = ["sweep"]
+main()
+assert not {"lightning", "torch"} & {*sys.modules}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=runs.folder)
 
 
 @pytest.mark.slow

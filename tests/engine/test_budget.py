@@ -17,7 +17,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.engine.budget import Budget
 from seqmodels.engine.optimization import OneCycle, half_cosine
 from seqmodels.errors import UserError
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.trainer import Trainer
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script

@@ -11,8 +11,8 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqmodels.errors import UserError
+from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.keys import check_config
-from seqmodels.runs.metrics_file import read_metrics
 from tests.conftest import Config, Refused, Script
 
 QUICK = (

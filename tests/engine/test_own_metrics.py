@@ -17,7 +17,7 @@ from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.engine.value_scores import known_values
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, prepare, train
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config
 from tests.shipped import exported

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from tests.conftest import ROOT, Script, command, result_of
 from tests.launch.conftest import QUICK, Trained
 from tests.launch.test_error_lines import FILES

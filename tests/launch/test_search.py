@@ -23,8 +23,7 @@ from seqmodels.interruption import Pruned
 from seqmodels.launch.search import _distribution, open_study, sampler
 from seqmodels.plain_values import flattened
 from seqmodels.runs import train
-from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import RunFolder, read_metrics
 from tests.conftest import Config, Refused, Script, result_of
 from tests.launch.conftest import running_sweep
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import OWN, Copy, callback, same_run
 

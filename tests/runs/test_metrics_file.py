@@ -13,7 +13,8 @@ import pytest
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.runs import train
-from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+from seqmodels.runs.folder import read_metrics
+from seqmodels.runs.metrics_file import MetricsFile
 
 Config = Callable[..., Any]
 

@@ -19,8 +19,7 @@ from seqmodels import compose
 from seqmodels.errors import UserError
 from seqmodels.runs import fit, load_run, prepare, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
-from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.resume import find_resume
 from tests.conftest import Config, Refused, Script, result_of, run_script
 from tests.runs.resumed import OWN, content, same_run, stopped_by

@@ -20,7 +20,7 @@ from seqmodels.data import UEA, Text
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.environment import environment
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, result_of, run_script
 from tests.runs.resumed import callback, weights

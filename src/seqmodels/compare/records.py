@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import RunFolder, on_whole_splits
+from seqmodels.runs.folder import RunFolder, on_whole_splits, read_metrics
 from seqmodels.screen import visible_line
 
 LOSS = "validation/loss"
@@ -61,8 +61,6 @@ class Record(BaseModel):
     @cached_property
     def validations(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv` that have a validation loss."""
-        from seqmodels.runs.metrics_file import read_metrics  # a sweep starts without torch
-
         return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property

@@ -23,15 +23,19 @@ class Metric:
     unit: str = ""
 
 
-SHARES = ("accuracy", "precision", "recall", "f1")
-ERRORS = ("loss", "perplexity", "mse", "rmse", "mae", "pinball")
+SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu")
+ERRORS = (
+    *("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "pinball", "mase"),
+    *("standardised_mse", "standardised_mae"),
+)
 METRICS: dict[str, Metric] = {
     **dict.fromkeys(SHARES, Metric(higher_is_better=True, unit="%")),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(ERRORS, Metric(higher_is_better=False)),
+    "symbol_error_rate": Metric(higher_is_better=False, unit="%"),
     "coverage": Metric(higher_is_better=None, unit="%"),
 }
-"""By the name without its split: `accuracy` for `test/accuracy`. A task adds its own."""
+"""By the name without its split: `accuracy` for `test/accuracy`. Your own task adds its own."""
 
 
 def without_split(name: str) -> str:

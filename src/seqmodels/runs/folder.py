@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, one_line, refusing
 from seqmodels.files import write_json, write_text
 from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
@@ -210,6 +211,31 @@ class RunFolder:
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
+
+    Raises:
+        UserError: if they are not the metrics of a run.
+    """
+    with refusing(f"{path} is not the metrics of a run", ValueError):
+        return [{name: float(text) for name, text in row.items()} for row in rows_of(path)[1]]
+
+
+def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The names of the columns of a `metrics.csv`, and its rows as they are written."""
+    if not path.is_file():
+        return [], []
+    with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [{name: text for name, text in row.items() if text} for row in reader]
+        for number, row in enumerate(rows, 1):
+            if not {"epoch", "step"} <= row.keys() or None in row:
+                raise ValueError(f"row {number} has no epoch and step, or more than its header")
+            int(row["step"])
+    return [*(reader.fieldnames or ())], rows
 
 
 def failure(error: Exception) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,36 +11,11 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from seqmodels.errors import refusing
 from seqmodels.files import write_table
 from seqmodels.loggers import RunLogger
+from seqmodels.runs.folder import rows_of
 
 SECONDS = 10.0  # between two writings, where only steps are logged
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
-
-    Raises:
-        UserError: if they are not the metrics of a run.
-    """
-    with refusing(f"{path} is not the metrics of a run", ValueError):
-        return [{name: float(text) for name, text in row.items()} for row in _read(path)[1]]
-
-
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns, and the rows as they are written."""
-    if not path.is_file():
-        return [], []
-    with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [{name: text for name, text in row.items() if text} for row in reader]
-        for number, row in enumerate(rows, 1):
-            if not {"epoch", "step"} <= row.keys() or None in row:
-                raise ValueError(f"row {number} has no epoch and step, or more than its header")
-            int(row["step"])
-    return [*(reader.fieldnames or ())], rows
 
 
 class MetricsFile(RunLogger):
@@ -57,7 +31,7 @@ class MetricsFile(RunLogger):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder, "metrics.csv")
-        self._names, rows = _read(self.path)
+        self._names, rows = rows_of(self.path)
         self._rows = {int(row["step"]): row for row in rows}
         self._trainer: pl.Trainer | None = None
         self._saved_at = 0.0

@@ -31,10 +31,10 @@ from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import interruptions, restoring
 from seqmodels.runs.environment import environment
-from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.lock import locked
-from seqmodels.runs.metrics_file import MetricsFile, read_metrics
+from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
 from seqmodels.runs.resume import Resume, check_end, find_resume
 from seqmodels.runs.tracking import (

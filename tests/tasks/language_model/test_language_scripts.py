@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqmodels.runs.metrics_file import read_metrics
+from seqmodels.runs.folder import read_metrics
 from tests.conftest import Refused, Script, result_of, run_script
 from tests.predictions import mean_loss, rows_of
 from tests.runs.resumed import resumes

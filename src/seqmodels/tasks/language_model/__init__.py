@@ -1,7 +1,6 @@
 """The next token at every step of a text."""
 
 import seqmodels.tasks.language_model.heads  # noqa: F401  (registers them)
-from seqmodels.engine.metrics import METRICS, Metric
 from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.language_model.plain_text import PlainText, PythonSource
 from seqmodels.tasks.language_model.streams import StreamDataModule
@@ -24,4 +23,3 @@ TARGETS["next_token"] = Target(
     example=TOKENS,
     step="p(x{next})",
 )
-METRICS["bits_per_byte"] = Metric(higher_is_better=False)
