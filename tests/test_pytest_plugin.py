@@ -75,8 +75,8 @@ def test_models_are_audited_with_torch_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     def run(*words: str, **variables: str) -> tuple[int, str]:
-        # of the pytest that runs this: where CI is set, pytest's summary repeats each message whole
-        others = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS", "CI", "BUILD_NUMBER")
+        # of the pytest that runs this: its summary repeats messages in CI, and where they fit
+        others = ("GITHUB_ACTIONS", "PYTEST_ADDOPTS", "CI", "BUILD_NUMBER", "COLUMNS")
         own = {key: value for key, value in os.environ.items() if key not in others}
         own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}
         command = [sys.executable, "alone.py", *words]
