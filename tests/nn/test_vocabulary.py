@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +137,16 @@ def test_products_by_onednn_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch
     assert len(used) == 6
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert vocabulary.product(left, right).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN")
+@pytest.mark.parametrize(
+    ("processor", "faster"),
+    [("AuthenticAMD avx512f", True), ("AuthenticAMD avx2", False), ("GenuineIntel avx512f", False)],
+)
+def test_onednn_multiplies_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, processor: str, faster: bool
+) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.setattr(Path, "read_text", lambda _: processor)
+    assert vocabulary.onednn_is_faster.__wrapped__() == faster

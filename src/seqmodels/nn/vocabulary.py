@@ -200,9 +200,10 @@ def product(
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether this is Linux on a CPU of AMD. PyTorch leaves products in float32 to Intel's MKL,
-    which takes twice the time of oneDNN there (benchmarks/growth.py)."""
+    """Whether this is Linux on a CPU of AMD with AVX-512, half of whose width Intel's MKL leaves
+    unused: PyTorch's products in float32 take twice the time of oneDNN (benchmarks/growth.py)."""
     processor = Path("/proc/cpuinfo")
-    is_amd = processor.is_file() and "AuthenticAMD" in processor.read_text()
+    text = processor.read_text() if processor.is_file() else ""
     # what `torch.compile` makes of linear layers; not in every build of PyTorch
-    return is_amd and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return known and "AuthenticAMD" in text and "avx512f" in text
