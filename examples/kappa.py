@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from seqmodels.engine.metrics import METRICS, Metric
+from seqmodels.metrics import METRICS, Metric
 from seqmodels.tasks.classification import SequenceClassifier
 
 METRICS["kappa"] = Metric(higher_is_better=True)

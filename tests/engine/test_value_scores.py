@@ -14,9 +14,9 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
-from seqmodels.engine.metrics import more_is_better
 from seqmodels.engine.value_scores import value_scores, value_sums
 from seqmodels.errors import UserError
+from seqmodels.metrics import more_is_better
 
 N, K = 41, 3
 LEVELS = [0.05, 0.5, 0.75]

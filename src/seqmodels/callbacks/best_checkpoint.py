@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from seqmodels.arguments import Name
-from seqmodels.engine.metrics import more_is_better
+from seqmodels.metrics import more_is_better
 
 
 class BestCheckpoint(ModelCheckpoint):

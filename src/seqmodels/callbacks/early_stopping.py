@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from seqmodels.arguments import Name, Natural
-from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import refusing
+from seqmodels.metrics import more_is_better
 
 log = logging.getLogger(__name__)
 

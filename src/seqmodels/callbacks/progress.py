@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import ProgressColumn, TimeRemainingColumn
 
 from seqmodels.arguments import NonNegative
-from seqmodels.engine.metrics import show_with_unit
+from seqmodels.metrics import show_with_unit
 from seqmodels.screen import Screen
 
 

@@ -27,8 +27,8 @@ from seqmodels.compare.statistics import (
     smallest_step,
     summarize,
 )
-from seqmodels.engine.metrics import find_metric, more_is_better, unit, without_split
 from seqmodels.errors import UserError
+from seqmodels.metrics import find_metric, more_is_better, unit, without_split
 
 MOST_NAMES = 6  # of keys in a sentence
 RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.records import LOSS
 from seqmodels.compare.tables import metric_header
-from seqmodels.engine.metrics import unit
+from seqmodels.metrics import unit
 from seqmodels.screen import figure_text
 
 WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side on a screen

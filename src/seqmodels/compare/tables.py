@@ -21,7 +21,7 @@ from rich.text import Text
 
 from seqmodels.compare.comparison import Comparison, Section, Setting, enumerated
 from seqmodels.compare.settings import short_keys, shown_value
-from seqmodels.engine.metrics import show, unit
+from seqmodels.metrics import show, unit
 from seqmodels.screen import visible_line
 
 LONG_NAME = 20  # characters; a longer one may fold

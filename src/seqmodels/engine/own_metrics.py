@@ -8,9 +8,9 @@ from typing import Any, cast
 import torchmetrics
 from torch import Tensor, nn
 
-from seqmodels.engine.metrics import METRICS, Metric, find_metric
 from seqmodels.errors import UserError, refusing
 from seqmodels.instantiate import allowed_class, instantiate
+from seqmodels.metrics import METRICS, Metric, find_metric
 
 # of torchmetrics: what measures classes, numbers and texts, and loads nothing
 KINDS = ("classification", "regression", "text.bleu", "text.chrf", "text.eed", "text.ter")

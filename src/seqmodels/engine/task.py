@@ -26,13 +26,13 @@ from seqmodels.arguments import (
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Step, Sums, share_of_loss
 from seqmodels.engine.fitting import build_convolutions, build_encoder
-from seqmodels.engine.metrics import metric_named
 from seqmodels.engine.network import Network
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
+from seqmodels.metrics import metric_named
 from seqmodels.nn.characters import build_characters
 from seqmodels.nn.embedding import (
     EmbeddingOptions,

@@ -29,9 +29,9 @@ from optuna.visualization import matplotlib as draw
 
 from seqmodels.arguments import Count, Natural, Seed, arguments, validated
 from seqmodels.callbacks.pruning import Pruning
-from seqmodels.engine.metrics import more_is_better
 from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.launch.composed import check_jobs, job_folder, key_of, parsed
+from seqmodels.metrics import more_is_better
 from seqmodels.runs.folder import RunFolder, as_override
 
 

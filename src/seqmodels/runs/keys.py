@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
-from seqmodels.engine.metrics import more_is_better
 from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class, check
 from seqmodels.machine import find_device
+from seqmodels.metrics import more_is_better
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 

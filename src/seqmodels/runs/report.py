@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.callbacks.predictions import file_of
-from seqmodels.engine.metrics import find_metric, show, show_with_unit, without_split
+from seqmodels.metrics import find_metric, show, show_with_unit, without_split
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import on_whole_splits
 from seqmodels.screen import figure_text, visible_line

@@ -65,7 +65,7 @@ def metric_named(name: str) -> Metric:
         f"unknown metric {name}: "
         + (f"did you mean {near}? if not, " if near else "to use it, ")
         + f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
-        "of your task (from seqmodels.engine.metrics import METRICS, Metric)"
+        "of your task (from seqmodels.metrics import METRICS, Metric)"
     )
 
 
