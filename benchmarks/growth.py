@@ -4,10 +4,9 @@
     python benchmarks/growth.py --seconds 3 --output /tmp/growth.md
 
 One size grows, the others stay as they are. Writes a table, and a picture beside it. The last rows
-show the physical limit: the multiplications of an LSTM alone, beside one bare product as large,
-which PyTorch leaves to MKL, and the loss over a vocabulary to oneDNN if that is faster.
-Where Keras and JAX are installed (`pip install -e ".[benchmarks]"`), their LSTM, compiled, takes
-turns too.
+show the physical limit: the multiplications of an LSTM alone, beside one bare product as large, by
+`@`, and by oneDNN if that is faster. Where Keras and JAX are installed (`pip install -e
+".[benchmarks]"`), their LSTM, compiled, takes turns too.
 """
 
 from __future__ import annotations

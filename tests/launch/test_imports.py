@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 # PyTorch's compiler, matplotlib and a part of SciPy are loaded by Lightning itself
-UNUSED = ("sktime", "sklearn", "pandas", "pyarrow", "tokenizers", "datasets")
-UNUSED += ("scipy.signal._signaltools",)
+UNUSED = (
+    *("sktime", "sklearn", "pandas", "pyarrow", "tokenizers", "datasets"),
+    "scipy.signal._signaltools",
+)
 LAZY = """
 import sys, seqmodels, scipy.signal
 assert "scipy.signal._signaltools" not in sys.modules

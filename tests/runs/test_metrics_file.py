@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,8 +14,7 @@ from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.runs import train
 from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.metrics_file import MetricsFile
-
-Config = Callable[..., Any]
+from tests.conftest import Config
 
 
 def opened(folder: Path, step: int | None = None, epoch: int = 0) -> MetricsFile:

@@ -146,14 +146,14 @@ class _ByHand(torch.autograd.Function):
         known, size = targets != PADDING_TARGET, len(weight)
         count, wanted = known.sum(), targets.where(known, 0).unsqueeze(1)
         shares = (known.float() / count.clamp(min=1)).unsqueeze(1)
-        some = len(features) if len(features) * size <= MOST_LOGITS else ROWS
+        in_memory = len(features) if len(features) * size <= MOST_LOGITS else ROWS
+        in_cache = max(CACHED_LOGITS // size, 1)
         losses, of_features, of_weight = list[Tensor](), list[Tensor](), None
         of_bias = weight.new_zeros(size, dtype=torch.float32)
-        for each in zip(*(x.split(some) for x in (features, wanted, shares)), strict=True):
-            rows, shared = each[0], each[2]
+        chunks = (x.split(in_memory) for x in (features, wanted, shares))
+        for rows, ids, shared in zip(*chunks, strict=True):
             logits = product(rows, weight.t())
-            in_cache = max(CACHED_LOGITS // size, 1)
-            parts = (x.split(in_cache) for x in (logits, *each[1:]))
+            parts = (x.split(in_cache) for x in (logits, ids, shared))
             for part, at, share in zip(*parts, strict=True):
                 p = part.float()  # the part itself, if it is in float32
                 if bias is not None:
