@@ -103,15 +103,6 @@ def test_a_move_keeps_lengths_on_the_cpu_and_does_not_validate_again(
     assert moved.lengths is batch.lengths and batch.to("cpu") is batch
 
 
-@pytest.mark.cuda  # page-locked memory
-@pytest.mark.parametrize("batch", [SequenceBatch(TOKENS, LENGTHS), pair()])
-def test_pin_memory_pins_every_tensor(batch: SequenceBatch) -> None:
-    pinned = batch.pin_memory()
-    for side in (pinned, getattr(pinned, "target", pinned)):
-        held = (side.inputs, side.lengths, side.targets)
-        assert all(tensor.is_pinned() for tensor in held if tensor is not None)
-
-
 def test_it_shows_shapes() -> None:
     batch = SequenceBatch(torch.zeros(2, 3, 4), [3, 1], torch.tensor([0, 1]))
     shown = "inputs=(2, 3, 4) float32, lengths=(2,) int64, targets=(2,) int64"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from seqmodels.device import keep_on_device, on_device
 from seqmodels.padding import Lengths, valid_steps
 
 Per = Literal["sequence", "step"]
@@ -52,6 +54,32 @@ else:
     LengthsTensor = Lengths  # a list becomes a tensor
 
 
+class Words(NamedTuple):
+    """The different words among those of a batch, so that each is read once.
+
+    Args:
+        characters: `(N, K)` int64, the ids of the characters of each, padded with 0.
+        lengths: `(N,)` int64 on the CPU, how many characters each has; 1 for none.
+        places: `(B, T)` int64, which of these words each step is.
+    """
+
+    characters: Tensor
+    lengths: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, characters: Tensor) -> Words:
+        """Of the characters of all words, `(B, T, K)`. On an accelerator, the host waits for it."""
+        found, places = torch.unique(characters.flatten(0, 1), dim=0, return_inverse=True)
+        lengths = (found != PADDING_ID).sum(dim=1).clamp(min=1).cpu()
+        return cls(found, lengths, places.view(characters.shape[:2]))
+
+    def to(self, device: torch.device) -> Words:
+        """The same with all but `lengths` on the device."""
+        characters, places = (on_device(x, device) for x in (self.characters, self.places))
+        return Words(characters, self.lengths, places)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceBatch(ShowsShapes):
     """Sequences padded at the end to one length, with their true lengths and targets.
@@ -86,6 +114,7 @@ class SequenceBatch(ShowsShapes):
     continues: bool = False
     series: Tensor | None = None
     rows: Tensor | None = None
+    words: Words | None = field(default=None, init=False)  # of words with characters, on a device
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", torch.as_tensor(self.lengths))
@@ -154,15 +183,27 @@ class SequenceBatch(ShowsShapes):
         """True at valid steps: `(B, T)` bool, on the device of `inputs`."""
         return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> SequenceBatch:
-        """The same batch with `inputs` and `targets` on `device`; `lengths` stay on the CPU."""
-        if self.inputs.device == torch.device(device):
+    def to(self, device: torch.device | str) -> SequenceBatch:
+        """The same batch with `inputs` and `targets` on `device`, copied without a wait. `lengths`
+        stay on the CPU, with a copy on the device for all that computes with them there."""
+        there = torch.device(device)
+        if self.inputs.device == there:
             return self
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        batch = self.map(partial(on_device, device=there))
+        if self.inputs.dtype == torch.int64 and self.inputs.dim() == 3:  # while they are on the CPU
+            object.__setattr__(batch, "words", Words.of(self.inputs[..., 1:]).to(there))
+        batch.keep_steps()
+        return batch
+
+    def keep_steps(self) -> None:
+        """Has everyone share one copy of lengths and series on the device of `inputs`."""
+        for numbers in (self.lengths, self.series):
+            if numbers is not None and self.inputs.device.type != "cpu":
+                keep_on_device(numbers, self.inputs.device)
 
     def pin_memory(self) -> SequenceBatch:
         """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
-        return self.map(Tensor.pin_memory, "inputs", "lengths", "targets")
+        return self.map(Tensor.pin_memory, "inputs", "lengths", "targets", "series")
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> SequenceBatch:
         """The same batch with `change`, such as of the precision, applied to inputs and targets, or
@@ -210,6 +251,10 @@ class PairBatch(SequenceBatch):
             if each is not None and len(each) != len(self):
                 raise ValueError(f"{name} must have {len(self)} rows, as inputs, got {len(each)}")
         object.__setattr__(self, "targets", self.target.targets)
+
+    def keep_steps(self) -> None:
+        super().keep_steps()
+        self.target.keep_steps()
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> PairBatch:
         batch, target = super().map(change, *names), self.target.map(change, *names)

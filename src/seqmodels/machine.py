@@ -24,18 +24,16 @@ def find_device(accelerator: str) -> torch.device:
         UserError: if PyTorch finds no such device.
     """
     here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    kinds = {"auto": (here.type,), "cpu": ("cpu",), "gpu": ("cuda", "mps"), "cuda": ("cuda",)}
-    kinds["mps"] = ("mps",)
-    if accelerator not in kinds:
-        raise UserError(f"accelerator={accelerator}: {choices(accelerator, kinds)}")
-    if accelerator == "cpu":
-        return torch.device("cpu")
-    if here.type not in kinds[accelerator]:
+    found = {"auto": True, "cpu": True, "gpu": here.type != "cpu"}
+    found |= {kind: here.type == kind for kind in ("cuda", "mps")}
+    if accelerator not in found:
+        raise UserError(f"accelerator={accelerator}: {choices(accelerator, found)}")
+    if not found[accelerator]:
         raise UserError(
             f"accelerator={accelerator}: PyTorch finds no such device on this machine; "
             "use auto or cpu"
         )
-    return here
+    return torch.device("cpu") if accelerator == "cpu" else here
 
 
 def fastest_precision(accelerator: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from seqmodels.device import on_device
+
 Lengths = Tensor | Sequence[int]
 
 
@@ -20,6 +22,19 @@ def valid_steps(
     """True at each row's valid steps: `(B, T)` bool on `device`, `lengths`' own if None."""
     steps = torch.arange(time, device=device or getattr(lengths, "device", "cpu"))  # type: ignore[arg-type]
     return steps < _on(steps, lengths).unsqueeze(1)
+
+
+def flat_steps(lengths: Tensor, time: int, device: torch.device) -> Tensor:
+    """Where the valid steps lie in `rows.flatten(0, 1)`, as a number each, on `device`: what a
+    boolean index finds, without a wait for the device.
+
+    Args:
+        lengths: on the CPU.
+    """
+    there, count = on_device(lengths, device), int(lengths.sum())
+    before = torch.arange(len(there), device=device) * time - (there.cumsum(0) - there)
+    skipped = before.repeat_interleave(there, output_size=count)
+    return torch.arange(count, device=device) + skipped
 
 
 def reverse_by_length(rows: Tensor, lengths: Lengths) -> Tensor:
@@ -67,4 +82,4 @@ def _padding(rows: Tensor, lengths: Lengths) -> Tensor:  # (B, T, 1, ...)
 
 
 def _on(rows: Tensor, lengths: Lengths) -> Tensor:
-    return torch.as_tensor(lengths).to(rows.device, non_blocking=True)
+    return on_device(torch.as_tensor(lengths), rows.device)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from seqmodels.device import random_state, set_random_state
+
 SMALL = 1_000_000  # weights of a model in which threads wait for each other
 OFF = {"training": False, "train": False, "dropout_p": 0.0}  # arguments, and how to draw nothing
 # what stands for all numbers that an operation draws, by its name without `_like` and `_`; not 0,
@@ -46,8 +48,9 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
     drawn_by_numpy = numpy.random.get_state() if numpy else None
     threads = torch.get_num_threads()
     devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
+    drawn_there = {device: random_state(device) for device in devices if device.type != "cpu"}
     with (
-        torch.random.fork_rng([d for d in devices if d.type == "cuda"]),
+        torch.random.fork_rng([]),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.backends.cudnn.flags(enabled=False),
@@ -65,6 +68,8 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
                 part.training = mode
             torch.set_num_threads(threads)
             random.setstate(drawn)
+            for device, state in drawn_there.items():
+                set_random_state(device, state)
             if numpy:
                 numpy.random.set_state(drawn_by_numpy)
 

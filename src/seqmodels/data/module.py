@@ -13,6 +13,7 @@ from seqmodels.arguments import check_own_init
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
+from seqmodels.device import copies_at_once
 from seqmodels.machine import unchanged_process
 from seqmodels.screen import show_progress
 from seqmodels.target import Baselines, find_target
@@ -104,7 +105,7 @@ class DataModule(pl.LightningDataModule):
                 rank=rank,
                 world_size=world_size,
             ),
-            pin_memory=self.on_cuda,
+            pin_memory=self.pins_memory,
         )
 
     def train_dataloader(self) -> SequenceLoader:
@@ -200,9 +201,10 @@ class DataModule(pl.LightningDataModule):
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
     @property
-    def on_cuda(self) -> bool:
-        """Whether the trainer runs on a CUDA device."""
-        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+    def pins_memory(self) -> bool:
+        """Whether batches go to a device that copies page-locked memory without a wait."""
+        trainer = self.trainer
+        return trainer is not None and not copies_at_once(trainer.strategy.root_device)
 
     def val_dataloader(self) -> SequenceLoader:
         return self.split_loader("validation")

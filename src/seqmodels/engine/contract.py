@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from seqmodels.batch import Per
+from seqmodels.device import exact
 from seqmodels.target import Target, find_target
 
 
@@ -89,11 +90,6 @@ class Sums:
             for value in totals.values():
                 distributed.all_reduce(value)
         return totals
-
-
-def exact(values: Tensor) -> Tensor:
-    """In float64, in which long sums keep their digits; on MPS, which has none, in float32."""
-    return values.float() if values.device.type == "mps" else values.double()
 
 
 def share_of_loss(step: Step, device: torch.device) -> Float[Tensor, ""]:

@@ -66,7 +66,7 @@ class Network(nn.Module):
         if self.characters is None:
             return self.embedding(batch.inputs)
         words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
-        return torch.cat([self.embedding(words), self.characters(characters)], dim=-1)
+        return torch.cat([self.embedding(words), self.characters(characters, batch.words)], dim=-1)
 
     @once_a_batch
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from seqmodels.device import random_state, set_random_state
 from seqmodels.engine.optimization import Shaped
 from seqmodels.errors import UserError
 
@@ -22,8 +23,8 @@ T = TypeVar("T")
 def saved_state(device: torch.device, process_state: dict[str, Any]) -> list[dict[str, Any]]:
     """Of each process its random numbers, which dropout draws, and its `process_state`."""
     process: dict[str, Any] = {"cpu": torch.get_rng_state(), **process_state}
-    if device.type == "cuda":
-        process["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type != "cpu":
+        process["device"] = random_state(device)
     return from_every_process(process)
 
 
@@ -45,8 +46,8 @@ def restored_state(
         check_fused(optimizer)
     process = saved[trainer.global_rank]
     torch.set_rng_state(process["cpu"])
-    if device.type == "cuda" and "cuda" in process:
-        torch.cuda.set_rng_state(process["cuda"], device)
+    if device.type != "cpu" and "device" in process:  # else it was trained on a CPU
+        set_random_state(device, process["device"])
     return process
 
 

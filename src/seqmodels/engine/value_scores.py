@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.engine.contract import exact
+from seqmodels.device import exact, on_device
 from seqmodels.nn.values import pinball
 
 Predicted = Float[Tensor, "..."]  # (*rows, values), or (*rows, values, quantiles)
@@ -62,7 +62,8 @@ def value_sums(
     errors = off.abs()
     parts = [torch.ones_like(off), off.square(), errors, apart, apart.square()]
     if levels is not None:
-        costs = pinball(targets.unsqueeze(-1) - predicted, targets.new_tensor(levels))
+        of_levels = on_device(torch.tensor(levels, dtype=targets.dtype), targets.device)
+        costs = pinball(targets.unsqueeze(-1) - predicted, of_levels)
         inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
         parts += [costs.mean(-1), inside.to(off)]
     parts += more(errors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqmodels.device import exact, on_device
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import Pooled, RNNOutput
 from seqmodels.padding import masked_max
@@ -14,7 +15,7 @@ def total_and_steps(states: RNNOutput) -> tuple[Tensor, Tensor]:
     """The sum over the steps of each row, `(B, D*H)`, and their number, `(B,)`; `output` is zero at
     padding, so only the number needs care."""
     total = states.output.sum(dim=1)
-    steps = states.lengths.to(total.device, non_blocking=True)
+    steps = on_device(states.lengths, total.device)
     if states.before is None:
         return total, steps
     return states.before.total + total, states.before.steps + steps
@@ -39,8 +40,7 @@ def pooled(states: RNNOutput) -> Pooled:
     """What pools of the next steps need of all steps so far. The sum is in float64, in which that
     of a long stream keeps its digits; on MPS, which has none, in float32."""
     total, steps = total_and_steps(states)
-    total = total.float() if total.device.type == "mps" else total.double()
-    return Pooled(total, max_over_steps(states), steps)
+    return Pooled(exact(total), max_over_steps(states), steps)
 
 
 class MeanPool(Head, name="mean_pool"):

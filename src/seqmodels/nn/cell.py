@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.device import on_device
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.padding import last_step
 
@@ -119,7 +120,7 @@ class SteppedRNN(nn.Module):
         if bool(((lengths < 1) | (lengths > time)).any()):
             raise ValueError(f"lengths must lie in 1..{time}: {lengths.tolist()}")
         step = torch.arange(time, device=device)
-        last = lengths.to(device, non_blocking=True).unsqueeze(1) - 1
+        last = on_device(lengths, device).unsqueeze(1) - 1
         valid = (step <= last).unsqueeze(2)  # (B, T, 1)
         ragged = valid if bool((lengths < time).any()) else None
         # what a direction reads: after a row's end, its last step again, so that neither padding

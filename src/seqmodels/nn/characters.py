@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.arguments import Count
-from seqmodels.batch import PADDING_ID
+from seqmodels.batch import PADDING_ID, Words
 from seqmodels.nn.embedding import EmbeddingOptions, SmallEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder
 
@@ -52,14 +52,13 @@ class CharacterEncoder(nn.Module):
         self.width = 2 * self.encoder.output_size
 
     def forward(
-        self, characters: Int[Tensor, "batch time most"]
+        self, characters: Int[Tensor, "batch time most"], words: Words | None = None
     ) -> Float[Tensor, "batch time width"]:
-        words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
-        different, places = torch.unique(words, dim=0, return_inverse=True)  # reads each word once
-        lengths = (different != PADDING_ID).sum(dim=1).cpu()
-        h_n = self.encoder(self.embedding(different), lengths.clamp(min=1)).h_n[-1]  # (D, N, H)
-        final = torch.cat([*h_n], dim=-1) * (lengths > 0).to(h_n.device).unsqueeze(1)
-        return self.dropout(final[places].unflatten(0, characters.shape[:2]))
+        """`(B, T, K) -> (B, T, 2 * H)`; `words` are the different ones, if you know them."""
+        different, lengths, places = words or Words.of(characters)
+        h_n = self.encoder(self.embedding(different), lengths).h_n[-1]  # (D, N, H)
+        final = torch.cat([*h_n], dim=-1) * (different != PADDING_ID).any(dim=1, keepdim=True)
+        return self.dropout(final[places])
 
 
 def build_characters(

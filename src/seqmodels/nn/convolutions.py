@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.padding import valid_steps
+from seqmodels.padding import flat_steps, valid_steps
 
 
 class Convolutions(nn.Module):
@@ -48,9 +48,7 @@ class Convolutions(nn.Module):
         steps = inputs.transpose(1, 2).masked_fill(padding, 0.0)  # (B, E, T)
         valid = None
         if self.training and int(lengths.sum()) > 1:  # a deviation needs two steps
-            # found on the CPU, where the lengths are: a boolean index would wait for the device
-            valid = valid_steps(lengths, inputs.shape[1]).flatten().nonzero().squeeze(1)
-            valid = valid.to(inputs.device, non_blocking=True)
+            valid = flat_steps(lengths, inputs.shape[1], inputs.device)
         layers = zip(self.sizes, self.convolutions, self.norms, strict=True)
         for size, convolution, norm in layers:
             convolved = convolution(F.pad(steps, ((size - 1) // 2, size // 2)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import torch
@@ -15,9 +16,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
 from seqmodels.batch import ShowsShapes
+from seqmodels.device import on_device, recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
 from seqmodels.nn.cell import CELLS, SteppedRNN
-from seqmodels.nn.ragged import run_padded
+from seqmodels.nn.ragged import run_in, run_padded
 from seqmodels.nn.recurrence import runs_by_hand
 from seqmodels.nn.rows import MOST_STEPS
 from seqmodels.nn.state import State, parts_of, state_of
@@ -79,7 +81,7 @@ class RNNOutput(ShowsShapes):
     @property
     def nested(self) -> Tensor:
         """`output` as a jagged nested tensor, `(B, j, D*H)`, without padding."""
-        counts = self.lengths.to(self.output.device)
+        counts = on_device(self.lengths, self.output.device)
         offsets = F.pad(counts.cumsum(0), (1, 0))
         return torch.nested.nested_tensor_from_jagged(self.output[self.mask], offsets)
 
@@ -224,23 +226,52 @@ class RecurrentEncoder(nn.Module):
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
         longest = int(lengths.max()) if batch else time
-        locked = self.training and self.locked_dropout and self.rnn.dropout > 0
+        dtype = recurrent_dtype(inputs.device)
         if not isinstance(self.rnn, nn.RNNBase):
             output, final = self.rnn(inputs[:, :longest], state, lengths)
-        elif not locked and self._runs_whole(inputs, lengths, longest):
-            output, final = self.rnn(inputs[:, :longest], state)
-        elif not locked and self._packs(inputs, longest):
-            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-            output, final = self.rnn(packed, state)
-            output, _ = pad_packed_sequence(output, batch_first=True, total_length=time)
+        elif dtype is None:
+            output, final = self._run(inputs, lengths, longest, state)
         else:
-            output, final = run_padded(self.rnn, inputs, lengths, state, locked_dropout=locked)
+            state = state_of(*(x.to(dtype) for x in parts_of(state))) if state is not None else None
+            with torch.autocast(inputs.device.type, enabled=False):
+                output, final = self._run(inputs.to(dtype), lengths, longest, state, dtype)
         if output.shape[1] < time:
             output = F.pad(output, (0, 0, 0, time - longest))
         layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
         parts = (part.unflatten(0, layout) for part in parts_of(final))
         named = dict(zip(self.state_sizes, parts, strict=True))
         return RNNOutput.of({"output": output, **named}, lengths)
+
+    def _run(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        longest: int,
+        state: State | None,
+        dtype: torch.dtype | None = None,
+    ) -> tuple[Tensor, State]:
+        """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states.
+
+        Args:
+            dtype: of `inputs`, to run the network in; None: they are in its own.
+        """
+        call = self.rnn if dtype is None else partial(run_in, dtype, self.rnn)
+        by_layer = self._drops_by_layer(inputs)
+        if not by_layer and self._runs_whole(inputs, lengths, longest):
+            return call(inputs[:, :longest], state)
+        if not by_layer and self._packs(inputs, longest):
+            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            output, final = call(packed, state)
+            time = inputs.shape[1]
+            return pad_packed_sequence(output, batch_first=True, total_length=time)[0], final
+        options: dict[str, Any] = {"locked_dropout": self.locked_dropout, "dtype": dtype}
+        return run_padded(cast(Any, self.rnn), inputs, lengths, state, **options)
+
+    def _drops_by_layer(self, inputs: Tensor) -> bool:
+        """Whether the dropout between layers must not be PyTorch's own: if it is locked, and on a
+        GPU, where cuDNN keeps its random numbers out of the reach of checkpoints."""
+        drops = self.training and self.rnn.dropout > 0
+        return drops and (self.locked_dropout or inputs.device.type != "cpu")
 
     def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
         """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
 from seqmodels.nn.recurrence import LayerByHand, runs_by_hand
 from seqmodels.nn.rows import Rows
@@ -45,6 +47,7 @@ def run_padded(
     state: State | None = None,
     *,
     locked_dropout: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
 
@@ -54,6 +57,7 @@ def run_padded(
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: the dropout between layers drops the same features at all steps of a row.
+        dtype: of `inputs`, where the weights are in another one.
 
     Returns:
         `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
@@ -68,7 +72,7 @@ def run_padded(
             for width in (widths if rnn.mode == "LSTM" else widths[:1])
         ]
     else:
-        start = [part.index_select(1, rows.order) for part in parts_of(state)]
+        start = [rows.take_states(part) for part in parts_of(state)]
 
     layer = rows.take(inputs)
     finals: list[tuple[Tensor, ...]] = []
@@ -78,14 +82,16 @@ def run_padded(
             dropped = F.dropout(kept, rnn.dropout, rnn.training)
             layer = layer * dropped.index_select(0, rows.row) if locked_dropout else dropped
         indices = range(number * directions, (number + 1) * directions)
-        weights = rnn.all_weights[indices.start : indices.stop]
+        given = rnn.all_weights[indices.start : indices.stop]
+        weights = [[w if dtype is None else w.to(dtype) for w in each] for each in given]
         if by_hand:
             h_0 = start[0][indices.start : indices.stop]
             layer, h_n = LayerByHand.apply(rnn.mode, rows, layer, h_0, *chain(*weights))
             finals += [(h,) for h in h_n]
             continue
-        if rnn.mode == "LSTM":
-            layer = torch.cat([layer, rows.padding.to(layer.dtype)], dim=1)
+        if rnn.mode == "LSTM" and rows.padded:
+            column = F.pad(rows.padding.to(layer.dtype), (0, columns(layer) - 1))
+            layer = torch.cat([layer, column], dim=1)
         outputs = []
         for direction, index in enumerate(indices):
             output, final = _run_direction(
@@ -100,13 +106,32 @@ def run_padded(
         layer = torch.cat(outputs, dim=1) if directions == 2 else outputs[0]
 
     states = (torch.stack(part) for part in zip(*finals, strict=True))
-    return rows.put(layer), state_of(*(x.index_select(1, rows.original) for x in states))
+    return rows.put(layer), state_of(*map(rows.put_states, states))
+
+
+def columns(layer: Tensor) -> int:
+    """How many columns to add to the inputs of an LSTM: one that marks the padding, and on a GPU as
+    many as make the width a multiple of 8, which its tensor cores need."""
+    return 1 if layer.device.type == "cpu" else 8 - layer.shape[1] % 8
 
 
 def side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
-    """The same weights in one piece of memory; else cuDNN copies them at every call, and warns."""
-    parts = torch.cat([weight.flatten() for weight in weights]).split([w.numel() for w in weights])
-    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
+    """The same weights in one piece of memory, where cuDNN looks for them: all matrices, then all
+    biases. Else it copies them at every call, and warns."""
+    order = sorted(range(len(weights)), key=lambda n: weights[n].dim() == 1)
+    sizes = [weights[n].numel() for n in order]
+    parts = torch.cat([weights[n].flatten() for n in order]).split(sizes)
+    placed = dict(zip(order, parts, strict=True))
+    return [placed[n].view_as(weight) for n, weight in enumerate(weights)]
+
+
+def run_in(
+    dtype: torch.dtype, rnn: nn.RNNBase, inputs: Tensor | PackedSequence, state: State | None
+) -> Any:
+    """`rnn(inputs, state)`, with its weights in this type."""
+    names, weights = zip(*rnn.named_parameters(), strict=True)
+    cast = side_by_side([weight.to(dtype) for weight in weights])
+    return torch.func.functional_call(rnn, dict(zip(names, cast, strict=True)), (inputs, state))
 
 
 def _run_direction(
@@ -118,12 +143,13 @@ def _run_direction(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer, one direction: `output` `(N, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"
-    if is_lstm:
-        column = torch.zeros_like(weights[0][:, :1])  # gates in PyTorch's order: i, f, g, o
-        column[: rnn.hidden_size] = -SATURATED
-        column[rnn.hidden_size : 2 * rnn.hidden_size] = SATURATED
+    if is_lstm and rows.padded:
+        added = steps.shape[1] - weights[0].shape[1]
+        column = weights[0].new_zeros(len(weights[0]), added)  # gates: i, f, g, o
+        column[: rnn.hidden_size, 0] = -SATURATED
+        column[rnn.hidden_size : 2 * rnn.hidden_size, 0] = SATURATED
         weights = [torch.cat([weights[0], column], dim=1), *weights[1:]]
-    if steps.device.type == "cuda":
+    if steps.device.type != "cpu":
         weights = side_by_side(weights)
     outputs: list[Tensor] = []
     ended: list[Tensor] = []  # c_n of the rows that end in each block

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqmodels.device import on_device
 from seqmodels.padding import valid_steps
 
 # Measured (benchmarks/packing.py): one more block costs about as much as this many padded steps,
@@ -38,9 +38,9 @@ def time_blocks(lengths: Tensor, *, on_cpu: bool) -> list[tuple[int, int, int]]:
     with those that have not; elsewhere only where a call would have too many steps.
 
     Args:
-        lengths: `(B,)`, longest first.
+        lengths: `(B,)`, on a CPU longest first.
     """
-    rows, longest = len(lengths), int(lengths[0])
+    rows, longest = len(lengths), int(lengths.max())
     stops = {longest, *range(MOST_STEPS, longest, MOST_STEPS)}
     if on_cpu:
         padded_steps = rows * longest - int(lengths.sum())
@@ -53,37 +53,43 @@ def time_blocks(lengths: Tensor, *, on_cpu: bool) -> list[tuple[int, int, int]]:
 
 class Rows:
     """Where the steps of a batch lie, `(N, ...)`: time first, the longest row first, in each block
-    of time only the rows that have not ended. If all rows stay to the end, they are not sorted.
+    of time only the rows that have not ended. If all rows stay to the end, as on an accelerator,
+    they are not sorted, and all follows from the lengths, on the device.
 
     Args:
+        lengths: `(B,)` on the CPU.
         time: how many steps the padded rows have.
-        exact: leave no padding: each step is a block.
+        exact: leave no padding: each step is a block. On a CPU alone.
     """
 
     def __init__(self, lengths: Tensor, time: int, device: torch.device, *, exact: bool) -> None:
-        batch = lengths.shape[0]
-        ordered, order = lengths.sort(descending=True, stable=True)
-        self.shape, self.exact, self.longest = (batch, time), exact, int(ordered[0])
-        if exact:
-            counts = valid_steps(ordered, self.longest).sum(0)
+        batch, longest, on_cpu = len(lengths), int(lengths.max()), device.type == "cpu"
+        self.shape, self.longest, self.sorted = (batch, time), longest, False
+        self.padded = not exact and bool((lengths < longest).any())
+        rows, steps = (torch.arange(n, device=device) for n in (batch, longest))
+        if on_cpu:
+            length, order = lengths.sort(descending=True, stable=True)
+            if exact:
+                counts = valid_steps(length, longest).sum(0)
+            else:
+                self.blocks = time_blocks(length, on_cpu=True)
+                counts = torch.cat([torch.full((b - a,), n) for a, b, n in self.blocks])
+            self.sorted, self.counts = int(counts[-1]) < batch, counts  # of rows at each step
         else:
-            self.blocks = time_blocks(ordered, on_cpu=device.type == "cpu")
-            counts = torch.cat([torch.full((b - a,), n) for a, b, n in self.blocks])
-        self.sorted = int(counts[-1]) < batch
-        if not self.sorted:
-            ordered, order = lengths, torch.arange(batch)
-        step = torch.arange(self.longest).repeat_interleave(counts)
-        starts = counts.cumsum(0) - counts  # of steps
-        row = torch.arange(step.shape[0]) - starts.index_select(0, step)
-        length = ordered.index_select(0, row)
-        mirrored = torch.where(step < length, length - 1 - step, step)
-        on_device = partial(torch.Tensor.to, device=device, non_blocking=True)
-        self.order, self.original = on_device(order), on_device(order.argsort())
-        self.row, self.padding = on_device(row), on_device((step >= length).unsqueeze(1))
-        self.places = on_device(order.index_select(0, row) * time + step)  # in `(B * T, ...)`
-        self.reversal = on_device(starts.index_select(0, mirrored) + row)
-        self.last = on_device(starts.index_select(0, ordered - 1) + torch.arange(batch))
-        self.counts = counts  # of rows at each step
+            self.blocks = time_blocks(lengths, on_cpu=False)
+        if self.sorted:
+            step, starts = steps.repeat_interleave(counts), counts.cumsum(0) - counts
+            row = torch.arange(len(step)) - starts.index_select(0, step)
+            self.order, self.original = order, order.argsort()
+            self.places = order.index_select(0, row) * time + step  # in `(B * T, ...)`
+        else:
+            step, row = steps.unsqueeze(1).expand(-1, batch).flatten(), rows.repeat(longest)
+            starts, length = steps * batch, on_device(lengths, device)
+        ends = length.index_select(0, row)
+        mirrored = torch.where(step < ends, ends - 1 - step, step)
+        self.row, self.padding = row, (step >= ends).unsqueeze(1)
+        self.reversal = starts.index_select(0, mirrored) + row
+        self.last = starts.index_select(0, length - 1) + rows
 
     def take(self, inputs: Tensor) -> Tensor:
         """`(B, T, F) -> (N, F)`, zero at padding."""
@@ -91,12 +97,20 @@ class Rows:
             steps = inputs.flatten(0, 1).index_select(0, self.places)
         else:
             steps = inputs[:, : self.longest].transpose(0, 1).flatten(0, 1)
-        return steps if self.exact else steps.masked_fill(self.padding, 0.0)
+        return steps.masked_fill(self.padding, 0.0) if self.padded else steps
+
+    def take_states(self, states: Tensor) -> Tensor:
+        """`(L*D, B, ...)` in the order of these rows."""
+        return states.index_select(1, self.order) if self.sorted else states
+
+    def put_states(self, states: Tensor) -> Tensor:
+        """`(L*D, B, ...)` in the order of the batch."""
+        return states.index_select(1, self.original) if self.sorted else states
 
     def put(self, steps: Tensor) -> Tensor:
         """`(N, F) -> (B, T, F)`, zero at padding."""
         batch, time = self.shape
-        if not self.exact:
+        if self.padded:
             steps = steps.masked_fill(self.padding, 0.0)
         if self.sorted:
             padded = steps.new_zeros(batch * time, steps.shape[1]).index_add(0, self.places, steps)

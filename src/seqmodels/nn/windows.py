@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
+from seqmodels.device import on_device
 from seqmodels.nn.encoder import RNNOutput
 
 
@@ -20,7 +21,9 @@ def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
     kept = batch.lengths.clamp(max=size)
     spare = batch.lengths - kept
     starts = (torch.rand(len(batch)) * (spare + 1)).long().clamp(max=spare)
-    inputs = _gathered(batch.inputs, torch.arange(len(batch)), starts, size)
+    device = batch.inputs.device
+    rows = torch.arange(len(batch), device=device)
+    inputs = _gathered(batch.inputs, rows, on_device(starts, device), size)
     return replace(batch, inputs=inputs, lengths=kept)
 
 
@@ -39,11 +42,14 @@ def read_in_windows(
     if int(lengths.max()) <= size:
         return encoder(inputs, lengths)
     counts = -(-lengths // size)
-    rows = torch.arange(len(lengths)).repeat_interleave(counts)
-    numbers = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
-    spare = (lengths - size).clamp(min=0)[rows]
-    starts = spare * numbers // (counts[rows] - 1).clamp(min=1)
-    states = encoder(_gathered(inputs, rows, starts, size), lengths[rows].clamp(max=size))
+    there = on_device(lengths, inputs.device)
+    many = -(-there // size)
+    rows = _rows(counts, inputs.device)
+    numbers = torch.arange(len(rows), device=inputs.device) - (many.cumsum(0) - many)[rows]
+    spare = (there - size).clamp(min=0)[rows]
+    starts = spare * numbers // (many[rows] - 1).clamp(min=1)
+    shown = lengths.repeat_interleave(counts).clamp(max=size)
+    states = encoder(_gathered(inputs, rows, starts, size), shown)
     return replace(states, windows=counts)
 
 
@@ -51,16 +57,18 @@ def mean_over_windows(
     selected: Float[Tensor, "windows width"], counts: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch width"]:
     """The mean of the rows of each sequence, of which there are `counts` side by side."""
-    rows = torch.arange(len(counts)).repeat_interleave(counts)
-    device = selected.device
     sums = selected.new_zeros(len(counts), selected.shape[1])
-    sums = sums.index_add(0, rows.to(device, non_blocking=True), selected)
-    return sums / counts.to(device, non_blocking=True).unsqueeze(1)
+    sums = sums.index_add(0, _rows(counts, selected.device), selected)
+    return sums / on_device(counts, selected.device).unsqueeze(1)
+
+
+def _rows(counts: Tensor, device: torch.device) -> Tensor:
+    # the row of each of its windows
+    rows = torch.arange(len(counts), device=device)
+    return rows.repeat_interleave(on_device(counts, device), output_size=int(counts.sum()))
 
 
 def _gathered(inputs: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
     # (B, T, ...) -> (W, size, ...): what lies after the end of a window never matters
-    steps = (starts.unsqueeze(1) + torch.arange(size)).clamp(max=inputs.shape[1] - 1)
-    device = inputs.device
-    index = (rows.unsqueeze(1).to(device, non_blocking=True), steps.to(device, non_blocking=True))
-    return inputs[index]
+    steps = starts.unsqueeze(1) + torch.arange(size, device=inputs.device)
+    return inputs[rows.unsqueeze(1), steps.clamp(max=inputs.shape[1] - 1)]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seqmodels.device import exact
 from seqmodels.screen import visible
 
 EACH, LONGEST, ROWS = 6, 100, 64  # right texts, and wrong ones; tokens of one; rows to read at once
@@ -75,12 +76,12 @@ def left_out(
     of that class are lower without it: by what the network does, not by a slope. A token above 0
     counts for the class, and one below 0 against it; one that stands alone counts 0."""
     predict, count, tokens = task.as_function(), len(tokens), tokens.to(task.device)
-    logits = predict(tokens.unsqueeze(0), torch.tensor([count])).double()
+    logits = exact(predict(tokens.unsqueeze(0), torch.tensor([count])))
     label, share = int(logits.argmax()), float(logits.softmax(dim=1).max())
     if count > 1:
         kept = ~torch.eye(count, dtype=torch.bool, device=tokens.device)
         rows = tokens[kept.nonzero()[:, 1].view(count, count - 1)].split(ROWS)
-        found = [predict(some, torch.full((len(some),), count - 1)).double() for some in rows]
+        found = [exact(predict(some, torch.full((len(some),), count - 1))) for some in rows]
         logits = torch.cat([logits, *found])
     others = torch.arange(logits.shape[1], device=logits.device) != label
     log_odds = logits[:, label] - logits[:, others].logsumexp(dim=1)

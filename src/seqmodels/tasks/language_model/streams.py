@@ -219,7 +219,7 @@ class StreamDataModule(DataModule):
             )
         dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
         sampler = WindowSampler(dataset.steps, self.window)
-        return SequenceLoader(dataset, sampler, pin_memory=self.on_cuda)
+        return SequenceLoader(dataset, sampler, pin_memory=self.pins_memory)
 
     def train_dataloader(self) -> SequenceLoader:
         title = f"the train split of {self.title}"

@@ -163,7 +163,8 @@ class Decoder(Output):
         def step(token: Tensor, carried: Any) -> tuple[Tensor, Any]:
             read, carried, _ = self.read(token.unsqueeze(1), carried)
             log_p = self.vocabulary(read)[:, 0].float().log_softmax(dim=-1)
-            log_p[:, silent] = -torch.inf
+            for one in silent:  # a list is an index on the CPU, for which the host waits
+                log_p[:, one] = -torch.inf
             return log_p, carried
 
         h_n = features.finals["h_n"]
