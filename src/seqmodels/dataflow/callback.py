@@ -115,11 +115,12 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
         return None
     loaders = source.dataloader()
     batch = next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders))
-    return task.trainer.precision_plugin.convert_input(batch).to(task.device)
+    return task.ready(batch)
 
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
-    picture = to_svg(draw(task, trace(task, batch), row=1))
+    # after a training, Lightning has moved the task to the CPU
+    picture = to_svg(draw(task, trace(task, task.ready(batch)), row=1))
     (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
 
 

@@ -204,7 +204,15 @@ class Task(Network, pl.LightningModule):
         """A batch of so many rows, if there are as many, that are evenly spread over a dataset."""
         last, most = len(dataset) - 1, min(count, len(dataset))
         rows = torch.linspace(0, last, most, dtype=torch.float64).round().int()
-        return dataset.__getitems__(rows.tolist()).to(self.device)
+        return self.ready(dataset.__getitems__(rows.tolist()))
+
+    def ready(self, batch: Any) -> Any:
+        """A batch on the task's device, its features in the type of the weights."""
+
+        def converted(inputs: Tensor) -> Tensor:
+            return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+
+        return batch.to(self.device).map(converted, "inputs")
 
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,

@@ -17,6 +17,23 @@ Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
 
 
+def full(values: Tensor) -> Tensor:
+    """In float32, or wider if they are: in half precision, a loss keeps two or three digits."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+class Constants(nn.Module):
+    """Whose own buffers move with it from device to device, but keep their type: a mean of 1,234.5
+    would be 1,232 in bfloat16."""
+
+    def _apply(self, *given: Any) -> Any:
+        kept = dict(self.named_buffers(recurse=False))
+        super()._apply(*given)
+        for name, buffer in kept.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
+
+
 class Output(nn.Module):
     """Turns features `(B, S)`, or `(B, T, S)` at every step, into logits, a loss and a decision.
 
@@ -81,7 +98,7 @@ class ClassOptions(SmoothingOptions):
     class_weights: list[NonNegative] | None = None
 
 
-class ClassOutput(Output):
+class ClassOutput(Constants, Output):
     """Predicts one of `num_classes`; the loss is cross-entropy in nats.
 
     Args:
@@ -116,11 +133,11 @@ class ClassOutput(Output):
     def loss_and_decision(
         self, features: Features, targets: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:
-        logits = self(features)
+        logits = full(self(features))
         loss = F.cross_entropy(
             logits.flatten(0, -2),
             targets.flatten(),
-            weight=self.weights,
+            weight=None if self.weights is None else self.weights.to(logits),
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )
         return loss, logits.detach().argmax(dim=-1)

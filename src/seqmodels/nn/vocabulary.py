@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import Features, Mask, Output
+from seqmodels.nn.outputs import Features, Mask, Output, full
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 MOST_LOGITS = 2**26  # 256 MiB in float32: of more, chunks of rows save memory
@@ -97,7 +97,7 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         total = features.new_zeros((), dtype=torch.float32)
         for rows, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
-            logits = product(rows, weight.t()).float()
+            logits = full(product(rows, weight.t()))
             logits = logits if bias is None else logits.add_(bias)
             total += F.cross_entropy(
                 logits, wanted, reduction="sum", label_smoothing=label_smoothing
@@ -121,7 +121,7 @@ def linear_cross_entropy(
         return F.linear_cross_entropy(
             features, weight, targets, linear_bias=bias, options=options
         ).float()
-    logits = F.linear(features, weight, bias).float()
+    logits = full(F.linear(features, weight, bias))
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 

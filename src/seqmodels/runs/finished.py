@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -33,7 +32,7 @@ from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.streaming import Stream
-from seqmodels.runs.trainer import quieten_lightning
+from seqmodels.runs.trainer import Trainer, quieten_lightning
 from seqmodels.runs.trust import trusted_config
 
 log = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ class Run:
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
-            trainer = pl.Trainer(
+            trainer = Trainer(
                 accelerator=accelerator,
                 devices=1,
                 precision=self.config["trainer"]["precision"],
@@ -230,7 +229,7 @@ class Run:
                 with refusing(f"{which} is none for this run", *wrong_kind):
                     batch = self.data.batch_of(chunk, source, first)
                 with torch.no_grad():
-                    rows = describe(batch.to(task.device))
+                    rows = describe(task.ready(batch))
                 yield from self.data.described(chunk, rows)
                 first += len(chunk)
                 if not batch.inputs.is_floating_point():

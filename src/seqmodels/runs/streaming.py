@@ -55,7 +55,7 @@ class Stream:
                 "batch_size"
             )
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
-            batch = self.data.batch_of_steps(rows, not self.carried).to(self.task.device)
+            batch = self.task.ready(self.data.batch_of_steps(rows, not self.carried))
         with torch.no_grad():
             states, self.carried = self.task.carry(batch, self.carried)
             described = self.task.describe_from(states, batch)

@@ -10,6 +10,7 @@ from itertools import product
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
@@ -40,6 +41,8 @@ class Trainer(pl.Trainer):
     - writes checkpoints whole or not at all: Lightning's own writing ignores a PermissionError, and
       is not atomic where the folder for temporary files is on another disk;
     - converts batches for `precision=64-true` and the like, where Lightning refuses frozen ones;
+    - refuses `precision=16-true`, in which Adam's second moments vanish;
+    - takes `float32_matmul_precision`, of `torch.set_float32_matmul_precision`;
     - takes `val_check_interval=auto`: a validation every 100 batches, or more rarely, so that large
       validation splits take a small part of the training, too;
     - leaves signals alone: Lightning's SIGTERM ends with exit status 0, and at each step its
@@ -53,8 +56,15 @@ class Trainer(pl.Trainer):
         plugins: list[Any] | None = None,
         val_check_interval: ValidationInterval = 1.0,
         check_val_every_n_epoch: Count | None = 1,
+        float32_matmul_precision: Literal["highest", "high", "medium"] = "highest",
         **options: Any,
     ) -> None:
+        if options.get("precision") == "16-true":
+            raise UserError(
+                "trainer.precision=16-true: Adam's second moments vanish in float16, so the model "
+                "would learn something else: use 16-mixed, bf16-mixed or bf16-true"
+            )
+        torch.set_float32_matmul_precision(float32_matmul_precision)
         by_size = val_check_interval == "auto"
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
@@ -85,7 +95,8 @@ def _replace(owner: object, name: str, function: Callable[[], Any]) -> None:
 
 
 def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
-    return batch.map(convert) if isinstance(batch, SequenceBatch) else convert(batch)
+    # targets keep their digits: losses and scores are never in half precision
+    return batch.map(convert, "inputs") if isinstance(batch, SequenceBatch) else convert(batch)
 
 
 class _EndWithValidation(Callback):

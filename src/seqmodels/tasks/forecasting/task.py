@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
+from seqmodels.device import on_device
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
@@ -28,6 +29,7 @@ from seqmodels.engine.value_scores import (
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import Constants
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
@@ -37,7 +39,7 @@ Values = Float[Tensor, "batch horizon values"]
 Forecast = Values | Float[Tensor, "batch horizon values quantiles"]
 
 
-class Forecaster(Task):
+class Forecaster(Constants, Task):
     """The next `data["horizon"]` values of the columns in `data["values"]`.
 
     The head decides how. One that reads a vector for each sequence forecasts all of them at once:
@@ -174,8 +176,8 @@ class Forecaster(Task):
 
     def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
         inputs, following = shift(batch.inputs, targets)
-        lengths = batch.lengths + self.horizon - 1
-        loss, made = self.loss_and_decision(SequenceBatch(inputs, lengths, following - inputs))
+        lengths, read = batch.lengths + self.horizon - 1, inputs.to(batch.inputs)
+        loss, made = self.loss_and_decision(SequenceBatch(read, lengths, following - inputs))
         return loss, (made + inputs)[:, -self.horizon :]
 
     def _roll_and_compare(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,7 +267,7 @@ class Forecaster(Task):
 
     def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
         assert batch.series is not None
-        scale = getattr(self, name)[batch.series.to(self.device, non_blocking=True)]
+        scale = getattr(self, name)[on_device(batch.series, batch.inputs.device)]
         return scale.view(len(batch), 1, self.count, *[1] * (dims - 3))
 
     def restore(self, made: Tensor, batch: SequenceBatch) -> Tensor:
@@ -289,7 +291,7 @@ def segments(
     steps lack."""
     counts = (lengths + size - 1) // size  # ONNX would round a negative quotient up
     steps = torch.arange((rows.shape[1] + size - 1) // size * size, device=rows.device)
-    steps = steps + (lengths - counts * size).to(rows.device, non_blocking=True).unsqueeze(1)
+    steps = steps + on_device(lengths - counts * size, rows.device).unsqueeze(1)
     index = steps.clamp(0, rows.shape[1] - 1).unsqueeze(2).expand(-1, -1, rows.shape[2])
     return rows.gather(1, index).unflatten(1, (-1, size)).flatten(2), counts
 

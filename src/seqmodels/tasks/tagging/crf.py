@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.engine.contract import exact
-from seqmodels.nn.outputs import Features, Mask, Output
+from seqmodels.device import exact
+from seqmodels.nn.outputs import Features, Mask, Output, full
 
 Scores = Float[Tensor, "batch time tags"]
 Path = Float[Tensor, "tags_and_end tags_and_end"]
@@ -68,7 +68,7 @@ class CRF(Output):
             other = known.unsqueeze(2).expand_as(scores).scatter(2, tags.unsqueeze(2), False)
             both = torch.cat([scores, scores.masked_fill(other, -torch.inf)])
             every, right = log_partition(both, path, lengths.repeat(2)).chunk(2)
-        return (every - right).to(torch.promote_types(logits.dtype, torch.float32)), count
+        return (every - right).to(full(logits).dtype), count
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         return self._best(self(features), mask)
