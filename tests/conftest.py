@@ -57,14 +57,6 @@ def pytest_collectstart() -> None:
     import lightning.pytorch  # noqa: F401
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            pytest.skip("needs a CUDA GPU")
-
-
 def pytest_collection_finish() -> None:
     """What is imported by now stays, so Python need not look through it for garbage again."""
     gc.freeze()
