@@ -23,7 +23,8 @@ from seqmodels.interruption import Interrupted, handling_signals
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves `last.ckpt` after every validation and every few minutes.
+    """Saves `last.ckpt` after every validation, after every few minutes, and after every epoch
+    unless validations are counted across epochs.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 save it too, at the end of the step or validation that they
     meet in any process, and end the training there with `Interrupted`. A second Ctrl-C ends it at
@@ -73,8 +74,7 @@ class LastCheckpoint(Checkpoint):
         # gradients
         if validation_follows(trainer, batch_idx) or accumulates(trainer):
             return
-        passed = time.monotonic() - self._saved_at
-        signum, due = self._agree(self.minutes is not None and passed >= 60 * self.minutes)
+        signum, due = self._agree(self._is_time())
         if signum or due:
             self._save(trainer)
         self._end(signum)
@@ -83,12 +83,14 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trained = trainer.state.fn == "fit" and not trainer.sanity_checking
         if trained and not accumulates(trainer) and not ends_epoch(trainer):
-            self._save(trainer, _just_saved(trainer))
+            self._save(trainer)
             self._end(self._agree()[0])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if ends_epoch(trainer):
-            self._save(trainer, _just_saved(trainer))
+        by_epoch = ends_epoch(trainer) or trainer.check_val_every_n_epoch is not None
+        signum, due = self._agree(by_epoch or self._is_time())
+        if (signum or due) and self.step != trainer.global_step:
+            self._save(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
@@ -110,8 +112,12 @@ class LastCheckpoint(Checkpoint):
             with suppress(UserError):  # of a full disk, which must not hide what happened
                 self._save(trainer)
 
-    def _save(self, trainer: pl.Trainer, same_as: Path | None = None) -> None:
-        self._between_steps = None
+    def _is_time(self) -> bool:
+        passed = time.monotonic() - self._saved_at
+        return self.minutes is not None and passed >= 60 * self.minutes
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._between_steps, same_as = None, _just_saved(trainer)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for logger in trainer.loggers:  # a run resumed from here does not log it again
@@ -162,9 +168,9 @@ def ends_epoch(trainer: pl.Trainer) -> bool:
 
 def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a validation, or the end of the epoch, comes right after this batch."""
-    interval = trainer.val_check_batch
-    if trainer.is_last_batch or interval is None or math.isinf(interval):
+    interval, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    none = epochs is not None and (trainer.current_epoch + 1) % epochs  # in this epoch
+    if trainer.is_last_batch or interval is None or math.isinf(interval) or none:
         return trainer.is_last_batch
-    by_epoch = trainer.check_val_every_n_epoch is not None
-    number = batch_idx if by_epoch else trainer.fit_loop.total_batch_idx
+    number = batch_idx if epochs is not None else trainer.fit_loop.total_batch_idx
     return (number + 1) % int(interval) == 0

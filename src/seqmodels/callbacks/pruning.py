@@ -26,9 +26,13 @@ class Pruning(Callback):
         self.trial, self.metric = trial, metric
         self._reason: str | None = None
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._every = trainer.val_check_batch  # the last validation comes as soon as it must
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            value, number = float(trainer.callback_metrics[self.metric]), _number(trainer)
+            value = float(trainer.callback_metrics[self.metric])
+            number = _number(trainer, self._every)
             self.trial.report(value, number)
             if self.trial.should_prune():
                 trainer.should_stop = True
@@ -40,10 +44,9 @@ class Pruning(Callback):
             raise Pruned(self._reason)
 
 
-def _number(trainer: pl.Trainer) -> int:
+def _number(trainer: pl.Trainer, every: int | float | None) -> int:
     """The number of this validation, from 1 on: also in a training that was resumed, and the same
     share of the data whatever the batch size."""
-    every = trainer.val_check_batch
     if every is None or math.isinf(every):
         return trainer.current_epoch + 1
     return math.ceil((trainer.fit_loop.total_batch_idx + 1) / every)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from pydantic import Field
 
 from seqmodels.arguments import Count
@@ -69,12 +69,16 @@ class Trainer(pl.Trainer):
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
-            callbacks=[StepMetrics(), *(callbacks or []), _EndWithValidation(), _NoEmptyHooks()],
+            callbacks=[StepMetrics(), *(callbacks or []), _NoEmptyHooks()],
             plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
             **options,
         )
+        # after the timer of `max_time`, which Lightning adds, and before the checkpoints
+        every: Any = self.callbacks  # type: ignore[attr-defined]
+        at = [n for n, each in enumerate(every) if isinstance(each, Checkpoint)]
+        every.insert(min(at, default=len(every)), _EndWithValidation())
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         precision: Any = self.strategy.precision_plugin
         precision.convert_input = partial(_converted, precision.convert_input)
@@ -100,16 +104,28 @@ def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
 
 
 class _EndWithValidation(Callback):
-    """Otherwise Lightning ends at `max_steps` without one, and at `max_epochs` if validations are
-    counted across epochs."""
+    """Validates the last step of a training, whatever the interval of its validations."""
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._planned = trainer.val_check_batch, trainer.check_val_every_n_epoch
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
-        across = trainer.check_val_every_n_epoch is None
-        if trainer.global_step == trainer.max_steps or (
-            across and last_epoch and trainer.is_last_batch
-        ):
-            trainer.should_stop = True
+        ends = last_epoch and trainer.is_last_batch
+        if ends or trainer.global_step == trainer.max_steps or stops_early(trainer):
+            trainer.val_check_batch = 1
+            if trainer.check_val_every_n_epoch is not None:
+                trainer.check_val_every_n_epoch = 1
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.val_check_batch, trainer.check_val_every_n_epoch = self._planned
+
+
+def stops_early(trainer: pl.Trainer) -> bool:
+    """Whether this step is the last one because something has stopped the training."""
+    epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
+    enough = trainer.current_epoch >= epochs and trainer.global_step >= steps
+    return trainer.should_stop and enough
 
 
 class _NoEmptyHooks(Callback):

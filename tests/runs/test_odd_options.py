@@ -1,0 +1,57 @@
+"""Options of the trainer and its callbacks with values that don't divide: what is saved, and said.
+
+An epoch has 14 batches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.folder import read_metrics
+from tests.conftest import Script, result_of
+from tests.runs.resumed import OWN
+
+ODD = [
+    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2", 42),
+    ("trainer.max_epochs=1 trainer.val_check_interval=0.3", 14),
+    ("trainer.max_epochs=2 trainer.val_check_interval=9", 28),
+    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 trainer.val_check_interval=5", 42),
+    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=null trainer.val_check_interval=11", 42),
+    ("trainer.max_epochs=2 trainer.val_check_interval=auto", 28),
+    ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.check_val_every_n_epoch=5", 17),
+    ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.val_check_interval=3", 17),
+    ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
+    ("trainer.max_epochs=2 trainer.accumulate_grad_batches=4 trainer.val_check_interval=5", 8),
+    ("trainer.max_epochs=2 trainer.limit_train_batches=5 trainer.check_val_every_n_epoch=3", 10),
+    ("trainer.max_epochs=2 trainer.limit_train_batches=1 trainer.limit_val_batches=1", 2),
+    ("trainer.max_epochs=2 trainer.overfit_batches=3 trainer.check_val_every_n_epoch=3", 6),
+    ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
+    ("trainer.max_epochs=1 trainer.precision=bf16-true trainer.val_check_interval=0.4", 14),
+    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 +callbacks=ema", 42),
+    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 callbacks.last.minutes=0", 42),
+]
+
+
+@pytest.mark.parametrize(("words", "steps"), ODD)
+def test_the_last_step_is_validated_saved_and_resumed(
+    words: str, steps: int, script: Script, tmp_path: Path
+) -> None:
+    script("train.py", *OWN, *words.split(), "folder=run", "callbacks.dataflow=null")
+    run = tmp_path / "run"
+    result = result_of(run)
+    assert result["status"] == "completed" and result["metrics"]["test/loss"] > 0
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == steps
+    rows = [row for row in read_metrics(run / "metrics.csv") if "validation/loss" in row]
+    assert rows[-1]["step"] == steps - 1
+    # the best one is chosen from all of them
+    best = min(rows, key=lambda row: row["validation/loss"])
+    saved = read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"]
+    assert saved - 1 == best["step"]
+    script("evaluate.py", "run=run")
+    further = "trainer.max_steps=20" if "max_steps" in words else "trainer.max_epochs=4"
+    script("train.py", "resume=run", further)
+    after = read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
+    assert after > steps and result_of(run)["status"] == "completed"
