@@ -28,11 +28,13 @@ from omegaconf.errors import OmegaConfBaseException
 from seqmodels.errors import UserError, choices, one_line, shown, unknown_key
 from seqmodels.launch.readable_errors import error_line, readable_errors
 from seqmodels.plain_values import flattened
-from seqmodels.plugins import project_configs
+from seqmodels.plugins import project_configs, project_packages
 
 # a wheel has it in the package, a checkout at the root
 PLACES = [Path(__file__).resolve().parents[number] / "configs" for number in (1, 3)]
 SHIPPED = next(path for path in PLACES if path.is_dir())
+IN_1_3 = hydra.__version__.startswith("1.3.")
+VERSION: Any = {"version_base": "1.3"} if IN_1_3 else {}  # Hydra 1.4 has one behaviour only
 # keys that say how a job is run, or what it is called; they change none of its results
 NO_SETTING = ("logger", "paths", "sweep", "tags", "task_name")
 
@@ -51,12 +53,14 @@ def prepare_hydra() -> None:
     """Register the search path, and the functions that `configs/` calls, such as `${unique:}`."""
     Plugins.instance().register(ProjectConfigs)
     ignore_launcher_warning()
+    # OmegaConf 2.4, of Hydra 1.4, deprecates the one; in 2.3, the other is an older function
+    register: Any = OmegaConf.register_new_resolver if IN_1_3 else OmegaConf.register_resolver
     for name, resolver, use_cache in (
         ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
         ("unique", lambda: secrets.token_hex(4), True),
     ):
-        OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)
+        register(name, resolver, use_cache=use_cache, replace=True)
 
 
 def ignore_launcher_warning() -> None:
@@ -122,7 +126,10 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
             function(config)
 
         job = functools.wraps(function)(readable(run_function))
-        run = hydra.main(version_base="1.3", config_path=str(SHIPPED), config_name=name)(job)
+        # what `hydra.callbacks` and `hydra.job_logging` may name, which Hydra 1.4 asks for
+        packages = ("seqmodels", "logging", "hydra.experimental", *project_packages())
+        trust: Any = {} if IN_1_3 else {"execution_whitelist": [f"{each}.*" for each in packages]}
+        run = hydra.main(config_path=str(SHIPPED), config_name=name, **VERSION, **trust)(job)
         with readable:
             try:
                 run()
@@ -157,7 +164,7 @@ def compose(*overrides: str) -> DictConfig:
     yours = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # it composes for one program at a time
     try:
-        with hydra.initialize_config_dir(str(SHIPPED), version_base="1.3"):
+        with hydra.initialize_config_dir(str(SHIPPED), **VERSION):
             config = hydra.compose("train", for_resume(overrides))
             config.folder = config.folder  # named once
     except Exception as error:  # Hydra raises many kinds

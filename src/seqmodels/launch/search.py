@@ -75,10 +75,7 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
             study.sampler = sampler(settings.seed, len(study.trials))
             batch.append(study.ask(space).number)
         jobs = [
-            [
-                *(*fixed, *_words(study.trials[number])),
-                *(f"+hydra.sweeper.trial={number}", f"hydra.sweep.subdir={number}_trial"),
-            ]
+            [*fixed, *_words(study.trials[number]), f"hydra.sweep.subdir={number}_trial"]
             for number in batch
         ]
         for ended in launcher.launch(jobs, initial_job_idx=batch[0]):

@@ -54,7 +54,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     for handler in logging.getLogger().handlers[:]:  # the log has the warnings already
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
-    trial = settings.sweeper.get("trial")
+    # of a search: its number is the name of its folder
+    trial = int(settings.sweep.subdir.split("_")[0]) if "n_trials" in settings.sweeper else None
     try:
         ended = _run(config, overrides, trial)
     except SystemExit as end:
@@ -182,6 +183,8 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Compare the runs; exit with status 1 if any failed."""
         if "n_trials" in config.hydra.sweeper:  # a search has said what it found
+            return
+        if sys.exception():  # of the sweep, after which Hydra 1.4 calls this, too
             return
         folder, sweep = str(self.folder), config.sweep
         compare_runs(folder, metric=sweep.metric, different_data=sweep.different_data)
