@@ -65,7 +65,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     jobs, *varied = os.environ.get(SWEEP, "?").split()
     number = settings.job.num + 1 if trial is None else f"trial {trial}"
     name = " ".join(word for word in overrides if key_of(word) in varied) or "one setting"
-    print(visible_line(f"{number} of {jobs}: {name}: {ended}"), flush=True)
+    line = visible_line(f"{number} of {jobs}: {name}: {ended}")
+    print(f"{line}\n", end="", flush=True)  # in one write, or lines of processes mix
 
 
 def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
