@@ -190,7 +190,7 @@ class Runner:
     def _config(self) -> DictConfig:
         overrides = [
             "folder=unused",
-            f"trainer={'gpu' if self.device.type == 'cuda' else 'cpu'}",
+            f"trainer={'cpu' if self.device.type == 'cpu' else 'gpu'}",
             f"trainer.max_epochs={self.epochs}",
             "trainer.enable_progress_bar=false",
             "callbacks.progress=null",
@@ -264,7 +264,7 @@ class Runner:
         """Lightning without metrics, logs, checkpoints and files; the losses are not measured."""
         task = BareTask(self._initial_task(), self._optimizer_options)
         trainer = pl.Trainer(
-            accelerator="gpu" if self.device.type == "cuda" else "cpu",
+            accelerator="cpu" if self.device.type == "cpu" else "gpu",
             max_epochs=self.epochs,
             gradient_clip_val=self.config.trainer.gradient_clip_val,
             num_sanity_val_steps=0,
@@ -289,7 +289,7 @@ class Runner:
 
         def forward(batch: Any) -> tuple[Tensor, Tensor]:
             if isinstance(batch, SequenceBatch):
-                batch = batch.to(device, non_blocking=True)
+                batch = batch.to(device)
                 return model(batch), batch.targets
             tokens, lengths, targets = batch
             logits = model(tokens.to(device, non_blocking=True), lengths)

@@ -260,7 +260,7 @@ def composed(device: torch.device, precision: str) -> DictConfig:
     overrides = [
         "folder=unused",
         "experiment=language_model",
-        f"trainer={'gpu' if device.type == 'cuda' else 'cpu'}",
+        f"trainer={'cpu' if device.type == 'cpu' else 'gpu'}",
         f"trainer.precision={precision}",
         f"trainer.gradient_clip_val={CLIP}",
         "trainer.max_epochs=1",

@@ -58,6 +58,8 @@ def synchronize(device: torch.device) -> None:
     """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 class Noise:

@@ -16,12 +16,17 @@ from tests.shipped import lacks
 FOLDER = ROOT / "benchmarks"
 
 
+def whole(file: Path) -> str:
+    """A script, with the parts that it has in a folder of its own."""
+    return "".join(map(read, [file, *sorted((FOLDER / f"{file.stem}_parts").glob("*.py"))]))
+
+
 @pytest.mark.parametrize(
     "script",
     [
         pytest.param(file.name, marks=pytest.mark.long) if file.name == "sizes.py" else file.name
         for file in sorted(FOLDER.glob("*.py"))
-        if file.name not in ("report.py", "soak.py") and not lacks(read(file))
+        if file.name not in ("report.py", "soak.py") and not lacks(whole(file))
     ],
 )
 def test_a_benchmark_runs_and_writes_its_table(
