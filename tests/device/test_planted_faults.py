@@ -17,7 +17,6 @@ from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
 from seqmodels.nn import encoder as encoders
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.tasks.language_model import LanguageModel
 from tests.device import test_precisions, test_runs
 from tests.device.cases import BY_NAME, batch_for, compare_with_cpu, made
 
@@ -99,7 +98,7 @@ RESUMES: dict[str, tuple[Any, str, Any]] = {
     "dropout of cuDNN": (RecurrentEncoder, "_drops_by_layer", lambda *_: False),
     "sums that stay on the CPU": (Sums, "on", lambda sums, device: sums),
     "a state that stays on the CPU": (
-        LanguageModel,
+        BY_NAME["LanguageModel"],
         "restore_process_state",
         lambda task, state: task.carried.update(train=tuple(state["carried"])),
     ),

@@ -14,7 +14,6 @@ from seqmodels.instantiate import instantiate
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.nn.values import Quantiles, ValueOutput
-from seqmodels.tasks.tagging.crf import CRF
 from tests.conftest import Config, Refused
 from tests.device.cases import BY_NAME, batch_for, made, train_step
 from tests.device.pretended import Device, Seen
@@ -119,10 +118,10 @@ def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtyp
         "classes": ClassOutput(4, 3, weights=[0.1, 0.7, 1.3]),
         "values": ValueOutput(4, 1, mean=[1234.5], deviation=[0.37]),
         "quantiles": Quantiles(4, 1, [0.1, 0.5, 0.9], mean=[1234.5], deviation=[0.37]),
-        "tags": CRF(4, 3),
+        "tags": made(BY_NAME["Tagger"], "every_step", {}, output={"kind": "crf"}).head.output,
     }
-    features = torch.randn(6, 4).to(dtype)
     for name, output in kinds.items():
+        features = torch.randn(6, output.project.in_features).to(dtype)  # type: ignore[union-attr]
         targets = torch.randint(3, (6,)) if name in ("classes", "tags") else torch.randn(6, 1)
         given = (features, targets) if name != "tags" else (features[None], targets[None])
         exact = copy.deepcopy(output).to(dtype).double()  # the same weights
@@ -132,5 +131,7 @@ def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtyp
         assert loss.dtype == torch.promote_types(dtype, torch.float32), name
         torch.testing.assert_close(loss.double(), expected.double(), rtol=0.02, atol=0.02)
         if name in ("values", "quantiles"):
-            made = output.decode(features).double()
-            torch.testing.assert_close(made, exact.decode(features.double()), rtol=2e-6, atol=0.01)
+            decided = output.decode(features).double()
+            torch.testing.assert_close(
+                decided, exact.decode(features.double()), rtol=2e-6, atol=0.01
+            )

@@ -29,7 +29,7 @@ class _Characters(nn.Module):
         super().__init__()
         self.embedding, self.encoder = characters.embedding, OnnxEncoder(characters.encoder)
 
-    def forward(self, characters: Tensor) -> Tensor:
+    def forward(self, characters: Tensor, words: Any = None) -> Tensor:
         words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
         lengths = (words != 0).sum(dim=1)
         h_n = self.encoder(self.embedding(words), lengths.clamp(min=1)).h_n[-1]  # (D, B * T, H)
