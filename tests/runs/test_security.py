@@ -150,8 +150,40 @@ def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path)
         instantiate({**entry, "filename": "../../evil"}, key="callbacks.checkpoint")
     with pytest.raises(UserError, match="is not allowed"):
         is_trusted_callback("x", {"_target_": "seqmodels.callbacks.last_checkpoint.Path"})
-    for other in (f"{CANARY}.Task", "lightning.pytorch.callbacks.Callback"):
+    # what counts is the class, and modules of ours know others
+    through = (
+        "best_checkpoint.ModelCheckpoint",
+        "last_checkpoint.pl.callbacks.spike.SpikeDetection",
+    )
+    others = ("Callback", "BatchSizeFinder", "LearningRateFinder", "OnExceptionCheckpoint")
+    for other in (
+        f"{CANARY}.Task",
+        *(f"seqmodels.callbacks.{name}" for name in through),
+        *(f"lightning.pytorch.callbacks.{name}" for name in others),
+        *(f"seqmodels.callbacks.last_checkpoint.pl.callbacks.{name}" for name in others),
+    ):
         assert not is_trusted_callback("x", {"_target_": other})
+    predictions = {"_target_": "seqmodels.callbacks.predictions.Predictions"}
+    assert is_trusted_callback("predictions", predictions)
+    assert not is_trusted_callback("predictions", {**predictions, "folder": "/../../x"})
+
+
+@pytest.mark.parametrize("name", ["figures", "checkpoints/last.ckpt", "export", "train.log", "x"])
+def test_nothing_is_written_through_a_link(
+    run: Path, resume: Any, tmp_path: Path, name: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    if (run / name).is_dir():
+        shutil.rmtree(run / name)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(mine)
+    resume.resume = str(run)
+    with pytest.raises(UserError, match=f"{name} is a link"):
+        find_resume(resume, ["trainer.max_epochs=9"])
+    with pytest.raises(UserError, match=f"{name} is a link"):
+        load_run(run).export()
+    assert not [*mine.iterdir()]
 
 
 @pytest.mark.parametrize(

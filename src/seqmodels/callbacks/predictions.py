@@ -16,17 +16,17 @@ from seqmodels.plain_values import flattened
 
 
 class Predictions(Callback):
-    """Writes `predictions.csv` of the test split into the run folder: a line for each row in the
-    order of the data, with its input, target, prediction and loss. Lists are written as JSON, and
+    """Writes `predictions.csv` of a test into the run folder: a line for each row in the order of
+    the data, with its input, target, prediction and loss. Lists are written as JSON, and
     numbers with nine digits, so that a float32 is read as it was. And `scores.csv`, where a task
     has parts to score: each class or column.
 
     Args:
-        split: that is tested; of another than `test`, the files are named after it.
+        folder: to write to; None: the run folder.
     """
 
-    def __init__(self, split: str = "test") -> None:
-        self.files = file_of("predictions.csv", split), file_of("scores.csv", split)
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = {}
@@ -46,11 +46,14 @@ class Predictions(Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         rows = {n: row for told in from_every_process(pl_module.told) for n, row in told.items()}
         parts = pl_module.score_parts(pl_module.sums["test"].of_all(pl_module.device))
-        for file, table in zip(self.files, ([rows[n] for n in sorted(rows)], parts), strict=True):
+        tables = {"predictions.csv": [rows[n] for n in sorted(rows)], "scores.csv": parts}
+        folder = self.folder or Path(trainer.default_root_dir)
+        for file, table in tables.items():
             columns = dict.fromkeys(name for row in table for name in row)
             if columns and trainer.is_global_zero:
                 cells = ({k: _cell(_plain(v)) for k, v in row.items()} for row in table)
-                write_table(Path(trainer.default_root_dir, file), columns, cells)
+                folder.mkdir(parents=True, exist_ok=True)
+                write_table(folder / file, columns, cells)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = None
@@ -71,11 +74,6 @@ class Pictures(Callback):
                 write_text(folder / name, picture)
             else:
                 picture.savefig(folder / name, dpi=120)
-
-
-def file_of(name: str, split: str) -> str:
-    """`scores.csv` of the test split, `scores_validation.csv` of another."""
-    return name if split == "test" else name.replace(".", f"_{split}.")
 
 
 def _cell(value: Any) -> Any:

@@ -280,6 +280,8 @@ class Run:
         """
         from seqmodels.export import export  # here, because it is seldom needed
 
+        if folder is None:
+            RunFolder(self.folder).check_links()
         place = Path(folder) if folder is not None else self.folder / "export"
         export(self.task.cpu(), place, stream=stream)
         return place

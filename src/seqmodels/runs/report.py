@@ -16,7 +16,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.callbacks.predictions import file_of
 from seqmodels.metrics import find_metric, show, show_with_unit, without_split
 from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import on_whole_splits
@@ -114,22 +113,18 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
     return [f"{result['head']} {how} {best}: {name} {numbers}."]
 
 
-def tables_of_test(folder: Path, split: str = "test") -> Iterator[RenderableType]:
+def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType]:
     """What a test has left in this folder: the scores of its parts, if they are few, and the rows
-    with the largest losses.
-
-    Args:
-        split: as `file_of` takes it.
-    """
-    scores, rows = (folder / file_of(name, split) for name in ("scores.csv", "predictions.csv"))
+    with the largest losses."""
+    scores, rows = folder / "scores.csv", folder / "predictions.csv"
     if scores.is_file():
         with scores.open(newline="", encoding="utf-8") as file:
             parts = [*islice(csv.DictReader(file), MOST_PARTS + 1)]
         if len(parts) <= MOST_PARTS:
             read = [{k: KINDS.get(k, _number)(v) for k, v in row.items()} for row in parts]
-            yield _rows_table(f"{split} by {next(iter(parts[0]))}", read)
+            yield _rows_table(f"{title} by {next(iter(parts[0]))}", read)
     if rows.is_file() and (worst := worst_rows(rows)):
-        yield _rows_table(f"{split}: largest losses (of each row: {rows.name})", worst)
+        yield _rows_table(f"{title}: largest losses (of each row: {rows.name})", worst)
 
 
 def _number(text: str) -> float | str:

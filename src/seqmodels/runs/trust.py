@@ -26,14 +26,16 @@ KINDS: dict[str, Any] = {
     "model.scheduler": LRScheduler | Shape,
 }
 METRIC = re.compile(r"model\.metrics\.\w+")
-# callbacks that a run folder may name, and no others
+# where the callbacks are defined that a run folder may name, and no others
 OURS = (
     "seqmodels.callbacks.",
     "seqmodels.tasks.",
     "seqmodels.dataflow.",
-    "lightning.pytorch.callbacks.LearningRateMonitor",
-    "lightning.pytorch.callbacks.RichModelSummary",
+    "lightning.pytorch.callbacks.lr_monitor.",
+    "lightning.pytorch.callbacks.rich_model_summary.",
 )
+# of their arguments, those that may be texts; `dirpath` is replaced
+TEXTS = ("monitor", "mode", "logging_interval", "dirpath")
 
 
 def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> dict[str, Any]:
@@ -57,15 +59,19 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
 
 def is_trusted_callback(name: str, entry: Any) -> bool:
     """Whether a run folder may name this callback: one of ours, which writes to the folder only.
+    What counts is the class that its name leads to: modules of ours know others, too.
 
     Raises:
         UserError: for one of ours with a value that no run writes.
     """
-    if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(OURS):
+    known = ("seqmodels.", "lightning.pytorch.callbacks.")
+    if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(known):
         return False
-    allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
-    _check(_arguments(entry), f"callbacks.{name}", ())
-    return True
+    found = allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
+    if not f"{found.__module__}.".startswith(OURS):
+        return False
+    _check(given := _arguments(entry), f"callbacks.{name}", ())
+    return all(key in TEXTS or not isinstance(value, str) for key, value in given.items())
 
 
 def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:

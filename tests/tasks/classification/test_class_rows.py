@@ -66,15 +66,19 @@ def test_evaluate_writes_them_beside_those_of_the_test(
     run = tmp_path / "run"
     before = (run / "predictions.csv").read_bytes()
     done = script("evaluate.py", "run=run", "split=validation", "accelerator=cpu")
-    assert (run / "scores_validation.csv").is_file() and "validation by class" in done.stdout
-    assert len(rows_of(run / "predictions_validation.csv")) == 6
-    (run / "predictions.csv").unlink()
+    made = run / "evaluations"
+    assert (made / "validation_best" / "scores.csv").is_file()
+    assert "validation by class" in done.stdout
+    assert len(rows_of(made / "validation_best" / "predictions.csv")) == 6
     script("evaluate.py", "run=run", "accelerator=cpu", "batch_size=3")
-    ours, theirs = run / "predictions.csv", tmp_path / "before.csv"
-    theirs.write_bytes(before)
-    for row, other in zip(rows_of(ours), rows_of(theirs), strict=True):
+    script("evaluate.py", "run=run", "accelerator=cpu", "checkpoint=last")
+    assert (run / "predictions.csv").read_bytes() == before  # the training's own record
+    ours = rows_of(made / "test_best" / "predictions.csv")
+    for row, other in zip(ours, rows_of(run / "predictions.csv"), strict=True):
         assert row == pytest.approx(other, abs=1e-6)
     script("evaluate.py", "run=run", "file=test.csv", "accelerator=cpu", "predictions=false")
-    assert not (run / "predictions_file.csv").exists()
+    assert not (made / "test.csv_best").exists()
     script("evaluate.py", "run=run", "file=test.csv", "accelerator=cpu")
-    assert (run / "predictions_file.csv").read_bytes() == before
+    assert (made / "test.csv_best" / "predictions.csv").read_bytes() == before
+    names = {"validation_best", "test_best", "test_last", "test.csv_best"}
+    assert {each.name for each in made.iterdir()} == names

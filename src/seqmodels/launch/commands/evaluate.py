@@ -28,22 +28,28 @@ def main(
         split: train, validation or test.
         file: evaluate this file instead: labelled like the training file; plain text for a
             language model.
-        predictions: write predictions.csv and scores.csv into the run folder; of another split,
-            predictions_<split>.csv.
+        predictions: write predictions.csv and scores.csv into the run folder, in
+            evaluations/<split>_<checkpoint> or evaluations/<file>_<checkpoint>.
         batch_size: null: as in training.
         accelerator: auto, cpu, gpu or mps.
         checkpoint: best or last.
         imports: your modules that define the run's head; their code runs.
         allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
+    import re
+
     from seqmodels.callbacks.predictions import Predictions
+    from seqmodels.runs.folder import RunFolder
     from seqmodels.runs.report import metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
-    name = "file" if file else split
-    writer = Predictions(name)
-    metrics = finished.evaluate(split, file, accelerator, callbacks=[writer] if predictions else [])
+    name = re.sub(r"[^\w.-]+", "_", file or split)
+    place = finished.folder / "evaluations" / f"{name}_{checkpoint}"
+    if predictions:
+        RunFolder(finished.folder).check_links()
+    writers = [Predictions(place)] if predictions else []
+    metrics = finished.evaluate(split, file, accelerator, callbacks=writers)
     Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
-    for table in tables_of_test(finished.folder, name) if predictions else ():
+    for table in tables_of_test(place, file or split) if predictions else ():
         Screen().print(table)
