@@ -74,7 +74,11 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
     if folder.is_training:
         return "another process trains it"
     if folder.holds_run:
-        if _settings(folder.read_config(beginning=True)) != _settings(plain):
+        try:
+            before = folder.read_config(beginning=True)
+        except UserError as error:  # a damaged folder must not stop the others
+            return f"failed, {error}"
+        if _settings(before) != _settings(plain):
             raise UserError(f"{folder.path} holds a run with another configuration: choose another")
         config.resume, overrides = str(folder.path), []
     with (

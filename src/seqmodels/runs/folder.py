@@ -62,12 +62,18 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run has begun here, other than one that failed before its first checkpoint: it
-        has nothing to lose, and the mended command works as it stands."""
+        """Whether a new run here would lose something: a checkpoint, the result of a run that has
+        ended, or a `config.yaml` of somebody else's. One that failed, or was killed, before its
+        first checkpoint has nothing to lose, and the mended command works as it stands."""
         if any(self.path.glob("checkpoints/*.ckpt")):
             return True
-        failed = self.result_if_any().get("status") == "failed"
-        return not failed and (self.config_file.exists() or self.result_file.exists())
+        if status := self.result_if_any().get("status"):
+            return status in ("completed", "pruned")
+        try:
+            config: Any = read_yaml(self.config_file) if self.config_file.exists() else None
+        except UserError:  # of a run that a full disk has cut
+            return False
+        return bool(config) and not {"folder", "model", "trainer"} <= {*config}
 
     def check_free(self) -> None:
         """Raises UserError if it holds a run."""
@@ -76,6 +82,13 @@ class RunFolder:
                 f"folder={self.path} holds a run already: choose another folder, or "
                 f"{self.how_to_resume()}"
             )
+
+    def check_links(self) -> None:
+        """Raises UserError if anything in it is a link: a stranger's folder could have you write
+        elsewhere."""
+        for path in self.path.rglob("*"):
+            if path.is_symlink():
+                raise UserError(f"{path} is a link: replace it by what it leads to, or remove it")
 
     def how_to_resume(self, words: Sequence[str] = ()) -> str:
         """The command that resumes the run, with these words of a command line."""
@@ -93,10 +106,10 @@ class RunFolder:
     ) -> None:
         """`config.yaml`, `overrides.yaml` and `environment.json`."""
         self.figures.mkdir(parents=True, exist_ok=True)
-        if self.result_file.exists():  # of a run that failed, and added to these
+        if self.config_file.exists():  # of a run that failed, and added to these
             for ours in (self.metrics_file, self.overrides_file):
                 ours.unlink(missing_ok=True)
-        OmegaConf.save(config, self.config_file, resolve=True)
+        write_text(self.config_file, OmegaConf.to_yaml(config, resolve=True))
         self.add_stretch(0, overrides, {})
         write_json(self.environment_file, environment)
 
@@ -197,7 +210,7 @@ class RunFolder:
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
         config = read_yaml(self.config_file)
-        if not isinstance(config, dict):
+        if not config or not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
         if not beginning:
             change(config, self.changes_since(0))

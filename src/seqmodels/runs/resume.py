@@ -67,6 +67,7 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
             checkpoints are broken.
     """
     folder = RunFolder(Path(config.resume))
+    folder.check_links()
     own = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
     given = _given(words, own, config.resume)
     before = {key: _value(own, key) for key in given}
@@ -80,7 +81,7 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     change(whole, given)
     config = OmegaConf.create(whole)
     plain = resolved(config)
-    changes = {key: now for key in given if (now := _value(plain, key)) != before[key]}
+    changes = {key: now for key in given if not _same(now := _value(plain, key), before[key])}
     checkpoint, saved = checkpoint_to_resume(folder) or (None, {})
     check_end(folder, config, saved)
     notes = [f"{key}: {before[key]} -> {now}" for key, now in changes.items()]
@@ -88,6 +89,8 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     replanned = [key for key in unseen if checkpoint is not None and key.startswith(PLANNED)]
     if checkpoint is None:
         notes.append("the run has no checkpoint yet: it starts again from the beginning")
+    elif checkpoint.name == "best.ckpt":
+        notes.append(f"{folder.path} has no last.ckpt: resuming from its best.ckpt")
     return Resume(config, checkpoint, saved, changes, replanned, notes)
 
 
@@ -96,7 +99,9 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
     given = {}
     for override in OverridesParser.create().parse_overrides([*words]):
         key, value = override.key_or_group, override.value()
-        if key.split(".")[0] in YOURS or (not override.is_delete() and _value(saved, key) == value):
+        if key.split(".")[0] in YOURS or (
+            not override.is_delete() and _same(_value(saved, key), value)
+        ):
             continue
         group, _, name = key.rpartition(".")
         inner = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
@@ -109,6 +114,10 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
             )
         given[key] = value
     return given
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other and type(one) is type(other)  # a limit of 1 is a batch, of 1.0 is all
 
 
 def _value(config: Any, key: str) -> Any:
@@ -141,22 +150,23 @@ def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | Non
     Raises:
         UserError: if there are some, and all are broken.
     """
-    paths = [folder.checkpoint_file(name) for name in ("last", "previous")]
+    paths = [folder.checkpoint_file(name) for name in ("last", "previous", "best")]
     paths = [path for path in paths if path.is_file()]
-    for path in paths:
+    for path, older in zip(paths, [*paths[1:], None], strict=True):
         try:
             return path, read_checkpoint(path)
         except UserError as error:
-            if path == paths[-1]:
+            if older is None:
                 raise
-            log.warning(f"{error}; resuming from {paths[-1].name}, the one before it")
+            log.warning(f"{error}; resuming from {older.name}, the one before it")
     return None
 
 
 def check_end(folder: RunFolder, config: DictConfig, saved: Mapping[str, Any]) -> None:
     """Raises UserError if the training would end before its checkpoint, or has ended already."""
-    for key, what in (("max_epochs", "epoch"), ("max_steps", "global_step")):
-        end, reached = config.trainer.get(key), saved.get(what, 0)
+    progress = _value(saved, "loops.fit_loop.epoch_progress.current.started") or 0
+    for key, reached in (("max_epochs", progress), ("max_steps", saved.get("global_step", 0))):
+        end = config.trainer.get(key)
         if end is not None and 0 <= end < reached:
             raise UserError(
                 f"resume={folder.path}: trainer.{key}={end}, and its checkpoint is at {reached} "

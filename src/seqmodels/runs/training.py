@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.cache import use_cache
+from seqmodels.callbacks.predictions import Predictions
 from seqmodels.data import DataModule
 from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
@@ -180,9 +181,10 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     first, begun = trainer.is_global_zero, False
     console = Screen(quiet=not first)
     device = device_name(trainer)
-    result = _beginning(training, device)
+    result, before = _beginning(training, device), folder.result_if_any() if resume else {}
     if resume:
-        result["resumed"] = [*folder.result_if_any().get("resumed", []), environment(device)]
+        result["resumed"] = [*before.get("resumed", []), environment(device)]
+    ended = before.get("status") == "completed"  # its result stays until there is a newer one
 
     def begin(*_: Any) -> None:
         """Leaves the first traces of a resume, at the first batch: until then it may be refused."""
@@ -193,7 +195,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if resume and first:
             if resume.changes:
                 folder.add_stretch(resume.step, overrides, resume.changes)
-            folder.write_result(result)
+            if not ended:
+                folder.write_result(result)
         if len(trainer.loggers) > 1:
             log_hyperparameters(trainer, result)
 
@@ -209,7 +212,9 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 folder.write_beginning(training.config, overrides, environment(device))
             held.enter_context(logging_to(folder.log_file))
         with (
-            folder.recording(result, begun=lambda: begun or not resume, write=first),
+            folder.recording(
+                result, begun=lambda: (begun and not ended) or not resume, write=first
+            ),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, trusted),
             open_loggers(trainer),
@@ -218,7 +223,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
         console.print(profile, soft_wrap=True)
     console.print(results_table(result))
-    for table in tables_of_test(folder.path) if first else ():
+    writes = any(isinstance(each, Predictions) for each in trainer.callbacks)  # type: ignore[attr-defined]
+    for table in tables_of_test(folder.path) if first and writes else ():
         console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result
