@@ -12,7 +12,7 @@ import pytest
 
 from seqmodels.errors import UserError
 from seqmodels.lint import RULES, lint
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Script
 
 MODEL = """
 class Model(nn.Module):
@@ -189,3 +189,42 @@ def test_the_command_needs_no_torch_and_tells_by_its_exit_status(file: Path) -> 
     assert run(".") == (0, "", "")
     status, shown, errors = run("nothing.py")
     assert status == 2 and re.fullmatch("error: nothing.py does not exist: .*\n", errors)
+
+
+def test_options_by_position_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    network = "        self.rnn = nn.{}(10, 20, 1, {}True, True, 0.0{})\n"
+    rest = (
+        "    def forward(self, x):\n        output, _ = self.rnn(x)\n        return output[:, -1]\n"
+    )
+    head = "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+    for cell, more, two, codes in (
+        ("LSTM", "", "", []),
+        ("LSTM", "", ", True", ["RNN001"]),
+        ("RNN", "'tanh', ", "", []),
+        ("RNN", "'tanh', ", ", True", ["RNN001"]),
+    ):
+        file.write_text(head + network.format(cell, more, two) + rest)
+        assert [mistake.code for mistake in lint(file)] == codes, (cell, two)
+
+
+def test_a_file_that_is_not_python_hides_no_mistakes_of_others(
+    script: Script, tmp_path: Path
+) -> None:
+    mistake = "from torch import nn\n" + model(TWO, "y[:, -1]")
+    for name, text in (("aa.py", "print 'x'\n"), ("bom.py", "\ufeffx = 1\n"), ("mm.py", mistake)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = script("lint.py", ".", status=2)
+    assert "mm.py" in done.stdout and "bom.py" not in done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ") and "aa.py:1 is not Python" in line
+
+
+def test_a_form_feed_moves_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text("'\f'\nfrom torch import nn\n" + model(TWO, "y[:, -1]"))
+    [mistake] = lint(file)
+    lines = file.read_text().split("\n")
+    lines[mistake.line - 1] += f"  # noqa: {mistake.code}"
+    file.write_text("\n".join(lines))
+    assert not lint(file)

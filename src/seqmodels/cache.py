@@ -77,4 +77,4 @@ def use_cache(folder: str | None) -> None:
     """Keeps this process's caches in a folder, also the caches of libraries that read
     `XDG_CACHE_HOME`; None: leaves them where they are."""
     if folder is not None:
-        os.environ["XDG_CACHE_HOME"] = str(Path(folder).resolve())
+        os.environ["XDG_CACHE_HOME"] = str(Path(str(folder)).resolve())

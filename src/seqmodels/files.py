@@ -75,8 +75,9 @@ def _opened(path: str) -> AbstractContextManager[Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, as `written_whole` does."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes a value as JSON, as `written_whole` does; nan, which JSON lacks, as null."""
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    write_text(path, json.dumps(plain, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

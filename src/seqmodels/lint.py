@@ -48,6 +48,11 @@ RULES = {
 """What each code means, and the cure."""
 
 CELLS = ("LSTM", "GRU", "RNN")
+LAST = ("bias", "batch_first", "dropout", "bidirectional")
+POSITIONS = {  # of their arguments
+    "LSTM": ("input_size", "hidden_size", "num_layers", *LAST),
+    "RNN": ("input_size", "hidden_size", "num_layers", "nonlinearity", *LAST),
+}
 # modules that keep what stands in a column in its column
 COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "Identity", "ReLU", "Tanh", "GELU", "ELU"}
 COLUMNWISE |= {"LeakyReLU", "SiLU", "Sigmoid"}
@@ -123,14 +128,14 @@ def lint(path: Path) -> list[Mistake]:
         UserError: if it cannot be read, or is not Python.
     """
     try:
-        source = path.read_text(encoding="utf-8")
+        source = path.read_text(encoding="utf-8-sig")  # with a byte order mark, as Python reads it
         mistakes = _File(str(path), ast.parse(source), source).mistakes()
         found = {(mistake.line, mistake.code): mistake for mistake in mistakes}
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno} is not Python: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    lines = source.splitlines()
+    lines = source.split("\n")  # as Python counts them: a form feed ends none
     return [found[key] for key in sorted(found) if not _silenced(lines[key[0] - 1], key[1])]
 
 
@@ -204,9 +209,11 @@ class _File:
         of_torch = whole in self.of_torch or whole.startswith(("nn.", "torch.nn."))
         if name.removesuffix("Cell") not in CELLS or not of_torch:
             return None
-        given = {word.arg: self.constant(word.value) for word in node.keywords}
-        unknown = None in given  # **options
-        layers = given.get("num_layers", self.constant(node.args[2]) if len(node.args) > 2 else 1)
+        order = POSITIONS["RNN" if name == "RNN" else "LSTM"]
+        given = {n: self.constant(value) for n, value in zip(order, node.args, strict=False)}
+        given |= {word.arg: self.constant(word.value) for word in node.keywords}
+        unknown = None in given or any(isinstance(each, ast.Starred) for each in node.args)
+        layers = given.get("num_layers", 1)
         network = Network(
             name,
             given.get("bidirectional", None if unknown else False),

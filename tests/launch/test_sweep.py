@@ -143,3 +143,9 @@ def test_other_launchers_give_the_same(
 def test_every_launcher_has_the_options_that_its_file_sets(config: Config) -> None:
     for file in (ROOT / "configs" / "hydra" / "launcher").glob("*.yaml"):
         config(f"hydra/launcher={file.stem}")
+
+
+@pytest.mark.parametrize("words", ["trainer.devices=2", "trainer=ddp_sim", "trainer.devices=[0,1]"])
+def test_several_processes_would_each_start_the_sweep(words: str, refused: Refused) -> None:
+    line = refused("train.py", "-m", "seed=0,1", words)
+    assert "start this command again in every process" in line

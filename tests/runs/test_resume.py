@@ -100,7 +100,7 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
         (7, False, "trainer.accumulate_grad_batches=3"),  # between two steps of the optimizer
         (13, False, "trainer.check_val_every_n_epoch=3"),  # an epoch's last step, not validated
         (20, False, "trainer.check_val_every_n_epoch=3"),
-        (41, True, "trainer.check_val_every_n_epoch=3"),
+        (42, True, "trainer.check_val_every_n_epoch=3"),
         (27, False, "trainer.val_check_interval=0.3"),  # an epoch's last step, after a validation
     ],
 )

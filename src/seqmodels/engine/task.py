@@ -353,7 +353,8 @@ class Task(Network, pl.LightningModule):
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._resumed = checkpoint.get("resume", [])
+        if getattr(self._trainer, "ckpt_path", None):  # else `load_from_checkpoint` reads weights
+            self._resumed = checkpoint.get("resume", [])
 
     def on_train_start(self) -> None:
         if self._resumed is not None:

@@ -20,7 +20,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from seqmodels.errors import UserError
 from seqmodels.installation import require
@@ -70,7 +70,10 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
-    folder, plain = RunFolder(Path(config.folder)), OmegaConf.to_container(config, resolve=True)
+    folder, plain = (
+        RunFolder(Path(str(config.folder))),
+        OmegaConf.to_container(config, resolve=True),
+    )
     if folder.is_training:
         return "another process trains it"
     if folder.holds_run:
@@ -199,6 +202,15 @@ class SweepReport(Callback):
             sys.exit(1)
 
 
+def _several(devices: Any) -> bool:
+    """Whether Lightning would take several of them, and so start a process for each."""
+    if devices == "auto":
+        import torch  # a sweep of one device needn't wait for it
+
+        return torch.accelerator.device_count() > 1
+    return len(devices) > 1 if isinstance(devices, ListConfig) else str(devices) != "1"
+
+
 def _check(config: DictConfig, words: Sequence[Override]) -> None:
     """Check what only a sweep can have wrong."""
     for word in words:
@@ -210,10 +222,12 @@ def _check(config: DictConfig, words: Sequence[Override]) -> None:
             )
         if word.is_interval_sweep() and "n_trials" not in config.hydra.sweeper:
             raise UserError(f"{word.input_line}: to search an interval, add hparams_search=optuna")
-    if str(config.trainer.strategy).startswith("ddp"):
+    devices, strategy = config.trainer.devices, str(config.trainer.strategy)
+    if strategy.startswith("ddp") or _several(devices):
         raise UserError(
-            "trainer.strategy=ddp starts this command again in every process, and with it the "
-            "whole sweep: set trainer.devices=1 for the sweep, or train its jobs one by one"
+            f"trainer.devices={devices} and trainer.strategy={strategy} start this command again "
+            "in every process, and with it the whole sweep: set trainer.devices=1 and "
+            "trainer.strategy=auto for the sweep, or train its jobs one by one"
         )
     name = config.hydra.runtime.choices["hydra/launcher"]
     launcher = config.hydra.launcher._target_.rpartition(".")[0]

@@ -139,7 +139,7 @@ def prepare(
 
 
 def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Training:
-    folder, notes = RunFolder(Path(config.folder)), [*(resume.notes if resume else ())]
+    folder, notes = RunFolder(Path(str(config.folder))), [*(resume.notes if resume else ())]
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)

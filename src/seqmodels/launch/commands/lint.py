@@ -19,10 +19,16 @@ def main(*places: str) -> None:
 
     if not places:
         raise UserError("name Python files, or folders of them: python scripts/lint.py my_package")
-    found = [mistake for place in places for file in _files(Path(place)) for mistake in lint(file)]
-    for mistake in found:
-        print(mistake)
-    sys.exit(1 if found else 0)
+    mistakes, broken = 0, 0
+    for file in (file for place in places for file in _files(Path(place))):
+        try:
+            for mistake in lint(file):
+                print(mistake)
+                mistakes += 1
+        except UserError as error:  # the others are still looked at
+            print(f"error: {error}", file=sys.stderr)
+            broken += 1
+    sys.exit(2 if broken else 1 if mistakes else 0)
 
 
 def _files(path: Path) -> list[Path]:
