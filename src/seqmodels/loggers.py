@@ -1,19 +1,21 @@
-"""TensorBoard, W&B and MLflow: Lightning's loggers, one run for each run folder."""
+"""TensorBoard, W&B and MLflow: Lightning's loggers, one run for each training of a run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.image import imread
 
 from seqmodels.errors import refusing
 from seqmodels.installation import require
+from seqmodels.plain_values import flattened
+
+FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
 
 
 class RunLogger(Logger):
@@ -27,43 +29,27 @@ class RunLogger(Logger):
 
 
 class TensorBoard(RunLogger, TensorBoardLogger):
-    """Events in the run folder itself: `tensorboard --logdir runs` names each run after its folder,
-    and hides what it had logged after the checkpoint that it is resumed from."""
+    """Events in the run folder itself: `tensorboard --logdir runs` names each run after it."""
 
     def __init__(self, folder: str) -> None:
         require("tensorboard", "logger=tensorboard", "tensorboard")
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
-    @rank_zero_only
-    def starts(self, trainer: pl.Trainer) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        # as `purge_step` of the writer, which Lightning opens before it reads the checkpoint
-        session = SessionLog(status=SessionLog.START)
-        self.experiment.file_writer.add_event(Event(step=trainer.global_step, session_log=session))
-
     def log_figures(self, figures: Sequence[Path], step: int) -> None:
         for path in figures:
             self.experiment.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
 
-    @rank_zero_only
-    def save(self) -> None:
-        self.experiment.flush()  # and no `hparams.yaml` beside config.yaml
-
 
 class WandB(RunLogger, WandbLogger):
-    """A W&B run named after its folder, and continued when it is resumed. `offline` keeps it in
-    `wandb/` of the run folder; `options` are more arguments of `wandb.init`."""
+    """A W&B run named after its folder, where `offline` keeps it; `options` are its others."""
 
     def __init__(self, folder: str, offline: bool = False, **options: Any) -> None:
         require("wandb", "logger=wandb", "wandb")
         import wandb
 
-        # W&B names its own folders in there `run-20260101_120000-9kx2m1aq`, with the id of the run
-        known = [path.name.rpartition("-")[2] for path in Path(folder, "wandb").glob("*run-*")]
-        # not Lightning's `offline`, which sets WANDB_MODE for all that follows in this process
-        options |= {"mode": "offline" if offline else None, "id": known[0] if known else None}
-        super().__init__(name=Path(folder).resolve().name, save_dir=folder, **options)
+        wandb.finish()  # an earlier run of this process, which this one would continue
+        name = Path(folder).resolve().name
+        super().__init__(name=name, save_dir=folder, offline=offline, **options)
         if not offline:
             with refusing("logger.wandb.offline=false", wandb.errors.UsageError):
                 wandb.login()
@@ -74,12 +60,11 @@ class WandB(RunLogger, WandbLogger):
     def finalize(self, status: str) -> None:
         super().finalize(status)
         if status != "success" and self._experiment:  # a success of `fit` or `test` is not the end
-            # else the next run of this process would continue this one
             self._experiment.finish(exit_code=int(status == "failed"))
 
 
 class MLflow(RunLogger, MLFlowLogger):
-    """An MLflow run named after its folder. A resumed run becomes another one of this name."""
+    """An MLflow run named after its folder."""
 
     def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
         require("mlflow", "logger=mlflow", "mlflow")
@@ -90,3 +75,25 @@ class MLflow(RunLogger, MLFlowLogger):
     def log_figures(self, figures: Sequence[Path], step: int) -> None:
         for path in figures:
             self.experiment.log_artifact(self.run_id, str(path), "figures")
+
+
+def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
+    """Logs the configuration and the facts of a run, of what `result.json` holds so far."""
+    facts = {name: result[name] for name in FACTS} | {"reads": " and ".join(result["reads"])}
+    for logger in trainer.loggers:
+        logger.log_hyperparams({**flattened(result["config"]), **facts})
+
+
+def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], figures: Sequence[Path]) -> None:
+    """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's figures,
+    and closes the loggers."""
+    step = trainer.global_step
+    best = {f"best_{n}": v for n, v in metrics.items() if n.startswith("validation/")}
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoard):  # whose table of hyper-parameters needs a metric
+            logger.log_hyperparams(logger.hparams, best, step)
+        else:
+            logger.log_metrics(best, step=step)
+        if isinstance(logger, RunLogger):
+            logger.log_figures(figures, step)
+        logger.finalize("finished")

@@ -1,4 +1,4 @@
-"""What TensorBoard, W&B and MLflow show of a run that crashes and is resumed."""
+"""What TensorBoard, W&B and MLflow show of two runs of one process: one crashes, one ends."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ FIGURES = ["confusion_matrix", "learning_curves"]
 
 
 class Stop(Callback):
-    """Ends the process of training as a crash would, after the checkpoint of step 28."""
+    """Ends the training of seed 4 in its third epoch of four."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33:
-            raise RuntimeError("the power went out")
+        if self.seed == 4 and trainer.global_step == 33:
+            raise RuntimeError("this job fails")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run with all of them, which crashed in its third epoch of four, then resumed."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]]:
+    """The runs of a sweep with all of them, by seed: 4, which fails, then 3."""
     place = tmp_path_factory.mktemp("loggers")
     loggers = ("logger=[tensorboard,wandb,mlflow]", "logger.wandb.offline=true")
-    own = (*OWN, *callback(Stop), "folder=runs/mine")
+    words = (*OWN, "seed=4,3", *callback(Stop, seed="${seed}"), "hydra.sweep.dir=runs/mine")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             patch.setenv(name, str(place / name))
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        for status, words in ((1, own), (0, ("resume=runs/mine",))):
-            run_script(place, "train.py", *words, *loggers, status=status)
+        patch.delenv("WANDB_MODE", raising=False)
+        run_script(place, "train.py", "-m", *words, *loggers, status=1)
         patch.chdir(place)
-        yield place / "runs" / "mine"
+        found = [path.parent for path in place.glob("runs/mine/*/result.json")]
+        yield {result_of(run)["seed"]: run for run in found}
 
 
 def curve(run: Path, name: str) -> dict[int, float]:
@@ -51,9 +55,12 @@ def best(run: Path) -> dict[str, float]:
     return {name.replace("validation/", "best_validation/"): v for name, v in metrics.items()}
 
 
-def test_tensorboard_shows_each_step_of_a_resumed_run_once(run: Path) -> None:
+def test_tensorboard_shows_each_step_the_figures_and_the_hyperparameters(
+    runs: dict[int, Path],
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    run = runs[3]
     files = {*run.glob("**/events.out.tfevents.*")}
     assert {file.parent for file in files} == {run}  # it names a run after the folder of its files
     events = EventAccumulator(str(run), {"images": 0}).Reload()
@@ -66,25 +73,26 @@ def test_tensorboard_shows_each_step_of_a_resumed_run_once(run: Path) -> None:
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
-def test_wandb_continues_the_run_when_it_is_resumed(run: Path) -> None:
-    files = [*run.glob("wandb/offline-run-*/*.wandb")]
-    assert len(files) == 2 and len({file.stem for file in files}) == 1
+def test_wandb_keeps_each_run_of_a_process_in_its_own_folder(runs: dict[int, Path]) -> None:
+    for run in runs.values():
+        assert len([*run.glob("wandb/offline-run-*/*.wandb")]) == 1
 
 
-def test_mlflow_keeps_all_runs_in_one_database(run: Path) -> None:
+def test_mlflow_keeps_all_runs_in_one_database(runs: dict[int, Path]) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient("sqlite:///runs/mlflow.db")
     experiment = client.get_experiment_by_name("seqmodels")
     found = client.search_runs([experiment.experiment_id], order_by=["attribute.start_time"])
     named = [(each.info.run_name, each.info.status) for each in found]
-    assert named == [("mine", "FAILED"), ("mine", "FINISHED")]  # the rest of it
-    for name in ("train/loss_step", "validation/loss"):
-        histories = [client.get_metric_history(each.info.run_id, name) for each in found]
-        points = {point.step: point.value for history in histories for point in history}
-        assert points == pytest.approx(curve(run, name))
-    resumed = found[-1].data
-    assert {name: resumed.metrics[name] for name in best(run)} == pytest.approx(best(run))
-    assert resumed.params["model.head"] == "max_pool" and resumed.params["data"] == "JapaneseVowels"
+    assert named == [(runs[4].name, "FAILED"), (runs[3].name, "FINISHED")]
+    for each, seed in zip(found, (4, 3), strict=True):
+        for name in ("train/loss_step", "validation/loss"):
+            history = client.get_metric_history(each.info.run_id, name)
+            points = {point.step: point.value for point in history}
+            assert points == pytest.approx(curve(runs[seed], name))
+    ended, expected = found[-1].data, best(runs[3])
+    assert {name: ended.metrics[name] for name in expected} == pytest.approx(expected)
+    assert ended.params["model.head"] == "max_pool" and ended.params["data"] == "JapaneseVowels"
     shown = {file.path for file in client.list_artifacts(found[-1].info.run_id, "figures")}
     assert shown == {f"figures/{name}.png" for name in FIGURES}

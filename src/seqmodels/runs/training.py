@@ -26,6 +26,7 @@ from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
+from seqmodels.loggers import log_hyperparameters, log_result
 from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.metrics import METRICS, without_split
 from seqmodels.plugins import import_modules, trusted_classes
@@ -38,12 +39,6 @@ from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
 from seqmodels.runs.resume import Resume, check_end, find_resume
-from seqmodels.runs.tracking import (
-    log_hyperparameters,
-    log_result,
-    open_loggers,
-    without_loggers,
-)
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.screen import Screen, logging_to
 from seqmodels.target import find_target
@@ -217,7 +212,6 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             ),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
             interruptions(folder, trainer, console, trusted),
-            open_loggers(trainer),
         ):
             _fit(training, result, begin, console)
     if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
@@ -258,8 +252,7 @@ def _fit(
     # of the validation right before the best checkpoint was saved, with its weights
     validation = getattr(trainer.checkpoint_callback, "validation", None)
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
-        with without_loggers(trainer):  # it would be the last point of the curve
-            validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
+        validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
     # of a split that is limited to no batches, there is no evaluation
     result["metrics"] |= validation | dict(*trainer.test(task, datamodule=data, verbose=False))
     short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
@@ -270,7 +263,7 @@ def _fit(
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
         learning_curves(history, curves, task.curves, title, tested)
-        log_result(trainer, result["metrics"], folder)
+        log_result(trainer, result["metrics"], sorted(folder.figures.glob("*.png")))
         result["verdict"] = verdict(result)
     seconds["total"] = time.perf_counter() - training.started
 
