@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,6 +107,7 @@ class Run:
             [metrics] = trainer.test(self.task, loader, verbose=False)
             return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
 
+    @torch.no_grad()
     def predict(
         self,
         inputs: Any,
@@ -136,8 +136,11 @@ class Run:
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result['task']}: leave it out"
             )
-        yield from self._described(inputs, source, accelerator, partial(task.describe, **options))
+        with self._usable():
+            for chunk, batch in self._batches(inputs, source, accelerator):
+                yield from self.data.described(chunk, task.describe(batch, **options))
 
+    @torch.no_grad()
     def encode(
         self,
         inputs: Any,
@@ -157,18 +160,18 @@ class Run:
         Raises:
             UserError: for an unknown tensor, one that this network lacks, or a wrong input.
         """
-        head = head_for(self.task, tensor)
-
-        def features(batch: SequenceBatch) -> list[Tensor]:
-            states = self.task.encode(batch)
-            if head.per == "step":
-                return unpad_sequence(head.select(states), states.lengths, batch_first=True)
-            # a forecaster may read each column of an input as a row of its own
-            return [*head.features(states).reshape(len(batch), -1)]
-
-        found = self._each(inputs, source, accelerator, features)
+        head, found = head_for(self.task, tensor), list[Tensor]()
+        with self._usable():
+            for _, batch in self._batches(inputs, source, accelerator):
+                states = self.task.encode(batch)
+                if head.per == "step":
+                    steps = unpad_sequence(head.select(states), states.lengths, batch_first=True)
+                    found += self._a_row_each(steps, batch)
+                else:  # a forecaster may read each column of an input as a row of its own
+                    found += head.features(states).reshape(len(batch), -1).cpu()
         return found if head.per == "step" else torch.stack(found)
 
+    @torch.no_grad()
     def attention(
         self, inputs: Any, source: str = "inputs", accelerator: str = "auto"
     ) -> list[Tensor]:
@@ -187,55 +190,40 @@ class Run:
                 f"{self.folder} was trained with model.head={self.task.head.name}, which does not "
                 f"weigh steps: heads with attention are {', '.join(names)}"
             )
-        return self._each(inputs, source, accelerator, self.task.attention)
-
-    def _each(
-        self,
-        inputs: Any,
-        source: str,
-        accelerator: str,
-        make: Callable[[SequenceBatch], list[Tensor]],
-    ) -> list[Tensor]:
-        """What `make` makes of each input, in order."""
-
-        def rows(batch: SequenceBatch) -> list[dict[str, Any]]:
-            made = make(batch)
-            if len(made) != len(batch):
-                raise UserError(
-                    f"{self.folder} reads an input in several rows, so its steps have no one "
-                    "value each: choose a tensor for each sequence, such as h_n"
-                )
-            return [{"made": each.cpu()} for each in made]
-
-        return [row["made"] for row in self._described(inputs, source, accelerator, rows)]
-
-    def _described(
-        self,
-        inputs: Any,
-        source: str,
-        accelerator: str,
-        describe: Callable[[Any], Sequence[Mapping[str, Any]]],
-    ) -> Iterator[dict[str, Any]]:
-        """What `describe` says of the row of each input, in order."""
-        task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
+        found = list[Tensor]()
         with self._usable():
-            inputs = self._raw(inputs, source)
-            # a person gets the answer to each line at once
-            most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
-            given, first = iter(inputs), 1
-            while chunk := [*islice(given, most)]:
-                which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
-                wrong_kind = TypeError, AttributeError, ValueError
-                with refusing(f"{which} is none for this run", *wrong_kind):
-                    batch = self.data.batch_of(chunk, source, first)
-                with torch.no_grad():
-                    rows = describe(task.ready(batch))
-                yield from self.data.described(chunk, rows)
-                first += len(chunk)
-                if not batch.inputs.is_floating_point():
-                    tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
-                    unseen += int((tokens == UNKNOWN_ID).sum())
-                    total += int(batch.lengths.sum())
+            for _, batch in self._batches(inputs, source, accelerator):
+                found += self._a_row_each(self.task.attention(batch), batch)
+        return found
+
+    def _a_row_each(self, rows: Sequence[Tensor], batch: SequenceBatch) -> list[Tensor]:
+        if len(rows) != len(batch):
+            raise UserError(
+                f"{self.folder} reads an input in several rows, so its steps have no one "
+                "value each: choose a tensor for each sequence, such as h_n"
+            )
+        return [row.cpu() for row in rows]
+
+    def _batches(
+        self, inputs: Any, source: str, accelerator: str
+    ) -> Iterator[tuple[list[Any], SequenceBatch]]:
+        """Some raw inputs and the batch of them, on the task's device, until there are no more."""
+        task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
+        inputs = self._raw(inputs, source)
+        # a person gets the answer to each line at once
+        most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
+        given, first = iter(inputs), 1
+        while chunk := [*islice(given, most)]:
+            which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
+            wrong_kind = TypeError, AttributeError, ValueError
+            with refusing(f"{which} is none for this run", *wrong_kind):
+                batch = self.data.batch_of(chunk, source, first)
+            yield chunk, task.ready(batch)
+            first += len(chunk)
+            if not batch.inputs.is_floating_point():
+                tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
+                unseen += int((tokens == UNKNOWN_ID).sum())
+                total += int(batch.lengths.sum())
         if total and (note := unknown(unseen, total, source)):
             log.warning(note)
 
