@@ -29,11 +29,20 @@ Checkpoint = Literal["best", "last"]
 # a name, or `[a,b]`
 Names = Annotated[Sequence[Name], BeforeValidator(lambda text: re.findall(r"[^][,\s]+", text))]
 
+# what commands that load a run take, besides the keys of their docstrings
+KEYS_OF_A_RUN = {
+    "batch_size": "null: as in training.",
+    "accelerator": "auto, cpu, gpu or mps.",
+    "checkpoint": "best or last.",
+    "imports": "your modules that define the run's head; their code runs.",
+    "allowed_targets": "more classes that the run's configuration may name, if you trust them.",
+}
+
 
 def command(function: Callable[..., None]) -> Script:
     """Make a script of a function: `key=value` words are its arguments, others its `*places`.
 
-    `--help` prints its docstring and its usual values.
+    `--help` prints its docstring, with `KEYS_OF_A_RUN`, and its usual values.
     """
 
     @functools.wraps(function)
@@ -41,18 +50,21 @@ def command(function: Callable[..., None]) -> Script:
         log_to_screen()
         with readable_errors():
             if {"--help", "-h"} & {*sys.argv[1:]}:
-                takes = inspect.signature(function).parameters.values()
-                usual = {
-                    each.name: each.default for each in takes if each.default is not each.empty
-                }
-                values = [yaml.safe_dump(usual, sort_keys=False)] if usual else []
-                print(inspect.getdoc(function), *values, sep="\n\n")
+                print(_help(function))
                 return
             given, places = divided(sys.argv[1:], function)
             function(*places, **validated(arguments(function), given))
             sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
+
+
+def _help(function: Callable[..., None]) -> str:
+    takes = inspect.signature(function).parameters
+    lines = [f"    {key}: {text}" for key, text in KEYS_OF_A_RUN.items() if key in takes]
+    usual = {key: each.default for key, each in takes.items() if each.default is not each.empty}
+    values = f"\n\n{yaml.safe_dump(usual, sort_keys=False)}" if usual else ""
+    return "\n".join([str(inspect.getdoc(function)), *lines]) + values
 
 
 def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:

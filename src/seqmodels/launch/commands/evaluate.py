@@ -30,11 +30,6 @@ def main(
             language model.
         predictions: write predictions.csv and scores.csv into the run folder, in
             evaluations/<split>_<checkpoint> or evaluations/<file>_<checkpoint>.
-        batch_size: null: as in training.
-        accelerator: auto, cpu, gpu or mps.
-        checkpoint: best or last.
-        imports: your modules that define the run's head; their code runs.
-        allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     import re
 

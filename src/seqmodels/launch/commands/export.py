@@ -24,9 +24,6 @@ def main(
         run: the run folder.
         output: the folder to write to; null: export in the run folder.
         stream: carry the state from call to call: for a row that arrives some steps at a time.
-        checkpoint: best or last.
-        imports: your modules that define the run's head; their code runs.
-        allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     finished = named_run(run, checkpoint, imports, allowed_targets)
     folder = finished.export(output, stream=stream)

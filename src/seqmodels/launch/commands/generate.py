@@ -36,10 +36,6 @@ def main(
         temperature: 0: always the most likely token.
         top_p: draw only from the most likely tokens that together have this probability.
         seed: of the draws.
-        accelerator: auto, cpu, gpu or mps.
-        checkpoint: best or last.
-        imports: your modules that define the run's head; their code runs.
-        allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     from seqmodels.screen import visible
 

@@ -37,11 +37,6 @@ def main(
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
         stream: take the inputs for the next steps of one long row, and predict after each.
-        batch_size: null: as in training.
-        accelerator: auto, cpu, gpu or mps.
-        checkpoint: best or last.
-        imports: your modules that define the run's head; their code runs.
-        allowed_targets: more classes that the run's configuration may name, if you trust them.
     """
     from rich.progress import track
 
