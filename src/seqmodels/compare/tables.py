@@ -134,13 +134,11 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     wide = console.options.update(width=10_000)
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
-        rows = table(comparison, section)
-        shown, without_costs = (
-            rich_table(each, len(comparison.keys), best_first=section.tested)
-            for each in (rows, [row[:-COSTS] for row in rows])
-        )
+        rows, names = table(comparison, section), len(comparison.keys)
+        shown = rich_table(rows, names, best_first=section.tested)
         if Measurement.get(console, wide, shown).minimum > console.width:
-            shown = without_costs
+            rows = [row[:-COSTS] for row in rows]
+            shown = rich_table(rows, names, best_first=section.tested)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
@@ -154,18 +152,16 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
 
 
 def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
-    """The first `names` columns are names, and fold where they are very long or the terminal is
-    very narrow; the others are numbers."""
+    """The first `names` columns are names, and fold where they are very long; the others are
+    numbers."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for number, column in enumerate(rows[0][:names]):
-        longest = max(len(row[number]) for row in rows[1:])
-        header = re.sub(r"(?<=\w)[_.]", lambda m: f"{m[0]}\n", column)
-        shown.add_column(header, overflow="fold", min_width=min(longest, LONG_NAME))
-    for column in rows[0][names:]:
-        # break the header wherever it may be broken, because the numbers below it are short
-        header = re.sub(r"(?<=\w)[/_](?!s$)|, |(?<!\d) ", lambda m: f"{m[0].strip(', ')}\n", column)
-        header = re.sub("(param|exam)(eters|ples)", r"\1-\n\2", header)
-        shown.add_column(header, justify="right", no_wrap=True)
+    for number, column in enumerate(rows[0]):
+        header = re.sub(r"(?<=\w)([/_])(?=\w)|\s", r"\1\n", column)  # what is below it is short
+        if number < names:
+            longest = max(len(row[number]) for row in rows[1:])
+            shown.add_column(header, overflow="fold", min_width=min(longest, LONG_NAME))
+        else:
+            shown.add_column(header, justify="right", no_wrap=True)
     for number, row in enumerate(rows[1:]):
         shown.add_row(*row, style="bold green" if best_first and number == 0 else None)
     return shown
