@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,5 @@ _MODULES = {"Run": "finished", "load_run": "finished", "Trainer": "trainer"}
 def __getattr__(name: str) -> Any:  # so that importing the run folder alone doesn't import torch
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    gc.disable()  # it would look through all modules again and again, for a third of the time
-    try:
-        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}")
-    finally:
-        gc.enable()
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'training')}")
     return getattr(module, name)
