@@ -17,10 +17,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 
-from seqmodels.callbacks.pruning import Pruning
 from seqmodels.errors import UserError
 from seqmodels.interruption import Pruned
-from seqmodels.launch.search import _distribution, open_study, sampler
+from seqmodels.launch.search import Pruning, _distribution, open_study, sampler
 from seqmodels.plain_values import flattened
 from seqmodels.runs import train
 from seqmodels.runs.folder import RunFolder, read_metrics

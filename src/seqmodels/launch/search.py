@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
+from lightning.pytorch.callbacks import Callback
 from matplotlib import pyplot
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -28,8 +30,8 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as draw
 
 from seqmodels.arguments import Count, Natural, Seed, arguments, validated
-from seqmodels.callbacks.pruning import Pruning
 from seqmodels.errors import UserError, refusing, unusable
+from seqmodels.interruption import Pruned
 from seqmodels.launch.composed import check_jobs, job_folder, key_of, parsed
 from seqmodels.metrics import more_is_better
 from seqmodels.runs.folder import RunFolder, as_override
@@ -106,6 +108,47 @@ def open_study(folder: Path, warmup: int | None, metric: str) -> optuna.Study:
             direction="maximize" if more_is_better(metric) else "minimize",
             load_if_exists=True,
         )
+
+
+class Pruning(Callback):
+    """Reports each validation to Optuna, whose pruner decides whether the training goes on.
+
+    Args:
+        trial: an `optuna.Trial`.
+        metric: what to report, such as `validation/loss`.
+
+    Raises:
+        Pruned: at the end of a training that the pruner has stopped.
+    """
+
+    def __init__(self, trial: Any, metric: str) -> None:
+        self.trial, self.metric = trial, metric
+        self._reason: str | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._every = trainer.val_check_batch  # the last validation comes as soon as it must
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            value = float(trainer.callback_metrics[self.metric])
+            number = _number_of_validation(trainer, self._every)
+            self.trial.report(value, number)
+            if self.trial.should_prune():
+                trainer.should_stop = True
+                self._reason = f"{self.metric} {value:.4g} after validation {number}"
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # only here, so that a signal has ended the whole search before
+        if self._reason is not None:
+            raise Pruned(self._reason)
+
+
+def _number_of_validation(trainer: pl.Trainer, every: int | float | None) -> int:
+    """The number of this validation, from 1 on: also in a training that was resumed, and the same
+    share of the data whatever the batch size."""
+    if every is None or math.isinf(every):
+        return trainer.current_epoch + 1
+    return math.ceil((trainer.fit_loop.total_batch_idx + 1) / every)
 
 
 def pruning(metric: str, number: int) -> Pruning:
