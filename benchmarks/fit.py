@@ -218,10 +218,12 @@ class Runner:
         with tempfile.TemporaryDirectory() as folder:
             config = self.config.copy()
             config.folder = folder
+            table = MetricsFile(folder)
+            callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
             trainer: pl.Trainer = instantiate(
                 config.trainer,
-                callbacks=[instantiate(c) for c in config.callbacks.values() if c is not None],
-                logger=[MetricsFile(folder)],
+                callbacks=[table, *callbacks],
+                logger=[table],
                 default_root_dir=folder,
             )
             gc.collect()

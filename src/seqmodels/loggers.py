@@ -18,29 +18,15 @@ from seqmodels.plain_values import flattened
 FACTS = ("task", "head", "reads", "parameters", "data", "fingerprint", "seed", "device")
 
 
-class RunLogger(Logger):
-    """A logger that is told where a training starts, and shows the figures of the run."""
-
-    def starts(self, trainer: pl.Trainer) -> None:
-        """A training starts, or is resumed, at `trainer.global_step`, in any process."""
-
-    def log_figures(self, figures: Sequence[Path], step: int) -> None:
-        """Shows the figures (PNG), each by its file's name; in the first process."""
-
-
-class TensorBoard(RunLogger, TensorBoardLogger):
+class TensorBoard(TensorBoardLogger):
     """Events in the run folder itself: `tensorboard --logdir runs` names each run after it."""
 
     def __init__(self, folder: str) -> None:
         require("tensorboard", "logger=tensorboard", "tensorboard")
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
-    def log_figures(self, figures: Sequence[Path], step: int) -> None:
-        for path in figures:
-            self.experiment.add_image(path.stem, imread(path)[..., :3], step, dataformats="HWC")
 
-
-class WandB(RunLogger, WandbLogger):
+class WandB(WandbLogger):
     """A W&B run named after its folder, where `offline` keeps it; `options` are its others."""
 
     def __init__(self, folder: str, offline: bool = False, **options: Any) -> None:
@@ -54,16 +40,13 @@ class WandB(RunLogger, WandbLogger):
             with refusing("logger.wandb.offline=false", wandb.errors.UsageError):
                 wandb.login()
 
-    def log_figures(self, figures: Sequence[Path], step: int) -> None:
-        self.log_image("figures", [str(path) for path in figures], step)
-
     def finalize(self, status: str) -> None:
         super().finalize(status)
         if status != "success" and self._experiment:  # a success of `fit` or `test` is not the end
             self._experiment.finish(exit_code=int(status == "failed"))
 
 
-class MLflow(RunLogger, MLFlowLogger):
+class MLflow(MLFlowLogger):
     """An MLflow run named after its folder."""
 
     def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
@@ -71,10 +54,6 @@ class MLflow(RunLogger, MLFlowLogger):
         if tracking_uri.startswith(file := "sqlite:///"):
             Path(tracking_uri.removeprefix(file)).parent.mkdir(parents=True, exist_ok=True)
         super().__init__(run_name=Path(folder).resolve().name, tracking_uri=tracking_uri, **options)
-
-    def log_figures(self, figures: Sequence[Path], step: int) -> None:
-        for path in figures:
-            self.experiment.log_artifact(self.run_id, str(path), "figures")
 
 
 def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
@@ -90,10 +69,19 @@ def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], figures: Seque
     step = trainer.global_step
     best = {f"best_{n}": v for n, v in metrics.items() if n.startswith("validation/")}
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoard):  # whose table of hyper-parameters needs a metric
+        if isinstance(logger, TensorBoardLogger):  # whose table of hyper-parameters needs a metric
             logger.log_hyperparams(logger.hparams, best, step)
         else:
             logger.log_metrics(best, step=step)
-        if isinstance(logger, RunLogger):
-            logger.log_figures(figures, step)
+        for path in figures:
+            _show(logger, path, step)
         logger.finalize("finished")
+
+
+def _show(logger: Logger, figure: Path, step: int) -> None:
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(figure.stem, imread(figure)[..., :3], step, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(f"figures/{figure.stem}", [str(figure)], step)
+    elif isinstance(logger, MLFlowLogger):
+        logger.experiment.log_artifact(logger.run_id, str(figure), "figures")

@@ -21,7 +21,8 @@ def opened(folder: Path, step: int | None = None, epoch: int = 0) -> MetricsFile
     """The file of a run, which is resumed at a step."""
     file = MetricsFile(str(folder))
     if step is not None:
-        file.starts(Mock(pl.Trainer, training=False, global_step=step, current_epoch=epoch))
+        trainer = Mock(pl.Trainer, training=False, global_step=step, current_epoch=epoch)
+        file.on_train_start(trainer, Mock(pl.LightningModule))
     return file
 
 

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.engine.contract import Sums
 from seqmodels.engine.task import LOGGED
-from seqmodels.loggers import RunLogger
 
 
 class StepMetrics(Callback):
@@ -23,9 +22,6 @@ class StepMetrics(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._logged_at = trainer.global_step
-        for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.starts(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]

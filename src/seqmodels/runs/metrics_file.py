@@ -9,21 +9,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqmodels.files import write_table
-from seqmodels.loggers import RunLogger
 from seqmodels.runs.folder import rows_of
 
 SECONDS = 10.0  # between two writings, where only steps are logged
 
 
-class MetricsFile(RunLogger):
+class MetricsFile(Logger, Callback):
     """Writes what is logged to `folder/metrics.csv`, one row per logged step. Epochs and steps
     count from 0, as everywhere in Lightning: the first epoch of 14 steps ends at step 13.
 
     Lightning's own CSVLogger deletes an existing file. This one continues it: a resumed training
-    forgets what was logged after its checkpoint, and keeps the rest to the digit.
+    forgets what was logged after its checkpoint, and keeps the rest to the digit. To know where a
+    training starts, it is a callback, too: give it to a trainer as both.
     """
 
     name = version = ""
@@ -37,7 +39,7 @@ class MetricsFile(RunLogger):
         self._saved_at = 0.0
         self._changed = self._finished = False
 
-    def starts(self, trainer: pl.Trainer) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._trainer = trainer
         self._rows = {step: row for step, row in self._rows.items() if step < trainer.global_step}
         used = {name for row in self._rows.values() for name in row}

@@ -321,14 +321,14 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
             if entry is not None
         ]
 
-    callbacks = build("callbacks")
+    callbacks, metrics = build("callbacks"), MetricsFile(str(folder))
     if not config.trainer.enable_progress_bar:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return instantiate(
         config.trainer,
         key="trainer",
-        callbacks=callbacks,
-        logger=[MetricsFile(str(folder)), *build("logger")],
+        callbacks=[metrics, *callbacks],
+        logger=[metrics, *build("logger")],
         default_root_dir=folder,
         allowed_targets=allowed,
     )
