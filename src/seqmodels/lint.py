@@ -210,7 +210,8 @@ class _File:
         if name.removesuffix("Cell") not in CELLS or not of_torch:
             return None
         order = POSITIONS["RNN" if name == "RNN" else "LSTM"]
-        given = {n: self.constant(value) for n, value in zip(order, node.args, strict=False)}
+        placed = zip(order, node.args, strict=False)
+        given: dict[str | None, Any] = {n: self.constant(value) for n, value in placed}
         given |= {word.arg: self.constant(word.value) for word in node.keywords}
         unknown = None in given or any(isinstance(each, ast.Starred) for each in node.args)
         layers = given.get("num_layers", 1)
