@@ -130,16 +130,13 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
         )
         moved = probe.moved(before, probe.rows(wider))
         return f"{time - 1} more steps of padding move {moved}" if moved else ""
-    for length in sorted(set(lengths))[:-1]:
-        padded = sampler.batch([time, length])
-        try:
+    with probe.trying("padding_leak, by the amount of padding"):
+        for length in sorted(set(lengths))[:-1]:
+            padded = sampler.batch([time, length])
             before = probe.rows(padded[:, :length], [length, length])
             after = probe.rows(padded, [time, length])
-        except Exception as error:  # noqa: BLE001 (a model may refuse a shape in any way)
-            probe.untested.append(f"padding_leak, by the amount of padding: {one_line(error)}")
-            return ""
-        if moved := probe.moved(before, after, rows=[1]):
-            return f"{time - length} steps of padding after a row of {length} move {moved}"
+            if moved := probe.moved(before, after, rows=[1]):
+                return f"{time - length} steps of padding after a row of {length} move {moved}"
     return ""
 
 
@@ -205,8 +202,6 @@ def state_mixup(probe: Probe) -> str:
     # half as long as a batch, because two windows take a whole one's steps
     short = [-(-length // 2) for length in probe.lengths]
     rolled = [_rolled(short, 1), _rolled(short, 2)]
-    try:
+    with probe.trying("state_mixup, of windows of several lengths"):
         return _mixed_rows(probe, [[half] * len(full)] * 2) or _mixed_rows(probe, rolled)
-    except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
-        probe.untested.append(f"state_mixup, of windows of several lengths: {one_line(error)}")
-        return ""
+    return ""

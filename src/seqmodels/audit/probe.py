@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit.isolation import WithoutNoise, changed, seed_random_numbers
 from seqmodels.audit.random_inputs import Sampler
+from seqmodels.errors import one_line
 
 MOST_ROWS = 2  # of a long batch
 
@@ -103,6 +104,14 @@ class Probe:
             return f"the shape of the {what}"
         pairs = [(before[row], after[row]) for row in chosen]
         return difference(pairs, self.tolerance * largest, largest, what)
+
+    @contextmanager
+    def trying(self, what: str) -> Iterator[None]:
+        """Within: if the model refuses its input, in any way, `what` is untested."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            self.untested.append(f"{what}: {one_line(error)}")
 
     def long_lengths(self) -> list[int]:
         """The lengths you give, cut so that no gradient underflows to 0."""
