@@ -146,9 +146,7 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
                 checks.clear()
             found = ((name, check(probe)) for name, check in checks.items())
             name, evidence = next((pair for pair in found if pair[1]), ("padding_leak", ""))
-        if not evidence and any(
-            isinstance(p, BATCH_NORM) for m in probe.modules for p in m.modules()
-        ):
+        if not evidence and any(isinstance(p, BATCH_NORM) for p in probe.modules.modules()):
             with training(probe.modules):
                 evidence = leaks.padding_leak(probe, alone=False)
         result.found(name, evidence and f"in training mode, {evidence}")

@@ -121,7 +121,7 @@ def _start_state(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
 @contextmanager
 def _hooked(probe: Probe, kinds: Any, note: Any) -> Iterator[None]:
     with ExitStack() as stack:
-        for part in {p for module in probe.modules for p in module.modules()}:
+        for part in probe.modules.modules():
             if isinstance(part, kinds):
                 stack.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
         yield

@@ -68,7 +68,7 @@ def _takes_nothing(found: Any) -> bool:
 
 def _first_size(model: Callable[..., Any]) -> tuple[int | None, int | None]:
     """The number of features, or the vocabulary, that the model's first layer takes, if it says."""
-    for part in (part for module in find_modules(model) for part in module.modules()):
+    for part in find_modules(model).modules():
         for name in ("num_embeddings", "input_size", "in_features", "in_channels"):
             if isinstance(size := getattr(part, name, None), int):
                 return (None, size) if name == "num_embeddings" else (size, None)

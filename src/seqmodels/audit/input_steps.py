@@ -97,7 +97,7 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
     if not probe.sampler.tokens:
         inputs = leaf(inputs.to(probe.device, probe.dtype))
     with ExitStack() as hooks:
-        for part in (part for module in probe.modules for part in module.modules()):
+        for part in probe.modules.modules():
             if isinstance(part, nn.Embedding):
                 hooks.enter_context(part.register_forward_hook(lambda *given: leaf(given[-1])))
         logits, _ = probe.call(inputs, lengths)

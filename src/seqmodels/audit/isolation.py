@@ -7,7 +7,7 @@ import inspect
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -36,18 +36,18 @@ ALIKE |= {  # from the operation's arguments
 
 
 @contextmanager
-def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
+def isolated(modules: Iterable[nn.Module], seed: int = 0) -> Iterator[None]:
     """Within: evaluation mode, random numbers from `seed`, gradients on. After: all as it was.
 
     Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode. A small
     model runs in one thread.
     """
-    every = [part for module in modules for part in module.modules()]
-    modes, drawn = [part.training for part in every], random.getstate()
+    every, drawn = nn.ModuleList(modules), random.getstate()
+    modes = {part: part.training for part in every.modules()}
     numpy = sys.modules.get("numpy")
     drawn_by_numpy = numpy.random.get_state() if numpy else None
     threads = torch.get_num_threads()
-    devices = {t.device for part in modules for t in chain(part.parameters(), part.buffers())}
+    devices = {tensor.device for tensor in chain(every.parameters(), every.buffers())}
     drawn_there = {device: random_state(device) for device in devices if device.type != "cpu"}
     with (
         torch.random.fork_rng([]),
@@ -57,14 +57,14 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
         warnings.catch_warnings(action="ignore"),  # about slow kernels
     ):
         seed_random_numbers(seed)
-        if sum(t.numel() for part in modules for t in part.parameters()) < SMALL:
+        if sum(weight.numel() for weight in every.parameters()) < SMALL:
             torch.set_num_threads(1)
         try:
-            for module in modules:
+            for module in every:
                 module.eval()
             yield
         finally:
-            for part, mode in zip(every, modes, strict=True):
+            for part, mode in modes.items():
                 part.training = mode
             torch.set_num_threads(threads)
             random.setstate(drawn)
@@ -75,17 +75,18 @@ def isolated(modules: Sequence[nn.Module], seed: int = 0) -> Iterator[None]:
 
 
 @contextmanager
-def training(modules: Sequence[nn.Module], *frozen: type[nn.Module]) -> Iterator[None]:
+def training(modules: nn.ModuleList, *frozen: type[nn.Module]) -> Iterator[None]:
     """Within: training mode, but evaluation mode for modules of the classes `frozen`. After:
     evaluation mode, and all buffers as they were."""
-    parts = [part for module in modules for part in module.modules()]
-    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in modules.buffers()]
     try:
-        for part in parts:  # of recurrent networks and attention, training is dropout alone
+        for (
+            part
+        ) in modules.modules():  # of recurrent networks and attention, training is dropout alone
             part.training = not isinstance(part, (nn.RNNBase, nn.MultiheadAttention, *frozen))
         yield
     finally:
-        for part in parts:
+        for part in modules.modules():
             part.training = False
         for buffer, before in buffers:
             buffer.copy_(before)
@@ -143,18 +144,17 @@ def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> It
 
 
 @contextmanager
-def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
+def in_float64(modules: nn.ModuleList) -> Iterator[None]:
     """Within: float64 copies stand for floating-point weights and buffers. After: the same objects
     as before.
 
     Their own dtype is never changed, because that would cut off the hooks by which several
     processes share gradients.
     """
-    parts = dict.fromkeys(part for module in modules for part in module.modules())
     every: Any = {"recurse": False, "remove_duplicate": False}
     tensors = [
         (part, name, tensor)
-        for part in parts
+        for part in modules.modules()
         for name, tensor in [*part.named_parameters(**every), *part.named_buffers(**every)]
         if tensor.is_floating_point()
     ]
@@ -173,12 +173,12 @@ def in_float64(modules: Iterable[nn.Module]) -> Iterator[None]:
             setattr(part, name, tensor)
 
 
-def find_modules(model: Callable[..., Any], called: bool = True) -> list[nn.Module]:
+def find_modules(model: Callable[..., Any], called: bool = True) -> nn.ModuleList:
     """The model if it is a module, or the modules that a function refers to, or another function
     that it refers to, if `called`; none for a black box, which hides them in a list, for example.
     """
     if isinstance(model, nn.Module):
-        return [model]
+        return nn.ModuleList([model])
     if isinstance(model, functools.partial):
         found = [model.func, *model.args, *model.keywords.values()]
     elif inspect.ismethod(model):
@@ -191,4 +191,4 @@ def find_modules(model: Callable[..., Any], called: bool = True) -> list[nn.Modu
     if called:
         functions = (f for f in found if isinstance(f, functools.partial) or inspect.isroutine(f))
         found += [module for function in functions for module in find_modules(function, False)]
-    return list(dict.fromkeys(m for m in found if isinstance(m, nn.Module)))
+    return nn.ModuleList(dict.fromkeys(m for m in found if isinstance(m, nn.Module)))

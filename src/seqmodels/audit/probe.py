@@ -27,7 +27,7 @@ class Probe:
     kind: str
     sampler: Sampler
     seed: int
-    modules: Sequence[nn.Module]  # what the model computes with; empty for a black box
+    modules: nn.ModuleList  # what the model computes with; empty for a black box
     parameters: Sequence[Tensor] = ()  # of a black box: those that its logits were computed from
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float64  # of features; tokens keep theirs

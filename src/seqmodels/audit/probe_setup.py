@@ -48,7 +48,7 @@ def set_up_probe(
     if sampler.unpadded:
         candidates[:2] = [[time] * 6]
     exact |= torch.get_float32_matmul_precision() != "highest"
-    exact |= any(p.element_size() < 4 for module in modules for p in module.parameters())
+    exact |= any(weight.element_size() < 4 for weight in modules.parameters())
     dtypes = (torch.float64, sampler.dtype) if exact else (sampler.dtype,)
     with isolated(modules, seed), ExitStack() as stack:
         probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
@@ -76,7 +76,7 @@ def set_up_probe(
 def _find_parameters(probe: Probe) -> list[Tensor]:
     """The weights of the modules, or those that the graph of a black box's logits leads to."""
     if probe.modules:
-        return [parameter for module in probe.modules for parameter in module.parameters()]
+        return [*probe.modules.parameters()]
     lengths = probe.sampler.lengths.tolist()
     try:
         logits, _ = probe.call(probe.sampler.batch(lengths), lengths)

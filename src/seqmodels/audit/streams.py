@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import cycle, islice, pairwise
 from typing import Any
@@ -87,7 +87,7 @@ class _Stream:
         self.stream, self.begin, self.quiet = stream, begin, quiet
         self.overwritten, self.eps = "", 0.0
 
-    def copied(self, shared: Sequence[nn.Module] = ()) -> _Stream | None:
+    def copied(self, shared: Iterable[nn.Module] = ()) -> _Stream | None:
         """Another one with the same state; None if there is no way to copy it."""
         with suppress(Exception):  # its classes may refuse in any way
             memo = {id(module): module for module in shared}
@@ -136,7 +136,7 @@ class _Stream:
 class _StreamAudit:
     """The checks; each returns its evidence, or an empty string."""
 
-    def __init__(self, given: _Stream, modules: list[nn.Module], inputs: Tensor, seed: int) -> None:
+    def __init__(self, given: _Stream, modules: nn.ModuleList, inputs: Tensor, seed: int) -> None:
         self.given, self.modules, self.audit = given, modules, Audit()
         self.sampler = Sampler(inputs, None, seed, padding="none")
         self.like, self.steps = inputs[:, :MOST_STEPS], min(inputs.shape[1], MOST_STEPS)
@@ -226,7 +226,7 @@ class _StreamAudit:
     def measure_rounding(self, rows: Tensor) -> None:
         """Raises the tolerance if the network amplifies rounding, as large weights do."""
         before = self.stream.anew(rows, self.uneven)
-        weights = (p for m in find_modules(self.stream.stream) for p in m.parameters())
+        weights = find_modules(self.stream.stream).parameters()
         with changed(weights, blur(self.sampler.generator)):
             after = self.stream.anew(rows, self.uneven)
         by_rounding = largest_of(a - b for a, b in zip(before, after, strict=True))
@@ -304,7 +304,7 @@ class _StreamAudit:
         stream, half = self.given.stream, self.half
         whole = isinstance(stream, nn.Module | functools.partial) or inspect.isroutine(stream)
         chunks = self.chunks_of(half), self.chunks_of(self.steps - half)
-        for modules in [[]] if whole or not self.modules else [[], self.modules]:
+        for modules in [[]] if whole or not self.modules else [[], [*self.modules]]:
             one, two = self.given.copied(modules), self.given.copied(modules)
             if one is None or two is None:
                 self.audit.untested.append("shared_state, of a second stream: it can't be copied")
