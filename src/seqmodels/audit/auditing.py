@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -18,7 +19,7 @@ from seqmodels.audit.probe import Probe
 from seqmodels.audit.probe_setup import set_up_probe
 from seqmodels.audit.random_inputs import Sampler, target_rows
 from seqmodels.audit.recurrences import unrolled
-from seqmodels.errors import UserError, choices, one_line
+from seqmodels.errors import UserError, choices
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 KINDS = ("sequence", "per_step", "seq2seq")
@@ -138,21 +139,17 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
     checks["padding_leak"] = leaks.padding_leak
     if causal or probe.kind == "seq2seq":
         checks["future_leak"] = leaks.future_leak if causal else leaks.target_leak
-    told, quiet, probe.quiet = [*probe.untested], probe.quiet, True
-    try:
+    quiet = replace(probe, quiet=True, untested=[])  # in evaluation mode, the same was told
+    with probe.trying("leaks in training mode"):  # a model may ask for targets
         with training(probe.modules, BATCH_NORM):
-            if leaks.random_state(probe):
-                told.append("leaks in training mode: its random numbers cannot be held still")
-                checks.clear()
-            found = ((name, check(probe)) for name, check in checks.items())
+            if leaks.random_state(quiet):
+                raise UserError("its random numbers cannot be held still")
+            found = ((name, check(quiet)) for name, check in checks.items())
             name, evidence = next((pair for pair in found if pair[1]), ("padding_leak", ""))
         if not evidence and any(isinstance(p, BATCH_NORM) for p in probe.modules.modules()):
             with training(probe.modules):
-                evidence = leaks.padding_leak(probe, alone=False)
+                evidence = leaks.padding_leak(quiet, alone=False)
         result.found(name, evidence and f"in training mode, {evidence}")
-    except Exception as error:  # noqa: BLE001 (a model may ask for targets, or refuse a shape)
-        told.append(f"leaks in training mode: {one_line(error)}")
-    probe.untested[:], probe.quiet = told, quiet
 
 
 def assert_clean(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:

@@ -40,12 +40,12 @@ def batch_leak(probe: Probe) -> str:
     if len(probe.lengths) == 1:
         probe.untested.append("batch_leak: the model takes only one row")
         return ""
-    return _mixed_rows(probe, [probe.lengths])
+    return mixed_rows(probe, [probe.lengths])
 
 
-def _mixed_rows(probe: Probe, windows: list[list[int]]) -> str:
-    """The content or the order of other rows changes a row, in the last of windows with the carried
-    state, of these lengths."""
+def mixed_rows(probe: Probe, windows: list[list[int]], orders: bool = True) -> str:
+    """The content of other rows, or the order if `orders`, changes a row, in the last of windows
+    with the carried state, of these lengths."""
     batches = [probe.sampler.batch(lengths) for lengths in windows]
     own = list(range(len(windows[0])))
     where = " in windows with the carried state" if len(windows) > 1 else ""
@@ -56,12 +56,11 @@ def _mixed_rows(probe: Probe, windows: list[list[int]]) -> str:
             other[keep] = batch[keep]
         targets = probe.targets
         if targets is not None:
-            own_targets = targets[[keep]]
-            targets = targets.roll(1, 0).index_copy(0, torch.tensor([keep]), own_targets)
+            targets = targets.roll(1, 0).index_copy(0, torch.tensor([keep]), targets[[keep]])
         if moved := probe.moved(before, _last_rows(probe, others, windows, own, targets), [keep]):
             return f"new content in the other rows{where} moves, of row {keep}, {moved}"
     refused = ""
-    for order in _orders(windows[0], probe.sampler.generator):
+    for order in _orders(windows[0], probe.sampler.generator) if orders else ():
         try:
             after = _last_rows(probe, batches, windows, order, probe.targets)
         except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
@@ -203,5 +202,5 @@ def state_mixup(probe: Probe) -> str:
     short = [-(-length // 2) for length in probe.lengths]
     rolled = [_rolled(short, 1), _rolled(short, 2)]
     with probe.trying("state_mixup, of windows of several lengths"):
-        return _mixed_rows(probe, [[half] * len(full)] * 2) or _mixed_rows(probe, rolled)
+        return mixed_rows(probe, [[half] * len(full)] * 2) or mixed_rows(probe, rolled)
     return ""

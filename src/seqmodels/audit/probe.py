@@ -28,7 +28,7 @@ class Probe:
     sampler: Sampler
     seed: int
     modules: nn.ModuleList  # what the model computes with; empty for a black box
-    parameters: Sequence[Tensor] = ()  # of a black box: those that its logits were computed from
+    hidden: Sequence[Tensor] = ()  # weights from which the logits of a black box were computed
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float64  # of features; tokens keep theirs
     # of a short batch that the model takes; with padding and longest first, if it takes such a one
@@ -48,6 +48,11 @@ class Probe:
         with suppress(TypeError, ValueError):  # of a function that is not written in Python
             forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
             self.carries = "state" in inspect.signature(forward).parameters
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The weights of the modules, or of a black box."""
+        return [*self.modules.parameters()] or [*self.hidden]
 
     @property
     def full(self) -> list[int]:

@@ -52,7 +52,8 @@ def set_up_probe(
     dtypes = (torch.float64, sampler.dtype) if exact else (sampler.dtype,)
     with isolated(modules, seed), ExitStack() as stack:
         probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
-        probe.parameters = _find_parameters(probe)
+        if not modules:
+            probe.hidden = _weights_in_graph(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device
         for dtype, lengths in product(dtypes, candidates):
@@ -61,7 +62,6 @@ def set_up_probe(
                 problem = _problem(probe, lengths, attempt)
                 if not problem:
                     stack.push(attempt.pop_all())
-                    probe.parameters = _find_parameters(probe)  # copies, if in float64
                     break
         else:
             raise UserError(f"the model cannot be run: {problem}; {OTHERWISE}")
@@ -73,10 +73,8 @@ def set_up_probe(
         yield probe
 
 
-def _find_parameters(probe: Probe) -> list[Tensor]:
-    """The weights of the modules, or those that the graph of a black box's logits leads to."""
-    if probe.modules:
-        return [*probe.modules.parameters()]
+def _weights_in_graph(probe: Probe) -> list[Tensor]:
+    """The weights that the graph of a black box's logits leads to."""
     lengths = probe.sampler.lengths.tolist()
     try:
         logits, _ = probe.call(probe.sampler.batch(lengths), lengths)
