@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from typing import Any
 
 import torch
@@ -11,9 +12,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.nn.cell import Recurrent
-from seqmodels.nn.state import state_of
-
-KINDS = ("h", "c")
+from seqmodels.nn.state import parts_of, state_of
 
 
 def wrong_decoder_start(probe: Probe) -> str:
@@ -28,46 +27,35 @@ def wrong_decoder_start(probe: Probe) -> str:
         if not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
-        is_pair = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
-        kinds = KINDS if is_pair else KINDS[:1]
-        # reached[of decoder][of encoder]: (layers of the decoder, slots of the encoder) bool
-        reached = {
-            to: {of: torch.zeros(len(part), slots, dtype=torch.bool) for of in kinds}
-            for to, part in zip(KINDS, before, strict=False)
-        }
-        for number, of in enumerate(kinds):
-            for slot in range(slots):
-                after, _ = _first_state(probe, encoder, inputs, (number, slot))
-                for to, one, other in zip(KINDS, before, after, strict=False):
-                    moved = (one != other).flatten(1).any(dim=1)
-                    reached[to][of][:, slot] = moved
-        if len(reached) == 2:
-            sources = {(to, of) for to in KINDS for of in kinds if bool(reached[to][of].any())}
-            if ("c", "h") in sources and ("c", "c") not in sources and torch.equal(*before):
+        has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
+        # (h and c of the decoder, h and c of the encoder, layers of the decoder, slots)
+        reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
+        for kind, slot in product(range(1 + has_c), range(slots)):
+            after, _ = _first_state(probe, encoder, inputs, (kind, slot))
+            for to, (one, other) in enumerate(zip(before, after, strict=True)):
+                reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
+        if len(before) == 2:
+            (h_of_h, h_of_c), (c_of_h, c_of_c) = reached.flatten(2).any(dim=2).tolist()
+            if c_of_h and not c_of_c and torch.equal(*before):
                 return "the decoder starts both h and c from the encoder's h_n"
-            if ("h", "c") in sources and ("h", "h") not in sources:
+            if h_of_c and not h_of_h:
                 return "the decoder starts h from the encoder's c_n, and not from h_n"
-        if directions == 1 and (evidence := _split_layers(reached, encoder)):
-            return evidence
+        if directions == 1 and encoder.bidirectional and bool((split := _split(reached)).any()):
+            to, of, layer, source = split.nonzero()[0].tolist()
+            return (
+                f"layer {layer + 1} of the decoder starts its {'hc'[to]} from one direction of "
+                f"layer {source + 1} of the encoder's {'hc'[of]}_n, and another layer from the "
+                "other: layers are taken for directions"
+            )
     return ""
 
 
-def _split_layers(reached: dict[str, dict[str, Tensor]], encoder: Recurrent) -> str:
-    if not encoder.bidirectional:
-        return ""
-    for to, others in reached.items():
-        for of, slots in others.items():
-            by_layer = slots.unflatten(1, (-1, 2))  # (L', L, D)
-            used = by_layer.any(dim=0).all(dim=1)  # layers of which both directions are used
-            for layer, split in enumerate(by_layer.any(dim=2) & ~by_layer.all(dim=2)):
-                wrong = (split & used).nonzero().flatten().tolist()
-                if wrong:
-                    return (
-                        f"layer {layer + 1} of the decoder starts its {to} from one direction of "
-                        f"layer {wrong[0] + 1} of the encoder's {of}_n, and another layer from the "
-                        "other: layers are taken for directions"
-                    )
-    return ""
+def _split(reached: Tensor) -> Tensor:
+    """Which layers of the decoder, `(..., L', L)`, are reached from one direction of a layer of the
+    encoder, where others are from the other direction."""
+    by_layer = reached.unflatten(-1, (-1, 2))  # (..., L', L, D)
+    used = by_layer.any(dim=-3, keepdim=True).all(dim=-1)  # in any layer of the decoder
+    return by_layer.any(dim=-1) & ~by_layer.all(dim=-1) & used
 
 
 def _encoders(probe: Probe) -> list[Recurrent]:
@@ -93,7 +81,7 @@ def _first_state(
 
     def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
         output, final = result
-        parts = [part.clone() for part in tensors_in(final)]
+        parts = [part.clone() for part in parts_of(final)]
         if changed is not None:
             part = parts[changed[0]][changed[1]]
             part += torch.randn(part.shape, generator=generator).to(part)
@@ -102,7 +90,7 @@ def _first_state(
     def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         state = _start_state(arguments, options)
         if state is not None and not found and module not in own:
-            parts = [part.detach().clone() for part in tensors_in(state)]
+            parts = [part.detach().clone() for part in tensors_in(state)[:2]]
             if isinstance(module, nn.RNNCellBase):
                 parts = [part.unsqueeze(0) for part in parts]
             found.append((parts, 2 if getattr(module, "bidirectional", False) else 1))
