@@ -5,7 +5,7 @@ Each function returns the evidence for one mistake, or an empty string.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,28 +47,27 @@ def mixed_rows(probe: Probe, windows: list[list[int]], orders: bool = True) -> s
     """The content of other rows, or the order if `orders`, changes a row, in the last of windows
     with the carried state, of these lengths."""
     batches = [probe.sampler.batch(lengths) for lengths in windows]
-    own = list(range(len(windows[0])))
     where = " in windows with the carried state" if len(windows) > 1 else ""
-    before = _last_rows(probe, batches, windows, own, probe.targets)
-    for keep in sorted({0, len(own) // 2, len(own) - 1}):
+    before, count = _last_rows(probe, batches, windows), len(windows[0])
+    for keep in sorted({0, count // 2, count - 1}):
         others = [probe.sampler.batch(lengths) for lengths in windows]
         for batch, other in zip(batches, others, strict=True):
             other[keep] = batch[keep]
-        targets = probe.targets
-        if targets is not None:
-            targets = targets.roll(1, 0).index_copy(0, torch.tensor([keep]), targets[[keep]])
-        if moved := probe.moved(before, _last_rows(probe, others, windows, own, targets), [keep]):
+        order = [row if row == keep else row - 1 for row in range(count)]
+        after = _last_rows(_with_targets(probe, order), others, windows)
+        if moved := probe.moved(before, after, [keep]):
             return f"new content in the other rows{where} moves, of row {keep}, {moved}"
     refused = ""
     for order in _orders(windows[0], probe.sampler.generator) if orders else ():
         try:
-            after = _last_rows(probe, batches, windows, order, probe.targets)
+            lengths = [[own[row] for row in order] for own in windows]
+            ordered = [batch[order] for batch in batches]
+            after = _last_rows(_with_targets(probe, order), ordered, lengths)
         except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
             refused = f"batch_leak, of rows that are not the longest first: {one_line(error)}"
             continue
         if moved := probe.moved([before[row] for row in order], after):
-            lengths = [windows[0][row] for row in order]
-            return f"another order of the rows (lengths {lengths}){where} moves {moved}"
+            return f"another order of the rows (lengths {lengths[0]}){where} moves {moved}"
     probe.untested += [refused] if refused else []
     return ""
 
@@ -88,22 +87,18 @@ def _rolled(values: list[int], by: int) -> list[int]:
     return values[-by:] + values[:-by]
 
 
-def _last_rows(
-    probe: Probe,
-    batches: list[Tensor],
-    windows: list[list[int]],
-    order: list[int],
-    targets: Tensor | None,
-) -> list[Tensor]:
-    """The logits of each row in the last window, with the rows in this order."""
-    logits: Any = None
-    state, lengths = None, list[int]()
+def _with_targets(probe: Probe, order: list[int]) -> Probe:
+    """The probe, with the targets of its rows in this order."""
+    return probe if probe.targets is None else replace(probe, targets=probe.targets[order])
+
+
+def _last_rows(probe: Probe, batches: list[Tensor], windows: list[list[int]]) -> list[Tensor]:
+    """The logits of each row in the last window."""
+    logits, state = torch.empty(0), None
     with torch.no_grad():
-        for batch, own in zip(batches, windows, strict=True):
-            lengths = [own[row] for row in order]
-            ordered = None if targets is None else targets[order]
-            logits, state = probe.call(batch[order], lengths, state, ordered)
-    return probe.valid(logits, lengths)
+        for batch, lengths in zip(batches, windows, strict=True):
+            logits, state = probe.call(batch, lengths, state)
+    return probe.valid(logits, windows[-1])
 
 
 def padding_leak(probe: Probe, alone: bool = True) -> str:
@@ -145,8 +140,7 @@ def future_leak(probe: Probe) -> str:
     inputs = probe.sampler.batch(full)
     before = probe.rows(inputs, full)
     for cut in range(1, time, -(-time // 4)):
-        other = inputs.clone()
-        other[:, cut:] = probe.sampler.batch(full)[:, cut:]
+        other = torch.cat([inputs[:, :cut], probe.sampler.batch(full)[:, cut:]], dim=1)
         after = probe.rows(other, full)
         if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
             return f"other content from step {cut} on moves, at earlier steps, {moved}"
@@ -161,7 +155,7 @@ def target_leak(probe: Probe) -> str:
     for cut in range(1, steps, -(-steps // 4)):
         others = targets[:, torch.randperm(steps, generator=probe.sampler.generator)]
         changed = torch.cat([targets[:, :cut], others[:, cut:]], dim=1)
-        after = probe.rows(inputs, targets=changed)
+        after = replace(probe, targets=changed).rows(inputs)
         if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
             return f"other target tokens from step {cut} on move, at earlier steps, {moved}"
     return ""

@@ -59,35 +59,23 @@ class Probe:
         """The lengths of a batch without padding."""
         return [max(self.lengths)] * len(self.lengths)
 
-    def call(
-        self,
-        inputs: Tensor,
-        lengths: Sequence[int],
-        state: Any = None,
-        targets: Tensor | None = None,
-    ) -> tuple[Any, Any]:
+    def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
         """`(logits, state)`; the state is None if the model takes or returns none."""
         seed_random_numbers(self.seed)
         named = {"state": state} if self.carries else {}
         if self.targets is not None:
-            targets = self.targets if targets is None else targets
-            named["target_inputs"] = targets[: len(inputs)].to(self.device)
+            named["target_inputs"] = self.targets[: len(inputs)].to(self.device)
         rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
         with WithoutNoise() if self.quiet else nullcontext():
             result = self.model(rows, torch.tensor(lengths), **named)
         pair = self.carries and isinstance(result, tuple) and len(result) == 2
         return result if pair else (result, None)
 
-    def rows(
-        self,
-        inputs: Tensor,
-        lengths: Sequence[int] | None = None,
-        targets: Tensor | None = None,
-    ) -> list[Tensor]:
+    def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""
         lengths = lengths or self.lengths
         with torch.no_grad():
-            return self.valid(self.call(inputs, lengths, targets=targets)[0], lengths)
+            return self.valid(self.call(inputs, lengths)[0], lengths)
 
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
         """Splits logits into rows, without padding, on the CPU in float64."""
@@ -104,11 +92,14 @@ class Probe:
         what: str = "logits",
     ) -> str:
         """How far the rows moved, in words; empty if no farther than by rounding."""
-        largest, chosen = largest_of(before), range(len(before)) if rows is None else rows
-        if len(before) != len(after):
+        chosen, largest = range(len(before)) if rows is None else rows, largest_of(before)
+        if len(before) != len(after) or any(before[i].shape != after[i].shape for i in chosen):
             return f"the shape of the {what}"
-        pairs = [(before[row], after[row]) for row in chosen]
-        return difference(pairs, self.tolerance * largest, largest, what)
+        # `torch.stack`, because `max` of Python loses a nan
+        moves = torch.stack([(before[row] - after[row]).abs().max() for row in chosen])
+        if (farthest := float(moves.max())) <= self.tolerance * largest:
+            return ""
+        return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
 
     @contextmanager
     def trying(self, what: str) -> Iterator[None]:
@@ -150,9 +141,14 @@ class Probe:
 
         Changes weights and features by some rounding units and measures how far the logits move.
         """
+
+        def blurred(data: Tensor) -> Tensor:
+            noise = torch.randn(data.shape, generator=self.sampler.generator)
+            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
+
         inputs = self.sampler.batch(self.lengths)
         before = self.rows(inputs)
-        largest, blurred = largest_of(before), blur(self.sampler.generator)
+        largest = largest_of(before)
         with changed(self.parameters, blurred):
             after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
         moved = largest_of(a - b for a, b in zip(before, after, strict=True))
@@ -172,27 +168,3 @@ def tensors_in(state: Any) -> list[Tensor]:
 def largest_of(tensors: Iterable[Tensor]) -> float:
     """The largest size of a number in any of them."""
     return max(float(tensor.abs().max()) for tensor in tensors)
-
-
-def difference(
-    pairs: Sequence[tuple[Tensor, Tensor]], most: float, largest: float, what: str = "logits"
-) -> str:
-    """How far the second of each pair is from the first, in words; empty if no farther than `most`.
-    `largest` is the size to compare it with, in the same sentence."""
-    if any(one.shape != other.shape for one, other in pairs):
-        return f"the shape of the {what}"
-    # `torch.stack`, because `max` of Python loses a nan
-    farthest = float(torch.stack([(one - other).abs().max() for one, other in pairs]).max())
-    if farthest <= most:
-        return ""
-    return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
-
-
-def blur(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A change of numbers by some rounding units."""
-
-    def blurred(data: Tensor) -> Tensor:
-        noise = torch.randn(data.shape, generator=generator)
-        return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
-
-    return blurred
