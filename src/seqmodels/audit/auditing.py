@@ -106,12 +106,10 @@ def audit(
         # a batch leak looks like a padding leak: other rows are longer
         if "batch_leak" not in result.names:
             result.found("padding_leak", leaks.padding_leak(probe))
-        if causal:
+        if causal or kind == "seq2seq":
             result.found("future_leak", leaks.future_leak(probe))
         if probe.stateful:
             result.found("state_mixup", leaks.state_mixup(probe))
-        if kind == "seq2seq":
-            result.found("future_leak", leaks.target_leak(probe))
         if thorough and not {*result.names} - {"random_state"}:
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
@@ -138,7 +136,7 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
     checks = {"state_mixup": leaks.remembers, "batch_leak": leaks.batch_leak}
     checks["padding_leak"] = leaks.padding_leak
     if causal or probe.kind == "seq2seq":
-        checks["future_leak"] = leaks.future_leak if causal else leaks.target_leak
+        checks["future_leak"] = leaks.future_leak
     quiet = replace(probe, quiet=True, untested=[])  # in evaluation mode, the same was told
     with probe.trying("leaks in training mode"):  # a model may ask for targets
         with training(probe.modules, BATCH_NORM):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit.directions import MOST_DRAWS
-from seqmodels.audit.probe import Probe
+from seqmodels.audit.probe import Probe, largest_of
 from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.padding import valid_steps
 
@@ -49,12 +49,8 @@ def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tenso
     tested = steps[:: -(-len(steps) // MOST_STEPS)] if steps else []
     unread &= torch.isin(torch.arange(inputs.shape[1]), torch.tensor(tested, dtype=torch.int64))
     for step in tested:
-        unread[:, step] &= _largest_moves(probe, inputs, lengths, step) == 0
-
-
-def _largest_moves(probe: Probe, inputs: Tensor, lengths: list[int], step: int) -> Tensor:
-    """How far new content at one step moves any logit of each row, `(B,)`."""
-    return torch.stack([row.max() for row in _moves(probe, inputs, lengths, step, draws=2)])
+        moves = _moves(probe, inputs, lengths, step, draws=2)
+        unread[:, step] &= torch.stack([row.max() == 0 for row in moves])
 
 
 def _moves(
@@ -74,9 +70,10 @@ def _moves(
 def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     """Whether steps that do move logits hardly move them more than rounding does."""
     inputs = probe.sampler.batch(lengths)
-    largest = max(float(row.abs().max()) for row in probe.rows(inputs, lengths))
+    largest = largest_of(probe.rows(inputs, lengths))
     steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
-    moves = torch.stack([_largest_moves(probe, inputs, lengths, step) for step in steps], dim=1)
+    by_step = (_moves(probe, inputs, lengths, step, draws=2) for step in steps)
+    moves = torch.stack([torch.stack([row.max() for row in rows]) for rows in by_step], dim=1)
     read = (valid_mask(lengths) & ~unread)[:, list(steps)]
     return not bool(read.any()) or float(moves[read].min()) < max(16 * probe.eps, 1e-3) * largest
 

@@ -135,30 +135,26 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
 
 
 def future_leak(probe: Probe) -> str:
-    """A later step changes the logits of an earlier one."""
-    full, time = probe.full, max(probe.full)
-    inputs = probe.sampler.batch(full)
-    before = probe.rows(inputs, full)
-    for cut in range(1, time, -(-time // 4)):
-        other = torch.cat([inputs[:, :cut], probe.sampler.batch(full)[:, cut:]], dim=1)
-        after = probe.rows(other, full)
-        if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
-            return f"other content from step {cut} on moves, at earlier steps, {moved}"
-    return ""
-
-
-def target_leak(probe: Probe) -> str:
-    """A later token of the target changes the logits of an earlier one."""
-    assert probe.targets is not None
-    inputs, targets = probe.sampler.batch(probe.lengths), probe.targets
-    before, steps = probe.rows(inputs), targets.shape[1]
+    """A later step, or in a decoder a later token of the target, changes the logits of an earlier
+    one."""
+    targets, lengths = probe.targets, probe.lengths if probe.targets is not None else probe.full
+    inputs = probe.sampler.batch(lengths)
+    before, steps = probe.rows(inputs, lengths), (inputs if targets is None else targets).shape[1]
     for cut in range(1, steps, -(-steps // 4)):
-        others = targets[:, torch.randperm(steps, generator=probe.sampler.generator)]
-        changed = torch.cat([targets[:, :cut], others[:, cut:]], dim=1)
-        after = replace(probe, targets=changed).rows(inputs)
+        if targets is None:
+            what = f"content from step {cut} on moves"
+            after = probe.rows(_from(cut, inputs, probe.sampler.batch(lengths)), lengths)
+        else:
+            what = f"target tokens from step {cut} on move"
+            others = targets[:, torch.randperm(steps, generator=probe.sampler.generator)]
+            after = replace(probe, targets=_from(cut, targets, others)).rows(inputs)
         if moved := probe.moved([row[:cut] for row in before], [row[:cut] for row in after]):
-            return f"other target tokens from step {cut} on move, at earlier steps, {moved}"
+            return f"other {what}, at earlier steps, {moved}"
     return ""
+
+
+def _from(cut: int, rows: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([rows[:, :cut], others[:, cut:]], dim=1)
 
 
 def state_mixup(probe: Probe) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import product
 from typing import Any
 
@@ -59,8 +59,7 @@ def set_up_probe(
         for dtype, lengths in product(dtypes, candidates):
             probe.dtype = dtype
             with ExitStack() as attempt:
-                problem = _problem(probe, lengths, attempt)
-                if not problem:
+                if not (problem := _problem(probe, lengths, attempt)):
                     stack.push(attempt.pop_all())
                     break
         else:
@@ -76,11 +75,10 @@ def set_up_probe(
 def _weights_in_graph(probe: Probe) -> list[Tensor]:
     """The weights that the graph of a black box's logits leads to."""
     lengths = probe.sampler.lengths.tolist()
-    try:
+    with suppress(Exception):  # `_problem` calls it again, and says what is wrong
         logits, _ = probe.call(probe.sampler.batch(lengths), lengths)
-    except Exception:  # noqa: BLE001 (`_problem` calls it again, and says what is wrong)
-        return []
-    return [node.variable for node in nodes_of(logits) if hasattr(node, "variable")]
+        return [node.variable for node in nodes_of(logits) if hasattr(node, "variable")]
+    return []
 
 
 def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:

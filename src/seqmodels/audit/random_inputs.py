@@ -133,12 +133,10 @@ def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
             f"target_inputs must be tokens (B, S) int64, got {tuple(target_inputs.shape)} "
             f"{target_inputs.dtype}"
         )
-    ids = target_inputs.detach().cpu().unique()
-    if len(ids) < 2:
+    if len(target_inputs.unique()) < 2:
         raise UserError("target_inputs contain only one token: give at least two different ones")
     steps = next(s for s in range(TARGET_STEPS, 2**31) if s not in lengths.tolist())
-    generator = torch.Generator().manual_seed(seed)
-    rows = max(len(lengths), TARGET_ROWS)
-    chosen = ids[torch.randint(len(ids), (rows, steps), generator=generator)]
+    sampler = Sampler(target_inputs, None, seed, padding="none")
+    chosen = sampler.content(max(len(lengths), TARGET_ROWS), steps)
     chosen[:, 0] = target_inputs[0, 0]
     return chosen

@@ -65,11 +65,17 @@ def audit_stream(
     with isolated(find_modules(stream), seed):
         for unit in range(1, inputs.shape[1] // 2 + 1):
             checks = _Checks(given, inputs, seed, unit)
-            refusal = checks.first_run()
-            if not refusal:
-                checks.probe.untested += [f"chunks of 1 step: {refused}"] if refused else []
-                return checks.run()
-            refused = refused or refusal
+            try:
+                new = checks.logits(checks.rows, reset=False)
+            except UserError:
+                raise
+            except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
+                refused = refused or one_line(error)
+                checks.stream.begin()
+                continue
+            if refused:
+                checks.probe.untested.append(f"chunks of 1 step: {refused}")
+            return checks.run(new)
     raise UserError(f"the stream cannot be run on {tuple(inputs.shape)}: {refused}")
 
 
@@ -172,29 +178,19 @@ class _Checks:
             self.logits(self.drawn(), stream=between)
         return self.logits(rows[:, half:], self.chunks_of(self.steps - half), stream, reset=False)
 
-    def first_run(self) -> str:
-        """Runs a new stream, without a reset. Says why it can't be run in such chunks, if so."""
-        try:
-            self.new = self.logits(self.rows, reset=False)
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-            self.stream.begin()
-            return one_line(error)
-        return ""
-
-    def run(self) -> Audit:
+    def run(self, new: Logits) -> Audit:
+        """All checks. `new` is what the stream gave for the rows as new, without a reset."""
         audit = Audit(untested=self.probe.untested)
-        if not all(bool(logits.isfinite().all()) for logits in self.new):
+        if not all(bool(logits.isfinite().all()) for logits in new):
             raise UserError("the logits of the stream are not finite")
         if evidence := self.random_state():
             audit.found("random_state", evidence)
             self.probe.quiet = True
-            self.new = self.logits(self.rows)
-        if not self.measure():
+            new = self.logits(self.rows)
+        if not self.measure(new):
             audit.untested.append("all: its logits are the same, whatever the inputs")
             return audit
-        audit.found("kept_state", self.kept_state() or self.kept_size())
+        audit.found("kept_state", self.kept_state(new) or self.kept_size(new))
         if "kept_state" not in audit.names:
             self.probe.measure_rounding()
             audit.found("lost_state", self.other_chunks() or self.forgotten())
@@ -213,22 +209,22 @@ class _Checks:
             return ""
         return f"the same rows after a reset, with other random numbers, move {moved}"
 
-    def measure(self) -> bool:
+    def measure(self, new: Logits) -> bool:
         """Whether the logits move with the inputs; notes how far they may move by rounding."""
         other = self.logits(self.drawn())
-        spread = largest_of(a - b for a, b in zip(self.new, other, strict=True))
-        relative = spread / (largest_of([*self.new, *other]) or 1.0)
+        spread = largest_of(a - b for a, b in zip(new, other, strict=True))
+        relative = spread / (largest_of([*new, *other]) or 1.0)
         rounding = 16 * torch.finfo(self.stream.last.dtype).eps
         self.probe.tolerance = max(1e-4 * relative, rounding)
         return relative > rounding
 
-    def kept_state(self) -> str:
+    def kept_state(self, new: Logits) -> str:
         """After a reset, something is left of what came before."""
         self.logits(self.drawn())
-        moved = self.probe.moved(self.new, self.logits(self.rows))
+        moved = self.probe.moved(new, self.logits(self.rows))
         return moved and f"after other rows and a reset, the rows of a new stream move {moved}"
 
-    def kept_size(self) -> str:
+    def kept_size(self, new: Logits) -> str:
         """After a reset, something is left of another number of rows."""
         rows = self.rows
         few = rows[:1] if len(rows) > 1 else torch.cat([rows, self.drawn()])
@@ -239,16 +235,16 @@ class _Checks:
             try:
                 first = self.logits(few)
             except Exception as error:
-                if not (new := self.given.copied()):
+                if not (copied := self.given.copied()):
                     raise
-                self.logits(few, stream=new, reset=False)  # perhaps it refuses them, too
+                self.logits(few, stream=copied, reset=False)  # perhaps it refuses them, too
                 said = one_line(error)
                 return f"after a reset it refuses {what}, which a new one takes: {said}"
             with suppress(Exception):
                 self.logits(self.drawn(), reset=False)
             if moved := self.probe.moved(first, self.logits(few)):
                 return f"after {len(rows)} rows and a reset, {what} move {moved}"
-            if moved := self.probe.moved(self.new, self.logits(rows)):
+            if moved := self.probe.moved(new, self.logits(rows)):
                 return f"after {what} and a reset, {len(rows)} rows move {moved}"
         return ""
 
@@ -274,8 +270,8 @@ class _Checks:
         other = self.drawn()
         other[:, self.half :] = self.rows[:, self.half :]
         if all(map(torch.equal, self.second_half(self.rows), self.second_half(other))):
-            what = f"other content in the first {self.half} steps"
-            return f"{what} changes nothing in the chunks after it"
+            what = f"the first {self.half} steps"
+            return f"other content in {what} changes nothing in the chunks after it"
         return ""
 
     def mixed_rows(self) -> str:
