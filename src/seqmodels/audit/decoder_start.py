@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,8 @@ from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.nn.cell import Recurrent
 from seqmodels.nn.state import parts_of, state_of
 
+Start = tuple[nn.Module, list[Tensor]]  # a network, and its first h and c, `(L, B, H)`, if given
+
 
 def wrong_decoder_start(probe: Probe) -> str:
     """A decoder's `c` comes from the encoder's `h`, or a layer of the decoder from one direction of
@@ -21,17 +23,19 @@ def wrong_decoder_start(probe: Probe) -> str:
 
     Empty for a decoder that starts from zeros, or from something else than final states.
     """
-    for encoder in _encoders(probe):
-        inputs = probe.sampler.batch(probe.full)
-        before, directions = _first_state(probe, encoder, inputs)
-        if not before:
+    inputs = probe.sampler.batch(probe.full)
+    starts = _starts(probe, inputs)
+    for encoder in [network for network, state in starts if not state]:
+        decoder, before = _first_decoder(starts, encoder)
+        if not isinstance(encoder, Recurrent) or not before:
             continue
         slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
         has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
         # (h and c of the decoder, h and c of the encoder, layers of the decoder, slots)
         reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
         for kind, slot in product(range(1 + has_c), range(slots)):
-            after, _ = _first_state(probe, encoder, inputs, (kind, slot))
+            with encoder.register_forward_hook(partial(_with_noise, kind, slot)):
+                _, after = _first_decoder(_starts(probe, inputs), encoder)
             for to, (one, other) in enumerate(zip(before, after, strict=True)):
                 reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
         if len(before) == 2:
@@ -40,13 +44,13 @@ def wrong_decoder_start(probe: Probe) -> str:
                 return "the decoder starts both h and c from the encoder's h_n"
             if h_of_c and not h_of_h:
                 return "the decoder starts h from the encoder's c_n, and not from h_n"
-        if directions == 1 and encoder.bidirectional and bool((split := _split(reached)).any()):
-            to, of, layer, source = split.nonzero()[0].tolist()
-            return (
-                f"layer {layer + 1} of the decoder starts its {'hc'[to]} from one direction of "
-                f"layer {source + 1} of the encoder's {'hc'[of]}_n, and another layer from the "
-                "other: layers are taken for directions"
-            )
+        if encoder.bidirectional and not getattr(decoder, "bidirectional", False):
+            for to, of, layer, source in _split(reached).nonzero().tolist():
+                return (
+                    f"layer {layer + 1} of the decoder starts its {'hc'[to]} from one direction of "
+                    f"layer {source + 1} of the encoder's {'hc'[of]}_n, and another layer from the "
+                    "other: layers are taken for directions"
+                )
     return ""
 
 
@@ -58,58 +62,36 @@ def _split(reached: Tensor) -> Tensor:
     return by_layer.any(dim=-1) & ~by_layer.all(dim=-1) & used
 
 
-def _encoders(probe: Probe) -> list[Recurrent]:
-    """The recurrent networks that the model starts from zeros."""
-    found: list[Recurrent] = []
+def _starts(probe: Probe, inputs: Tensor) -> list[Start]:
+    """The recurrent networks and cells that the model runs, each time with what it starts from."""
+    found = list[Start]()
 
-    def note(module: Recurrent, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        if _start_state(arguments, options) is None:
-            found.append(module)
+    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        state = arguments[1] if len(arguments) > 1 else options.get("hx")
+        parts = [part.detach().clone() for part in tensors_in(state)[:2]]
+        is_cell = isinstance(module, nn.RNNCellBase)
+        found.append((module, [part.unsqueeze(0) for part in parts] if is_cell else parts))
 
-    with _hooked(probe, Recurrent, note):
-        probe.rows(probe.sampler.batch(probe.full), probe.full)
+    with ExitStack() as hooks:
+        for part in probe.modules.modules():
+            if isinstance(part, Recurrent | nn.RNNCellBase):
+                hooks.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
+        probe.rows(inputs, probe.full)
     return found
 
 
-def _first_state(
-    probe: Probe, encoder: Recurrent, inputs: Tensor, changed: tuple[int, int] | None = None
-) -> tuple[list[Tensor], int]:
-    """What the first decoder starts from, `(L', B, H')` each of `h` and, for LSTM, `c`; and how
-    many directions it has. With noise in one of the encoder's final states, if it is `changed`."""
-    found, own = list[tuple[list[Tensor], int]](), {*encoder.modules()}
-    generator = torch.Generator().manual_seed(0)
-
-    def change(module: nn.Module, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
-        output, final = result
-        parts = [part.clone() for part in parts_of(final)]
-        if changed is not None:
-            part = parts[changed[0]][changed[1]]
-            part += torch.randn(part.shape, generator=generator).to(part)
-        return output, state_of(*parts)
-
-    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        state = _start_state(arguments, options)
-        if state is not None and not found and module not in own:
-            parts = [part.detach().clone() for part in tensors_in(state)[:2]]
-            if isinstance(module, nn.RNNCellBase):
-                parts = [part.unsqueeze(0) for part in parts]
-            found.append((parts, 2 if getattr(module, "bidirectional", False) else 1))
-
-    kinds = Recurrent | nn.RNNCellBase
-    with encoder.register_forward_hook(change), _hooked(probe, kinds, note):
-        probe.rows(inputs, probe.full)
-    return found[0] if found else ([], 1)
+def _first_decoder(starts: list[Start], encoder: nn.Module) -> Start:
+    """The first one that starts from something, and is no part of the encoder."""
+    others = (pair for pair in starts if pair[1] and pair[0] not in {*encoder.modules()})
+    return next(others, (encoder, []))
 
 
-def _start_state(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The state with which a recurrent network is called, or None."""
-    return arguments[1] if len(arguments) > 1 else options.get("hx")
-
-
-@contextmanager
-def _hooked(probe: Probe, kinds: Any, note: Any) -> Iterator[None]:
-    with ExitStack() as stack:
-        for part in probe.modules.modules():
-            if isinstance(part, kinds):
-                stack.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
-        yield
+def _with_noise(
+    kind: int, slot: int, module: Recurrent, arguments: Any, result: tuple[Any, Any]
+) -> tuple[Any, Any]:
+    """A forward hook: noise in one of the final states."""
+    output, final = result
+    parts, generator = [part.clone() for part in parts_of(final)], torch.Generator().manual_seed(0)
+    part = parts[kind][slot]
+    part += torch.randn(part.shape, generator=generator).to(part)
+    return output, state_of(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 from typing import Any
 
@@ -73,12 +74,11 @@ def states_read(probe: Probe) -> list[StatesRead]:
         if isinstance(part, Recurrent)
     }
     for network in found.values():
-        _read(probe, network)
-        for _ in range(MOST_DRAWS):
+        for draw in range(1 + MOST_DRAWS):
+            with probe.random_weights() if draw else nullcontext():
+                _read(probe, network)
             if not network.called or not (network.unread() or network.truncated()):
                 break
-            with probe.random_weights():
-                _read(probe, network)
     return [network for network in found.values() if network.called]
 
 

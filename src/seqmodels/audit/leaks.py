@@ -57,18 +57,13 @@ def mixed_rows(probe: Probe, windows: list[list[int]], orders: bool = True) -> s
         after = _last_rows(_with_targets(probe, order), others, windows)
         if moved := probe.moved(before, after, [keep]):
             return f"new content in the other rows{where} moves, of row {keep}, {moved}"
-    refused = ""
-    for order in _orders(windows[0], probe.sampler.generator) if orders else ():
-        try:
+    with probe.trying("batch_leak, of rows that are not the longest first"):
+        for order in _orders(windows[0], probe.sampler.generator) if orders else ():
             lengths = [[own[row] for row in order] for own in windows]
             ordered = [batch[order] for batch in batches]
             after = _last_rows(_with_targets(probe, order), ordered, lengths)
-        except Exception as error:  # noqa: BLE001 (some models take only rows sorted by length)
-            refused = f"batch_leak, of rows that are not the longest first: {one_line(error)}"
-            continue
-        if moved := probe.moved([before[row] for row in order], after):
-            return f"another order of the rows (lengths {lengths[0]}){where} moves {moved}"
-    probe.untested += [refused] if refused else []
+            if moved := probe.moved([before[row] for row in order], after):
+                return f"another order of the rows (lengths {lengths[0]}){where} moves {moved}"
     return ""
 
 
