@@ -29,15 +29,7 @@ def wrong_decoder_start(probe: Probe) -> str:
         decoder, before = _first_decoder(starts, encoder)
         if not isinstance(encoder, Recurrent) or not before:
             continue
-        slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
-        has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
-        # (h and c of the decoder, h and c of the encoder, layers of the decoder, slots)
-        reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
-        for kind, slot in product(range(1 + has_c), range(slots)):
-            with encoder.register_forward_hook(partial(_with_noise, kind, slot)):
-                _, after = _first_decoder(_starts(probe, inputs), encoder)
-            for to, (one, other) in enumerate(zip(before, after, strict=True)):
-                reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
+        reached = _reached(probe, inputs, encoder, before)
         if len(before) == 2:
             (h_of_h, h_of_c), (c_of_h, c_of_c) = reached.flatten(2).any(dim=2).tolist()
             if c_of_h and not c_of_c and torch.equal(*before):
@@ -52,6 +44,19 @@ def wrong_decoder_start(probe: Probe) -> str:
                     "other: layers are taken for directions"
                 )
     return ""
+
+
+def _reached(probe: Probe, inputs: Tensor, encoder: Recurrent, before: list[Tensor]) -> Tensor:
+    """What moves with what: `(h and c of the decoder, h and c of the encoder, L', L*D)` bool."""
+    slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
+    has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
+    reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
+    for kind, slot in product(range(1 + has_c), range(slots)):
+        with encoder.register_forward_hook(partial(_with_noise, kind, slot)):
+            _, after = _first_decoder(_starts(probe, inputs), encoder)
+        for to, (one, other) in enumerate(zip(before, after, strict=True)):
+            reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
+    return reached
 
 
 def _split(reached: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class StatesRead:
         return [
             f"{self}: no change of the last layer's {direction} states moves a logit"
             for direction in self.directions
-            if not any((direction, position) in self.read for position in POSITIONS)
+            if direction not in {read for read, _ in self.read}
         ]
 
     def truncated(self) -> list[str]:

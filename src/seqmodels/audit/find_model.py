@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,10 @@ def _as_module(path: Path) -> str:
 
 
 def _takes_nothing(found: Any) -> bool:
-    try:
+    with suppress(TypeError, ValueError):
         inspect.signature(found).bind()
-    except (TypeError, ValueError):
-        return False
-    return True
+        return True
+    return False
 
 
 def _first_size(model: Callable[..., Any]) -> tuple[int | None, int | None]:

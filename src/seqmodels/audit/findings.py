@@ -102,7 +102,6 @@ class Audit:
 
     @property
     def names(self) -> list[str]:
-        """Of the findings."""
         return [finding.name for finding in self.findings]
 
     def found(self, name: str, evidence: str) -> Audit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -66,7 +66,7 @@ def audit_stream(
         for unit in range(1, inputs.shape[1] // 2 + 1):
             checks = _Checks(given, inputs, seed, unit)
             try:
-                new = checks.logits(checks.rows, reset=False)
+                new = checks.logits(checks.rows, run=checks.stream.go_on)
             except UserError:
                 raise
             except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
@@ -103,13 +103,14 @@ class _Stream:
                 return _Stream(stream, begin)
         return None
 
-    def run(
-        self, rows: Tensor, lengths: Tensor, chunks: Sequence[int], reset: bool = True
-    ) -> Tensor:
-        """The logits of whole rows in chunks of these sizes, `(B, K, C)`, as of a model."""
-        if reset:
-            self.begin()
-        given, made, kept = rows.split([*chunks], dim=1), list[Tensor](), list[Tensor]()
+    def run(self, rows: Tensor, lengths: Tensor, chunks: list[int]) -> Tensor:
+        """As a model of whole rows: resets, and gives `go_on`."""
+        self.begin()
+        return self.go_on(rows, lengths, chunks)
+
+    def go_on(self, rows: Tensor, lengths: Tensor, chunks: list[int]) -> Tensor:
+        """The logits of whole rows in chunks of these sizes, `(B, K, C)`."""
+        given, made, kept = rows.split(chunks, dim=1), list[Tensor](), list[Tensor]()
         passed = [chunk.clone() for chunk in given]
         for chunk in passed:
             self.last = logits = self.stream(chunk)
@@ -155,28 +156,20 @@ class _Checks:
         rows = self.probe.sampler.batch(self.probe.lengths)
         return rows.to(self.probe.device, self.probe.dtype)
 
-    def logits(
-        self,
-        rows: Tensor,
-        chunks: Sequence[int] = (),
-        stream: _Stream | None = None,
-        reset: bool = True,
-    ) -> Logits:
-        """What `stream`, or the one under test, gives for `chunks` of rows, or for uneven ones."""
-        run = (stream or self.stream).run
-        model = partial(run, chunks=chunks or self.uneven, reset=reset)
+    def logits(self, rows: Tensor, chunks: list[int] | None = None, run: Any = None) -> Logits:
+        """What `run`, by default of the stream under test, gives in these or uneven chunks."""
+        model = partial(run or self.stream.run, chunks=chunks or self.uneven)
         return replace(self.probe, model=model).rows(rows)
 
     def second_half(
         self, rows: Tensor, stream: _Stream | None = None, between: _Stream | None = None
     ) -> Logits:
-        """What a stream gives for the second half of rows after the first; `between` the two runs
-        on other rows."""
-        half = self.half
-        self.logits(rows[:, :half], self.chunks_of(half), stream)
-        for _ in range(2 if between else 0):
-            self.logits(self.drawn(), stream=between)
-        return self.logits(rows[:, half:], self.chunks_of(self.steps - half), stream, reset=False)
+        """What a stream gives for the rows' second half; `between` runs after their first half."""
+        half, stream = self.half, stream or self.stream
+        self.logits(rows[:, :half], self.chunks_of(half), stream.run)
+        for run in [between.run] * 2 if between else []:
+            self.logits(self.drawn(), run=run)
+        return self.logits(rows[:, half:], self.chunks_of(self.steps - half), stream.go_on)
 
     def run(self, new: Logits) -> Audit:
         """All checks. `new` is what the stream gave for the rows as new, without a reset."""
@@ -231,17 +224,17 @@ class _Checks:
         what = f"{len(few)} row{'s' * (len(few) > 1)} instead of {len(rows)}"
         with self.probe.trying(f"kept_state, of {what}"):
             with suppress(Exception):  # without a reset between them: a state for each batch size
-                self.logits(few, reset=False)
+                self.logits(few, run=self.stream.go_on)
             try:
                 first = self.logits(few)
             except Exception as error:
                 if not (copied := self.given.copied()):
                     raise
-                self.logits(few, stream=copied, reset=False)  # perhaps it refuses them, too
+                self.logits(few, run=copied.go_on)  # perhaps it refuses them, too
                 said = one_line(error)
                 return f"after a reset it refuses {what}, which a new one takes: {said}"
             with suppress(Exception):
-                self.logits(self.drawn(), reset=False)
+                self.logits(self.drawn(), run=self.stream.go_on)
             if moved := self.probe.moved(first, self.logits(few)):
                 return f"after {len(rows)} rows and a reset, {what} move {moved}"
             if moved := self.probe.moved(new, self.logits(rows)):
