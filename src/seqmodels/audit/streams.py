@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice, pairwise
 from typing import Any
@@ -158,8 +157,9 @@ class _Checks:
 
     def logits(self, rows: Tensor, chunks: list[int] | None = None, run: Any = None) -> Logits:
         """What `run`, by default of the stream under test, gives in these or uneven chunks."""
-        model = partial(run or self.stream.run, chunks=chunks or self.uneven)
-        return replace(self.probe, model=model).rows(rows)
+        probe = copy.copy(self.probe)
+        probe.model = partial(run or self.stream.run, chunks=chunks or self.uneven)
+        return probe.rows(rows)
 
     def second_half(
         self, rows: Tensor, stream: _Stream | None = None, between: _Stream | None = None
