@@ -370,7 +370,7 @@ def test_the_table_of_a_run_shows_units_and_survives_unknown_metrics() -> None:
 
 @pytest.mark.pictures
 def test_another_metric_leaves_the_files_of_the_sweep_and_any_leaves_yours(runs: Runs) -> None:
-    folder, kinds = runs.folder, ("csv", "md", "png", "curves.png")
+    folder, kinds = runs.folder, ("csv", "md", "png")
     for head in ("a$b$", "$\\frac{$"):  # a name is no formula
         runs.add(head)
     for content in ("mine\n", "", "\xff,\n\x80"):
@@ -407,7 +407,7 @@ def test_a_sweep_of_real_runs_is_compared(script: Script, refused: Refused, tmp_
     [sweep] = (tmp_path / "runs").iterdir()
     compared = script("compare.py", str(sweep))
     assert re.search(r"max_pool +2 +\d", compared.stdout)
-    assert (sweep / "comparison.curves.png").is_file()
+    assert (sweep / "comparison.png").is_file()
     elsewhere = script("compare.py", str(sweep), "metric=test/macro_f1", "output=here")
     assert "macro_" in elsewhere.stdout and (tmp_path / "here" / "comparison.md").is_file()
     assert "name the folders to compare" in refused("compare.py")

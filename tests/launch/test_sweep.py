@@ -55,7 +55,7 @@ def test_a_job_that_fails_stops_no_other_and_each_is_as_if_alone(
     assert (jobs(sweep)["max_pool 1"] / "train.log").read_text().count("run folder: ") == 1
     # and an answer at the end
     assert re.search(r"max_pool +2 +\d+\.\d\d", done.stdout) and "2 of 6 runs failed" in done.stdout
-    for kind in ("csv", "md", "png", "curves.png"):
+    for kind in ("csv", "md", "png"):
         assert (sweep / f"comparison.{kind}").stat().st_size > 0
     script("train.py", "model.head=max_pool", "seed=1", BOTH, *QUICK, "folder=alone")
     alone, swept = result_of(tmp_path / "alone"), result_of(jobs(sweep)["max_pool 1"])

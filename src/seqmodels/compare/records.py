@@ -6,7 +6,6 @@ import glob
 import math
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import RunFolder, on_whole_splits, read_metrics
+from seqmodels.runs.folder import RunFolder, on_whole_splits
 from seqmodels.screen import visible_line
 
 LOSS = "validation/loss"
@@ -57,11 +56,6 @@ class Record(BaseModel):
     def score(self, metric: str) -> float:
         """The run's value of a metric; nan if it lacks it."""
         return self.metrics.get(metric, math.nan)
-
-    @cached_property
-    def validations(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv` that have a validation loss."""
-        return [row for row in read_metrics(RunFolder(self.folder).metrics_file) if LOSS in row]
 
     @property
     def speed(self) -> tuple[str, float]:

@@ -1,5 +1,5 @@
-"""Write a comparison into files, with two figures: a setting has one colour in both, whatever the
-data set."""
+"""Write a comparison into files, with a figure in which a setting has one colour, whatever the data
+set."""
 
 from __future__ import annotations
 
@@ -9,40 +9,34 @@ import math
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from seqmodels.compare.comparison import Comparison, Section, Setting
-from seqmodels.compare.records import LOSS
 from seqmodels.compare.tables import as_csv, as_markdown, metric_header
 from seqmodels.files import written_whole
 from seqmodels.metrics import unit
 from seqmodels.screen import figure_text
 
 WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side on a screen
-LINES = ("-", "--", ":", "-.")  # the next where Matplotlib's ten colours start again
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes `comparison.csv`, `.md`, and its two pictures, `.png` and `.curves.png`; replaces
-    older ones, and returns their paths.
+    """Writes `comparison.csv`, `.md` and a picture, `.png`; replaces older ones, and returns their
+    paths.
 
     A comparison by another metric that is already there, as in a sweep's folder, stays: the names
     of the new files then end in their metric, `comparison_test_macro_f1.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = _name(comparison, folder)
-    pictures = f"\n![Every run]({name}.png)\n\n![Validation losses]({name}.curves.png)\n"
+    picture = f"\n![Every run]({name}.png)\n"
     paths = []
     for kind, content in (
         ("csv", as_csv(comparison).encode()),
-        ("md", (as_markdown(comparison) + pictures).encode()),
+        ("md", (as_markdown(comparison) + picture).encode()),
         ("png", _png(compared_runs(comparison))),
-        ("curves.png", _png(compared_curves(comparison))),
     ):
         paths.append(folder / f"{name}.{kind}")
         with written_whole(paths[-1]) as file:
@@ -66,10 +60,10 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def styles(comparison: Comparison) -> dict[str, tuple[str, str]]:
-    """The colour and the line of each setting, by its name."""
+def colours(comparison: Comparison) -> dict[str, str]:
+    """The colour of each setting, by its name."""
     names = sorted({setting.name for setting in comparison.settings})
-    return {n: (f"C{k % 10}", LINES[k // 10 % len(LINES)]) for k, n in enumerate(names)}
+    return {name: f"C{number % 10}" for number, name in enumerate(names)}
 
 
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
@@ -83,10 +77,10 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
     percent = unit(comparison.metric) == "%"
     grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=percent)
-    style = styles(comparison)
+    colour = colours(comparison)
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
-            _draw_setting(axes, setting, place, style[setting.name][0], comparison)
+            _draw_setting(axes, setting, place, colour[setting.name], comparison)
         axes.set_yticks([])
         axes.set_ylim(len(settings) - 0.5, -0.75)
         _set_title(axes, comparison, section, most)
@@ -114,41 +108,6 @@ def _draw_setting(
     weight = "normal" if setting.difference else "bold"
     name = axes.text(0, place - 0.22, figure_text(setting.name), fontsize=9, fontweight=weight)
     name.set(transform=axes.get_yaxis_transform(), verticalalignment="bottom")
-
-
-def compared_curves(comparison: Comparison, most: int = 12) -> Figure:
-    """The validation loss by step, mean over the runs of each of the best `most` settings."""
-    count = len(comparison.sections)
-    figure = Figure(figsize=(WIDTH, 0.8 + 2.8 * count), layout="constrained")
-    grid = figure.subplots(count, 1, squeeze=False)
-    style, lines = styles(comparison), dict[str, Any]()
-    for axes, section in zip(grid[:, 0], comparison.sections, strict=True):
-        for setting in section.settings[:most]:
-            if means := _mean_losses(setting):
-                name, marker = figure_text(setting.name), "." if len(means) < 5 else ""
-                colour, line = style[setting.name]
-                [lines[name]] = axes.plot(
-                    [*means], [*means.values()], line, color=colour, label=name, marker=marker
-                )
-        _set_title(axes, comparison, section, most)
-        axes.set(xlabel="step", ylabel="validation loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    if lines:
-        columns = max(1, min(3, 66 // (6 + max(map(len, lines)))))
-        figure.legend(
-            handles=[*lines.values()], loc="outside lower left", ncols=columns, frameon=False
-        )
-    return figure
-
-
-def _mean_losses(setting: Setting) -> dict[float, float]:
-    losses: dict[float, list[float]] = {}
-    for record in setting.records:
-        for row in record.validations:
-            losses.setdefault(row["step"], []).append(row[LOSS])
-    return {place: float(np.mean(losses[place])) for place in sorted(losses)}
 
 
 def _set_title(axes: Axes, comparison: Comparison, section: Section, most: int) -> None:
