@@ -16,7 +16,6 @@ from seqmodels.plain_values import flattened
 from seqmodels.runs.folder import RunFolder, on_whole_splits
 from seqmodels.screen import visible_line
 
-LOSS = "validation/loss"
 # what a run that failed may not have come to know
 UNKNOWN = {"data": "", "fingerprint": "", "metric": "", "parameters": 0, "seconds": {}}
 

@@ -12,33 +12,19 @@ from rich.style import Style
 from rich.text import Text
 
 Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
-Paint = tuple[str, str]  # a colour on light paper, and one on dark paper
 
 WIDE, HIGH, PAD, TOP = 8, 26, 10, 56  # pixels: of a character, of a line, around all, of the title
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
 # for a small and a large share of the gradient
 GREENS = ColorTriplet(214, 242, 220), ColorTriplet(22, 120, 55)
 BLUES = ColorTriplet(219, 234, 254), ColorTriplet(29, 78, 176)  # the same for inputs
-DARK_GREENS = ColorTriplet(26, 56, 38), ColorTriplet(74, 222, 128)
-DARK_BLUES = ColorTriplet(28, 44, 74), ColorTriplet(110, 172, 252)
 
-NONE: Paint = ("none", "none")
-PAPER: Paint = ("#ffffff", "#171c24")
-INK: Paint = ("#111111", "#e5e7eb")
-FAINT_INK: Paint = ("#4b5563", "#a3adba")
-LINE: Paint = ("#6b7280", "#6b7280")
-FAINT_LINE: Paint = ("#d1d5db", "#3b4452")
-ARROW: Paint = ("#9ca3af", "#7b8594")
-READING: Paint = ("#16783a", "#4ade80")
-FILLS: dict[str, Paint] = {
-    "cell": ("#f3f4f6", "#262e3a"),
-    "head": ("#fff7d6", "#463c14"),
-    "logits": ("#fff7d6", "#463c14"),
-    "padding": ("#fafafa", "#141920"),
-}
+NONE, PAPER, INK, FAINT_INK = "none", "#ffffff", "#111111", "#4b5563"
+LINE, FAINT_LINE, ARROW, READING = "#6b7280", "#d1d5db", "#9ca3af", "#16783a"
+FILLS = {"cell": "#f3f4f6", "head": "#fff7d6", "logits": "#fff7d6", "padding": "#fafafa"}
 LEGEND = (
-    (GREENS, DARK_GREENS, "read by the head, with its share of the gradient"),
-    (BLUES, DARK_BLUES, "how much each input step counts"),
+    (GREENS, "read by the head, with its share of the gradient"),
+    (BLUES, "how much each input step counts"),
 )
 
 
@@ -114,8 +100,7 @@ def is_dark(rgb: ColorTriplet) -> bool:
 
 
 def to_svg(drawing: Drawing) -> str:
-    """The drawing as a self-contained SVG: on light paper, or on dark paper for those who prefer a
-    dark colour scheme."""
+    """The drawing as a self-contained SVG."""
     what, _, network = drawing.title.rpartition(": ")
     counted = any(box.share for box in drawing.boxes if box.kind == "input")
     legend = LEGEND if counted else LEGEND[:1]
@@ -124,11 +109,8 @@ def to_svg(drawing: Drawing) -> str:
     width, height = wide * WIDE + 2 * PAD, TOP + drawing.height * HIGH + 20 * len(legend) + 14
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" class="dataflow" font-family="{FONT}">',
+        f'width="{width}" height="{height}" role="img" font-family="{FONT}">',
         f"<title>{escape(drawing.title)}</title>",
-        # an attribute is what every program can show; a browser prefers the style
-        "<style>@media (prefers-color-scheme: dark) "
-        "{ .dataflow [style] { fill: var(--fill); stroke: var(--stroke) } }</style>",
         f'<rect x="0" y="0" width="{width}" height="{height}" rx="8" {_painted(PAPER)}/>',
         f'<text x="{PAD}" y="24" font-size="14" font-weight="600" {_painted(INK)}>'
         f"{escape(what)}</text>",
@@ -147,9 +129,9 @@ def to_svg(drawing: Drawing) -> str:
     for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
         parts += _box(box, depth)
     parts.append("</g>")
-    for number, (light, dark, text) in enumerate(legend):
-        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, (light[1].hex, dark[1].hex)
-        parts.append(f'<rect x="{PAD}" y="{y}" width="12" height="12" rx="3" {_painted(fill)}/>')
+    for number, ((_, colour), text) in enumerate(legend):
+        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, _painted(colour.hex)
+        parts.append(f'<rect x="{PAD}" y="{y}" width="12" height="12" rx="3" {fill}/>')
         parts.append(
             f'<text x="{PAD + 20}" y="{y + 10}" font-size="12" {_painted(FAINT_INK)}>{text}</text>'
         )
@@ -157,23 +139,16 @@ def to_svg(drawing: Drawing) -> str:
     return "".join(parts) + "\n"
 
 
-def _painted(fill: Paint, stroke: Paint = NONE) -> str:
-    return f'fill="{fill[0]}" stroke="{stroke[0]}" style="--fill:{fill[1]};--stroke:{stroke[1]}"'
-
-
-def _ink_on(rgb: ColorTriplet) -> str:
-    return "#ffffff" if is_dark(rgb) else "#111111"
+def _painted(fill: str, stroke: str = NONE) -> str:
+    return f'fill="{fill}" stroke="{stroke}"'
 
 
 def _box(box: Box, depth: float | None) -> list[str]:
     padding = box.kind == "padding"
     fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
     if depth is not None:
-        of_inputs = box.kind == "input"
-        light = blend_rgb(*(BLUES if of_inputs else GREENS), depth)
-        dark = blend_rgb(*(DARK_BLUES if of_inputs else DARK_GREENS), depth)
-        fill = light.hex, dark.hex
-        ink = _ink_on(light), _ink_on(dark)
+        rgb = blend_rgb(*(BLUES if box.kind == "input" else GREENS), depth)
+        fill, ink = rgb.hex, PAPER if is_dark(rgb) else INK
     dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
         f'<rect x="{_x(box.x) + 1}" y="{_y(box.y) + 2}" width="{box.width * WIDE - 2}" '
