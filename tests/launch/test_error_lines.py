@@ -63,7 +63,7 @@ train data=text data.train=wrong.csv
     ...has no column 'text'
 
 train -m trainer=ddp seed=0,1
-    ...starts this command again
+    ...start this command again
 train -m seed=0,1 folder=mine
     folder=mine: each job of a sweep has the folder of its settings, ...
 

@@ -230,7 +230,7 @@ OTHER_RUN = (
     ("word", "said"),
     [
         *((word, f": leave out {word}, or start a new run") for word in OTHER_RUN),
-        ("trainer.max_epochs=1", "trainer.max_epochs=1, and its checkpoint is at 2"),
+        ("trainer.max_epochs=1", "trainer.max_epochs=1, and its checkpoint is at 3"),
     ],
 )
 def test_what_would_make_another_or_a_shorter_run_changes_nothing(

@@ -152,7 +152,7 @@ def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | Non
     """
     paths = [folder.checkpoint_file(name) for name in ("last", "previous", "best")]
     paths = [path for path in paths if path.is_file()]
-    for path, older in zip(paths, [*paths[1:], None], strict=True):
+    for path, older in zip(paths, [*paths[1:], None], strict=False):
         try:
             return path, read_checkpoint(path)
         except UserError as error:
