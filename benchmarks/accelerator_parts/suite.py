@@ -23,7 +23,7 @@ def tests(options: Options) -> Iterator[Line]:
     # in place of the project's own flags, which need pytest-xdist
     own = ["-o", "addopts=", "--import-mode=importlib", "-p", "no:seqmodels"]
     own += ["-p", "no:cacheprovider", "--jaxtyping-packages=seqmodels,beartype.beartype"]
-    asked = ["-m", "device or cuda", "-v", "--tb=line", "-rN"]
+    asked = ["-m", "device", "-v", "--tb=line", "-rN"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *own, *asked, *marked()],
         cwd=ROOT,
@@ -52,4 +52,4 @@ def marked() -> list[str]:
     """The files with such tests: to collect all takes longer than these take to run."""
     files = sorted(ROOT.glob("tests/**/test_*.py"))
     texts = {file: file.read_text(encoding="utf-8") for file in files}
-    return [str(f) for f, text in texts.items() if "mark.device" in text or "mark.cuda" in text]
+    return [str(f) for f, text in texts.items() if "mark.device" in text]

@@ -112,6 +112,9 @@ OTHER_SEED = {"seed": 1, "data.seed": 1}  # the data's seed repeats that of the 
         ([{"a": n // 2, "b": n} for n in range(4)], ["b"]),  # which says what `a` says, and more
         ([{"folder": "a", "x": "a/checkpoints"}, {"folder": "b", "x": None}], []),  # a path
         ([{"options": {}, "rate": 0.0}, {"options.score": "dot", "rate": 0}], ["options.score"]),
+        # a value that equals the seed is none, unless it is called so
+        ([{"seed": 1, "layers": 1}, {"seed": 2, "layers": 2}], ["layers"]),
+        ([{"trainer.log_every_n_steps": 1}, {"trainer.enable_progress_bar": False}], []),
         ([{"tags": ["x"], "logger": {}}, {"task_name": "mine", "logger.wandb.project": "y"}], []),
     ],
 )

@@ -14,7 +14,8 @@ from seqmodels.errors import UserError
 # these don't change what is trained
 NO_SETTING = (
     *("task_name", "tags", "baseline", "logger", "folder", "resume"),
-    *("sweep.", "imports", "paths."),
+    *("sweep.", "imports", "paths.", "callbacks.progress", "trainer.enable_progress_bar"),
+    *("trainer.log_every_n_steps", "trainer.enable_model_summary", "trainer.profiler"),
 )
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
@@ -47,7 +48,8 @@ def varied_columns(records: Sequence[Record]) -> Columns:
     def makes_setting(name: str, values: list[str]) -> bool:
         # runs of another version may lack a path
         path = all(v == "null" or v.startswith(f) for v, f in zip(values, folders, strict=True))
-        return len({*values}) > 1 and not (values == seeds or path or name.startswith(NO_SETTING))
+        seed = values == seeds and name.rpartition(".")[2] == "seed"  # another key may equal it
+        return len({*values}) > 1 and not (seed or path or name.startswith(NO_SETTING))
 
     return {name: values for name, values in columns.items() if makes_setting(name, values)}
 
