@@ -105,7 +105,7 @@ PARTS = {
         "Tests that need the device",
         ("suite.tests",),
         80,
-        {"tests": "the tests marked `device` or `cuda` pass"},
+        {"tests": "the tests marked `device` pass"},
     ),
 }
 

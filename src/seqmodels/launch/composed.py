@@ -117,6 +117,8 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
         # by a name that is not public: otherwise Hydra prints errors in its words and exits;
         # its setting, HYDRA_FULL_ERROR, would reach other processes, too
         internal.run_and_report = utils.run_and_report = lambda func: func()
+        # `--help` asks for them twice, for half of its time
+        internal.Hydra.list_all_config_groups = _config_groups  # type: ignore[method-assign]
         readable, begun = readable_errors(), list[bool]()
 
         def run_function(config: Any) -> None:
@@ -140,6 +142,9 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
             sys.stdout.flush()
 
     return main
+
+
+_config_groups = functools.cache(internal.Hydra.list_all_config_groups)
 
 
 def _is_override(word: str) -> bool:
