@@ -100,6 +100,12 @@ def test_steps_of_a_run_that_cuts_its_rows_are_refused(reviews: Path) -> None:
             ask(FILMS)
 
 
+def test_predictions_leave_nothing_behind(films: Run, tmp_path: Path) -> None:
+    before = {*tmp_path.rglob("*")}
+    assert len([*films.predict(FILMS)]) == len(films.encode(FILMS, "h_n")) == 3
+    assert {*tmp_path.rglob("*")} == before
+
+
 def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> None:
     words = [{"text": "dull", "label": "bad"}, {"text": "fine", "label": "good"}] * 15
     settings = config("data=text", "trainer.max_epochs=1", "baseline=false")

@@ -67,8 +67,8 @@ class OwnFiles(SequenceDataModule):
         }
 
 
-def as_file(given: Any, name: str) -> str:
-    """The path of a file: of a Parquet file in the cache for rows in memory.
+def as_file(given: Any, name: str, folder: str | None = None) -> str:
+    """The path of a file: for rows in memory, of a Parquet file in this folder, or in the cache.
 
     Args:
         given: a path, which stays as it is; a DataFrame of pandas or polars, a table of pyarrow, a
@@ -93,6 +93,9 @@ def as_file(given: Any, name: str) -> str:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content = sink.getvalue()
+    if folder is not None:
+        Path(folder, "rows.parquet").write_bytes(content)
+        return f"{folder}/rows.parquet"
     recipe = xxhash.xxh3_128_hexdigest(content)
     return _in_cache("memory", recipe, lambda path: Path(path).write_bytes(content))
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -81,10 +82,10 @@ class Run:
         Raises:
             UserError: for an unknown split, or a file that is absent, broken or without targets.
         """
-        with self._usable():
+        with self._usable(), TemporaryDirectory() as place:
             find_device(accelerator)  # if it is missing, say so before the data is read
             if file is not None:
-                split, loader = "file", self.data.file_loader(as_file(file, "file"))
+                split, loader = "file", self.data.file_loader(as_file(file, "file", place))
             elif split not in SPLITS:
                 raise UserError(f"split={split}: {choices(split, SPLITS)}")
             else:
@@ -281,12 +282,16 @@ class Run:
     def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
         """The raw inputs of a table, or of a list that holds them."""
         if self.data.reads_tables and is_table(inputs):
-            return self.data.read_inputs(as_file(inputs, source))
+            return self._rows_of(inputs, source)
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         return inputs
+
+    def _rows_of(self, table: Any, source: str) -> Iterator[Any]:
+        with TemporaryDirectory() as place:  # a service would fill the cache with what it is asked
+            yield from self.data.read_inputs(as_file(table, source, place))
 
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
