@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit import audit
 from seqmodels.engine import Task
+from seqmodels.nn import ragged
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.ragged import side_by_side
 from seqmodels.nn.rows import MOST_STEPS
@@ -55,6 +56,24 @@ def test_packed_and_padded_rows_agree_with_the_cpu(
         if not start:
             finals = [v for k, v in first.items() if k != "output"]
             state = tuple(part.flatten(0, 1) for part in finals)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "width"), [(LENGTHS, 8), (torch.full((3,), 7), 5)], ids=["ragged", "equal"]
+)
+def test_an_lstm_reads_a_width_for_tensor_cores_or_its_own(
+    lengths: Tensor, width: int, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths, lstm = list[int](), ragged.CALLS["LSTM"]
+
+    def seen(inputs: Tensor, *others: Any) -> Any:
+        widths.append(inputs.shape[2])
+        return lstm(inputs, *others)
+
+    monkeypatch.setattr(ragged, "CALLS", {**ragged.CALLS, "LSTM": seen})
+    encoder = RecurrentEncoder(5, 6, 2, dropout=0.3).to(device).train()  # layer by layer
+    encoder(torch.randn(3, 7, 5).to(device), lengths)
+    assert widths == [width, 8 if width == 8 else 6]
 
 
 def test_rows_of_more_steps_than_cudnn_takes(device: torch.device) -> None:

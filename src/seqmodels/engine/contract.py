@@ -85,11 +85,18 @@ class Sums:
 
     def of_all(self, device: torch.device) -> dict[str, Tensor]:
         """The totals of all processes."""
-        totals = {k: torch.as_tensor(v, device=device).clone() for k, v in self.totals.items()}
+        totals = {k: on_its_device(v, device) for k, v in self.totals.items()}
         if distributed.is_available() and distributed.is_initialized():
             for value in totals.values():
                 distributed.all_reduce(value)
         return totals
+
+
+def on_its_device(number: int | Tensor, device: torch.device) -> Tensor:
+    """A new tensor of it there; a number is filled in, where a copy of it would wait."""
+    if isinstance(number, Tensor):
+        return number.to(device, copy=True)
+    return torch.full((), number, device=device)
 
 
 def share_of_loss(step: Step, device: torch.device) -> Float[Tensor, ""]:
@@ -100,6 +107,6 @@ def share_of_loss(step: Step, device: torch.device) -> Float[Tensor, ""]:
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return step.loss
-    total = torch.as_tensor(step.weight, device=device).to(torch.float32, copy=True)
+    total = on_its_device(step.weight, device).float()
     distributed.all_reduce(total)
     return step.loss * (step.weight * distributed.get_world_size() / total)
