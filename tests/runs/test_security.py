@@ -168,6 +168,12 @@ def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path)
     assert not is_trusted_callback("predictions", {**predictions, "folder": "/../../x"})
 
 
+def test_a_run_shows_its_names_as_text(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**result, "data": "\x1b[31mred"}))
+    assert "\x1b" not in repr(load_run(run)) and "[31mred" in repr(load_run(run))
+
+
 @pytest.mark.parametrize("name", ["figures", "checkpoints/last.ckpt", "export", "train.log", "x"])
 def test_nothing_is_written_through_a_link(
     run: Path, resume: Any, tmp_path: Path, name: str

@@ -97,9 +97,9 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._handling.close()
-        self._end(self._agree()[0])
-        if trainer.is_global_zero:
+        if trainer.is_global_zero:  # also where a signal ends the run: its resume may train nothing
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
+        self._end(self._agree()[0])
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

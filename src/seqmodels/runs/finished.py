@@ -34,6 +34,7 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.streaming import Stream
 from seqmodels.runs.trainer import Trainer, quieten_lightning
 from seqmodels.runs.trust import trusted_config
+from seqmodels.screen import visible_line
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Run:
             f"weights of epoch {self.epoch}: {', '.join(scores)}",
             f"folder: {self.folder}",
         )
-        return "\n".join(lines)
+        return "\n".join(map(visible_line, lines))  # the folder may be a stranger's
 
     def evaluate(
         self,
