@@ -62,6 +62,8 @@ train data=uea
 train data=text data.train=wrong.csv
     ...has no column 'text'
 
+train trainer=cpu trainer.devices=3 trainer.val_check_interval=9
+    ...is more than the 5 batches of an epoch: ...
 train -m trainer=ddp seed=0,1
     ...start this command again
 train -m seed=0,1 folder=mine

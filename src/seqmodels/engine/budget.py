@@ -63,7 +63,10 @@ def seconds_used(trainer: pl.Trainer) -> float:
 def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
     """Of the training, on each process."""
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
-    return limited(len(data.train_dataloader()), limit)
+    batches = len(data.train_dataloader())
+    if data.trainer is None:  # before the training, the loader has those of all processes
+        batches = -(-batches // trainer.world_size)
+    return limited(batches, limit)
 
 
 def limited(batches: int, limit: int | float) -> int:
