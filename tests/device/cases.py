@@ -25,6 +25,11 @@ BY_NAME = {task.__name__: task for task in TASKS}
 PAIRS = [(task, head) for task in TASKS for head in HEADS if fits(head, task)]
 
 
+def of_tasks(cases: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
+    """Those whose task, the first of each, is there: a project may have deleted its folder."""
+    return [case for case in cases if case[0] in BY_NAME]
+
+
 def made(task: type[Task], head: str, encoder: Mapping[str, Any], **options: Any) -> Task:
     """A small one, of two layers, without dropout unless you set it."""
     data = {**task.contract.kind.example, "longest": 4, **options.pop("data", {})}

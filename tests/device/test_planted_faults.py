@@ -98,7 +98,7 @@ RESUMES: dict[str, tuple[Any, str, Any]] = {
     "dropout of cuDNN": (RecurrentEncoder, "_drops_by_layer", lambda *_: False),
     "sums that stay on the CPU": (Sums, "on", lambda sums, device: sums),
     "a state that stays on the CPU": (
-        BY_NAME["LanguageModel"],
+        BY_NAME.get("LanguageModel"),
         "restore_process_state",
         lambda task, state: task.carried.update(train=tuple(state["carried"])),
     ),
@@ -110,8 +110,10 @@ def test_of_a_resume(
     fault: str, files: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, name, faulty = RESUMES[fault]
-    monkeypatch.setattr(owner, name, faulty)
     kind = "classification" if "sums" in fault else "language model"
+    if not test_runs.existing(kind):
+        pytest.skip("the task is deleted")
+    monkeypatch.setattr(owner, name, faulty)
     with pytest.raises((AssertionError, UserError)):
         test_runs.test_a_resumed_training_is_the_whole_one(kind, files, device)
 

@@ -11,7 +11,7 @@ from seqmodels.engine import Task
 from seqmodels.heads import HEADS
 from seqmodels.nn.cell import CELLS
 from seqmodels.plugins import import_module
-from tests.device.cases import BY_NAME, PAIRS, batch_for, compare_with_cpu, made
+from tests.device.cases import BY_NAME, PAIRS, batch_for, compare_with_cpu, made, of_tasks
 
 pytestmark = pytest.mark.device
 
@@ -62,11 +62,11 @@ def test_each_head_of_each_task(kind: type[Task], head: str, device: torch.devic
 def test_each_network(encoder: dict[str, Any], ragged: bool, device: torch.device) -> None:
     if encoder["cell"] not in CELLS:
         import_module(f"examples.{encoder['cell']}", "imports")
-    task = made(BY_NAME["Tagger"], "every_step", encoder)
+    task = made(BY_NAME["SequenceClassifier"], "concat_pool", encoder)  # reads h_n and output
     compare_with_cpu(task, batch_for(task, ragged=ragged), device)
 
 
-@pytest.mark.parametrize(("kind", "head", "options"), OPTIONS, ids=str)
+@pytest.mark.parametrize(("kind", "head", "options"), of_tasks(OPTIONS), ids=str)
 def test_options_of_one_task(
     kind: str, head: str, options: dict[str, Any], device: torch.device
 ) -> None:
@@ -75,7 +75,7 @@ def test_options_of_one_task(
 
 
 @pytest.mark.parametrize("ragged", [True, False], ids=["ragged", "equal"])
-@pytest.mark.parametrize(("kind", "head", "options"), RANDOM, ids=str)
+@pytest.mark.parametrize(("kind", "head", "options"), of_tasks(RANDOM), ids=str)
 def test_what_is_random_does_not_wait(
     kind: str, head: str, options: dict[str, Any], ragged: bool, device: torch.device
 ) -> None:

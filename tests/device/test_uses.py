@@ -88,9 +88,10 @@ def test_rows_of_more_steps_than_cudnn_takes(device: torch.device) -> None:
             torch.testing.assert_close(whole.output[0, -1].cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("task", ["SequenceClassifier", "Seq2Seq", "Forecaster"])
-def test_pin_memory_pins_every_tensor_that_travels(task: str, device: torch.device) -> None:
-    kind, head = next(pair for pair in PAIRS if pair[0].__name__ == task)
+@pytest.mark.parametrize(("kind", "head"), ONE_EACH, ids=lambda x: getattr(x, "__name__", x))
+def test_pin_memory_pins_every_tensor_that_travels(
+    kind: type[Task], head: str, device: torch.device
+) -> None:
     pinned = batch_for(made(kind, head, {})).pin_memory()
     for side in (pinned, getattr(pinned, "target", pinned)):
         held = (side.inputs, side.lengths, side.targets, side.series)
