@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from seqmodels import compose
+from seqmodels import compose, load_run
+from seqmodels.compare.records import find_runs
+from seqmodels.files import write_json
 from seqmodels.runs import train
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder, read_metrics
@@ -99,3 +102,26 @@ def test_a_damaged_job_does_not_stop_its_sweep(tmp_path: Path, script: Script) -
     assert "config.yaml is not the configuration of a run" in done.stdout
     assert result_of(second)["status"] == "completed"
     assert RunFolder(first).holds_run
+
+
+def test_a_folder_may_be_a_number_and_in_brackets(tmp_path: Path, script: Script) -> None:
+    script("train.py", *SHORT, "trainer.max_epochs=1", "folder=2026")
+    place = tmp_path / "a[1]" / "sweep"
+    place.mkdir(parents=True)
+    for number, seed in enumerate((1, 2)):
+        shutil.copytree(tmp_path / "2026", place / str(number))
+        result = {**result_of(place / str(number)), "seed": seed}
+        (place / str(number) / "result.json").write_text(json.dumps(result))
+    assert len(find_runs([str(place)])) == 2
+
+
+def test_a_score_that_is_nan_is_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": float("nan"), "b": [1.5, float("inf")]})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.5, None]}
+
+
+def test_weights_that_are_loaded_are_no_resume(run: Path) -> None:
+    kind = type(load_run(run).task)
+    torch.manual_seed(0)
+    task = kind.load_from_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert task._resumed is None
