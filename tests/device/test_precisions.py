@@ -112,6 +112,19 @@ def test_products_of_float32_are_as_the_run_says(config: Config) -> None:
         torch.set_float32_matmul_precision(before)
 
 
+def test_a_run_is_evaluated_with_the_products_that_it_trained_with(
+    files: Path, device: torch.device
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        trained("run", *RUNS["texts"], *SMALL, "trainer.float32_matmul_precision=high")
+        torch.set_float32_matmul_precision("highest")
+        load_run("run").evaluate()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtype) -> None:
     torch.manual_seed(0)

@@ -96,10 +96,11 @@ class Run:
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
                 log.warning(note)
+            trained, kept = self.config["trainer"], ("precision", "float32_matmul_precision")
             trainer = Trainer(
                 accelerator=accelerator,
                 devices=1,
-                precision=self.config["trainer"]["precision"],
+                **{key: trained[key] for key in kept if key in trained},
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
