@@ -1,4 +1,4 @@
-"""What PyTorch's devices differ in. All other modules ask here, and compare no names of devices."""
+"""What PyTorch's devices differ in: copies, types, random numbers and autocast."""
 
 from __future__ import annotations
 

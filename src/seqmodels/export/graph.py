@@ -30,9 +30,9 @@ class _Characters(nn.Module):
         self.embedding, self.encoder = characters.embedding, OnnxEncoder(characters.encoder)
 
     def forward(self, characters: Tensor, words: Any = None) -> Tensor:
-        words = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
-        lengths = (words != 0).sum(dim=1)
-        h_n = self.encoder(self.embedding(words), lengths.clamp(min=1)).h_n[-1]  # (D, B * T, H)
+        every = characters.flatten(0, 1)  # (B, T, K) -> (B * T, K)
+        lengths = (every != 0).sum(dim=1)
+        h_n = self.encoder(self.embedding(every), lengths.clamp(min=1)).h_n[-1]  # (D, B * T, H)
         final = torch.cat([h_n[0], h_n[1]], dim=-1) * (lengths > 0).unsqueeze(1)
         return final.unflatten(0, characters.shape[:2])
 

@@ -70,10 +70,8 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
-    folder, plain = (
-        RunFolder(Path(str(config.folder))),
-        OmegaConf.to_container(config, resolve=True),
-    )
+    folder = RunFolder(Path(str(config.folder)))
+    plain = OmegaConf.to_container(config, resolve=True)
     if folder.is_training:
         return "another process trains it"
     if folder.holds_run:

@@ -89,8 +89,8 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     replanned = [key for key in unseen if checkpoint is not None and key.startswith(PLANNED)]
     if checkpoint is None:
         notes.append("the run has no checkpoint yet: it starts again from the beginning")
-    elif checkpoint.name == "best.ckpt":
-        notes.append(f"{folder.path} has no last.ckpt: resuming from its best.ckpt")
+    elif not folder.checkpoint_file("last").is_file():
+        notes.append(f"{folder.path} has no last.ckpt: resuming from its {checkpoint.name}")
     return Resume(config, checkpoint, saved, changes, replanned, notes)
 
 
@@ -158,7 +158,7 @@ def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | Non
         except UserError as error:
             if older is None:
                 raise
-            log.warning(f"{error}; resuming from {older.name}, the one before it")
+            log.warning(f"{error}; resuming from {older.name}")
     return None
 
 

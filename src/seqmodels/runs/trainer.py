@@ -112,7 +112,7 @@ class _EndWithValidation(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
         ends = last_epoch and trainer.is_last_batch
-        if ends or trainer.global_step == trainer.max_steps or stops_early(trainer):
+        if ends or trainer.global_step == trainer.max_steps or _stops_early(trainer):
             trainer.val_check_batch = 1
             if trainer.check_val_every_n_epoch is not None:
                 trainer.check_val_every_n_epoch = 1
@@ -121,7 +121,7 @@ class _EndWithValidation(Callback):
         trainer.val_check_batch, trainer.check_val_every_n_epoch = self._planned
 
 
-def stops_early(trainer: pl.Trainer) -> bool:
+def _stops_early(trainer: pl.Trainer) -> bool:
     """Whether this step is the last one because something has stopped the training."""
     epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
     enough = trainer.current_epoch >= epochs and trainer.global_step >= steps
