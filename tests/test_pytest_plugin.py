@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.arguments import arguments, known
+from seqmodels.arguments import arguments
 from seqmodels.launch.commands.audit import main
 from seqmodels.pytest_plugin import OPTIONS
 from tests.audit.bank import F
@@ -102,4 +102,4 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
 
 def test_it_takes_what_the_command_takes() -> None:
     takes = arguments(inspect.unwrap(main))
-    assert {*OPTIONS} == {*known(takes)} - {"target", "input"}
+    assert {*OPTIONS} == {*takes.names()} - {"target", "input"}

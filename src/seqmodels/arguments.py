@@ -12,7 +12,7 @@ import json
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pkgutil import resolve_name
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, NotRequired, TypeVar, Union, cast, get_args, get_origin
@@ -76,13 +76,46 @@ def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
 
 PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
 CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
-Arguments = Any
-"""A `TypedDict` of arguments, whose `kinds` are by name, in their order, its type and whether it is
-needed; `more`: whether it takes other names, too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """The arguments of a class or function.
+
+    Args:
+        kinds: by name, in their order, each one's type and whether it is needed.
+        more: whether it takes other names, too.
+    """
+
+    title: str
+    kinds: Mapping[str, tuple[Any, bool]]
+    more: bool = False
+
+    def kind(self, absent: Iterable[str] = ()) -> Any:
+        """A type for pydantic: a mapping with these keys."""
+        kinds = {name: kind for name, kind in self.kinds.items() if name not in absent}
+        fields = {n: kind if needed else NotRequired[kind] for n, (kind, needed) in kinds.items()}
+        made = cast(Any, TypedDict)(self.title.rpartition(".")[2], fields)
+        made.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if self.more else "forbid")
+        return Annotated[made, self]
+
+    @functools.cache  # noqa: B019 (a signature lives as long as the process)
+    def reader(self, absent: frozenset[str]) -> Any:
+        """The `TypeAdapter` of the arguments but these."""
+        return TypeAdapter(self.kind(absent))
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """The dotted names of all arguments, those of mappings of arguments too."""
+        for name, (kind, _) in self.kinds.items():
+            yield f"{prefix}{name}"
+            for inner in (kind, *get_args(kind)):
+                for each in getattr(inner, "__metadata__", ()):
+                    if isinstance(each, Signature):
+                        yield from each.names(f"{prefix}{name}.")
 
 
 @functools.cache
-def arguments(target: Any, method: str = "__init__", of: Any = None) -> Arguments:
+def arguments(target: Any, method: str = "__init__", of: Any = None) -> Signature:
     """The arguments of a class, without `self`, or of a function; any, if nothing says them. If a
     function is the method of a class, `of` is that.
 
@@ -97,7 +130,7 @@ def arguments(target: Any, method: str = "__init__", of: Any = None) -> Argument
         try:
             parameters = [*inspect.signature(function).parameters.values()]
         except (TypeError, ValueError):  # of a class that is not written in Python
-            return _arguments(title, {}, more=True)
+            return Signature(title, {}, more=True)
         rest = None
         for each in parameters[owner is not None :]:
             if each.kind is each.VAR_KEYWORD:
@@ -112,15 +145,7 @@ def arguments(target: Any, method: str = "__init__", of: Any = None) -> Argument
         if rest is None or rest.name != "options":
             break
     found = {n: (_kind(hint, of or target), needed) for n, (hint, needed) in kinds.items()}
-    return _arguments(title, found, more)
-
-
-def _arguments(title: str, kinds: Mapping[str, tuple[Any, bool]], more: bool = False) -> Arguments:
-    fields = {n: kind if needed else NotRequired[kind] for n, (kind, needed) in kinds.items()}
-    made = cast(Any, TypedDict)(title.rpartition(".")[2], fields)
-    made.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if more else "forbid")
-    made.kinds, made.more = kinds, more
-    return made
+    return Signature(title, found, more)
 
 
 def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
@@ -147,18 +172,16 @@ def _kind(hint: Any, of: Any) -> Any:
             named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
             kinds = dict(arguments(named).kinds)
             kinds |= {name: (kinds[name][0] | other, False) for name, other in mark.also.items()}
-            return _arguments(
-                mark.target, {n: kind for n, kind in kinds.items() if n not in mark.given}
-            )
+            return Signature(mark.target, kinds).kind(mark.given)
     try:
-        TypeAdapter(_arguments("", {"it": (hint, True)}))
+        Signature("", {"it": (hint, True)}).reader(frozenset())
     except Exception:  # noqa: BLE001 (pydantic raises many kinds)
         return Any
     return hint
 
 
 def validated(
-    takes: Arguments, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
+    takes: Signature, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The values as the arguments take them, such as a number as a text.
 
@@ -173,17 +196,11 @@ def validated(
     built = {k: v for k, v in values.items() if _names_class(v)}  # each checked by its own class
     plain = {name: value for name, value in values.items() if name not in built}
     try:
-        made = _reader(takes, frozenset([*given, *built])).validate_python(plain)
+        made = takes.reader(frozenset([*given, *built])).validate_python(plain)
     except ValidationError as error:
-        names = [name for name in known(takes) if name not in {*given}]
-        raise UserError(_in_words(error.errors(), values, key, takes.__name__, names)) from None
+        names = [_dotted(key, name) for name in takes.names() if name not in {*given}]
+        raise UserError(_in_words(error.errors(), values, key, takes.title, names)) from None
     return {**made, **built}
-
-
-@functools.cache
-def _reader(takes: Arguments, absent: frozenset[str]) -> Any:
-    kinds = {name: kind for name, kind in takes.kinds.items() if name not in absent}
-    return TypeAdapter(_arguments(takes.__name__, kinds, takes.more))
 
 
 def _in_words(
@@ -191,27 +208,21 @@ def _in_words(
 ) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
     places = [(error, _place(error, values)) for error in errors]
-    deepest = dict[Any, tuple[str, ...]]()  # the alternative that fits but for a value in it
-    for error, place in places:
-        argument = error["loc"][0]
-        deepest[argument] = max(deepest.get(argument, ()), place, key=len)
-    found = min(deepest.values(), key=len)
+    first, found = places[0]
     here = [error for error, place in places if place == found]
-    kind, where = here[0]["type"], _dotted(key, *found)
-    if kind == "missing":
+    where = _dotted(key, *found)
+    if first["type"] == "missing":
         return missing_value(where)
-    if kind == "extra_forbidden":
-        names = [_dotted(key, name) for name in names]
+    if first["type"] == "extra_forbidden":
         if not key:
             return unknown_key(where, names)
-        left = (_dotted(key, *place) for error, place in places if error["type"] == kind)
+        left = (_dotted(key, *place) for error, place in places if error["type"] == first["type"])
         without = " ".join(f"~{name}" for name in left)
         text = unknown_key(where, names, f"an argument of {title}").removesuffix("?")
         return f"{text}, or leave it out with {without}"
-    text = json.dumps(here[0]["input"], default=str).strip('"')
-    says = [e["msg"] for e in here if e["type"] not in ("is_instance_of", "none_required")]
-    lower = dict.fromkeys(each[:1].lower() + each[1:] for each in says or [here[0]["msg"]])
-    return f"{where}={shown(text)}: {', or '.join(lower)}"
+    text = json.dumps(first["input"], default=str).strip('"')
+    says = dict.fromkeys(error["msg"][:1].lower() + error["msg"][1:] for error in here)
+    return f"{where}={shown(text)}: {', or '.join(says)}"
 
 
 def _place(error: Any, values: Any) -> tuple[str, ...]:
@@ -229,15 +240,6 @@ def _place(error: Any, values: Any) -> tuple[str, ...]:
 
 def _dotted(*names: str) -> str:
     return ".".join(filter(None, names))
-
-
-def known(takes: Arguments, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all arguments, those of mappings of arguments too."""
-    for name, (kind, _) in takes.kinds.items():
-        yield f"{prefix}{name}"
-        for inner in (kind, *get_args(kind)):
-            if hasattr(inner, "kinds"):
-                yield from known(inner, f"{prefix}{name}.")
 
 
 def _names_class(value: Any) -> bool:
