@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
-from torch import Tensor
 
 from seqmodels.arguments import Name, Natural
 from seqmodels.errors import refusing
@@ -46,6 +45,12 @@ class EarlyStopping(LightningEarlyStopping):
             log.warning(f"early stopping trains nothing more: {self.stopping_reason_message}")
             trainer.should_stop = True
 
-    def _validate_condition_metric(self, logs: dict[str, Tensor]) -> bool:
+    # these two raise for a metric that is not there
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with refusing("callbacks.early_stopping", RuntimeError):
-            return super()._validate_condition_metric(logs)
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with refusing("callbacks.early_stopping", RuntimeError):
+            super().on_train_epoch_end(trainer, pl_module)

@@ -46,6 +46,9 @@ class LiveProgressBar(RichProgressBar):
             return
         self._loss = {"loss": float(outputs["loss"])}
         super().on_train_batch_end(trainer, pl_module, outputs, *given)
+        if self.progress:  # without a limit of epochs, Lightning shows `Epoch 0/-2`
+            for bar in self.progress.tasks:
+                self.progress.update(bar.id, description=bar.description.replace("/-2", "  "))
         self._updated_at = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -65,7 +68,3 @@ class LiveProgressBar(RichProgressBar):
         description, bar, batches, _, speed = super().configure_columns(trainer)
         bar.bar_width = 10
         return [description, bar, batches, TimeRemainingColumn(compact=True), speed]
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        # without a limit of epochs, Lightning shows `Epoch 0/-2`
-        return super()._get_train_description(current_epoch).replace("/-2", "  ")
