@@ -35,6 +35,63 @@ ODD = [
 ]
 
 
+# the other options of configs/trainer, configs/callbacks and configs/debug
+OTHERS = [
+    "callbacks.last=null",
+    "trainer.limit_val_batches=0",
+    "debug=overfit",
+    *(
+        pytest.param(words, marks=pytest.mark.long)
+        for words in (
+            "callbacks.last.minutes=null trainer.limit_val_batches=0.3",
+            "callbacks.checkpoint.monitor=null trainer.check_val_every_n_epoch=5",
+            "callbacks.checkpoint.monitor=validation/accuracy trainer.val_check_interval=0.4",
+            "callbacks.progress=null trainer.num_sanity_val_steps=3",
+            "callbacks.predictions=null callbacks.pictures=null trainer.limit_test_batches=0.5",
+            "+callbacks=early_stopping callbacks.early_stopping.patience=0",
+            "+callbacks=lr_monitor trainer.log_every_n_steps=3",
+            "+callbacks=model_summary trainer.enable_model_summary=true",
+            "callbacks.dataflow.refuse=false trainer.deterministic=true",
+            "trainer.gradient_clip_val=0.37 trainer.accumulate_grad_batches=5",
+            "trainer.gradient_clip_val=null trainer.enable_progress_bar=false",
+            "trainer.log_every_n_steps=0 trainer.precision=bf16-mixed",
+            "trainer.limit_test_batches=0",
+            "trainer.limit_train_batches=0.3 trainer.check_val_every_n_epoch=3",
+            "trainer.detect_anomaly=true trainer.float32_matmul_precision=high",
+            "trainer.max_steps=15 trainer.max_time=00:01:00:00",
+            "trainer=ddp_sim trainer.devices=1 trainer.val_check_interval=0.4",
+            "debug=limit",
+            "debug=profile",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_every_command_takes_what_a_training_took(
+    words: str, script: Script, tmp_path: Path
+) -> None:
+    quick = ("trainer.max_epochs=2", "callbacks.dataflow.refuse=true", "folder=run")
+    script("train.py", *OWN, *quick, *words.split())
+    run, given = tmp_path / "run", ("run=run", "accelerator=cpu")
+    assert result_of(run)["status"] == "completed"
+    named = {path.stem for path in (run / "checkpoints").iterdir()}
+    absent = (
+        {"last"} if "last=null" in words else {"best"} if words.endswith("val_batches=0") else set()
+    )
+    assert named == {"best", "last"} - absent
+    newest = run / "checkpoints" / f"{max(named)}.ckpt"
+    before = read_checkpoint(newest)["global_step"]
+    (tmp_path / "new.jsonl").write_text(f"{[[*range(12)]] * 5}\n")
+    for name in named:
+        script("evaluate.py", *given, f"checkpoint={name}", "split=validation")
+        predicted = script("predict.py", *given, f"checkpoint={name}", "input=new.jsonl")
+        assert '"label"' in predicted.stdout
+    script("train.py", "resume=run", "trainer.max_epochs=3", "trainer.max_steps=-1")
+    assert result_of(run)["status"] == "completed"
+    assert read_checkpoint(newest)["global_step"] > before or "early_stopping" in words
+
+
 @pytest.mark.parametrize(("words", "steps"), ODD)
 def test_the_last_step_is_validated_saved_and_resumed(
     words: str, steps: int, script: Script, tmp_path: Path

@@ -74,6 +74,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         score, self._loss = state_dict["score"], state_dict["loss"]
+        if score is None and self.monitor is not None:  # nothing was validated yet
+            return
         path = self.best_model_path = self.kth_best_model_path = self.format_checkpoint_name({})
         if score is not None:
             self.best_model_score, self.best_k_models = score, {path: score}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Timer
 
 from seqmodels.errors import UserError
+
+ASK_EVERY = 20  # steps, after which several processes wait for each other to agree on the time
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
         else:
             batches = batches_per_epoch(trainer, data)
             ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
+    if 0 in ends:
+        raise UserError(
+            "no step is left to train: set trainer.max_epochs, trainer.max_steps and the limit of "
+            "batches to more than 0"
+        )
     timer, seconds = _timer(trainer), None
     if timer is not None and (left := timer.time_remaining()) is not None:
         seconds = round(left + timer.time_elapsed(), 6)
@@ -56,8 +64,14 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
 def seconds_used(trainer: pl.Trainer) -> float:
     """The time of the training so far, before a resume too, as `max_time` counts it; equal in all
     processes. 0 without `max_time`."""
-    timer = _timer(trainer)
-    return 0.0 if timer is None else float(trainer.strategy.broadcast(timer.time_elapsed()))
+    timer: Any = _timer(trainer)
+    if timer is None:
+        return 0.0
+    if trainer.world_size == 1:
+        return float(timer.time_elapsed())
+    if trainer.global_step % ASK_EVERY == 0 or not hasattr(timer, "agreed"):
+        timer.agreed = float(trainer.strategy.broadcast(timer.time_elapsed()))
+    return float(timer.agreed)
 
 
 def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
