@@ -3,7 +3,7 @@
 python scripts/audit.py target=my_package.module:build_model input.features=12
 """
 
-from seqmodels.launch.commands.audit import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("audit")

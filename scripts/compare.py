@@ -3,7 +3,7 @@
 python scripts/compare.py runs/<sweep> 'runs/2026-*' metric=test/macro_f1
 """
 
-from seqmodels.launch.commands.compare import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("compare")

@@ -3,7 +3,7 @@
 python scripts/evaluate.py run=runs/<folder> split=validation
 """
 
-from seqmodels.launch.commands.evaluate import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("evaluate")

@@ -3,7 +3,7 @@
 python scripts/explain.py model.head=bidirectional_concat model.encoder.num_layers=2
 """
 
-from seqmodels.launch.commands.explain import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("explain")

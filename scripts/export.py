@@ -3,7 +3,7 @@
 python scripts/export.py run=runs/<folder>
 """
 
-from seqmodels.launch.commands.export import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("export")

@@ -3,7 +3,7 @@
 python scripts/generate.py run=runs/<folder> prompt="def" length=400
 """
 
-from seqmodels.launch.commands.generate import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("generate")

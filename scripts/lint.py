@@ -3,7 +3,7 @@
 python scripts/lint.py my_package train.py
 """
 
-from seqmodels.launch.commands.lint import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("lint")

@@ -3,7 +3,7 @@
 python scripts/predict.py run=runs/<folder> input=new.csv > predictions.jsonl
 """
 
-from seqmodels.launch.commands.predict import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("predict")

@@ -3,7 +3,7 @@
 python scripts/train.py model.head=last_hidden
 """
 
-from seqmodels.launch.commands.train import main
+from seqmodels.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 
@@ -16,14 +17,24 @@ PREFIX = f"{commands.__name__}."
 NAMES = [module.name for module in pkgutil.iter_modules(commands.__path__)]
 
 
+def run(name: str) -> None:
+    """Run a command. Ctrl-C ends it with a line, also while it is still importing."""
+    try:
+        importlib.import_module(PREFIX + name).main()
+    except KeyboardInterrupt:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
 def main() -> None:
     name, *words = sys.argv[1:] or ["--help"]
     if name in NAMES:
         sys.argv[1:] = words
-        command = importlib.import_module(PREFIX + name)
         # as of `python -m`, which Lightning repeats to start the other processes of a training
-        sys.modules["__main__"].__spec__ = command.__spec__
-        command.main()
+        sys.modules["__main__"].__spec__ = importlib.util.find_spec(PREFIX + name)
+        run(name)
     elif name == "--version":
         print(f"{PACKAGE} {version()}")
     elif name in ("--help", "-h"):

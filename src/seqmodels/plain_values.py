@@ -13,6 +13,13 @@ from yaml import YAMLError
 
 from seqmodels.errors import UserError, missing_value, one_line, refusing
 
+# keys that change nothing of what is trained: where it lies, what it is called, how it is shown
+NO_SETTING = (
+    *("task_name", "tags", "baseline", "logger", "folder", "resume", "paths.", "sweep.", "imports"),
+    *("callbacks.progress", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.log_every_n_steps", "trainer.profiler"),
+)
+
 
 def read_yaml(path: Path) -> Any:
     """The value in a YAML file. Nothing is resolved, and a tag runs no code.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from seqmodels import compose
-from seqmodels.arguments import arguments, known
+from seqmodels.arguments import arguments
 from seqmodels.plain_values import flattened
 from tests.conftest import ROOT, Completed
 from tests.in_process import run_in_process
@@ -45,7 +45,15 @@ train +trainer.epochs=3
 train data=japanese_vowel
     data=japanese_vowel: ...did you mean japanese_vowels?
 train model.head=max_pool,mean_pool
-    ...add --multirun
+    model.head=max_pool,mean_pool: for a training with each, add -m; ...
+train --hlep
+    --hlep: choose one of ...did you mean --help?
+train -m seed=0,1 --config-dir nowhere
+    --config-dir nowhere: no such folder
+train trainer.max_epochs=0
+    no step is left to train: ...
+train trainer.limit_val_batches=1e-8 folder=new
+    trainer: ...
 train seed=[1
     cannot read seed=[1: ...
 train model.head=every_step
@@ -154,7 +162,7 @@ def keys_of(name: str) -> list[str]:
         return [key for key in flattened(config) if name == "train" or key.startswith("model.")]
     command = importlib.import_module(f"seqmodels.launch.commands.{name}")
     takes = arguments(inspect.unwrap(command.main))
-    return [*known(takes)] if takes else ["metric"]
+    return [*takes.names()] if takes else ["metric"]
 
 
 def words_of(name: str) -> st.SearchStrategy[str]:

@@ -20,9 +20,10 @@ from optuna.samplers import RandomSampler
 from seqmodels.errors import UserError
 from seqmodels.interruption import Pruned
 from seqmodels.launch.search import Pruning, _distribution, open_study, sampler
-from seqmodels.plain_values import flattened
+from seqmodels.plain_values import flattened, resolved
 from seqmodels.runs import train
 from seqmodels.runs.folder import RunFolder, read_metrics
+from seqmodels.runs.result import Result
 from tests.conftest import Config, Refused, Script, result_of
 from tests.launch.conftest import running_sweep
 
@@ -56,11 +57,12 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             end = ends.get(folder.path.name)
             if end and not isinstance(end, Pruned):
                 raise end
-            plain = OmegaConf.to_container(config, resolve=True)
+            plain = resolved(config)
             OmegaConf.save(config, folder.config_file, resolve=True)
-            result = {"seed": 0, "config": plain, "seconds": {"total": 1.0}, "metric": "loss"}
-            result |= {"status": "pruned" if end else "completed", "error": str(end)}
-            folder.write_result({**result, "metrics": {METRIC: loss(flattened(plain))}})
+            result = Result(seed=0, config=plain, seconds={"total": 1.0}, metric="loss")
+            result.status, result.error = "pruned" if end else "completed", str(end)
+            result.metrics = {METRIC: loss(flattened(plain))}
+            folder.write_result(result)
             if end:
                 raise end
 
@@ -211,4 +213,4 @@ def test_each_validation_is_reported_and_the_pruner_ends_the_training(
     reported = trial.study.trials[0].intermediate_values
     assert reported == {n: pytest.approx(row[METRIC]) for n, row in enumerate(rows, start=1)}
     result = folder.read_result()
-    assert result["status"] == "pruned" and result["metrics"] == {} and len(reported) == 3
+    assert result.status == "pruned" and result.metrics == {} and len(reported) == 3

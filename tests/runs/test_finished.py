@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_sequence
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.runs import Run, load_run, train
+from seqmodels.runs.result import Result
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config
 
@@ -31,7 +32,13 @@ def untrained(
     """A run that has trained for no step, with this encoder."""
     data.setup()
     task = SequenceClassifier(data.spec, {"hidden_size": 3, **of}, head, window=window)
-    return Run(Path("run"), {"data": {}}, {"task": "SequenceClassifier"}, task.eval(), data)
+    return Run(
+        Path("run"),
+        {"data": {}},
+        Result(seed=0, config={}, task="SequenceClassifier"),
+        task.eval(),
+        data,
+    )
 
 
 @pytest.fixture

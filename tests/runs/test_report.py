@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 
 from seqmodels.runs.report import tables_of_test, verdict, worst_rows
+from seqmodels.runs.result import Result
 from seqmodels.screen import Screen
 
 
-def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) -> dict[str, Any]:
+def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) -> Result:
     worse = 9.0 if metric == "rmse" else 0.01
     others = {"left out": float("nan"), "worse": worse, "b": baseline}
-    return {
-        "config": {"trainer": trainer},
-        "head": "max_pool",
-        "metric": metric,
-        "metrics": {f"test/{metric}": test, "test/f1": 0.1},
-        "baselines": {f"test/{metric}": others, "test/f1": {"a": 0.9}},
-        "examples": {"test": 200},
-    }
+    return Result(
+        seed=0,
+        config={"trainer": trainer},
+        head="max_pool",
+        metric=metric,
+        metrics={f"test/{metric}": test, "test/f1": 0.1},
+        baselines={f"test/{metric}": others, "test/f1": {"a": 0.9}},
+        examples={"test": 200},
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
     ],
 )
 def test_a_run_says_which_baseline_is_better_and_whether_they_are_level(
-    result: dict[str, Any], said: str | None
+    result: Result, said: str | None
 ) -> None:
     assert verdict(result) == ([] if said is None else [f"max_pool {said}"])
 

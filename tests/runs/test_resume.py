@@ -330,11 +330,16 @@ def test_a_folder_in_which_another_process_trains_is_refused(config: Config) -> 
 def test_of_two_commands_with_one_folder_the_slower_one_overwrites_nothing(config: Config) -> None:
     settings = config("baseline=false", "trainer.max_epochs=1")
     folder, words = Path(settings.folder), ["trainer.max_epochs=2"]
-    for said, given in (("holds a run already: choose another", []), ("is finished", words)):
-        faster, slower = prepare(settings, given), prepare(settings, given)
-        fit(faster, given)
-        before = content(folder)
-        with pytest.raises(UserError, match=said):
-            fit(slower, given)
-        assert content(folder) == before
-        settings.resume = settings.folder
+    faster, slower = prepare(settings), prepare(settings)
+    fit(faster)
+    before = content(folder)
+    with pytest.raises(UserError, match="holds a run already: choose another"):
+        fit(slower)
+    assert content(folder) == before
+    settings.resume = settings.folder
+    faster = prepare(settings, words)
+    with pytest.raises(UserError, match="is training in this folder"):  # nothing is read before
+        prepare(settings, words)
+    fit(faster, words)
+    with pytest.raises(UserError, match="is finished"):
+        prepare(settings, words)

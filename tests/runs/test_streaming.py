@@ -25,6 +25,7 @@ from seqmodels.export import export
 from seqmodels.heads import HEADS
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.runs import Run
+from seqmodels.runs.result import Result
 from tests.conftest import ROOT, Script
 from tests.shipped import exported
 
@@ -108,7 +109,7 @@ def untrained(case: Case, folder: Path, encoder: dict[str, Any] | None = None) -
     task = kind(data.spec, sizes, case.head, **case.options).eval()
     for weights in task.parameters():
         weights.data *= 3
-    return Run(folder, {"data": {}}, {"task": case.task}, task, data)
+    return Run(folder, {"data": {}}, Result(seed=0, config={}, task=case.task), task, data)
 
 
 def chunks(whole: Any, sizes: Sequence[int]) -> Iterator[Any]:

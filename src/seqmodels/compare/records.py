@@ -9,44 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from seqmodels.errors import UserError, choices, unusable
 from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import RunFolder, on_whole_splits
+from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.result import Result
 from seqmodels.screen import visible_line
 
-# what a run that failed may not have come to know
-UNKNOWN = {"data": "", "fingerprint": "", "metric": "", "parameters": 0, "seconds": {}}
 
-
-class Record(BaseModel):
-    """What a run folder holds: `result.json`, its configuration and `environment.json`; the last
-    two by dotted keys, such as `model.head`."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
+class Record(Result):
+    """What a run folder holds: `result.json`, and the configuration and `environment.json` by
+    dotted keys, such as `model.head`."""
 
     folder: Path
-    config: dict[str, Any]
     environment: dict[str, Any]
-    status: str
-    error: str | None = None
-    seed: int
-    data: str
-    fingerprint: str
-    metric: str  # to compare it by
-    metrics: dict[str, float]
-    higher_is_better: dict[str, bool] = {}
-    parameters: int
-    examples: dict[str, int] = {}
-    seconds: dict[str, float]
-    resumed: list[Any] = []
-    examples_per_second: float | None = None
-    tokens_per_second: float | None = None
-
-    @property
-    def completed(self) -> bool:
-        return self.status == "completed"
 
     def values(self, keys: Iterable[str]) -> tuple[Any, ...]:
         """What the configuration holds at these keys; None where it lacks one."""
@@ -57,22 +32,13 @@ class Record(BaseModel):
         return self.metrics.get(metric, math.nan)
 
     @property
-    def speed(self) -> tuple[str, float]:
-        """Examples or tokens, whichever the task counts, and how many of them in a second of
-        training; nan if that is unknown."""
-        if self.tokens_per_second is not None:
-            return "tokens", self.tokens_per_second
-        known = self.examples_per_second
-        return "examples", math.nan if known is None else known
-
-    @property
     def training_seconds(self) -> float:
         """nan for a resumed run, which knows only how long its last stretch took."""
         return math.nan if self.resumed else self.seconds.get("fit", math.nan)
 
     def rows(self, split: str) -> int | None:
         """How many examples of a split its metrics are of, if that is known."""
-        return self.examples.get(split) if on_whole_splits(self.config) else None
+        return self.examples.get(split) if self.whole_splits else None
 
 
 def find_runs(places: Iterable[str]) -> list[Record]:
@@ -106,22 +72,12 @@ def read_record(folder: RunFolder) -> Record:
     Raises:
         UserError: naming the file that is absent, broken or of another version.
     """
-    result = _shown(folder.read_result())
-    found = {"folder": folder.path, "config": flattened(result["config"])}
-    found["environment"] = flattened(_shown(folder.read_environment()))
-    if result["status"] != "completed":
-        result = {**UNKNOWN, **result}
-        if folder.is_training:
-            result |= {"status": "running", "error": None}
-    try:
-        return Record.model_validate({**result, **found})
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise UserError(
-            f"{folder.result_file} is not the result of a run of this version: "
-            f"{'.'.join(map(str, wrong['loc']))} is "
-            + ("missing" if wrong["type"] == "missing" else f"{wrong['input']!r:.40}")
-        ) from None
+    found = _shown(folder.read_result().model_dump())
+    if folder.is_training and found["status"] != "completed":
+        found |= {"status": "running", "error": None}
+    found["config"] = flattened(found["config"])
+    environment = flattened(_shown(folder.read_environment()))
+    return Record(**found, folder=folder.path, environment=environment)
 
 
 def _shown(value: Any) -> Any:

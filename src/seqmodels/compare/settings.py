@@ -10,13 +10,8 @@ from typing import Any
 
 from seqmodels.compare.records import Record
 from seqmodels.errors import UserError
+from seqmodels.plain_values import NO_SETTING
 
-# these don't change what is trained
-NO_SETTING = (
-    *("task_name", "tags", "baseline", "logger", "folder", "resume"),
-    *("sweep.", "imports", "paths.", "callbacks.progress", "trainer.enable_progress_bar"),
-    *("trainer.log_every_n_steps", "trainer.enable_model_summary", "trainer.profiler"),
-)
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 

@@ -52,7 +52,7 @@ def command(function: Callable[..., None]) -> Script:
             if {"--help", "-h"} & {*sys.argv[1:]}:
                 print(_help(function))
                 return
-            given, places = divided(sys.argv[1:], function)
+            given, places = read_words(sys.argv[1:], function)
             function(*places, **validated(arguments(function), given))
             sys.stdout.flush()  # here, where a closed pipe is handled
 
@@ -67,7 +67,7 @@ def _help(function: Callable[..., None]) -> str:
     return "\n".join([str(inspect.getdoc(function)), *lines]) + values
 
 
-def divided(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:
+def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:
     """The values by key, and the words without one.
 
     A value is the text as you wrote it, with spaces and brackets, of which pydantic reads what the

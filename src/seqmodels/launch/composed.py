@@ -8,26 +8,27 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from string import Template
+from typing import Any, ClassVar
 
 import hydra
-from hydra._internal import hydra as internal
-from hydra._internal import utils
+import hydra.utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from seqmodels.errors import UserError, choices, one_line, shown, unknown_key
+from seqmodels.errors import UserError, choices, one_line, refusing, shown, unknown_key
 from seqmodels.launch.readable_errors import error_line, readable_errors
-from seqmodels.plain_values import flattened
+from seqmodels.plain_values import NO_SETTING, flattened
 from seqmodels.plugins import project_configs, project_packages
 
 # a wheel has it in the package, a checkout at the root
@@ -35,18 +36,30 @@ PLACES = [Path(__file__).resolve().parents[number] / "configs" for number in (1,
 SHIPPED = next(path for path in PLACES if path.is_dir())
 IN_1_3 = hydra.__version__.startswith("1.3.")
 VERSION: Any = {"version_base": "1.3"} if IN_1_3 else {}  # Hydra 1.4 has one behaviour only
-# keys that say how a job is run, or what it is called; they change none of its results
-NO_SETTING = ("logger", "paths", "sweep", "tags", "task_name")
+
+
+OPTIONS = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+OPTIONS.add_argument("-m", "--multirun", action="store_true")
+OPTIONS.add_argument("-h", "--help", action="store_true")
+OPTIONS.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+OPTIONS.add_argument("-p", "--package")
+OPTIONS.add_argument("--resolve", action="store_true")
+OPTIONS.add_argument("-cd", "--config-dir")
+KNOWN_OPTIONS = ("-m", "--help", "--cfg", "--package", "--resolve", "--config-dir")
 
 
 class ProjectConfigs(SearchPathPlugin):
-    """Hydra plugin: search the `configs/` of installed projects before the shipped one, and change
-    nothing for programs of your own that use Hydra."""
+    """Hydra plugin: search the `configs/` of installed projects before the shipped one, and
+    `--config-dir` after it; change nothing for programs of your own that use Hydra."""
+
+    config_dir: ClassVar[str | None] = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if any(element.path == str(SHIPPED) for element in search_path.get_path()):
             for folder in project_configs():
                 search_path.prepend("project", f"file://{folder}", anchor="main")
+            if self.config_dir:
+                search_path.append("--config-dir", f"file://{Path(self.config_dir).absolute()}")
 
 
 def prepare_hydra() -> None:
@@ -83,7 +96,7 @@ def job_folder(overrides: Any) -> str:
     The same words in any order give the same folder, so that a sweep is finished, extended or
     shared by its command in its folder. Others never do.
     """
-    words = [w for w in as_typed(overrides) if key_of(w).partition(".")[0] not in NO_SETTING]
+    words = [word for word in as_typed(overrides) if not key_of(word).startswith(NO_SETTING)]
     # what mostly varies first; words of one key, as in `~a +a=1`, stay in their order
     words.sort(key=lambda word: (not key_of(word).startswith(("model.", "seed")), key_of(word)))
     parts = [f"{key_of(word).rpartition('.')[2]}-{word.partition('=')[2]}" for word in words]
@@ -103,52 +116,96 @@ def key_of(word: str) -> str:
 
 
 def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
-    """Make a script of a function, with what Hydra composes from `configs/<name>.yaml`.
-
-    Errors are made readable on both sides of Hydra: inside, because it would print its own words
-    about ours before it passes them on, and outside for its own.
-    """
+    """Make a script of a function, with what Hydra composes from `configs/<name>.yaml`."""
 
     @functools.wraps(function)
     def main() -> None:
-        prepare_hydra()
-        # Hydra wants its options first
-        sys.argv[1:] = for_resume(sorted(sys.argv[1:], key=_is_override))
-        # by a name that is not public: otherwise Hydra prints errors in its words and exits;
-        # its setting, HYDRA_FULL_ERROR, would reach other processes, too
-        internal.run_and_report = utils.run_and_report = lambda func: func()
-        # `--help` asks for them twice, for half of its time
-        internal.Hydra.list_all_config_groups = _config_groups  # type: ignore[method-assign]
-        readable, begun = readable_errors(), list[bool]()
-
-        def run_function(config: Any) -> None:
-            begun.append(True)
-            function(config)
-
-        job = functools.wraps(function)(readable(run_function))
-        # what `hydra.callbacks` and `hydra.job_logging` may name, which Hydra 1.4 asks for
-        packages = ("seqmodels", "logging", "hydra.experimental", *project_packages())
-        trust: Any = {} if IN_1_3 else {"execution_whitelist": [f"{each}.*" for each in packages]}
-        run = hydra.main(config_path=str(SHIPPED), config_name=name, **VERSION, **trust)(job)
-        with readable:
-            try:
-                run()
-            except Exception as error:
-                if isinstance(error, UserError):  # says what is wrong already
-                    raise
-                if begun and not isinstance(error, HydraException):  # of a job of a sweep
-                    raise
-                raise mistake(error, sys.argv[1:]) from error
-            sys.stdout.flush()
+        with readable_errors():
+            with refusing("cannot read the command", ArgumentError):
+                given, words = OPTIONS.parse_known_args()
+            if unknown := next((word for word in words if word.startswith("-")), None):
+                raise UserError(f"{shown(unknown)}: {choices(unknown, KNOWN_OPTIONS)}")
+            words, readable = for_resume(words), readable_errors(exits=True)
+            job = functools.wraps(function)(readable(function))
+            with hydra_of(name, words, given.config_dir) as here:
+                if given.help:
+                    print(_help(name, words))
+                elif given.cfg:
+                    here.show_cfg(name, words, given.cfg, given.package, given.resolve)
+                elif given.multirun or here.get_mode(name, words) is RunMode.MULTIRUN:
+                    _multirun(here, name, job, words)
+                else:
+                    here.run(name, job, [*words, "hydra.mode=RUN"])
+            sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
 
 
-_config_groups = functools.cache(internal.Hydra.list_all_config_groups)
+def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> None:
+    from seqmodels.launch.sweep import SweepReport  # which imports this
+
+    try:
+        here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
+    except UserError:
+        raise
+    except Exception as error:
+        if SweepReport.running is None:
+            raise
+        # of a launcher: such as that the process of a job was killed
+        how = SweepReport.running.how_to_finish()
+        raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
 
 
-def _is_override(word: str) -> bool:
-    return not word.startswith("-") and ("=" in word or word[:1] in "+~")
+@contextmanager
+def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> Iterator[Any]:
+    """Within: Hydra, which searches our folders. Afterwards it is as it was.
+
+    Args:
+        name: of the configuration; `words` of the command line, for errors.
+        config_dir: a folder to search besides.
+
+    Raises:
+        UserError: for what Hydra refuses, with what was probably meant.
+    """
+    prepare_hydra()
+    yours = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # it composes for one program at a time
+    ProjectConfigs.config_dir = config_dir
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir {config_dir}: no such folder")
+    try:
+        with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION):
+            yield GlobalHydra.instance().hydra
+    except (UserError, BrokenPipeError):
+        raise
+    except Exception as error:  # Hydra raises many kinds
+        raise mistake(error, name, words) from error
+    finally:
+        ProjectConfigs.config_dir, GlobalHydra.instance().hydra = None, yours
+
+
+def _trusting() -> AbstractContextManager[Any]:
+    """What `hydra.callbacks` and `hydra.job_logging` may name, which Hydra 1.4 asks for."""
+    packages = ("seqmodels", "logging", "hydra.experimental", *project_packages())
+    trusting: Any = getattr(hydra.utils, "execution_whitelist", lambda _: nullcontext())
+    return trusting([f"{each}.*" for each in packages])
+
+
+def _help(name: str, words: Sequence[str]) -> str:
+    config = hydra.compose(name, [*words], return_hydra_config=True)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return Template(config.hydra.help.template).safe_substitute(
+        APP_CONFIG_GROUPS="".join(_groups()), CONFIG=OmegaConf.to_yaml(own)
+    )
+
+
+def _groups(parent: str = "") -> Iterator[str]:
+    loader = GlobalHydra.instance().config_loader()
+    for group in sorted(f"{parent}{name}" for name in loader.list_groups(parent)):
+        if group != "hydra":
+            if files := loader.get_group_options(group):
+                yield f"{group}: {', '.join(sorted(files))}\n"
+            yield from _groups(f"{group}/")
 
 
 def compose(*overrides: str) -> DictConfig:
@@ -160,17 +217,9 @@ def compose(*overrides: str) -> DictConfig:
     Raises:
         UserError: for a key or a file that does not exist, with what was probably meant.
     """
-    prepare_hydra()
-    yours = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # it composes for one program at a time
-    try:
-        with hydra.initialize_config_dir(str(SHIPPED), **VERSION):
-            config = hydra.compose("train", for_resume(overrides))
-            config.folder = config.folder  # named once
-    except Exception as error:  # Hydra raises many kinds
-        raise mistake(error, overrides) from error
-    finally:
-        GlobalHydra.instance().hydra = yours
+    with hydra_of("train", overrides):
+        config = hydra.compose("train", for_resume(overrides))
+        config.folder = config.folder  # named once
     OmegaConf.set_struct(config, False)
     return config
 
@@ -183,52 +232,26 @@ def for_resume(words: Sequence[str]) -> list[str]:
     return [re.sub(r"^\+*(?=(?!hydra)\w+\.[^=]+=)", "++", word) for word in words]
 
 
-def mistake(error: Exception, words: Sequence[str]) -> UserError:
+def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
     """What Hydra says in one line, and for an unknown key, or file, which one you may mean.
 
     Args:
-        words: of the command line.
+        name, words: as `hydra_of` takes them.
     """
     if isinstance(error, MissingConfigException):
         group, _, file = (error.missing_cfg_file or "").rpartition("/")
         options = error.options or [path.stem for path in (SHIPPED / group).glob("*.yaml")]
         return UserError(f"{group}={shown(file)}: {choices(file, options)}")
-    found, cause = re.search("Could not override '(.*?)'", str(error)), error.__cause__
-    if found and isinstance(cause, OmegaConfBaseException):  # of the whole that was composed
-        plain: Any = OmegaConf.to_container(cause.parent_node._get_root(), resolve=False)
-        names = [name for name in flattened(plain) if not name.startswith("hydra.")]
+    if found := re.search("Could not override '(.*?)'", str(error)):
+        parsed = OverridesParser.create().parse_overrides([*words])
+        others = [str(w.input_line) for w in parsed if not w.is_sweep_override()]
+        others = [word for word in others if key_of(word) != found[1]]
+        with hydra_of(name, others):
+            names = flattened(OmegaConf.to_container(hydra.compose(name, others), resolve=False))
         return UserError(f"{unknown_key(found[1], names)} (+{found[1]} adds one)")
     override, line = getattr(error, "override", None), error_line(error) or one_line(error)
+    if found := re.search("Ambiguous value for argument '(.*?)'", line):
+        return UserError(f"{shown(found[1])}: for a training with each, add -m; a list is [a,b]")
     if isinstance(error, HydraException) and override is None:
         return UserError(line)
     return UserError(f"cannot read {shown(override or ' '.join(words))}: {line}")
-
-
-def parsed(config: DictConfig) -> list[Override]:
-    """The words of a sweep, after those of its configuration files; the last of a key counts."""
-    hydra = config.hydra
-    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
-    return [*{word.get_key_element(): word for word in words}.values()]
-
-
-def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
-    """Check each value of a sweep in one of its jobs, before the first one trains.
-
-    Raises:
-        UserError: for the first mistake.
-    """
-    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
-
-    checked, loader = set[str](), GlobalHydra.instance().config_loader()
-    for job in jobs:
-        if not checked.issuperset(job):
-            try:
-                one = loader.load_sweep_config(config, [*job])
-            except HydraException as error:
-                raise mistake(error, job) from error
-            OmegaConf.set_struct(one, False)
-            del one["hydra"]
-            check_config(one)
-            checked.update(job)

@@ -39,9 +39,6 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         if error is None or os.getpid() != self._process:
             return
         if os.environ.get("HYDRA_FULL_ERROR") != "1":
-            if isinstance(error, KeyboardInterrupt):
-                print("interrupted", file=sys.stderr)
-                sys.exit(130)
             if isinstance(error, BrokenPipeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at exit
                 sys.exit(1)

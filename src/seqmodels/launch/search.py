@@ -32,9 +32,12 @@ from optuna.visualization import matplotlib as draw
 from seqmodels.arguments import Count, Natural, Seed, arguments, validated
 from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.interruption import Pruned
-from seqmodels.launch.composed import check_jobs, job_folder, key_of, parsed
+from seqmodels.launch.composed import job_folder, key_of
+from seqmodels.launch.sweep import check_jobs, parsed
 from seqmodels.metrics import more_is_better
 from seqmodels.runs.folder import RunFolder, as_override
+
+JOURNAL, STUDY = "journal.log", "search"  # the file in the sweep folder, and the name in it
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
     )
     settings = Settings(**validated(arguments(Settings), values, "hydra.sweeper"))
     folder, metric = Path(config.hydra.sweep.dir), config.sweep.metric
-    fixed, space = divided(config)
-    _check(config, fixed, space)
+    fixed, space = space_of(config)
+    _check_search(config, fixed, space)
     folder.mkdir(parents=True, exist_ok=True)
     study, failed = open_study(folder, settings.warmup, metric), False
     choice = [metric, job_folder(fixed), sorted(f"{key}: {each}" for key, each in space.items())]
@@ -84,9 +87,9 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
             _ = ended.return_value  # raises what the job raised
         for number in batch:
             result = RunFolder(folder / f"{number}_trial").result_if_any()
-            if result.get("status") == "completed":
-                study.tell(number, result["metrics"].get(metric, math.nan))
-            elif result.get("status") == "pruned":
+            if result and result.completed:
+                study.tell(number, result.metrics.get(metric, math.nan))
+            elif result and result.status == "pruned":
                 study.tell(number, state=TrialState.PRUNED)
             else:  # it stays running for Optuna, and so is repeated when the search is resumed
                 failed = True
@@ -99,15 +102,19 @@ def open_study(folder: Path, warmup: int | None, metric: str) -> optuna.Study:
     """The study of a sweep folder, as any of its processes sees it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    path = str(folder / "journal.log")
-    with unusable(f"{path} is not the journal of a search"):
+    with unusable(f"{folder / JOURNAL} is not the journal of a search"):
         return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path))),
+            storage=_storage(folder),
             pruner=NopPruner() if warmup is None else MedianPruner(n_warmup_steps=warmup),
-            study_name="search",
+            study_name=STUDY,
             direction="maximize" if more_is_better(metric) else "minimize",
             load_if_exists=True,
         )
+
+
+def _storage(folder: Path) -> JournalStorage:
+    path = str(folder / JOURNAL)
+    return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
 
 
 class Pruning(Callback):
@@ -154,8 +161,11 @@ def _number_of_validation(trainer: pl.Trainer, every: int | float | None) -> int
 def pruning(metric: str, number: int) -> Pruning:
     """The callback that reports the validations of this process's trial, and ends it early."""
     hydra = HydraConfig.get()
-    study = open_study(Path(hydra.sweep.dir), hydra.sweeper.warmup, metric)
-    return Pruning(optuna.Trial(study, study.trials[number]._trial_id), metric)
+    folder = Path(hydra.sweep.dir)
+    study, storage = open_study(folder, hydra.sweeper.warmup, metric), _storage(folder)
+    known = storage.get_study_id_from_name(STUDY)
+    trial = storage.get_trial_id_from_study_id_trial_number(known, number)
+    return Pruning(optuna.Trial(study, trial), metric)
 
 
 def sampler(seed: int, number: int) -> TPESampler:
@@ -168,7 +178,7 @@ def _words(trial: FrozenTrial) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
 
 
-def divided(config: DictConfig) -> tuple[list[str], dict[str, Any]]:
+def space_of(config: DictConfig) -> tuple[list[str], dict[str, Any]]:
     """What all trials share, and the space that they choose from, as Optuna's distributions.
 
     Raises:
@@ -195,7 +205,7 @@ def _distribution(override: Override) -> Any:
         return FloatDistribution(low, high, log=log, step=step)
 
 
-def _check(config: DictConfig, fixed: list[str], space: dict[str, Any]) -> None:
+def _check_search(config: DictConfig, fixed: list[str], space: dict[str, Any]) -> None:
     if not str(config.sweep.metric).startswith("validation/"):
         raise UserError(
             f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation, "

@@ -10,15 +10,18 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
@@ -27,15 +30,15 @@ from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted, Pruned
 from seqmodels.launch.commands.compare import compare_runs
 from seqmodels.launch.composed import (
-    NO_SETTING,
-    check_jobs,
+    as_typed,
     ignore_launcher_warning,
     key_of,
-    parsed,
+    mistake,
 )
 from seqmodels.launch.readable_errors import readable_errors
-from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import RunFolder, as_override, failure
+from seqmodels.plain_values import NO_SETTING, flattened, resolved
+from seqmodels.runs.folder import RunFolder, as_override
+from seqmodels.runs.result import Result
 from seqmodels.screen import logging_to, visible_line
 
 SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
@@ -71,7 +74,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
 
 def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
     folder = RunFolder(Path(str(config.folder)))
-    plain = OmegaConf.to_container(config, resolve=True)
+    plain = resolved(config)
     if folder.is_training:
         return "another process trains it"
     if folder.holds_run:
@@ -96,39 +99,40 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
                 from seqmodels.launch.search import pruning
 
                 callbacks.append(pruning(config.sweep.metric, trial))
-            if folder.result_if_any().get("status") not in ("completed", "pruned"):
+            if folder.status not in ("completed", "pruned"):
                 train(config, overrides, callbacks=callbacks)
         except Pruned:
             pass
         except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
             traceback.print_exc()
+            result = folder.result_if_any() or Result(
+                head=config.model.head, seed=config.seed, config=plain
+            )
+            result.fail(error)
             if not (folder.holds_run or folder.is_training):  # else the result is of that run
-                known = {"head": config.model.head, "seed": config.seed, "config": plain}
-                result = {**known, "metrics": {}, **folder.result_if_any(), **failure(error)}
                 folder.write_result(result)
-            return f"failed, {failure(error)['error']}"
+            return f"failed, {result.error}"
     return _summary(folder, config.sweep.metric)
 
 
 def _settings(config: Any) -> dict[str, Any]:
     """A run's configuration, but where it lies and how it is run."""
-    others = ("folder", "resume", *NO_SETTING)
     return {
         key: value
         for key, value in flattened(config).items()
-        if not (value is None or key.partition(".")[0] in others or key.endswith(".dirpath"))
+        if not (value is None or key.startswith(NO_SETTING) or key.endswith(".dirpath"))
     }
 
 
 def _summary(folder: RunFolder, metric: str | None) -> str:
     from seqmodels.compare.records import default_metrics
 
-    result: Mapping[str, Any] = folder.read_result()
-    if result["status"] != "completed":
-        return f"{result['status']}, {result['error']}"
-    names = [metric, *default_metrics([result["metric"]])]
-    values = (f"{n} {result['metrics'][n]:.4f}" for n in names if n in result["metrics"])
-    return f"{next(values, 'no metric')}, {result['seconds']['total']:.1f} s"
+    result = folder.read_result()
+    if not result.completed:
+        return f"{result.status}, {result.error}"
+    names = [metric, *default_metrics([result.metric])]
+    values = (f"{n} {result.metrics[n]:.4f}" for n in names if n in result.metrics)
+    return f"{next(values, 'no metric')}, {result.seconds['total']:.1f} s"
 
 
 class SweepReport(Callback):
@@ -148,10 +152,10 @@ class SweepReport(Callback):
     @readable_errors(exits=True)  # of other errors in a callback, Hydra would only warn
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra, words = config.hydra, parsed(config)
-        _check(config, words)
+        _check_sweep(config, words)
         count = hydra.sweeper.get("n_trials")  # of a search
         if count is None:
-            [jobs] = BasicSweeper.split_arguments(words, None)
+            jobs = [*product(*map(_each, words))]
             check_jobs(config, jobs)
             count = len(jobs)
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
@@ -178,12 +182,15 @@ class SweepReport(Callback):
         deadline, locks = time.monotonic() + GRACE, [*self.folder.glob("*/lock")]
         while time.monotonic() < deadline and any(RunFolder(p.parent).is_training for p in locks):
             time.sleep(0.1)
-        words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
-        words.append(as_override("hydra.sweep.dir", self.folder))
-        line = f"interrupted by {signal.Signals(signum).name}; finish it with"
-        line = f"{line} seqmodels train {shlex.join(words)}"
+        line = f"interrupted by {signal.Signals(signum).name}; {self.how_to_finish()}"
         print(visible_line(line), file=self._stdout, flush=True)  # a job may have redirected it
         sys.exit(128 + signum)
+
+    def how_to_finish(self) -> str:
+        """The command that trains the jobs that are left."""
+        words = [word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir=")]
+        words.append(as_override("hydra.sweep.dir", self.folder))
+        return f"finish it with seqmodels train {shlex.join(words)}"
 
     @readable_errors(exits=True)
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -196,8 +203,15 @@ class SweepReport(Callback):
         compare_runs(folder, metric=sweep.metric, different_data=sweep.different_data)
         sys.stdout.flush()
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
-        if any(r.read_result()["status"] != "completed" and not r.is_training for r in runs):
+        if any(run.status != "completed" and not run.is_training for run in runs):
             sys.exit(1)
+
+
+def _each(word: Override) -> list[str]:
+    """The words of the jobs that the words of a sweep stand for."""
+    if not word.is_sweep_override():
+        return [str(word.input_line)]
+    return [f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()]
 
 
 def _several(devices: Any) -> bool:
@@ -209,11 +223,12 @@ def _several(devices: Any) -> bool:
     return len(devices) > 1 if isinstance(devices, ListConfig) else str(devices) != "1"
 
 
-def _check(config: DictConfig, words: Sequence[Override]) -> None:
+def _check_sweep(config: DictConfig, words: Sequence[Override]) -> None:
     """Check what only a sweep can have wrong."""
     for word in words:
-        key = key_of(str(word.input_line)).partition(".")[0]
-        if key in ("folder", "resume") or (key in NO_SETTING and word.is_sweep_override()):
+        key = key_of(str(word.input_line))
+        swept = word.is_sweep_override() and key.startswith(NO_SETTING)
+        if key in ("folder", "resume") or swept:
             raise UserError(
                 f"{word.input_line}: each job of a sweep has the folder of its settings, in "
                 "hydra.sweep.dir; leave this out"
@@ -230,3 +245,33 @@ def _check(config: DictConfig, words: Sequence[Override]) -> None:
     name = config.hydra.runtime.choices["hydra/launcher"]
     launcher = config.hydra.launcher._target_.rpartition(".")[0]
     require(launcher, f"hydra/launcher={name}", name.partition("_")[0])
+
+
+def parsed(config: DictConfig) -> list[Override]:
+    """The words of a sweep, after those of its configuration files; the last of a key counts."""
+    hydra = config.hydra
+    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
+    return [*{word.get_key_element(): word for word in words}.values()]
+
+
+def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
+    """Check each value of a sweep in one of its jobs, before the first one trains.
+
+    Raises:
+        UserError: for the first mistake.
+    """
+    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+
+    checked, loader = set[str](), GlobalHydra.instance().config_loader()
+    for job in jobs:
+        if not checked.issuperset(job):
+            try:
+                one = loader.load_sweep_config(config, [*job])
+            except HydraException as error:
+                raise mistake(error, "train", job) from error
+            OmegaConf.set_struct(one, False)
+            del one["hydra"]
+            check_config(one)
+            checked.update(job)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, listed, one_line
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -86,8 +86,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if it is absent, broken, or holds more than tensors and plain values.
     """
+    others = sorted(each.name for each in path.parent.glob("[a-z]*.ckpt") if each != path)
+    beside = f"; take another one beside it: {listed(others)}" if others else ""
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint{beside}")
     try:
         check_whole(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,8 +99,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         what = one_line(error)
         if isinstance(error, pickle.UnpicklingError):  # whose message tells how to load it anyway
             what = "it holds more than tensors and plain values"
-        raise UserError(
-            f"{path} is not a usable checkpoint ({what}); "
-            "it may be cut off: take another one, such as last.ckpt beside best.ckpt"
-        ) from error
+        raise UserError(f"{path} is not a usable checkpoint ({what}){beside}") from error
     return content

@@ -1,53 +1,124 @@
-"""How a training ends."""
+"""How a training begins and ends, and what its folder keeps of that."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.errors import UserError, one_line
-from seqmodels.interruption import Interrupted, handling_signals, interrupt
+from seqmodels.interruption import Interrupted, Pruned, handling_signals, interrupt
+from seqmodels.loggers import log_hyperparameters
+from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.lock import locked
+from seqmodels.runs.result import Result
+from seqmodels.runs.resume import Resume
 from seqmodels.screen import Screen
 
 
+class Recording(Callback):
+    """Keeps `result.json`. Within: it says that the run is interrupted, which is left if the
+    process is killed; at the end, how it ended.
+
+    A resume leaves its first traces at its first batch: until then it may be refused. If the run
+    had completed before, its result stays until there is a newer one.
+    """
+
+    def __init__(
+        self, folder: RunFolder, result: Result, resume: Resume | None, overrides: Sequence[str]
+    ) -> None:
+        self.folder, self.result, self.resume, self.overrides = folder, result, resume, overrides
+        self.begun, self._writes = False, resume is None
+        before = folder.result_if_any() if resume else None
+        self._had_completed = before is not None and before.completed
+        if resume:
+            result.resumed = [*(before.resumed if before else []), environment(result.device)]
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.begin(trainer)
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        if self.begun:
+            return
+        self.begun = True
+        if self.resume and trainer.is_global_zero:
+            if self.resume.changes:
+                self.folder.add_stretch(self.resume.step, self.overrides, self.resume.changes)
+            if not self._had_completed:
+                self._writes = True
+                self.folder.write_result(self.result)
+        if len(trainer.loggers) > 1:
+            log_hyperparameters(trainer, self.result.model_dump())
+
+    def __enter__(self) -> None:
+        if self._writes:
+            self.folder.write_result(self.result)
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if error is None:
+            self.result.status = "completed"
+            self.folder.write_result(self.result)
+            return
+        if isinstance(error, Pruned):
+            self.result.status, self.result.error = "pruned", str(error)
+        elif isinstance(error, Exception):
+            self.result.fail(error)
+        if self._writes:
+            with suppress(UserError):  # it must not hide the other error
+                self.folder.write_result(self.result)
+
+
 @contextmanager
-def restoring(checkpoint: Path | None, step: int, trainer: pl.Trainer) -> Iterator[None]:
-    """Says in one line that a checkpoint does not fit, if something fails before the second step of
-    the optimizer after its own: the first one and its metrics use the last of its state."""
+def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
+    """Within: nobody else trains in the folder. If the training is refused before its first batch,
+    a folder that it made goes again."""
+    made = not folder.path.exists()
     try:
-        yield
-    except Exception as error:
-        if checkpoint is None or trainer.global_step > step + 1 or isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{checkpoint} cannot be resumed ({type(error).__name__}: {one_line(error)})"
-        ) from error
+        with locked(folder.lock):
+            folder.check_free()
+            yield
+    except UserError:
+        if made and not recording.begun:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 @contextmanager
 def interruptions(
-    folder: RunFolder, trainer: pl.Trainer, console: Screen, words: Sequence[str]
+    folder: RunFolder,
+    trainer: pl.Trainer,
+    console: Screen,
+    overrides: Sequence[str],
+    resume: Resume | None,
 ) -> Iterator[None]:
     """Says what is saved if the training does not reach its end, and how to resume it.
 
     A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
 
-    Args:
-        words: what a resume needs on its command line besides the folder.
+    Raises:
+        UserError: for a checkpoint that does not fit: if something fails before the second step of
+            the optimizer after its own. The first one and its metrics use the last of its state.
     """
     try:
         with handling_signals(interrupt):
             yield
     except (Interrupted, Exception) as end:
+        early = trainer.state.fn == "fit" and resume and trainer.global_step <= resume.step + 1
+        ours = isinstance(end, Interrupted | UserError)
+        if early and not ours and resume and resume.checkpoint:
+            what = f"{type(end).__name__}: {one_line(end)}"
+            raise UserError(f"{resume.checkpoint} cannot be resumed ({what})") from end
         said = f"interrupted by {end.name}" if isinstance(end, Interrupted) else "failed"
         if isinstance(end, Interrupted) or folder.checkpoint_file("last").is_file():
             last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint) and c.step]  # type: ignore[attr-defined]
             saved = f"saved after step {last[0]}; " if last else ""
+            words = [w for w in overrides if w.startswith(("imports=", "allowed_targets="))]
             console.print(f"\n{said}; {saved}{folder.how_to_resume(words)}", soft_wrap=True)
         if isinstance(end, Interrupted):
             raise SystemExit(128 + end.signum) from end

@@ -31,6 +31,7 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.result import Result
 from seqmodels.runs.streaming import Stream
 from seqmodels.runs.trainer import Trainer, quieten_lightning
 from seqmodels.runs.trust import trusted_config
@@ -48,18 +49,18 @@ class Run:
 
     folder: Path
     config: dict[str, Any]
-    result: dict[str, Any]
+    result: Result
     task: Task
     data: DataModule
     epoch: int | None = None  # that the weights are of
 
     def __repr__(self) -> str:
         known, head = self.result, self.task.head
-        sizes = "".join(f", {split} {n:,}" for split, n in known.get("examples", {}).items())
-        scores = (f"{name} {value:.4f}" for name, value in known.get("metrics", {}).items())
+        sizes = "".join(f", {split} {n:,}" for split, n in known.examples.items())
+        scores = (f"{name} {value:.4f}" for name, value in known.metrics.items())
         lines = (
             f"{type(self.task).__name__}: {head.name} reads {', '.join(head.reads)}",
-            f"data: {known.get('data')}{sizes}",
+            f"data: {known.data}{sizes}",
             f"weights of epoch {self.epoch}: {', '.join(scores)}",
             f"folder: {self.folder}",
         )
@@ -91,7 +92,7 @@ class Run:
                 raise UserError(f"split={split}: {choices(split, SPLITS)}")
             else:
                 self.data.setup()
-                if self.result.get("fingerprint") not in (None, self.data.fingerprint):
+                if self.result.fingerprint not in ("", self.data.fingerprint):
                     log.warning("the model was trained on other data (fingerprint differs)")
                 loader = self.data.split_loader(split)
             for note in self.data.notes:
@@ -137,7 +138,7 @@ class Run:
         for name in options.keys() - inspect.signature(task.describe).parameters:
             raise UserError(
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
-                f"the run of a {self.result['task']}: leave it out"
+                f"the run of a {self.result.task}: leave it out"
             )
         with self._usable():
             for chunk, batch in self._batches(inputs, source, accelerator):
@@ -254,7 +255,7 @@ class Run:
         if not hasattr(self.task, "generate"):
             raise UserError(
                 "only a language model can generate text, and "
-                f"{self.folder} is the run of a {self.result['task']}"
+                f"{self.folder} is the run of a {self.result.task}"
             )
         task: Any = self.task.to(find_device(accelerator))
         with self._usable():

@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, one_line, refusing
+from seqmodels.errors import UserError, refusing
 from seqmodels.files import write_json, write_text
-from seqmodels.interruption import Pruned
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
+from seqmodels.runs.result import Result, read_result
 
 
 def as_override(key: str, path: Path) -> str:
@@ -67,7 +66,7 @@ class RunFolder:
         first checkpoint has nothing to lose, and the mended command works as it stands."""
         if any(self.path.glob("checkpoints/*.ckpt")):
             return True
-        if status := self.result_if_any().get("status"):
+        if status := self.status:
             return status in ("completed", "pruned")
         try:
             config: Any = read_yaml(self.config_file) if self.config_file.exists() else None
@@ -138,58 +137,25 @@ class RunFolder:
 
     # the result
 
-    def write_result(self, result: dict[str, Any]) -> None:
-        write_json(self.result_file, result)
+    def write_result(self, result: Result) -> None:
+        write_json(self.result_file, result.model_dump(exclude_none=True))
 
-    def read_result(self) -> dict[str, Any]:
-        """What `result.json` holds.
+    def read_result(self) -> Result:
+        """Raises UserError if there is none, or it is not the result of a run of this version."""
+        return read_result(self.result_file)
 
-        Raises:
-            UserError: if there is none, or it is not the result of a run.
-        """
-        result = read_json(self.result_file)
-        kinds = {"status": str, "seed": int, "config": dict, "metrics": dict}
-        known = result if isinstance(result, dict) else {}
-        if not all(isinstance(known.get(name), kind) for name, kind in kinds.items()):
-            raise UserError(f"{self.result_file} is not the result of a run")
-        return known
-
-    def result_if_any(self) -> dict[str, Any]:
-        """The same; empty where no run has written one, or it is just being replaced."""
+    def result_if_any(self) -> Result | None:
+        """The same; None where no run has written one, or it is just being replaced."""
         try:
             return self.read_result()
         except UserError:
-            return {}
+            return None
 
-    @contextmanager
-    def recording(
-        self, result: dict[str, Any], *, begun: Callable[[], bool], write: bool = True
-    ) -> Iterator[None]:
-        """Writes `result` at the end, with `status` (completed, failed, pruned or interrupted) and
-        `error`.
-
-        Args:
-            begun: whether the training has begun; before that, nothing is written.
-            write: False in all processes but the first.
-        """
-        result |= {"status": "interrupted", "error": None}
-        if write and begun():
-            self.write_result(result)  # what is left if the process is killed
-        try:
-            yield
-            result["status"] = "completed"
-        except Pruned as end:
-            result |= {"status": "pruned", "error": str(end)}
-            raise
-        except Exception as error:
-            result |= failure(error)
-            raise
-        finally:
-            if write and (begun() or result["status"] == "completed"):
-                # after another error, this one must not hide it
-                hidden = () if result["status"] == "completed" else (UserError,)
-                with suppress(*hidden):
-                    self.write_result(result)
+    @property
+    def status(self) -> str | None:
+        """Of the result; None where there is none."""
+        result = self.result_if_any()
+        return result.status if result else None
 
     @property
     def is_training(self) -> bool:
@@ -251,24 +217,9 @@ def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return [*(reader.fieldnames or ())], rows
 
 
-def failure(error: Exception) -> dict[str, str]:
-    """What `result.json` says of a run that ended with this error."""
-    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return {"status": "failed", "error": f"{kind}{one_line(error)}"}
-
-
 def _is_stretch(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("step"), int)
         and isinstance(value.get("changes"), dict)
-    )
-
-
-def on_whole_splits(config: Mapping[str, Any]) -> bool:
-    """Whether a run trains and tests on all of its splits; False with `debug`."""
-    limits = (config.get(f"trainer.limit_{split}_batches") for split in ("train", "val", "test"))
-    whole = all(limit is None or (isinstance(limit, float) and limit == 1) for limit in limits)
-    return whole and not any(
-        config.get(f"trainer.{k}") for k in ("overfit_batches", "fast_dev_run")
     )

@@ -17,18 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.metrics import find_metric, show, show_with_unit, without_split
-from seqmodels.plain_values import flattened
-from seqmodels.runs.folder import on_whole_splits
+from seqmodels.runs.result import Result
 from seqmodels.screen import figure_text, visible_line
 
 MOST_PARTS = 10  # of a test, to show the scores of
 MOST_ROWS = 10
 BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 # columns of `scores.csv` that hold no score
-KINDS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
+PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
 WIDTH = 40  # characters of a cell
-LEVEL = 0.005  # how much of a number two models may differ by, and be level
+NEAR = 0.005  # how much of a number two models may differ by, and be level
 
 
 def metrics_table(
@@ -65,52 +64,49 @@ def _cell(name: str, value: float | None) -> str:
     return "" if value is None else show_with_unit(name, value)
 
 
-def results_table(result: Mapping[str, Any]) -> Group:
+def results_table(result: Result) -> Group:
     """The metrics of a finished run on validation and test, beside simple baselines on the same
-    splits, and its verdict.
-
-    Args:
-        result: the content of `result.json`.
-    """
-    [speed] = [name for name in result if name.endswith("_per_second")]
+    splits, and its verdict."""
+    counted, speed = result.speed
     table = metrics_table(
-        result["metrics"],
-        f"{result['data']}, {result['head']} reads {' and '.join(result['reads'])}: "
-        f"{result['seconds']['fit']:.1f} s{' since its resume' if result.get('resumed') else ''}, "
-        f"{result[speed]:,.0f} {speed.partition('_')[0]}/s",
-        result["baselines"],
+        result.metrics,
+        f"{result.data}, {result.head} reads {' and '.join(result.reads)}: "
+        f"{result.seconds['fit']:.1f} s{' since its resume' if result.resumed else ''}, "
+        f"{speed:,.0f} {counted}/s",
+        result.baselines,
     )
-    return Group(table, *map(Text, result["verdict"]))
+    return Group(table, *map(Text, result.verdict))
 
 
-def verdict(result: Mapping[str, Any]) -> list[str]:
+def verdict(result: Result) -> list[str]:
     """A sentence if a baseline is better on the test split, in the metric that the task is compared
     by; none for a run on a part of its splits, as with `debug`.
 
     Two numbers are level if they differ by half a percent or less; two accuracies also by less than
-    1.96 standard deviations, each taken as a binomial share of the test split's examples.
-
-    Args:
-        result: the content of `result.json`; a metric that `METRICS` lacks is skipped.
+    1.96 standard deviations, each taken as a binomial share of the test split's examples. A metric
+    that `METRICS` lacks is skipped.
     """
-    name = f"test/{result['metric']}"
-    rows, value = result["baselines"].get(name, {}), result["metrics"].get(name)
+    name = f"test/{result.metric}"
+    rows, value = result.baselines.get(name, {}), result.metrics.get(name)
     known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
     metric = find_metric(name)
-    whole = on_whole_splits(flattened(result["config"]))
-    if not (known and whole and metric) or value is None or metric.higher_is_better is None:
+    if (
+        not (known and result.whole_splits and metric)
+        or value is None
+        or metric.higher_is_better is None
+    ):
         return []
     best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
     other = known[best]
     behind = value < other if metric.higher_is_better else value > other
     if not behind or show(name, other) == show(name, value):  # by rounding alone
         return []
-    size, near = result["examples"].get("test"), LEVEL * max(abs(value), abs(other))
-    if result["metric"] == "accuracy" and size:
+    size, near = result.examples.get("test"), NEAR * max(abs(value), abs(other))
+    if result.metric == "accuracy" and size:
         near = max(near, 1.96 * math.sqrt((value * (1 - value) + other * (1 - other)) / size))
     how = "lost to" if abs(value - other) > near else "is level with"
     numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
-    return [f"{result['head']} {how} {best}: {name} {numbers}."]
+    return [f"{result.head} {how} {best}: {name} {numbers}."]
 
 
 def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType]:
@@ -121,7 +117,7 @@ def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType
         with scores.open(newline="", encoding="utf-8") as file:
             parts = [*islice(csv.DictReader(file), MOST_PARTS + 1)]
         if len(parts) <= MOST_PARTS:
-            read = [{k: KINDS.get(k, _number)(v) for k, v in row.items()} for row in parts]
+            read = [{k: PLAIN_COLUMNS.get(k, _number)(v) for k, v in row.items()} for row in parts]
             yield _rows_table(f"{title} by {next(iter(parts[0]))}", read)
     if rows.is_file() and (worst := worst_rows(rows)):
         yield _rows_table(f"{title}: largest losses (of each row: {rows.name})", worst)

@@ -173,8 +173,8 @@ def check_end(folder: RunFolder, config: DictConfig, saved: Mapping[str, Any]) -
                 "already: set at least as many"
             )
     result = folder.result_if_any()
-    if result.get("status") == "completed":
-        before, now = flattened(result["config"]), flattened(config)
+    if result and result.completed:
+        before, now = flattened(result.config), flattened(config)
         limits = {k: before[k] for k in (*ENDS, PATIENCE) if before.get(k) not in (None, -1)}
         if all(now.get(key) == before.get(key) for key in (*ENDS, PATIENCE)):
             raise UserError(

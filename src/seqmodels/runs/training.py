@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -26,19 +26,21 @@ from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
-from seqmodels.loggers import log_hyperparameters, log_result
+from seqmodels.loggers import log_result
 from seqmodels.machine import device_name, find_device, keep_memory
 from seqmodels.metrics import METRICS, without_split
+from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import interruptions, restoring
+from seqmodels.runs.endings import Recording, interruptions, new_folder
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
-from seqmodels.runs.resume import Resume, check_end, find_resume
+from seqmodels.runs.result import Result
+from seqmodels.runs.resume import Resume, find_resume
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
 from seqmodels.screen import Screen, logging_to
 from seqmodels.target import find_target
@@ -84,6 +86,7 @@ class Training:
         resume: what it resumes; None for a new training.
         notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
+        held: the lock of the folder of a run that is resumed.
     """
 
     config: DictConfig
@@ -94,6 +97,7 @@ class Training:
     resume: Resume | None
     notes: Sequence[str]
     started: float
+    held: ExitStack
 
 
 def prepare(
@@ -120,20 +124,27 @@ def prepare(
         OmegaConf.update(config, key, path, force_add=True)
     import_modules(config.imports)  # first: the run to resume may name their classes
     if config.resume is None:
-        return _prepared(config, None, started)
-    with unusable(f"resume={config.resume}: this run cannot be resumed"):
+        return _prepared(config, None, started, ExitStack())
+    with unusable(f"resume={config.resume}: this run cannot be resumed"), ExitStack() as held:
         if overrides is None:
             raise UserError(
                 f"resume={config.resume}: say what to change, if anything: "
                 "train(compose(*words), words)"
             )
+        folder = RunFolder(Path(config.resume))
+        folder.check_links()
+        folder.read_config()
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            held.enter_context(locked(folder.lock))
         resume = find_resume(config, overrides)
         for key, path in files.items():
             OmegaConf.update(resume.config, key, path)
-        return _prepared(resume.config, resume, started)
+        return _prepared(resume.config, resume, started, held.pop_all())
 
 
-def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Training:
+def _prepared(
+    config: DictConfig, resume: Resume | None, started: float, held: ExitStack
+) -> Training:
     folder, notes = RunFolder(Path(str(config.folder))), [*(resume.notes if resume else ())]
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
@@ -167,53 +178,29 @@ def _prepared(config: DictConfig, resume: Resume | None, started: float) -> Trai
     if not saved:
         task.initialize(data)
     task.changed = resume.replanned if resume else ()
-    return Training(config, folder, data, task, trainer, resume, notes, started)
+    return Training(config, folder, data, task, trainer, resume, notes, started, held)
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
     folder, trainer, resume = training.folder, training.trainer, training.resume
-    first, begun = trainer.is_global_zero, False
+    first = trainer.is_global_zero
     console = Screen(quiet=not first)
-    device = device_name(trainer)
-    result, before = _beginning(training, device), folder.result_if_any() if resume else {}
-    if resume:
-        result["resumed"] = [*before.get("resumed", []), environment(device)]
-    ended = before.get("status") == "completed"  # its result stays until there is a newer one
-
-    def begin(*_: Any) -> None:
-        """Leaves the first traces of a resume, at the first batch: until then it may be refused."""
-        nonlocal begun
-        if begun:
-            return
-        begun = True
-        if resume and first:
-            if resume.changes:
-                folder.add_stretch(resume.step, overrides, resume.changes)
-            if not ended:
-                folder.write_result(result)
-        if len(trainer.loggers) > 1:
-            log_hyperparameters(trainer, result)
-
-    trainer.callbacks.append(LambdaCallback(on_train_batch_start=begin))  # type: ignore[attr-defined]
-    trusted = [each for each in overrides if each.startswith(("imports=", "allowed_targets="))]
-    with ExitStack() as held:
+    result = _beginning(training)
+    recording = Recording(folder, result, resume, overrides)
+    trainer.callbacks.append(recording)  # type: ignore[attr-defined]
+    with training.held as held:
         if first:
-            held.enter_context(locked(folder.lock))
-            if resume:  # another process may have finished it since the checks
-                check_end(folder, training.config, {})
-            else:
-                folder.check_free()
-                folder.write_beginning(training.config, overrides, environment(device))
+            if not resume:
+                held.enter_context(new_folder(folder, recording))
+                folder.write_beginning(training.config, overrides, environment(result.device))
             held.enter_context(logging_to(folder.log_file))
         with (
-            folder.recording(
-                result, begun=lambda: (begun and not ended) or not resume, write=first
-            ),
+            recording if first else nullcontext(),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
-            interruptions(folder, trainer, console, trusted),
+            interruptions(folder, trainer, console, overrides, resume),
         ):
-            _fit(training, result, begin, console)
+            _fit(training, result, recording, console)
     if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
         console.print(profile, soft_wrap=True)
     console.print(results_table(result))
@@ -221,31 +208,25 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for table in tables_of_test(folder.path) if first and writes else ():
         console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
-    return result
+    return result.model_dump(exclude_none=True)
 
 
-def _fit(
-    training: Training, result: dict[str, Any], begin: Callable[[], None], console: Screen
-) -> None:
+def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
-    first, seconds = trainer.is_global_zero, result["seconds"]
     for line in (*training.notes, *data.summary):
         console.print(line, soft_wrap=True)
         log.info(line)
-    console.print(
-        f"{result['parameters']:,} parameters, on {result['device']}, {trainer.precision}"
+    console.print(f"{result.parameters:,} parameters, on {result.device}, {trainer.precision}")
+    clock, resume = time.perf_counter(), training.resume
+    trainer.fit(
+        task, datamodule=data, ckpt_path=resume.checkpoint if resume else None, weights_only=True
     )
-    clock = time.perf_counter()
-    resume = training.resume
-    checkpoint, step = (resume.checkpoint, resume.step) if resume else (None, 0)
-    with restoring(checkpoint, step, trainer):
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    begin()  # a training that was at its end already has no first batch
-    seconds["fit"] = time.perf_counter() - clock
-    if training.config.baseline and first:  # after the training, whose first step would wait
-        result["baselines"] = data.baselines()
-    speed = f"{task.contract.kind.unit}_per_second"
-    result[speed] = task.seen * trainer.world_size / seconds["fit"]
+    recording.begin(trainer)  # a training that was at its end already has no first batch
+    result.seconds["fit"] = time.perf_counter() - clock
+    if training.config.baseline and trainer.is_global_zero:  # its first step would wait for them
+        result.baselines = data.baselines()
+    speed = task.seen * trainer.world_size / result.seconds["fit"]
+    setattr(result, f"{task.contract.kind.unit}_per_second", speed)
 
     clock = time.perf_counter()
     tested = _load_best(trainer, task)
@@ -254,41 +235,37 @@ def _fit(
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
         validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
     # of a split that is limited to no batches, there is no evaluation
-    result["metrics"] |= validation | dict(*trainer.test(task, datamodule=data, verbose=False))
-    short = {without_split(name) for name in result["metrics"]} & METRICS.keys()
+    result.metrics = validation | dict(*trainer.test(task, datamodule=data, verbose=False))
+    short = {without_split(name) for name in result.metrics} & METRICS.keys()
     better = {name: METRICS[name].higher_is_better for name in sorted(short)}
-    result["higher_is_better"] = {n: more for n, more in better.items() if more is not None}
-    seconds["test"] = time.perf_counter() - clock
-    if first:
+    result.higher_is_better = {n: more for n, more in better.items() if more is not None}
+    result.seconds["test"] = time.perf_counter() - clock
+    if trainer.is_global_zero:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
         learning_curves(history, curves, task.curves, title, tested)
-        log_result(trainer, result["metrics"], sorted(folder.figures.glob("*.png")))
-        result["verdict"] = verdict(result)
-    seconds["total"] = time.perf_counter() - training.started
+        log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
+        result.verdict = verdict(result)
+    result.seconds["total"] = time.perf_counter() - training.started
 
 
-def _beginning(training: Training, device: str) -> dict[str, Any]:
+def _beginning(training: Training) -> Result:
     """What is known of a run before it starts."""
-    task, data = training.task, training.data
-    return {
-        "task": type(task).__name__,
-        "data": data.title,
-        "fingerprint": data.fingerprint,
-        "head": task.head.name,
-        "reads": list(task.head.reads),
-        "seed": training.config.seed,
-        "config": OmegaConf.to_container(training.config, resolve=True),
-        "parameters": sum(p.numel() for p in task.parameters()),
-        "metric": task.contract.kind.metric,
-        "metrics": {},
-        "examples": data.split_sizes,
-        "baselines": {},
-        "verdict": [],
-        "seconds": {"setup": time.perf_counter() - training.started},
-        f"{task.contract.kind.unit}_per_second": None,
-        "device": device,
-    }
+    task, data, config = training.task, training.data, training.config
+    return Result(
+        task=type(task).__name__,
+        data=data.title,
+        fingerprint=data.fingerprint,
+        head=task.head.name,
+        reads=[*task.head.reads],
+        seed=config.seed,
+        config=resolved(config),
+        parameters=sum(p.numel() for p in task.parameters()),
+        metric=task.contract.kind.metric,
+        examples=data.split_sizes,
+        seconds={"setup": time.perf_counter() - training.started},
+        device=device_name(training.trainer),
+    )
 
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:

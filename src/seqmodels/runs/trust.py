@@ -19,7 +19,7 @@ from seqmodels.instantiate import allowed_class
 from seqmodels.runs.folder import RunFolder
 
 # what a run folder may name, and no more; all other values are plain
-KINDS: dict[str, Any] = {
+CLASSES: dict[str, Any] = {
     "model": Task,
     "data": DataModule,
     "model.optimizer": Optimizer,
@@ -27,7 +27,7 @@ KINDS: dict[str, Any] = {
 }
 METRIC = re.compile(r"model\.metrics\.\w+")
 # where the callbacks are defined that a run folder may name, and no others
-OURS = (
+CALLBACKS = (
     "seqmodels.callbacks.",
     "seqmodels.tasks.",
     "seqmodels.dataflow.",
@@ -51,9 +51,11 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
     for name in ("model", "data", "trainer", "callbacks"):
         if not isinstance(config.setdefault(name, {}), dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
-    for name in KINDS.keys() & config.keys():
-        _check(config[name], name, allowed)
-    _check(_arguments(config["trainer"]), "trainer", allowed)  # its class is the command line's
+    for name in CLASSES.keys() & config.keys():
+        _check_names(config[name], name, allowed)
+    _check_names(
+        _arguments(config["trainer"]), "trainer", allowed
+    )  # its class is the command line's
     return config
 
 
@@ -68,9 +70,9 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
     if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(known):
         return False
     found = allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
-    if not f"{found.__module__}.".startswith(OURS):
+    if not f"{found.__module__}.".startswith(CALLBACKS):
         return False
-    _check(given := _arguments(entry), f"callbacks.{name}", ())
+    _check_names(given := _arguments(entry), f"callbacks.{name}", ())
     return all(key in TEXTS or not isinstance(value, str) for key, value in given.items())
 
 
@@ -78,16 +80,16 @@ def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key != "_target_"}
 
 
-def _check(value: Any, where: str, allowed: tuple[str, ...]) -> None:
+def _check_names(value: Any, where: str, allowed: tuple[str, ...]) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if key == "_target_" and where in KINDS:
-                allowed_class(value, allowed, where, KINDS[where])
+            if key == "_target_" and where in CLASSES:
+                allowed_class(value, allowed, where, CLASSES[where])
             elif key == "_target_" and METRIC.fullmatch(where):
                 check_metric_class(value, where, allowed)
             elif str(key).startswith("_") and (key, where) != ("_recursive_", "model"):
                 raise UserError(f"{where}.{key} of a run folder is not allowed: {inner!r:.60}")
-            _check(inner, f"{where}.{key}", allowed)
+            _check_names(inner, f"{where}.{key}", allowed)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            _check(inner, f"{where}.{number}", allowed)
+            _check_names(inner, f"{where}.{number}", allowed)

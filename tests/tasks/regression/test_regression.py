@@ -165,7 +165,7 @@ def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
     # in the second epoch of 8 steps
     resumes(script, tmp_path, *OWN, "model=regressor", *data, quantiles, step=12)
     run = load_run(tmp_path / "cut")
-    found = {k: v for k, v in run.result["metrics"].items() if k.startswith("test/")}
+    found = {k: v for k, v in run.result.metrics.items() if k.startswith("test/")}
     assert run.evaluate(accelerator="cpu") == pytest.approx(found)
     series = run.data.read()["test"].inputs[:3]
     made, expected = [*run.predict(series)], run.task.describe(run.data.batch_of(series))

@@ -1,0 +1,95 @@
+"""`result.json`: what is known of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from seqmodels.errors import UserError, one_line
+from seqmodels.plain_values import flattened, read_json
+
+# JSON has no nan
+Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Scores = dict[str, Score]
+
+
+class Result(BaseModel):
+    """What `result.json` holds. What a run that failed never came to know is empty.
+
+    Args:
+        metric: to compare the run by, without its split; `higher_is_better` says its direction.
+        examples: of each split.
+        baselines: by metric and by name.
+        resumed: the environment of each resume.
+        examples_per_second, tokens_per_second: of the training; whichever the task counts.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    status: str = "interrupted"  # or completed, failed, pruned
+    error: str | None = None
+    task: str = ""
+    data: str = ""
+    fingerprint: str = ""
+    head: str = ""
+    reads: list[str] = []
+    seed: int
+    config: dict[str, Any]
+    parameters: int = 0
+    metric: str = ""
+    metrics: Scores = {}
+    higher_is_better: dict[str, bool] = {}
+    examples: dict[str, int] = {}
+    baselines: dict[str, Scores] = {}
+    verdict: list[str] = []
+    seconds: dict[str, float] = {}
+    examples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    device: str = ""
+    resumed: list[Any] = []
+
+    @property
+    def completed(self) -> bool:
+        return self.status == "completed"
+
+    @property
+    def speed(self) -> tuple[str, float]:
+        """Examples or tokens, and how many of them in a second of training; nan if unknown."""
+        if self.tokens_per_second is not None:
+            return "tokens", self.tokens_per_second
+        known = self.examples_per_second
+        return "examples", math.nan if known is None else known
+
+    @property
+    def whole_splits(self) -> bool:
+        """Whether the run trains and tests on all of its splits; False with `debug`."""
+        config = flattened(self.config)
+        limits = (config.get(f"trainer.limit_{name}_batches") for name in ("train", "val", "test"))
+        parts = (config.get(f"trainer.{name}") for name in ("overfit_batches", "fast_dev_run"))
+        whole = (limit is None or (limit == 1 and isinstance(limit, float)) for limit in limits)
+        return all(whole) and not any(parts)
+
+    def fail(self, error: BaseException) -> None:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        self.status, self.error = "failed", f"{kind}{one_line(error)}"
+
+
+def read_result(path: Path) -> Result:
+    """Reads a `result.json`.
+
+    Raises:
+        UserError: if there is none, or it is not the result of a run of this version.
+    """
+    content = read_json(path)
+    try:
+        return Result.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or "it"
+        what = "missing" if wrong["type"] == "missing" else f"{wrong['input']!r:.40}"
+        raise UserError(
+            f"{path} is not the result of a run of this version: {where} is {what}"
+        ) from None
