@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from seqmodels.errors import UserError, closest
 from seqmodels.plugins import import_plugins
@@ -17,18 +18,23 @@ class Metric:
             no model can be chosen by, such as the coverage of an interval.
         unit: what to show after the number. `%` means that the metric is stored as a share (0.93)
             and shown times 100 (93.00).
+        share_of: what it counts, if it is a share: `examples`, or `targets`, of which an example
+            may have one or many. One more or less is its smallest step.
     """
 
     higher_is_better: bool | None
     unit: str = ""
+    share_of: Literal["examples", "targets"] | None = None
 
 
-SHARES = ("accuracy", "precision", "recall", "f1", "macro_f1", "exact_match", "bleu")
+SHARES = ("precision", "recall", "f1", "macro_f1", "bleu")
 ERRORS = (
     *("loss", "perplexity", "bits_per_byte", "mse", "rmse", "mae", "pinball", "mase"),
     *("standardised_mse", "standardised_mae"),
 )
 METRICS: dict[str, Metric] = {
+    "accuracy": Metric(higher_is_better=True, unit="%", share_of="targets"),
+    "exact_match": Metric(higher_is_better=True, unit="%", share_of="examples"),
     **dict.fromkeys(SHARES, Metric(higher_is_better=True, unit="%")),
     **dict.fromkeys(("r2", "pearson", "spearman"), Metric(higher_is_better=True)),
     **dict.fromkeys(ERRORS, Metric(higher_is_better=False)),

@@ -18,6 +18,7 @@ from rich.console import Console
 from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.records import Record
 from seqmodels.compare.settings import varied_columns, varied_keys
+from seqmodels.compare.statistics import summarize
 from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
 from seqmodels.compare.writing import write_comparison
 from seqmodels.errors import UserError
@@ -231,6 +232,31 @@ def test_the_verdict(
     for head, accuracies in scores.items():
         runs.add_seeds(head, accuracies, examples=rows)
     assert re.search(verdict, runs.compare().sections[0].verdict())
+
+
+@pytest.mark.parametrize(
+    ("metric", "result", "step"),
+    [
+        ("accuracy", {}, 1 / 48),
+        ("exact_match", {"tokens_per_second": 9.0}, 1 / 48),
+        ("accuracy", {"tokens_per_second": 9.0}, 0.001),  # of a tagger, a share of its tokens
+        ("bleu", {"tokens_per_second": 9.0}, 0.001),
+        ("symbol_error_rate", {"tokens_per_second": 9.0}, 0.001),
+        ("macro_f1", {}, 0.001),
+        ("loss", {}, 0.001),
+    ],
+)
+def test_one_example_is_the_step_of_a_share_of_examples_alone(
+    runs: Runs, metric: str, result: dict[str, Any], step: float
+) -> None:
+    """The same score at every seed hides a difference of as much as a step."""
+    for head, score in (("a", 0.9), ("b", 0.901)):
+        for seed in range(3):
+            found, rows = {f"test/{metric}": score}, {"test": 60 if seed else 48}
+            runs.add(head, seed, metrics=found, examples=rows, **result)
+    settings = runs.compare(f"test/{metric}").settings
+    expected = [summarize(dict.fromkeys(range(3), 0.9), step).interval] * 2
+    assert [setting.summary.interval for setting in settings] == pytest.approx(expected, rel=1e-4)
 
 
 # ---------------------------------------------------------------- which runs are compared

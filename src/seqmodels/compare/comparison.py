@@ -28,7 +28,7 @@ from seqmodels.compare.statistics import (
     summarize,
 )
 from seqmodels.errors import UserError
-from seqmodels.metrics import find_metric, more_is_better, unit, without_split
+from seqmodels.metrics import find_metric, more_is_better, without_split
 
 MOST_NAMES = 6  # of keys in a sentence
 RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"
@@ -232,12 +232,15 @@ def _by_seed(records: Iterable[Record], metric: str) -> Scores:
 def _step(records: Sequence[Record], metric: str) -> float:
     """The smallest step that the metric can take on the data of these runs.
 
-    That is one example for a share of examples, such as an accuracy. For any other metric, or where
-    a run doesn't say how many examples there are, it is the smallest difference between two runs.
+    That is one example for a share of examples, such as an accuracy of a task with a target for
+    each. For any other metric, or where a run doesn't say how many examples there are, it is the
+    smallest difference between two runs.
     """
     sizes = [record.rows(metric.partition("/")[0]) for record in records]
     known = [size for size in sizes if size]
-    if unit(metric) == "%" and len(known) == len(sizes):
+    found, by_token = find_metric(metric), any(r.speed[0] == "tokens" for r in records)
+    counted = ("examples",) if by_token else ("examples", "targets")
+    if found and found.share_of in counted and len(known) == len(sizes):
         return 1 / min(known)
     return smallest_step(record.score(metric) for record in records)
 
