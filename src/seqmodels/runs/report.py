@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.metrics import find_metric, show, show_with_unit, without_split
+from seqmodels.metrics import find_metric, show_with_unit, without_split
 from seqmodels.runs.result import Result
 from seqmodels.screen import figure_text, visible_line
 
@@ -79,8 +79,8 @@ def results_table(result: Result) -> Group:
 
 
 def verdict(result: Result) -> list[str]:
-    """A sentence if a baseline is better on the test split, in the metric that the task is compared
-    by; none for a run on a part of its splits, as with `debug`.
+    """A sentence if a baseline is better on the test split or level, in the metric that the task is
+    compared by; none for a run on a part of its splits, as with `debug`.
 
     Two numbers are level if they differ by half a percent or less; two accuracies also by less than
     1.96 standard deviations, each taken as a binomial share of the test split's examples. A metric
@@ -90,21 +90,19 @@ def verdict(result: Result) -> list[str]:
     rows, value = result.baselines.get(name, {}), result.metrics.get(name)
     known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
     metric = find_metric(name)
-    if (
-        not (known and result.whole_splits and metric)
-        or value is None
-        or metric.higher_is_better is None
-    ):
+    if not (known and result.whole_splits and metric) or value is None:
+        return []
+    if metric.higher_is_better is None:
         return []
     best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
     other = known[best]
-    behind = value < other if metric.higher_is_better else value > other
-    if not behind or show(name, other) == show(name, value):  # by rounding alone
-        return []
+    behind = other - value if metric.higher_is_better else value - other
     size, near = result.examples.get("test"), NEAR * max(abs(value), abs(other))
     if result.metric == "accuracy" and size:
         near = max(near, 1.96 * math.sqrt((value * (1 - value) + other * (1 - other)) / size))
-    how = "lost to" if abs(value - other) > near else "is level with"
+    if behind < -near:
+        return []
+    how = "lost to" if behind > near else "is level with"
     numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
     return [f"{result.head} {how} {best}: {name} {numbers}."]
 
