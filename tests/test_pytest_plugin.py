@@ -7,10 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from seqmodels.arguments import arguments
+from seqmodels.audit import Audit
+from seqmodels.audit.find_model import random_batch
+from seqmodels.audit.named import audit_named
 from seqmodels.launch.commands.audit import main
 from seqmodels.pytest_plugin import OPTIONS
 from tests.audit.bank import F
@@ -92,6 +97,23 @@ def test_models_are_audited_with_torch_alone(tmp_path: Path) -> None:
     line = 1 + MODELS.splitlines().index("        return self.classify(output[:, -1])")
     finding = "other content at padding"
     assert said.count(f"my_models.py:{line}: padding_leak: {finding} moves logits by up to ") == 2
+
+
+def test_the_seed_is_that_of_the_inputs_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_models.py").write_text(MODELS)
+    drawn = []
+
+    def audited(*given: Any, **_: Any) -> Audit:
+        drawn.append(given)
+        return Audit()
+
+    monkeypatch.setattr("seqmodels.audit.named.audit", audited)
+    audit_named(f"{tmp_path}/my_models.py:Last", {"time": 9}, seed=3)
+    model, *inputs = drawn[0]
+    expected = random_batch(model, time=9, seed=3)
+    assert all(map(torch.equal, inputs, expected))
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:

@@ -32,7 +32,7 @@ class Audit(pytest.Item):
     """One `--audit`, as a test."""
 
     def runtest(self) -> None:
-        from seqmodels.audit.find_model import find_model, random_batch
+        from seqmodels.audit.named import audit_named
 
         _, target, *words = self.name.split()
         given: dict[str, dict[str, Any]] = {"": {}, "input": {}}
@@ -43,9 +43,7 @@ class Audit(pytest.Item):
             given[group][name] = value
             with suppress(ValueError):  # a word
                 given[group][name] = json.loads(value)
-        model = find_model(target)
-        batch = random_batch(model, **given["input"], padding=given[""].get("padding"))
-        check(model, *batch, **given[""])
+        refuse(*audit_named(target, given["input"], **given[""]))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         told = isinstance(excinfo.value, AssertionError | UserError)
@@ -66,10 +64,15 @@ def check(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     __tracebackhide__ = True
     from seqmodels.audit import audit
 
-    findings = audit(model, *arguments, **options).findings
-    if findings:
-        place = _place(model)
-        texts = (f"{place}: {f.name}: {f.evidence}\n  cure: {f.advice}" for f in findings)
+    refuse(audit(model, *arguments, **options), model)
+
+
+def refuse(result: Any, model: Any) -> None:
+    """Raises an AssertionError for what an audit has found in a model, or in a file."""
+    __tracebackhide__ = True
+    if result.findings:
+        place = model if isinstance(model, str) else _place(model)
+        texts = (f"{place}: {f.name}: {f.evidence}\n  cure: {f.advice}" for f in result.findings)
         raise AssertionError("\n".join(texts))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +237,12 @@ def test_the_command(script: Script, tmp_path: Path) -> None:
     assert "error: unread_direction: LSTM" in done.stdout and "'time': 9" in done.stdout
     saved(tmp_path, by_hand(*RIGHT["both ends"]))
     assert "graph.onnx: nothing found" in script("audit.py", "target=graph.onnx").stdout
+
+
+def test_pytest_takes_a_graph(tmp_path: Path) -> None:
+    saved(tmp_path, by_hand(*WRONG["h of one direction"][:3]))
+    plugin = ["-p", "seqmodels.pytest_plugin", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    command = [sys.executable, "-m", "pytest", *plugin, "--audit", "graph.onnx input.time=9"]
+    own = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True)
+    assert done.returncode == 1 and "graph.onnx: unread_direction: LSTM" in done.stdout

@@ -35,7 +35,10 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
         (run(1.8, 1.75, "rmse"), "lost to b: test/rmse 1.8000 and 1.7500."),
         (run(2.8275, 2.8240, "rmse"), "is level with b: test/rmse 2.8275 and 2.8240."),
         (run(0.8, 0.7), None),
-        (run(0.9, 0.875), "is level with b: test/accuracy 90.00 % and 87.50 %."),  # of 200: 180, 175
+        (
+            run(0.9, 0.875),
+            "is level with b: test/accuracy 90.00 % and 87.50 %.",
+        ),  # of 200: 180, 175
         (run(1.8, 1.85, "rmse"), None),
         (run(2.8240, 2.8275, "rmse"), "is level with b: test/rmse 2.8240 and 2.8275."),
         (run(0.6, 0.8, limit_test_batches=1), None),  # not of the whole split

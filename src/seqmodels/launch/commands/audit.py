@@ -39,17 +39,10 @@ def main(
         padding: none: rows of one length; or the value that padding always holds.
         seed: of the random inputs.
     """
-    from seqmodels.audit import audit, audit_onnx
-    from seqmodels.audit.find_model import find_model, random_batch
+    from seqmodels.audit.named import audit_named
     from seqmodels.screen import Screen
 
-    options: Any = {"kind": kind, "causal": causal, "padding": padding, "seed": seed}
-    if target.endswith(".onnx"):
-        result = audit_onnx(target, sizes=input, **options)
-    else:
-        model = find_model(target)
-        inputs, lengths = random_batch(model, **input or {}, seed=seed, padding=padding)
-        result = audit(model, inputs, lengths, **options)
+    result, _ = audit_named(target, input, kind=kind, causal=causal, padding=padding, seed=seed)
     screen = Screen()
     for finding in result.findings:
         screen.print(f"{finding.severity}: {finding}")
