@@ -42,6 +42,23 @@ def test_what_cannot_be_completed_leaves_nothing(kind: Path) -> None:
     assert [*kind.iterdir()] == []
 
 
+def test_an_error_of_what_is_read_or_fetched_is_its_own(kind: Path, tmp_path: Path) -> None:
+    def fetch() -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "no answer")
+
+    with pytest.raises(FileNotFoundError, match="not_there"):
+        cached_value("kind", "recipe", (tmp_path / "not_there").read_text)
+    with pytest.raises(ConnectionRefusedError, match="no answer"):
+        cached_value("kind", "recipe", fetch)
+    assert [*kind.iterdir()] == []
+
+
+def test_a_cache_that_cannot_be_made_is_named(kind: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(UserError, match="kind cannot be written: Not a directory; make room"):
+        cached_value("kind", "recipe", list)
+
+
 def test_what_a_killed_process_has_begun_is_removed_after_a_day(kind: Path) -> None:
     old, new = (kind / f".0123.{name}" for name in ("old", "new"))
     for folder in (old, new):

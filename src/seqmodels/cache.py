@@ -15,6 +15,7 @@ from typing import Any
 import xxhash
 
 from seqmodels.errors import UserError
+from seqmodels.files import is_about
 from seqmodels.plain_values import read_json
 
 DAY = 86_400  # seconds
@@ -49,6 +50,8 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
         with suppress(OSError):  # another process was first
             made.rename(folder)
     except OSError as error:
+        if not is_about(error, made):  # but what `make` reads
+            raise
         raise UserError(
             f"the cache {folder.parent} cannot be written: {error.strerror}; make room, or set "
             "paths.cache or XDG_CACHE_HOME to another folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import json
 import secrets
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from seqmodels.errors import UserError, closest, one_line, shown
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def existing_file(path: str) -> str:
@@ -97,6 +100,12 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, 
         text.detach()  # which writes what is left, and leaves the file open
 
 
+def write_figure(path: Path, figure: Any, **options: Any) -> None:
+    """Writes a figure of Matplotlib, as `written_whole` does."""
+    with written_whole(path) as file:
+        figure.savefig(file, format=path.suffix[1:], **options)
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Within: a file to write to, which takes the place of the one at `path` at the end; after an
@@ -111,7 +120,18 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             yield file
         partial.replace(path)
     except OSError as error:
+        if not is_about(error, partial):
+            raise
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def is_about(error: OSError, path: Path) -> bool:
+    """Whether an error is about this file or folder, what is in it or what it is in. One that says
+    that there is no room names no file, and is about the one that is written."""
+    if error.filename is None:
+        return error.errno in NO_ROOM
+    file = Path(str(error.filename))
+    return file.is_relative_to(path) or path.is_relative_to(file)

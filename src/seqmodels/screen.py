@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,19 @@ class LogLines(logging.Formatter):
         return visible(super().format(record)).replace("\n", "\n    ")
 
 
+class _LogFile(logging.FileHandler):
+    """A full disk costs lines of it, and nothing else: what a run needs is written by others, who
+    say so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (of logging)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # of the lines that it still holds
+            super().close()
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Within: what is logged is added to this file, if it isn't already."""
@@ -57,7 +70,7 @@ def logging_to(path: Path) -> Iterator[None]:
     if any(getattr(handler, "baseFilename", None) == name for handler in root.handlers):
         yield
         return
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(LogLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import resource
 import time
@@ -14,9 +15,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.errors import UserError
+from seqmodels.files import write_text, written_whole
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import read_metrics
+from seqmodels.screen import logging_to
 from tests.conftest import Config, Script, result_of
 from tests.runs.resumed import OWN, Copy, callback, same_run
 
@@ -71,6 +74,41 @@ def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 14
     assert "saved after step 14; resume with seqmodels train resume=run" in done.stdout
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        (1_500, "config.yaml"),
+        (5_000, "dataflow.svg"),
+        (20_000, "checkpoints/best.ckpt"),
+        pytest.param(60_000, "figures/learning_curves.png", marks=pytest.mark.pictures),
+    ],
+)
+def test_a_full_disk_names_the_file(script: Script, size: int, name: str) -> None:
+    """Here, one that takes files up to a size."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+        done = script("train.py", *OWN, "model.encoder.hidden_size=4", "folder=run", status=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    [line] = done.stderr.splitlines()
+    assert f"run/{name} cannot be written" in line and "File too large" in line
+
+
+def test_another_file_that_cannot_be_read_is_not_the_one_that_is_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="not_there"), written_whole(tmp_path / "a") as file:
+        file.write((tmp_path / "not_there").read_bytes())
+    with pytest.raises(UserError, match="b/a cannot be written: No such file"):
+        write_text(tmp_path / "b" / "a", "text")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_log_on_a_full_disk_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to(Path("/dev/full")):
+        logging.getLogger("mine").warning("a line")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.engine.resume import from_every_process
-from seqmodels.files import write_table, write_text
+from seqmodels.errors import UserError, one_line
+from seqmodels.files import write_figure, write_table, write_text
 from seqmodels.plain_values import flattened
+
+log = logging.getLogger(__name__)
 
 
 class Predictions(Callback):
@@ -22,11 +27,15 @@ class Predictions(Callback):
     has parts to score: each class or column.
 
     Args:
-        folder: to write to; None: the run folder.
+        folder: to write to, or to warn of, where nothing can be written there; None: the run
+            folder, which needs them.
+
+    Attributes:
+        written: whether they were.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+        self.folder, self.written = folder, False
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = {}
@@ -47,13 +56,22 @@ class Predictions(Callback):
         rows = {n: row for told in from_every_process(pl_module.told) for n, row in told.items()}
         parts = pl_module.score_parts(pl_module.sums["test"].of_all(pl_module.device))
         tables = {"predictions.csv": [rows[n] for n in sorted(rows)], "scores.csv": parts}
-        folder = self.folder or Path(trainer.default_root_dir)
-        for file, table in tables.items():
-            columns = dict.fromkeys(name for row in table for name in row)
-            if columns and trainer.is_global_zero:
-                cells = ({k: _cell(_plain(v)) for k, v in row.items()} for row in table)
-                folder.mkdir(parents=True, exist_ok=True)
-                write_table(folder / file, columns, cells)
+        if not trainer.is_global_zero:
+            return
+        try:
+            for file, table in tables.items():
+                self._write(self.folder or Path(trainer.default_root_dir), file, table)
+            self.written = True
+        except (OSError, UserError) as error:
+            if self.folder is None:
+                raise
+            log.warning("the predictions are not written: %s", one_line(error))
+
+    def _write(self, folder: Path, file: str, table: Sequence[Mapping[str, Any]]) -> None:
+        if columns := dict.fromkeys(name for row in table for name in row):
+            cells = ({k: _cell(_plain(v)) for k, v in row.items()} for row in table)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_table(folder / file, columns, cells)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = None
@@ -73,7 +91,7 @@ class Pictures(Callback):
             if isinstance(picture, str):
                 write_text(folder / name, picture)
             else:
-                picture.savefig(folder / name, dpi=120)
+                write_figure(folder / name, picture, dpi=120)
 
 
 def _cell(value: Any) -> Any:

@@ -20,6 +20,7 @@ from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
+from seqmodels.files import write_text
 from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     # after a training, Lightning has moved the task to the CPU
     picture = to_svg(draw(task, trace(task, task.ready(batch)), row=1))
-    (Path(trainer.default_root_dir) / "dataflow.svg").write_text(picture, encoding="utf-8")
+    write_text(Path(trainer.default_root_dir, "dataflow.svg"), picture)
 
 
 def few_steps(batch: SequenceBatch) -> SequenceBatch:

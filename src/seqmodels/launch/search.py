@@ -7,7 +7,6 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from optuna.visualization import matplotlib as draw
 
 from seqmodels.arguments import Count, Natural, Seed, arguments, validated
 from seqmodels.errors import UserError, refusing, unusable
+from seqmodels.files import write_figure, write_text
 from seqmodels.interruption import Pruned
 from seqmodels.launch.composed import job_folder, key_of
 from seqmodels.launch.sweep import check_jobs, parsed
@@ -227,12 +227,15 @@ def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folde
     default."""
     with refusing(f"{folder} has no winner", ValueError):
         best = study.best_trial
-    study.trials_dataframe().to_csv(folder / "trials.csv", index=False)
+    write_text(folder / "trials.csv", study.trials_dataframe().to_csv(index=False))
     pyplot.switch_backend("agg")  # Optuna draws with pyplot
-    with pyplot.rc_context(), suppress(ValueError, RuntimeError):  # importance, of equal scores
+    with pyplot.rc_context():
         for name in ("optimization_history", "param_importances"):
-            axes = getattr(draw, f"plot_{name}")(study)
-            axes.figure.savefig(folder / f"{name}.png", dpi=160, bbox_inches="tight")
+            try:
+                axes = getattr(draw, f"plot_{name}")(study)
+            except (ValueError, RuntimeError):  # importance, of equal scores
+                continue
+            write_figure(folder / f"{name}.png", axes.figure, dpi=160, bbox_inches="tight")
             pyplot.close(axes.figure)
     states = [trial.state.name for trial in study.trials]
     print(

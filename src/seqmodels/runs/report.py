@@ -16,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from seqmodels.files import write_figure
 from seqmodels.metrics import find_metric, show_with_unit, without_split
 from seqmodels.runs.result import Result
 from seqmodels.screen import figure_text, visible_line
@@ -196,4 +197,4 @@ def learning_curves(
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:  # none where nothing was logged, as in debug=fast
             axes.legend()
-    figure.savefig(picture, dpi=120)
+    write_figure(picture, figure, dpi=120)

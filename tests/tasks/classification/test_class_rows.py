@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
@@ -82,3 +84,22 @@ def test_evaluate_writes_them_beside_those_of_the_test(
     assert (made / "test.csv_best" / "predictions.csv").read_bytes() == before
     names = {"validation_best", "test_best", "test_last", "test.csv_best"}
     assert {each.name for each in made.iterdir()} == names
+
+
+def test_evaluate_shows_the_metrics_where_nothing_can_be_written(
+    tested: list[dict[str, str]], script: Script, tmp_path: Path
+) -> None:
+    evaluate, limit = ("evaluate.py", "run=run", "accelerator=cpu"), resource.RLIMIT_FSIZE
+    shown, limits = script(*evaluate).stdout, resource.getrlimit(limit)
+    older = (tmp_path / "run" / "evaluations" / "test_best" / "predictions.csv").read_bytes()
+    resource.setrlimit(limit, (len(older) // 2, limits[1]))
+    try:
+        full = script(*evaluate)
+    finally:
+        resource.setrlimit(limit, limits)
+    assert "test: largest losses" in shown
+    rmtree(tmp_path / "run" / "evaluations")
+    (tmp_path / "run" / "evaluations").touch()  # as on a disk to read only, no folder can be made
+    for done in (full, script(*evaluate)):
+        assert "│ accuracy │" in done.stdout and "largest losses" not in done.stdout  # the older
+        assert "WARNING: the predictions are not written: " in done.stderr

@@ -29,7 +29,8 @@ def main(
         file: evaluate this file instead: labelled like the training file; plain text for a
             language model.
         predictions: write predictions.csv and scores.csv into the run folder, in
-            evaluations/<split>_<checkpoint> or evaluations/<file>_<checkpoint>.
+            evaluations/<split>_<checkpoint> or evaluations/<file>_<checkpoint>; a warning if they
+            cannot be written.
     """
     import re
 
@@ -43,8 +44,9 @@ def main(
     place = finished.folder / "evaluations" / f"{name}_{checkpoint}"
     if predictions:
         RunFolder(finished.folder).check_links()
-    writers = [Predictions(place)] if predictions else []
-    metrics = finished.evaluate(split, file, accelerator, callbacks=writers)
+    writer = Predictions(place)
+    callbacks = [writer] if predictions else []
+    metrics = finished.evaluate(split, file, accelerator, callbacks=callbacks)
     Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
-    for table in tables_of_test(place, file or split) if predictions else ():
+    for table in tables_of_test(place, file or split) if writer.written else ():
         Screen().print(table)
