@@ -377,6 +377,13 @@ def test_all_tables_say_the_same(runs: Runs) -> None:
     assert float(rows[2]["difference_to_best"]) == pytest.approx(-0.2)
 
 
+def test_a_resumed_run_does_not_say_how_long_its_training_took(runs: Runs) -> None:
+    runs.add("a", 0, seconds={"fit": 7.5})
+    runs.add("b", 0, seconds={"fit": 1.5}, resumed=[{"device": "cpu"}])  # its last stretch
+    shown = as_markdown(runs.compare())
+    assert "| 7.5 |" in shown and "1.5" not in shown
+
+
 def test_text_of_a_run_is_shown_as_it_is(runs: Runs) -> None:
     runs.add("a|b*c\x1b[2J")
     runs.add(status="failed", error="\x1b[31mred")

@@ -65,6 +65,8 @@ def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
     shape, *parts = (each.shape for each in (example(made)[0], *carried))
     characters = [] if made.characters is None else [2 + time]  # the word is one of them
     inputs = torch.randint(0, 9, (batch, time, *characters))
+    if characters and batch > 1:
+        inputs[0, 0, 1:] = 0  # a word without characters
     if example(made)[0].is_floating_point():
         inputs = torch.randn(batch, time, *shape[2:])
     lengths = torch.randint(1, time + 1, (batch,))

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch.nn import functional as F
 
 from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
+from seqmodels.engine.class_scores import class_scores, class_sums
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.measured import measured_of
 
@@ -72,6 +73,12 @@ def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> 
     plain = F.cross_entropy(task(batch), batch.targets, weight=weight)
     assert torch.equal(task.training_step(batch), smoothed)
     assert torch.equal(task.eval().step(batch).loss, plain)
+
+
+def test_a_class_that_is_predicted_and_never_there_counts_in_macro_f1() -> None:
+    predicted, targets = torch.tensor([0, 1, 2, 1]), torch.tensor([0, 1, 1, 1])
+    found = class_scores(class_sums(predicted, targets, 4)["classes"])["macro_f1"].item()
+    assert found == pytest.approx(f1_score(targets, predicted, average="macro"))
 
 
 def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss() -> None:

@@ -160,6 +160,7 @@ def test_times_go_on_in_the_same_steps_of_which_a_day_or_a_year_is_a_period(
             "2024-01-05 12:00:00 is no multiple of the usual step",
         ),
         ({"horizon": 90}, ["y", *map(str, range(80))], "too few: .* 7 . 90 steps, and has 48"),
+        ({"horizon": 20}, ["y", *map(str, range(80))], "have 16 and 16: lower .*data.horizon or"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(

@@ -106,6 +106,12 @@ def test_draws_follow_the_softmax_of_the_likeliest_at_a_temperature(
     torch.testing.assert_close(counts, expected / expected.sum(), rtol=0, atol=0.02)
 
 
+def test_the_likeliest_tokens_are_the_fewest_that_hold_top_p() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = {draw(torch.zeros(4), 1.0, 0.5, generator) for _ in range(200)}
+    assert len(drawn) == 2  # of a quarter each
+
+
 def test_a_seed_gives_the_same_text_and_touches_nothing() -> None:
     task = model().train()
     task.training_step(window(tokens()))
