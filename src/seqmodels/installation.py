@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
+import subprocess
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
 from seqmodels.errors import UserError, one_line
 
 PACKAGE = __name__.partition(".")[0]
 DISTRIBUTION = "seqmodels-template"
+CLONE = Path(__file__).resolve().parents[2]  # if the package is used from where it is written
+FORGE = re.compile(r"(?:ssh://git@(?=[\w.-]+/)|git@(?=[\w.-]+:))([\w.-]+).(?!\d+/)")  # by SSH
+# what stands before an @ may be a password
+PLACE = re.compile(r"https://(?:[^/]*@)?([\w.-]+(?::\d+)?/[\w./~+-]+)")
 
 
 def version() -> str:
@@ -17,6 +26,35 @@ def version() -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def address() -> str | None:
+    """Where others get what is installed here, as pip reads it, such as `git+https://...@<commit>`.
+
+    None if there is no such place: pip noted none (PEP 610), or no remote of the clone has its
+    commit. Leaves out user names and passwords.
+    """
+    if (CLONE / ".git").exists():
+        with suppress(OSError, subprocess.CalledProcessError, IndexError):
+            commit = _git("rev-parse", "HEAD")
+            pushed = _git("branch", "--remotes", "--contains", commit, "--format=%(refname)")
+            return _public(_git("remote", "get-url", pushed.split("/")[2]), commit)
+    with suppress(metadata.PackageNotFoundError):
+        noted = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+        return _public(noted.get("url", ""), noted.get("vcs_info", {}).get("commit_id"))
+    return None
+
+
+def _git(*words: str) -> str:
+    made = subprocess.run(["git", "-C", CLONE, *words], capture_output=True, text=True, check=True)
+    return made.stdout.strip()
+
+
+def _public(url: str, commit: str | None) -> str | None:
+    found = PLACE.fullmatch(FORGE.sub(r"https://\1/", url))
+    if found is None:  # on this machine only
+        return None
+    return f"git+https://{found[1]}@{commit}" if commit else f"https://{found[1]}"
 
 
 def require(module: str, what: str, extra: str) -> None:

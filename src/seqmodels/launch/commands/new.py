@@ -9,10 +9,15 @@ import warnings
 from pathlib import Path
 
 from seqmodels.errors import UserError
-from seqmodels.installation import DISTRIBUTION
+from seqmodels.installation import DISTRIBUTION, address
 from seqmodels.launch.command_line import command
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
+# as in the template's README and workflow
+NO_ADDRESS = (
+    f"{DISTRIBUTION} has no address: before others install this project, write in pyproject.toml "
+    f"where they get it, such as {DISTRIBUTION} @ git+https://<host>/<owner>/<name>@<commit>"
+)
 
 
 @command
@@ -37,9 +42,15 @@ def main(*places: str) -> None:
         )
     from copier import run_copy  # takes a moment
 
-    data = {"name": name, "dependency": DISTRIBUTION, "source": {"name": name}}
+    place = address()
+    needs = f"{DISTRIBUTION} @ {place}" if place else DISTRIBUTION
+    data = {"name": name, "dependency": needs, "source": {"name": name}}
     with warnings.catch_warnings(action="ignore"):  # that it cannot remove what it could not make
         run_copy(str(TEMPLATE), folder.resolve(), data, quiet=True)
     count = sum(path.is_file() for path in folder.rglob("*"))
-    print(f"made {name} in {folder.resolve()}: {count} files, which depend on {DISTRIBUTION}\n")
-    print(f"cd {folder.resolve()}\npip install -e .\npython scripts/train.py experiment=baseline")
+    print(f"made {name} in {folder.resolve()}: {count} files, which depend on {needs}")
+    if place is None:
+        print(NO_ADDRESS)
+    # the engine stays as it is installed here
+    print(f"\ncd {folder.resolve()}\npip install --no-deps -e .")
+    print("python scripts/train.py experiment=baseline")
