@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import accumulate
 
 MOST_NAMES = 50  # to list in an error
+ALIKE = 0.7  # by difflib: `hiden` is like `hidden`, and `mine` is not like `baseline` or `minlstm`
 
 
 class UserError(ValueError):
@@ -87,17 +89,21 @@ def missing_value(key: str) -> str:
 
 def closest(wrong: str, names: Iterable[str]) -> str | None:
     """Return the name that is most like a wrong one; None if none is alike."""
-    near = get_close_matches(wrong, sorted({*names}), n=1, cutoff=0.5)
+    near = get_close_matches(wrong, sorted({*names}), n=1, cutoff=ALIKE)
     return near[0] if near else None
 
 
 def near_keys(key: str, names: Iterable[str]) -> list[str]:
     """The dotted names, at most three, whose last part is most like that of a key: `lr` finds
-    `model.optimizer.lr`. A key in a group finds one, in its own group if there is one."""
+    `model.optimizer.lr`. One in the same group comes first: `modle` finds `model`, not
+    `callbacks.checkpoint.mode`. A key in a group finds one."""
+    names = {part for name in names for part in accumulate(name.split("."), "{}.{}".format)}
     group, _, last = key.rpartition(".")
-    ordered = sorted(names, key=lambda name: (name.rpartition(".")[0] != group, len(name)))
+    ordered = sorted(names, key=lambda name: (name.rpartition(".")[0] != group, len(name), name))
     parts = [name.rpartition(".") for name in ordered]
-    own = [part[2] for part in parts if group and part[0] == group]
-    near = get_close_matches(last, own, 1) or get_close_matches(last, [p[2] for p in parts], 1)
-    alike = [name for name, part in zip(ordered, parts, strict=True) if part[2] in near]
+    own = [part[2] for part in parts if part[0] == group]
+    every = [part[2] for part in parts]
+    exact = last if last in every and not group else None
+    near = exact or closest(last, own) or closest(last, every)
+    alike = [name for name, part in zip(ordered, parts, strict=True) if part[2] == near]
     return alike[: 1 if group else 3]

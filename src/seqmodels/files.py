@@ -31,9 +31,11 @@ def existing_file(path: str) -> str:
             return path
         if where.is_dir():
             advice = ", but a folder: name a file in it"
-        names = [entry.name for entry in where.parent.iterdir() if entry.is_file()]
-        if not advice and (near := closest(where.name, names)):
-            advice = f"; did you mean {shown(near)}?"
+        files = [entry for entry in where.parent.iterdir() if entry.is_file()]
+        files.sort(key=lambda entry: (entry.suffix == where.suffix, entry.name))
+        names = {entry.stem: entry.name for entry in files}  # all tables end alike
+        if not advice and (near := closest(where.stem, names)):
+            advice = f"; did you mean {shown(names[near])}?"
     raise UserError(f"{path}: no such file{advice}")
 
 
