@@ -17,6 +17,12 @@ from typing import Any, BinaryIO
 from seqmodels.errors import UserError, closest, one_line, shown
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+IN_MEMORY = " in memory.parquet"  # the end of the name of a file that holds rows in memory
+
+
+def called(path: str) -> str:
+    """What to call a file: its path, or `data.train in memory` for rows that a program gave."""
+    return Path(path).stem if path.endswith(IN_MEMORY) else path
 
 
 def existing_file(path: str) -> str:

@@ -129,6 +129,17 @@ def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
         as_file([("a", "b")], "data.train")
 
 
+def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> None:
+    rows = [{"text": "a"}, {"text": "b", "label": "x"}, {"label": "y", "text": "c"}]
+    with pytest.raises(UserError, match="^data.train in memory: the label of row 1 is empty"):
+        read_back(rows)
+    assert read_back([{**rows[0], "label": "x"}, *rows[1:]])[2] == ("c", "y")
+    with pytest.raises(UserError, match="^data.train in memory: row 1 has no column 'text'"):
+        read_back([{"label": "x"}])
+    with pytest.raises(UserError, match="from data.train in memory: there are fewer|no class"):
+        Text([{"text": "a", "label": "x"}]).setup()
+
+
 # ---------------------------------------------------------------- mistakes, one line each
 
 
@@ -136,7 +147,10 @@ def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
     ("name", "content", "key"),
     [
         ("a.csv", b"", "Empty CSV file"),
-        ("a.csv", b"text,label\na,x\nb\n", "Row #3: Expected 2 columns, got 1: b"),
+        ("a.csv", b"text,label\n", "the train split is empty: .*a.csv has no rows"),
+        ("a.csv", b"text,label\na,x\nb\n", "row 2 has 1 instead of 2 values: b; correct it"),
+        ("a.csv", b"text;label\na, b;x\n", "is separated by ';', not by ',': .*sep=';'"),
+        ("a.tsv", b"text,label\na,x\n", r"separated by ',', not by .*'new.tsv', sep='\\t'"),
         ("a.csv", b"text,label\na,x\n\nb,y\n", "the text of row 2 is empty"),
         ("a.csv", b"text,label\na,x\nb, \n", "the label of row 2 is empty"),
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),

@@ -60,7 +60,7 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
     [
         ("a film", "inputs: not a list of inputs, but one str: write"),
         (["a film", math.nan], "inputs: an input of 1 to 2 is none for this run: "),
-        (FILMS[["year"]], "rows.parquet: row 1 has no column 'text': set data.text_column"),
+        (FILMS[["year"]], "inputs in memory: row 1 has no column 'text': set data.text_column"),
     ],
     ids=str,
 )
@@ -120,7 +120,9 @@ def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> Non
     assert settings.data.train is None  # that of the caller stays
     run = load_run(settings.folder)
     assert len([*run.predict(["fine"])]) == 1
-    assert repr(run).startswith("SequenceClassifier: last_hidden reads h_n\ndata: rows.parquet")
+    assert repr(run).startswith(
+        "SequenceClassifier: last_hidden reads h_n\ndata: data.train in memory"
+    )
     assert run.evaluate(file=words).keys() == {"file/accuracy", "file/loss", "file/macro_f1"}
     metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
     assert run.evaluate(accelerator="cpu") == pytest.approx(metrics)

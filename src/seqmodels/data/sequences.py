@@ -21,6 +21,7 @@ from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
+from seqmodels.files import called
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,9 @@ class SequenceDataModule(DataModule):
         if self.datasets:
             return
         found: dict[Any, Examples] = dict(self.read())
-        for examples in found.values():
+        for split, examples in found.items():
+            if not len(examples):
+                raise UserError(f"the {split} split is empty: {examples.source} has no rows")
             self.targets.check(examples.targets, examples.source)
         for split, fraction in self.fractions.items():
             if split not in found:
@@ -157,9 +160,6 @@ class SequenceDataModule(DataModule):
                     train, fraction, self.split_seed, split, strata
                 )
         self.examples = {split: found[split] for split in SPLITS}
-        for split, examples in self.examples.items():
-            if not len(examples):
-                raise UserError(f"the {split} split is empty: {examples.source}")
         if not self._fitted:
             train = self.examples["train"]
             self.targets.fit(train.targets, train.source)
@@ -246,7 +246,7 @@ class SequenceDataModule(DataModule):
         return level, bool(options and options.lowercase)
 
     def file_loader(self, path: str) -> SequenceLoader:
-        examples = self.examples_of(self.read_file(path), path)
+        examples = self.examples_of(self.read_file(path), called(path))
         if not len(examples):
-            raise UserError(f"{path} is empty")
+            raise UserError(f"{examples.source} has no rows")
         return self.loader(self.encode(examples))

@@ -4,7 +4,7 @@ hub; Python's standard library, which every machine has."""
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.errors import UserError, one_line, unusable
+from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
 
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
@@ -55,14 +56,16 @@ class OwnFiles(SequenceDataModule):
 
     @property
     def title(self) -> str:
-        return self.hub or Path(self.paths.get("train", super().title)).name
+        return self.hub or Path(called(self.paths.get("train", super().title))).name
 
     def read(self) -> dict[Split, Examples]:
         if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         paths = hub_files(self.hub) if self.hub else self.paths
         return {
-            s: self.examples_of(self.read_file(path), f"{self.hub} {s}" if self.hub else path)
+            s: self.examples_of(
+                self.read_file(path), f"{self.hub} {s}" if self.hub else called(path)
+            )
             for s, path in paths.items()
         }
 
@@ -83,8 +86,10 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     import pyarrow.parquet as pq
 
     try:
-        rows = isinstance(given, Sequence)
-        table = pa.Table.from_pylist([*given]) if rows else pa.table(given)
+        if isinstance(given, Sequence):  # of which any may have a column that the first lacks
+            columns = dict.fromkeys(column for row in given for column in row)
+            given = {column: [row.get(column) for row in given] for column in columns}
+        table = pa.table(given)
     except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"{name}: give the path of a file, a DataFrame, a dict of columns, or a list of dicts, "
@@ -92,12 +97,15 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
         ) from error
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    content = sink.getvalue()
-    if folder is not None:
-        Path(folder, "rows.parquet").write_bytes(content)
-        return f"{folder}/rows.parquet"
-    recipe = xxhash.xxh3_128_hexdigest(content)
-    return _in_cache("memory", recipe, lambda path: Path(path).write_bytes(content))
+    content, file = sink.getvalue(), f"{Path(name).name}{IN_MEMORY}"
+
+    def write(place: Path) -> None:
+        (place / file).write_bytes(content)
+
+    if folder is None:
+        return str(cached("memory", [xxhash.xxh3_128_hexdigest(content), file], write) / file)
+    write(Path(folder))
+    return f"{folder}/{file}"
 
 
 def is_table(given: Any) -> bool:
@@ -121,16 +129,12 @@ def hub_files(name: str) -> dict[Split, str]:
         found = datasets.load_dataset(name)
         if "train" not in found:
             raise UserError(f"data.hub={name} has no train split, only {', '.join(found)}")
-        return {
-            s: _in_cache("hub", [name, s, found[s].cache_files], found[s].to_parquet)
-            for s in SPLITS
-            if s in found
-        }
+        return {s: _from_hub(name, s, found[s]) for s in SPLITS if s in found}
 
 
-def _in_cache(kind: str, recipe: Any, write: Callable[[str], Any]) -> str:
-    # the path of a Parquet file that `write` writes if it is not there
-    folder = cached(kind, recipe, lambda made: write(f"{made}/rows.parquet"))
+def _from_hub(name: str, split: Split, rows: Any) -> str:
+    recipe = [name, split, rows.cache_files]
+    folder = cached("hub", recipe, lambda made: rows.to_parquet(f"{made}/rows.parquet"))
     return f"{folder}/rows.parquet"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqmodels.errors import UserError, choices, one_line, shown
-from seqmodels.files import existing_file, read_lines
+from seqmodels.files import called, existing_file, read_lines
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
@@ -114,10 +114,10 @@ class Tables:
             found = ((values, values) for values in _json(path))
         else:
             raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
-        number = 0
+        name, number = called(path), 0
         try:
             for number, (values, columns) in enumerate(found, start=1):
-                yield Row(values, path, number, columns)
+                yield Row(values, name, number, columns)
         except UserError:
             raise
         except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError) as error:
@@ -125,7 +125,7 @@ class Tables:
                 for _ in read_lines(path, self.encoding):
                     pass
             raise UserError(
-                f"{path} cannot be read after row {number}: {one_line(error)}; correct it"
+                f"{name} cannot be read after row {number}: {one_line(error)}; correct it"
             ) from error
 
     def _separated(
@@ -134,25 +134,50 @@ class Tables:
         import pyarrow as pa
         import pyarrow.csv as pa_csv
 
-        separator = SEPARATORS[ending(path)]
+        separator, wrong = SEPARATORS[ending(path)], list[Any]()
         quotes = separator == "," if self.quoting is None else self.quoting
-        how = pa_csv.ParseOptions(
-            delimiter=separator,
-            quote_char='"' if quotes else False,
-            newlines_in_values=quotes,
-            ignore_empty_lines=False,
-        )
         read = pa_csv.ReadOptions(
             column_names=self.columns, encoding=self.encoding, block_size=BLOCK, use_threads=False
         )
-        with pa_csv.open_csv(path, read, how) as file:
+
+        def opened(wrong_row: Callable[[Any], Any], convert: Any = None) -> Any:
+            how = pa_csv.ParseOptions(
+                delimiter=separator,
+                quote_char='"' if quotes else False,
+                newlines_in_values=quotes,
+                ignore_empty_lines=False,
+                invalid_row_handler=wrong_row,
+            )
+            return pa_csv.open_csv(path, read, how, convert)
+
+        with opened(lambda row: "skip") as file:
             names = file.schema.names
         _check_columns(names, path)
+        others = [each for each in ";\t|," if each in names[0] and each != separator]
+        if len(names) == 1 and names[0] not in wanted and others:
+            raise UserError(
+                f"{path} is separated by {others[0]!r}, not by {separator!r}: write it anew, such "
+                f"as by pandas.read_csv({path!r}, sep={others[0]!r}).to_csv('new{ending(path)}', "
+                f"sep={separator!r}, index=False)"
+            )
         chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
         texts = pa_csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
-        with pa_csv.open_csv(path, read, how, texts) as file:
-            for batch in file:
-                yield from ((row, names) for row in batch.to_pylist())
+
+        def refused(row: Any) -> str:
+            wrong.append(row)
+            return "error"
+
+        try:
+            with opened(refused, texts) as file:
+                for batch in file:
+                    yield from ((row, names) for row in batch.to_pylist())
+        except pa.ArrowInvalid as error:
+            for row in wrong:  # which Arrow counts with the header
+                raise UserError(
+                    f"{path}: row {row.number - (self.columns is None)} has {row.actual_columns} "
+                    f"instead of {row.expected_columns} values: {shown(row.text)}; correct it"
+                ) from error
+            raise
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:

@@ -63,8 +63,7 @@ def train(
             what it changes from these: `train(compose(*words), words)`.
         callbacks: called before those of `config`.
         data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `as_file` says
-            which. They become files in the cache, which the run's folder names. A key that
-            `compose` asks for takes any word, such as `data.file=memory`.
+            which. They become files in the cache, which the run's folder names.
 
     Returns:
         What `result.json` holds.
@@ -114,14 +113,16 @@ def prepare(
         UserError: for a mistake in the configuration or the data; nothing is left behind.
     """
     started = time.perf_counter()
+    given, config = {f"data.{key}": each for key, each in (rows or {}).items()}, config.copy()
+    for key in given:  # whose file is written after the check
+        OmegaConf.update(config, key, key, force_add=True)
     check_keys(config)
     quieten_lightning()
     keep_memory()
     use_cache(config.paths.cache)
-    files = {f"data.{key}": as_file(each, f"data.{key}") for key, each in (rows or {}).items()}
-    config = config.copy()
+    files = {key: as_file(each, key) for key, each in given.items()}
     for key, path in files.items():
-        OmegaConf.update(config, key, path, force_add=True)
+        OmegaConf.update(config, key, path)
     import_modules(config.imports)  # first: the run to resume may name their classes
     if config.resume is None:
         return _prepared(config, None, started, ExitStack())

@@ -234,7 +234,7 @@ def test_step_by_step_there_are_no_other_columns_and_no_quantiles() -> None:
 
 def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config) -> None:
     table = {"y": [np.sin(2 * np.pi * n / 9).item() for n in range(300)]}
-    windows = "data=windows data.file=memory data.target=y data.window=27 data.horizon=9"
+    windows = "data=windows data.target=y data.window=27 data.horizon=9"
     given = ("model=forecaster", *windows.split(), "data.period=9", "trainer.max_epochs=2")
     # a period is as the one before, but for rounding: a deviation is what errors are divided by
     assert train(config(*given), data={"file": table})["metrics"]["test/mase"] < 2

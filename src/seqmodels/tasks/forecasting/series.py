@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from seqmodels.data.tables import Row, Tables, as_number
 from seqmodels.errors import UserError, shown
+from seqmodels.files import called
 
 MISSING = ("NA", "N/A", "null")  # how others write what is not there
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
@@ -97,9 +98,9 @@ def read_series(
         values.extend(_number(row, column) for column in columns)
         times.append(row.values.get(time) if time else None)
     if not found:
-        raise UserError(f"{path} has no rows")
+        raise UserError(f"{called(path)} has no rows")
     return [
-        _series(name, path, [*columns], values, times if time else None, fill=fill)
+        _series(name, called(path), [*columns], values, times if time else None, fill=fill)
         for name, (values, times) in found.items()
     ]
 

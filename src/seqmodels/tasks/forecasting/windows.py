@@ -21,7 +21,7 @@ from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.sources import Table, as_file
 from seqmodels.errors import UserError, choices, refusing, shown
-from seqmodels.files import read_lines
+from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series import TimedSeries, read_series
@@ -157,7 +157,7 @@ class Windows(DataModule):
 
     @property
     def title(self) -> str:
-        return Path(self.file).name
+        return Path(called(self.file)).name
 
     @property
     def notes(self) -> Sequence[str]:
@@ -229,7 +229,8 @@ class Windows(DataModule):
         for each in found:
             if len(each) < least:
                 raise UserError(
-                    f"{path}: there are {len(each):,} steps{each.of}, too few: give {least:,}"
+                    f"{called(path)}: there are {len(each):,} steps{each.of}, too few: give "
+                    f"{least:,}"
                 )
         return found
 
@@ -240,9 +241,10 @@ class Windows(DataModule):
         cut = end - round(validation * steps)
         if cut < self.window + self.horizon or min(end - cut, steps - end) < self.horizon:
             raise UserError(
-                f"{self.file}: {steps:,} steps{series.of} are too few: training needs a window and "
-                f"a horizon, {self.window:,} + {self.horizon:,} steps, and has {cut:,}; the other "
-                f"splits need a horizon, and have {end - cut:,} and {steps - end:,}: lower "
+                f"{called(self.file)}: {steps:,} steps{series.of} are too few: training needs "
+                f"a window and a horizon, {self.window:,} + {self.horizon:,} steps, and has "
+                f"{cut:,}; the other splits need a horizon, and have {end - cut:,} and "
+                f"{steps - end:,}: lower "
                 "data.window, data.horizon or the fractions, or give more rows"
             )
         return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
@@ -255,7 +257,7 @@ class Windows(DataModule):
             steps = np.abs(values[period:] - values[:-period])[:, :count]
             if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
                 raise UserError(
-                    f"{self.file}: too few values are known in the train split{each.of} of "
+                    f"{called(self.file)}: too few values are known in the train split{each.of} of "
                     f"{len(each):,} steps, of which data.period is {period:,}: lower it, or give "
                     "more rows"
                 )
