@@ -114,8 +114,6 @@ LINEAR = {"_target_": "torch.nn.Linear"}
         ("data._target_", "pathlib.Path"),
         ("data._args_", ["x"]),
         ("data.targets", [[LINEAR]]),
-        ("model.optimizer._target_", f"{CANARY}.Task"),
-        ("model.scheduler._target_", "torch.optim.SGD"),
         ("trainer.plugins", [{"_target_": "seqmodels.runs.checkpoint.CheckpointFiles"}]),
     ],
 )
@@ -128,6 +126,26 @@ def test_a_run_folder_names_a_task_its_data_and_an_optimizer_and_no_more(
     config |= {"imports": [CANARY], "allowed_targets": [f"{CANARY}.", "torch.", "pathlib."]}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     refuse(run, resume, "is not allowed|is not a ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.optimizer._target_", f"{CANARY}.Task"),
+        ("model.optimizer.lr", {"_target_": f"{CANARY}.Task"}),
+        ("model.scheduler._target_", "torch.optim.SGD"),
+    ],
+)
+def test_an_optimizer_is_refused_by_a_resume_and_left_out_of_a_run_that_is_loaded(
+    run: Path, resume: Any, key: str, value: Any
+) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    change(config, {key: value})
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert load_run(run).task.hparams["optimizer"] is None
+    resume.resume = str(run)
+    with pytest.raises(UserError, match="is not allowed|is not a "):
+        find_resume(resume, ["trainer.max_epochs=9"])
 
 
 def test_a_run_folder_decides_nothing_that_is_yours(run: Path, resume: Any) -> None:

@@ -372,7 +372,7 @@ def load_run(
     """
     quieten_lightning()
     files = RunFolder(Path(folder))
-    config = trusted_config(files, allowed_targets)
+    config = trusted_config(files, allowed_targets, trains=False)
     path = files.checkpoint_file(checkpoint)
     saved = read_checkpoint(path)
     result = files.read_result()

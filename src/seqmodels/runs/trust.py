@@ -38,11 +38,14 @@ CALLBACKS = (
 TEXTS = ("monitor", "mode", "logging_interval", "dirpath")
 
 
-def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> dict[str, Any]:
+def trusted_config(
+    folder: RunFolder, allowed_targets: Iterable[str] = (), *, trains: bool = True
+) -> dict[str, Any]:
     """The configuration of a run folder, checked, and without what would write outside of it.
 
     Args:
         allowed_targets: classes that you trust besides; never the folder's own.
+        trains: whether the optimizer and the scheduler are needed; else they are left out.
 
     Raises:
         UserError: if the file is broken, or names anything that is not trusted.
@@ -51,11 +54,13 @@ def trusted_config(folder: RunFolder, allowed_targets: Iterable[str] = ()) -> di
     for name in ("model", "data", "trainer", "callbacks"):
         if not isinstance(config.setdefault(name, {}), dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
+    if not trains:  # one of your own would ask for its module
+        for name in ("optimizer", "scheduler"):
+            config["model"].pop(name, None)
     for name in CLASSES.keys() & config.keys():
         _check_names(config[name], name, allowed)
-    _check_names(
-        _arguments(config["trainer"]), "trainer", allowed
-    )  # its class is the command line's
+    given = _arguments(config["trainer"])  # its class is the command line's
+    _check_names(given, "trainer", allowed)
     return config
 
 
