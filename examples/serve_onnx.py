@@ -127,6 +127,15 @@ def kind_of(letter: str) -> int:
     return 1 if of_word or letter.isupper() or letter.islower() else 2  # such as a letter in a ring
 
 
+def parsed(line: str, number: int) -> Any:
+    """What a line says in JSON."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        example = 'such as "a fine film" in quotes, or [[0.5, 1.2], [0.7, 1.3]]'
+        raise ValueError(f"input {number} is not JSON, {example}: {line.strip():.40}") from None
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("error: name an export: serve_onnx.py runs/<folder>/export < inputs.jsonl")
@@ -135,7 +144,8 @@ def main() -> None:
         for first in count(1, AT_ONCE):
             if not (lines := [*islice(sys.stdin, AT_ONCE)]):
                 return
-            for prediction in model.predict([*map(json.loads, lines)], first):
+            inputs = [parsed(line, number) for number, line in enumerate(lines, first)]
+            for prediction in model.predict(inputs, first):
                 print(json.dumps(prediction, ensure_ascii=False))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

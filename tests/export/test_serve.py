@@ -109,6 +109,14 @@ def model(
     return of
 
 
+def test_a_line_that_is_not_json_is_refused_with_an_example(examples_importable: None) -> None:
+    from examples.serve_onnx import parsed
+
+    assert parsed('"a fine film"\n', 1) == "a fine film"
+    with pytest.raises(ValueError, match='^input 7 is not JSON, such as "a fine film" .*: a film$'):
+        parsed("a film\n", 7)
+
+
 SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])]
 
 

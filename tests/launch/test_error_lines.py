@@ -60,6 +60,10 @@ train model.head=every_step
     model.head=every_step reads one vector for each step
 train trainer.max_epochs=-1
     ...set trainer.max_epochs or trainer.max_steps
+train trainer.max_time=10min
+    trainer.max_time=10min: write days:hours:minutes:seconds, such as 00:00:10:00 ...
+train trainer.max_time=10
+    trainer.max_time=10: write days:hours:...
 train sweep.metric=test/f1
     sweep.metric=test/f1: choose one of test/accuracy, ...
 train resume=wrong.csv
@@ -87,7 +91,7 @@ train -m hparams_search=optuna seed=0,1
 explain model.head=last_hidden model.encoder.bidirectional=true
     ...needs a one-directional encoder, because h_n
 audit target=models:Modl input.features=2
-    ...no such name ... did you mean Model
+    target=models:Modl: no such name in models: choose one of Model; did you mean Model?
 compare nowhere
     nowhere: no run there
 lint nowhere.py

@@ -59,7 +59,10 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
     ("inputs", "message"),
     [
         ("a film", "inputs: not a list of inputs, but one str: write"),
-        (["a film", math.nan], "inputs: an input of 1 to 2 is none for this run: "),
+        (["a film", math.nan], "inputs: input 2 is a number, which this run cannot read: "),
+        ([1, "a film"], "inputs: input 1 is a number, which this run cannot read: "),
+        ([{"text": 1}, {"text": ["a"]}], "inputs: give the path of a file"),
+        ([["a"]], "inputs: input 1 is of type list, which this run cannot read: "),
         (FILMS[["year"]], "inputs in memory: row 1 has no column 'text': set data.text_column"),
     ],
     ids=str,

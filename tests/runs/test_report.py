@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
-from seqmodels.runs.report import tables_of_test, verdict, worst_rows
+from seqmodels.runs.report import learning_curves, tables_of_test, verdict, worst_rows
 from seqmodels.runs.result import Result
 from seqmodels.screen import Screen
 
@@ -66,6 +67,20 @@ def test_the_ten_rows_with_the_largest_losses(tmp_path: Path) -> None:
     found = worst_rows(written(tmp_path, *rows, {**rows[0], "prediction": "", "loss": 99}))
     assert [row["loss"] for row in found] == [*range(12, 2, -1)]
     assert all([*row] == ["row", "target", "prediction", "loss"] for row in found)
+
+
+def test_each_line_of_the_learning_curves_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: saved.append(figure))
+    names = ("train/loss_step", "train/loss", "validation/loss")
+    history = [{"epoch": 0.0, "step": float(n), **dict.fromkeys(names, 1.0)} for n in range(3)]
+    learning_curves(history, tmp_path / "curves.png", ["loss"], tested=2)
+    [axes] = saved[0].axes
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["train, some steps", "train", "validation", "tested: epoch 0"]
+    assert len(axes.lines) == len(named)
 
 
 def test_texts_of_others_are_shown_as_text(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def find_model(target: str) -> Callable[..., Any]:
     module = import_module(module_name, f"target={target}")
     found = getattr(module, name, None)
     if found is None:
-        raise UserError(f"target={target}: no such name in {place}: {choices(name, dir(module))}")
+        names = [each for each, it in vars(module).items() if callable(it) and each[0] != "_"]
+        raise UserError(f"target={target}: no such name in {place}: {choices(name, names)}")
     built = found
     if not isinstance(found, nn.Module) and _takes_nothing(found):
         with unusable(f"target={target}() fails"):

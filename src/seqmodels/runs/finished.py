@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +39,8 @@ from seqmodels.runs.trust import trusted_config
 from seqmodels.screen import visible_line
 
 log = logging.getLogger(__name__)
+
+WRONG_KIND = TypeError, AttributeError, ValueError  # what an encoder raises of another input
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,8 +122,9 @@ class Run:
         accelerator: str = "auto",
         **options: Any,
     ) -> Iterator[dict[str, Any]]:
-        """The task's description of each input, in order, as soon as it is there: for a classifier
-        its label and the probability of every class.
+        """An iterator over the task's description of each input, in order, as soon as it is there:
+        for a classifier its label and the probability of every class. For a list, write
+        `list(run.predict(inputs))`.
 
         Args:
             inputs: raw, as the data module's `read_inputs` gives them: texts, lists of tokens, or
@@ -218,10 +222,7 @@ class Run:
         most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
         given, first = iter(inputs), 1
         while chunk := [*islice(given, most)]:
-            which = f"{source}: an input of {first} to {first + len(chunk) - 1}"
-            wrong_kind = TypeError, AttributeError, ValueError
-            with refusing(f"{which} is none for this run", *wrong_kind):
-                batch = self.data.batch_of(chunk, source, first)
+            batch = self._batch_of(chunk, source, first)
             yield chunk, task.ready(batch)
             first += len(chunk)
             if not batch.inputs.is_floating_point():
@@ -230,6 +231,19 @@ class Run:
                 total += int(batch.lengths.sum())
         if total and (note := unknown(unseen, total, source)):
             log.warning(note)
+
+    def _batch_of(self, chunk: list[Any], source: str, first: int) -> SequenceBatch:
+        try:
+            return self.data.batch_of(chunk, source, first)
+        except UserError:
+            raise
+        except WRONG_KIND:
+            for number, each in enumerate(chunk, first):
+                kind = "a number" if isinstance(each, Real) else f"of type {type(each).__name__}"
+                wrong = f"{source}: input {number} is {kind}, which this run cannot read"
+                with refusing(wrong, *WRONG_KIND):
+                    self.data.batch_of([each], source, number)
+            raise
 
     def stream(self, batch_size: int = 1, accelerator: str = "auto") -> Stream:
         """Reads rows some steps at a time, as `Stream` documents it.

@@ -180,7 +180,7 @@ def learning_curves(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):
         for name, label, style in (
-            (f"train/{metric}_step", None, {"alpha": 0.35}),
+            (f"train/{metric}_step", "train, some steps", {"alpha": 0.35}),
             (f"train/{metric}", "train", {"linestyle": "--", "marker": "."}),
             (f"validation/{metric}", "validation", {"color": "tab:orange", "marker": "."}),
         ):
