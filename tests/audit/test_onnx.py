@@ -222,6 +222,9 @@ def test_what_cannot_be_audited_is_one_line(tmp_path: Path) -> None:
     quantized = by_hand(X, "uint8[B,T,5] y", "y, a, b = DynamicQuantizeLinear (x)")
     with pytest.raises(UserError, match="audit the float graph"):
         audit_onnx(saved(tmp_path, quantized))
+    huge = by_hand("float[1000000000,T,5] x", "float[1000000000,T,5] y", "y = Identity (x)")
+    with pytest.raises(UserError, match="fixes the shape of x, .*1000000000.*too large to audit"):
+        audit_onnx(saved(tmp_path, huge), kind="per_step")
 
 
 def test_audit_takes_the_path_of_a_graph(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,14 @@ def test_the_table_says_what_is_read(head: str, layers: int, directions: int) ->
         assert re.search(row, table), table
     reader = "decoder:" if head in DECODER_HEADS else "head:"
     assert table.count(reader) == len(HEADS[head].reads)
+
+
+def test_the_table_fits_a_narrow_terminal() -> None:
+    task, console = example_task("lstm", 1, False, "last_hidden"), Console(width=78)
+    with console.capture() as capture:
+        console.print(tensor_table(task, trace(task, example_batch(task, LENGTH))))
+    broken = [line.startswith(" " * 10) for line in capture.get().splitlines() if line.strip()]
+    assert not any(one and two for one, two in pairwise(broken))  # two lines each at most
 
 
 # ---------------------------------------------------------------- the callback

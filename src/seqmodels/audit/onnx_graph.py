@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from seqmodels.audit.streams import MOST_STEPS, audit_stream
 from seqmodels.errors import UserError, unusable
 from seqmodels.installation import require
 
+MOST_VALUES = 10_000_000  # of an input whose shape a graph fixes: an audit runs it many times
 SCALES = (0.0, -1.0, 0.5, 3.0)  # of weights that are read, one moves the logits
 # words that tell a state's input from its output, as the last letters of h0 and hn do
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
@@ -97,6 +99,12 @@ class OnnxGraph:
         every = self.session.get_inputs()
         self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
         shapes = {each.name: each.shape for each in every if each.name not in self.scales}
+        for name, shape in shapes.items():
+            if math.prod(size for size in shape if isinstance(size, int)) > MOST_VALUES:
+                raise UserError(
+                    f"{path} fixes the shape of {name}, {shape}, which is too large to audit: "
+                    "export it with smaller sizes, or with names for rows and steps"
+                )
         tokens = [name for name in shapes if "int" in self.types[name]]
         if states is None:
             alike = {_stem(name): name for name in outputs if _stem(name)}

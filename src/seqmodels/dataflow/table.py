@@ -46,7 +46,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     }
     holds = {
         "output": "last layer, every step",
-        **dict.fromkeys(trace.finals, "every layer, after its last step"),
+        **dict.fromkeys(trace.finals, "every layer, its last step"),
         "inputs": "tokens" if tokens else "words, characters" if words else "features",
         "logits": contract.kind.logits,
     }
