@@ -6,8 +6,6 @@ The names below are loaded when they are first used, so that `import seqmodels` 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,23 +45,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
-
-
-class _Signal(ModuleType):
-    """`scipy.signal`, which is loaded when something of it is used.
-
-    Lightning imports torchmetrics, whose metrics of audio import it, for half a second of every
-    start, and ask only for `hamming`, which SciPy no longer has.
-    """
-
-    hamming = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__file__":  # of which `inspect` asks every module
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-sys.modules.setdefault("scipy.signal", _Signal("scipy.signal"))

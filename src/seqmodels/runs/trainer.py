@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from itertools import product
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
@@ -26,11 +25,6 @@ from seqmodels.runs.checkpoint import CheckpointFiles
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
-
-STEP_HOOKS = (
-    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step", "on_train_batch_end"),
-)
 
 
 def _duration(given: Any) -> Any:
@@ -82,7 +76,7 @@ class Trainer(pl.Trainer):
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
         super().__init__(
-            callbacks=[StepMetrics(), *(callbacks or []), _NoEmptyHooks()],
+            callbacks=[StepMetrics(), *(callbacks or [])],
             plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
@@ -140,17 +134,6 @@ def _stops_early(trainer: pl.Trainer) -> bool:
     epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
     enough = trainer.current_epoch >= epochs and trainer.global_step >= steps
     return trainer.should_stop and enough
-
-
-class _NoEmptyHooks(Callback):
-    """Lightning skips a hook that is None, where it would start and stop its profiler: of the time
-    of a tiny model, 4 %."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for part, hook in product([*trainer.callbacks, pl_module], STEP_HOOKS):  # type: ignore[attr-defined]
-            base = Callback if isinstance(part, Callback) else pl.LightningModule
-            if hook not in vars(part) and getattr(type(part), hook) == getattr(base, hook):
-                setattr(part, hook, None)
 
 
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
