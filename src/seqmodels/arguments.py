@@ -172,7 +172,8 @@ def _kind(hint: Any, of: Any) -> Any:
             named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
             kinds = dict(arguments(named).kinds)
             kinds |= {name: (kinds[name][0] | other, False) for name, other in mark.also.items()}
-            return Signature(mark.target, kinds).kind(mark.given)
+            kinds = {name: kind for name, kind in kinds.items() if name not in mark.given}
+            return Signature(mark.target, kinds).kind()
     try:
         Signature("", {"it": (hint, True)}).reader(frozenset())
     except Exception:  # noqa: BLE001 (pydantic raises many kinds)

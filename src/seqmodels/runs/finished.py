@@ -400,4 +400,5 @@ def load_run(
         )
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
+    config["model"] = files.read_config()["model"]  # with its optimizer, as plain values
     return Run(files.path, config, result, task.eval(), data, saved.get("epoch"))
