@@ -13,6 +13,7 @@ import pytest
 from seqmodels.errors import UserError
 from seqmodels.lint import RULES, lint
 from tests.conftest import ROOT, Script
+from tests.pages import python_blocks, read
 
 MODEL = """
 class Model(nn.Module):
@@ -41,6 +42,28 @@ def model(network: str, body: str, arguments: str = "") -> str:
     return MODEL.format(network=network, body=textwrap.indent(body, " " * 8), arguments=arguments)
 
 
+def with_defaults(read: str, two: bool = True, layers: int = 2, forward: str = "") -> str:
+    """A module whose network has options that are arguments with defaults."""
+    return f"""
+class Model(nn.Module):
+    def __init__(self, size, num_layers={layers}, first=True, two={two}):
+        super().__init__()
+        self.two, self.fc = two, nn.Linear(8 * (2 if two else 1), 2)
+        self.num_directions = 2 if two else 1
+        self.num_layers = num_layers
+        if two:
+            self.norm = nn.LayerNorm(16)
+        self.rnn = nn.LSTM(
+            size, 8, self.num_layers, batch_first=first, dropout=0.1 if num_layers > 1 else 0,
+            bidirectional=two
+        )
+
+    def forward(self, x):
+{textwrap.indent(forward, " " * 8)}
+        return {read}
+"""
+
+
 def padded(network: str, body: str) -> str:
     return model(network, body, "lengths")
 
@@ -55,10 +78,27 @@ UNPACK = "from torch.nn.utils.rnn import pad_packed_sequence as unpack\n"
 # of each rule, code with one mistake: in the last line, or the one that says it is here
 WRONG = {
     "RNN001": [
+        # of a network around the function: of the file, of a function, of a class that it is of
+        f"rnn = {TWO}\nfc = nn.Linear(8, 2)\n"
+        "def read(x):\n    y, _ = rnn(x)\n    return fc(y[:, -1])\n",
+        f"def train(x):\n    rnn = {TWO}.to(x.device)\n    rnn = rnn.train()\n"
+        "    def step(x):\n        return rnn(x)[0][:, -1]\n",
+        f"rnn = {TWO}\nread = lambda x: rnn(x)[0][:, -1]\n",
+        model(TWO, "y").replace("class Model", "class Base")
+        + "class Model(Base):\n    def last(self, x):\n        return self.rnn(x)[0][:, -1]\n",
+        # and of options that a constant or a default says
+        "def build(x, two=True, *, first=True):\n"
+        "    rnn = nn.LSTM(4, 8, batch_first=first, bidirectional=two)\n"
+        "    return rnn(x)[0][:, -1]\n",
+        with_defaults("self.fc(self.rnn(x)[0][:, -1])"),
+        with_defaults("self.rnn(x)[0][:, -1]", forward="width = 16 if self.two else 8"),
+        "import torch.nn as layers\nTWO = True\n"
+        "rnn = layers.GRU(4, 8, 1, True, True, 0.0, TWO)\ny = rnn(x)[0][:, -1]\n",
         model(TWO, "self.fc(y[:, -1, :])"),
         model("nn.GRU(4, 8, bidirectional=True)", "y[-1]"),
         model(TWO, "y[..., -1, :]"),
         model(TWO, "self.fc(y)[:, -1]").replace("nn.Linear(8, 2)", "nn.Sequential(nn.ReLU())"),
+        model(TWO, "y = self.rnn(x)[0]\nif m:\n    y = y.mean(1)\n    return y\nreturn y[:, -1]"),
         model(TWO, "y = self.rnn(x)[0]\nif m: y = y.mean(1)\nelse: y = y[:, -1]  # here\nreturn y"),
     ],
     "RNN002": [
@@ -71,14 +111,24 @@ WRONG = {
         padded(ONE, "self.fc(y).softmax(axis=1)"),
         padded(ONE, "max_pool1d(transpose(y, 1, 2), kernel_size=y.size(2))"),
         padded(ONE, "torch.max(self.fc(y), 1)[0]"),
+        padded(ONE, "y.transpose(-1, -2).mean(2)"),
+        # zero after their ends in one case alone
+        padded(
+            ONE,
+            f"if a:\n{textwrap.indent(UNPACKED, '  ')}else:\n  y, _ = self.rnn(x)\nreturn y.sum(1)",
+        ),
         padded(ONE, SCORES),
     ],
     "RNN004": [
         model(TWO, "h.view(x.size(0), -1)"),
         model(TWO, "h.view(1, 2, -1, 8)[-1].view(len(x), -1)"),
+        # two layers by default
+        with_defaults("self.rnn(x)[1][0].view(len(x), -1)", two=False),
     ],
     "RNN005": [
         model("nn.LSTM(4, 8, num_layers=n, bidirectional=True)", "h[: self.num_layers]"),
+        # one layer by default, and more for whoever asks
+        with_defaults("self.rnn(x)[1][0][: self.num_layers]", layers=1),
     ],
     "RNN006": [
         model(TWO, "_, hidden = self.rnn(x); return self.fc(hidden[0][-1])"),
@@ -95,6 +145,16 @@ WRONG = {
         + "inputs, targets = tokens[:, :-1], tokens[:, 1:]  # here\n"
         + "loss = nn.CrossEntropyLoss()(model(inputs).flatten(0, 1), targets.flatten())\n",
         model(TWO, "self.fc(y)") + f"{LOSS}  # here\n",
+    ],
+}
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+# what is wrong on purpose in the code of a page
+ON_PURPOSE = {
+    "README.md": ["RNN001 return classify(output[:, -1])"],
+    "docs/audit.md": ["RNN006 return classify(h_n[-1])"],
+    "docs/why_does_my_lstm_depend_on_the_batch.md": [
+        "RNN001 return self.classify(output[:, -1])",
+        "RNN004 return self.classify(self.rnn(packed)[1][0].reshape(len(inputs), -1))",
     ],
 }
 CASES = [(code, source) for code, sources in WRONG.items() for source in sources]
@@ -114,6 +174,19 @@ RIGHT = [
     padded(TWO, f"{UNPACKED}y[y == 0] = -1e9\nreturn y.max(1)[0]"),
     model(ONE, "(y * mask).sum(1) / mask.sum(1)", "lengths, mask"),
     model(ONE, "self.fc(y).squeeze(-1).softmax(1) * mask", "lengths, mask"),
+    # a row, by its number; both directions of one layer; all layers, of which there is one
+    model(ONE, "y[-1, 0]"),
+    model(TWO, "torch.cat([h[0], h[-1]], dim=1)"),
+    model(TWO, "h[: self.num_layers]"),
+    # options that are not written here; another cell by a condition; other columns
+    model("nn.LSTM(4, 8, **options)", "y[:, -1]"),
+    padded(ONE, "y, _ = pad_packed_sequence(self.rnn(x)[0], **options)\nreturn y[:, -1]"),
+    model(
+        "nn.GRU(4, 8, bidirectional=True)\n        self.rnn = nn.LSTM(4, 8, bidirectional=True)",
+        "_, h = self.rnn(x)\nreturn h[-1]",
+    ),
+    padded(ONE, "z = torch.bmm(self.rnn(x)[0].transpose(1, 2), m)\nreturn z[:, :, -1]"),
+    model(TWO, "self.fc(y)[:, -1]").replace("nn.Linear(8, 2)", "nn.Sequential(Own())"),
     # not over columns, or not over all of them
     padded(ONE, "y.mean(dim=2)"),
     # padded on the left, or generating
@@ -125,7 +198,37 @@ RIGHT = [
     model(ONE, "h = torch.zeros(1, 2, 8); return self.rnn(x, (h, h))[0]"),
     # the file does not say which
     model(ONE, TURNED),
+    # the file asks for the option: what it reads is of one of its values
+    with_defaults("h[-1]", forward="h = self.rnn(x)[1][0]\nif self.two:\n    return self.fc(h)"),
+    with_defaults(
+        "y[:, -1]", forward="y = self.rnn(x)[0]\nif self.num_directions == 2:\n    return y.mean(1)"
+    ),
+    with_defaults(
+        "y[:, -1]", forward="y = self.rnn(x)[0]\nif self.rnn.bidirectional:\n    return y.sum(1)"
+    ),
+    with_defaults(
+        "torch.cat([*h[-2:]], 1) if self.two else h[-1]", forward="h = self.rnn(x)[1][0]"
+    ),
+    # or a name has several values, or another meaning where it is read
+    f"two = True\ntwo = flag()\nrnn = {TWO.replace('True)', 'two)')}\ny = rnn(x)[0][:, -1]\n",
+    f"two = False\nif flag():\n    two = True\nrnn = {TWO.replace('True)', 'two)')}\n"
+    "y = rnn(x)[0][:, -1]\n",
+    model(f"{ONE}\n        self.rnn = {TWO}", "y[:, -1]"),
+    f"class Own:\n    rnn = {TWO}\n    def read(self, x):\n        return rnn(x)[0][:, -1]\n",
+    f"rnn = {TWO}\nfrom own import rnn\ndef read(x):\n    return rnn(x)[0][:, -1]\n",
+    f"rnn = {TWO}\nrnn = Own()\ndef read(x):\n    return rnn(x)[0][:, -1]\n",
+    f"rnn = {TWO}\ndef read(x, rnn):\n    return rnn(x)[0][:, -1]\n",
+    f"rnn = {TWO}\ndef read(x):\n    for rnn in own:\n        x = rnn(x)[0][:, -1]\n",
+    f"rnn = {TWO}\nread = lambda rnn, x: rnn(x)[0][:, -1]\n",
+    f"y, _ = ({TWO})(x)\n" + model(TWO, "y, _ = self.rnn(x)\nreturn [y[-1] for y in self.cut(y)]"),
+    model(TIME_FIRST, "y, _ = self.rnn(x)\nfor y in self.cut(y):\n    x = y[:, -1]\nreturn x"),
+    "class Own:\n    def forward(self, x):\n        return self.rnn(x)[0][:, -1]\n"
+    + model(TWO, "self.fc(y)"),
+    model(TWO, "self.fc(y)").replace("        self.fc = ", "        rnn = self.rnn; self.fc = ")
+    + "    def other(self, x, rnn):\n        return rnn(x)[0][:, -1]\n",
     # not of PyTorch
+    "import paddle.nn as nn\n" + model(TWO, "self.fc(y)[:, -1]"),
+    "from .torch.layers import LSTM\n" + model("LSTM(4, 8, bidirectional=True)", "y[-1]"),
     "from keras.layers import LSTM\n" + model("LSTM(8, bidirectional=True)", "y[-1]"),
     # next tokens of one direction, or of a decoder
     model(ONE, "self.fc(y)") + f"{LOSS}\n",
@@ -168,6 +271,18 @@ def test_every_rule_has_an_example_and_is_on_the_page() -> None:
     assert [*WRONG] == [*RULES] == re.findall(r"^\| `(RNN\d+)` \|", page, re.MULTILINE)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_is_wrong_on_purpose_alone(page: str, file: Path) -> None:
+    blocks = python_blocks(read(ROOT / page))
+    whole, *alone = (
+        [f"{rule} {code.splitlines()[line - 1].strip()}" for line, rule in found(code, file)]
+        for code in ("\n".join(blocks), *blocks)
+    )
+    assert whole == ON_PURPOSE.get(page, [])
+    assert {line for lines in alone for line in lines} <= {*whole}
+    assert page != "README.md" or whole in alone  # a reader pastes that one
+
+
 def test_a_file_that_is_not_python_is_named(file: Path) -> None:
     with pytest.raises(UserError, match=r"model\.py:1 is not Python"):
         found("def f(:\n", file)
@@ -181,12 +296,15 @@ def test_the_command_needs_no_torch_and_tells_by_its_exit_status(file: Path) -> 
         done = subprocess.run(words, cwd=file.parent, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
-    file.write_text(WRONG["RNN001"][0])
+    file.write_text(model(TWO, "self.fc(y[:, -1, :])"))
     status, shown, errors = run(".")
     assert (status, errors) == (1, "")
-    assert shown.startswith("model.py:9: RNN001 the last step of two directions: ")
+    first, last = shown.splitlines()
+    assert first.startswith("model.py:9: RNN001 the last step of two directions: ")
+    assert last == "1 file, 1 finding"
     file.write_text(RIGHT[0] + "# noqa\n")
-    assert run(".") == (0, "", "")
+    (file.parent / "other.py").write_text("")
+    assert run(".") == (0, "2 files, 0 findings\n", "")
     status, shown, errors = run("nothing.py")
     assert status == 2 and re.fullmatch("error: nothing.py does not exist: .*\n", errors)
 
@@ -215,7 +333,8 @@ def test_a_file_that_is_not_python_hides_no_mistakes_of_others(
     for name, text in (("aa.py", "print 'x'\n"), ("bom.py", "\ufeffx = 1\n"), ("mm.py", mistake)):
         (tmp_path / name).write_text(text, encoding="utf-8")
     done = script("lint.py", ".", status=2)
-    assert "mm.py" in done.stdout and "bom.py" not in done.stderr
+    first, last = done.stdout.splitlines()
+    assert "mm.py" in first and last == "2 files, 1 finding"
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ") and "aa.py:1 is not Python" in line
 

@@ -1,7 +1,8 @@
 """Find mistakes with recurrent networks in source code, without running it: by its syntax tree.
 
-Follows what `nn.LSTM`, `nn.GRU` and `nn.RNN` return through the statements of a function. It knows
-what a file says: where options of a network come from variables, it stays silent.
+Follows what `nn.LSTM`, `nn.GRU` and `nn.RNN` return through the statements of a function, which may
+find the network around it. It knows what a file says: an option is a constant, or a name that has
+one value, or one by default. Where the file asks for it, or doesn't say, it stays silent.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +59,8 @@ POSITIONS = {  # of their arguments
 COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "Identity", "ReLU", "Tanh", "GELU", "ELU"}
 COLUMNWISE |= {"LeakyReLU", "SiLU", "Sigmoid"}
 SAME = {"contiguous", "clone", "detach", "float", "to", "cuda", "cpu", "double", "half"}
-SAME |= {"index_select", "dropout", "relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
+SAME |= {"eval", "train", "index_select", "dropout"}
+SAME |= {"relu", "tanh", "gelu", "elu", "leaky_relu", "sigmoid"}
 # names by which a file says that its rows are padded
 PADS = re.compile(
     r"pad_sequence|pad_packed_sequence|pack_padded_sequence|pad_sequences|padding_idx|padding_value"
@@ -68,6 +71,8 @@ PADS = re.compile(
 MADE = re.compile(r"zeros|ones|rand|init|[hc]_?0\b")
 LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+INSIDE = ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+READS = ast.Subscript | ast.Call | ast.Return
 LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
 VIEWS = ("view", "reshape")
 POOLS = {
@@ -144,92 +149,154 @@ def _silenced(line: str, code: str) -> bool:
     return said is not None and (said[1] is None or code in re.split(r"[,\s]+", said[1]))
 
 
+class _Scope:
+    """A file, class, function or expression with names of its own: what each is set to, None for
+    what is no expression. `self.rnn` is of the class, or of the one it inherits from."""
+
+    def __init__(self, node: ast.AST, outer: _Scope | None = None, base: _Scope | None = None):
+        self.outer, self.base, self.name = outer, base, getattr(node, "name", "")
+        self.is_class = isinstance(node, ast.ClassDef)
+        self.given: dict[str, list[ast.expr | None]] = {}
+
+    def set(self, name: str, value: ast.expr | None) -> None:
+        scope: _Scope | None = self
+        while "." in name and scope and not scope.is_class:
+            scope = scope.outer
+        if (same := _same(value)) is value or ast.unparse(same) != name:  # x = x.to(device)
+            (scope or self).given.setdefault(name, []).append(value)
+
+    def find(self, name: str) -> _Scope:
+        """The one that sets it, or the file. A method doesn't see the names of its class."""
+        if name in self.given and ("." in name or not self.is_class):
+            return self
+        outer = self.base if self.base and "." in name else self.outer
+        return outer.find(name) if outer else self
+
+
 class _File:
-    """One file, and what its networks are."""
+    """One file, and what its names stand for."""
 
     def __init__(self, path: str, tree: ast.Module, source: str) -> None:
         self.path, self.tree, self.source = path, tree, source
-        imported = {
-            each.asname or each.name: each.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch")
-            for each in node.names
-        }
-        self.of_torch = {*imported.values()}
-        for node in ast.walk(tree):
+        self.nodes = [*ast.walk(tree)]
+        self.of_torch = {"nn": "nn"}  # by names here, names there; a snippet may not import it
+        for node in self.nodes:
+            for each in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                name = each.asname or each.name
+                place = "." * getattr(node, "level", 0) + (getattr(node, "module", "") or each.name)
+                self.of_torch.pop(name, None)
+                if f"{place}.".startswith("torch."):
+                    self.of_torch[name] = each.name
+        for node in self.nodes:
             if isinstance(node, ast.Name):
-                node.id = imported.get(node.id, node.id)
-        names = {getattr(n, part, None) for n in ast.walk(tree) for part in ("id", "arg", "attr")}
+                node.id = self.of_torch.get(node.id, node.id)
+        names = {getattr(n, part, None) for n in self.nodes for part in ("id", "arg", "attr")}
         self.pads = any(PADS.fullmatch(name) for name in names if name)
         self.pads |= re.search(r"[\"'][<\[]pad[>\]][\"']", source, re.IGNORECASE) is not None
         # rows padded on the left end in their last token; pad_sequences (of Keras) pads there
         self.pads_left = re.search(r"padding(_side)?\s*=\s*[\"'](pre|left)", source) is not None
         self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
-        self.constants = {
-            ast.unparse(target): node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-        }
-        self.networks: list[Network] = []
+        self.scopes: dict[ast.AST, _Scope] = {}
+        self.asked: set[str] = set()  # names that decide what is read
+        self._scan()
+
+    def _scan(self) -> None:
+        """Finds the scope of each node, what it sets, and the names that decide what is read."""
+        values, classes = dict[ast.AST, ast.expr | None](), dict[str, _Scope]()
+        ahead: list[tuple[Any, _Scope]] = [(self.tree, _Scope(self.tree))]
+        for node, scope in ahead:
+            name = getattr(node, "asname", None) or getattr(node, "name", None)
+            if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.keyword):
+                targets = getattr(node, "targets", [getattr(node, "target", node)])
+                values |= dict.fromkeys(targets, node.value)
+            elif isinstance(node, ast.arguments):
+                placed = [*node.posonlyargs, *node.args]
+                values |= zip(placed[::-1], node.defaults[::-1], strict=False)
+                values |= zip(node.kwonlyargs, node.kw_defaults, strict=True)
+            elif isinstance(node, ast.arg):
+                scope.set(node.arg, values.get(node))
+            elif isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+                scope.set(ast.unparse(node), values.get(node))
+            elif isinstance(name, str):  # of an import, a function, a class, an exception
+                scope.set(name, None)
+            elif isinstance(node, ast.If | ast.IfExp) and scope.name != "__init__":
+                chosen = [each for each in ast.iter_child_nodes(node) if each is not node.test]
+                if any(isinstance(each, READS) for part in chosen for each in ast.walk(part)):
+                    self.asked |= {*_names(node.test)}
+            if isinstance(node, ast.ClassDef | FUNCTION | INSIDE):
+                bases = (classes.get(_name(each)) for each in getattr(node, "bases", ()))
+                scope = _Scope(node, scope, next(filter(None, bases), None))
+                classes |= {scope.name: scope} if scope.is_class else {}
+            self.scopes[node] = scope
+            ahead += [(child, scope) for child in ast.iter_child_nodes(node)]
+        for _ in range(2):  # and what they are made of: a number of directions, of a condition
+            for target, value in values.items():
+                if _name(target) in self.asked and value and not isinstance(value, ast.Call):
+                    self.asked |= {*_names(value)}
 
     def mistakes(self) -> Iterator[Mistake]:
-        classes = [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
-        attributes = {node: self._attributes(node) for node in classes}
-        owners = {f: c for c in classes for f in ast.walk(c) if isinstance(f, FUNCTION)}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Module | FUNCTION):
-                known = attributes[owners[node]] if node in owners else {}
-                yield from _Function(self, node, known).mistakes()
-        if self.networks and all(network.bidirectional for network in self.networks):
+                yield from _Function(self, node).mistakes()
+        networks = [*filter(None, map(self.network, self.nodes))]
+        if networks and all(network.bidirectional for network in networks):
             yield from self._next_tokens()
 
-    def _attributes(self, node: ast.ClassDef) -> dict[str, Value]:
-        """The modules of a class: `self.lstm`."""
-        found: dict[str, Value] = {}
-        for each in ast.walk(node):
-            if isinstance(each, ast.Assign) and (value := self.module(each.value)):
-                for target in each.targets:
-                    name = ast.unparse(target)
-                    earlier = found.get(name, value)
-                    if earlier.network and value.network:  # by a condition: one or the other
-                        value = replace(value, network=earlier.network.or_else(value.network))
-                    found[name] = value
-        return found
-
-    def module(self, node: ast.AST) -> Value | None:
-        """The network or module that an expression makes."""
-        if not isinstance(node, ast.Call):
+    def known(self, name: str, scope: _Scope) -> Value | None:
+        """The network or module that a scope gives this name, by all that it sets it to."""
+        found = [self.module(value) for value in scope.given.get(name, ())]
+        made = [each for each in found if each]
+        if not made or ("." not in name and len(made) < len(found)):
             return None
-        name, whole = _name(node.func), ast.unparse(node.func)
+        networks = [each.network for each in made if each.network]  # by a condition: one or another
+        return replace(made[-1], network=reduce(Network.or_else, networks) if networks else None)
+
+    def module(self, node: ast.AST | None) -> Value | None:
+        """The network or module that an expression makes."""
+        if not isinstance(node := _same(node), ast.Call):
+            return None
+        name = _name(node.func)
         if name in COLUMNWISE:
             return Value("module")
         if name == "Sequential" and node.args and all(self.module(each) for each in node.args):
             return Value("module")
-        of_torch = whole in self.of_torch or whole.startswith(("nn.", "torch.nn."))
-        if name.removesuffix("Cell") not in CELLS or not of_torch:
+        network = self.network(node) if name in CELLS else None
+        return network and Value("network", network)
+
+    def network(self, node: ast.AST) -> Network | None:
+        """The network, or cell of one, that an expression makes."""
+        name = _name(node.func) if isinstance(node, ast.Call) else ""
+        if not isinstance(node, ast.Call) or name.removesuffix("Cell") not in CELLS:
+            return None
+        place = ast.unparse(node.func).rpartition(".")[0] or name
+        if place not in {"torch.nn", *self.of_torch.values()}:
             return None
         order = POSITIONS["RNN" if name == "RNN" else "LSTM"]
-        placed = zip(order, node.args, strict=False)
-        given: dict[str | None, Any] = {n: self.constant(value) for n, value in placed}
-        given |= {word.arg: self.constant(word.value) for word in node.keywords}
+        written: dict[str | None, ast.expr] = dict(zip(order, node.args, strict=False))
+        written |= {word.arg: word.value for word in node.keywords}
+        given = {name: self.constant(value) for name, value in written.items()}
         unknown = None in given or any(isinstance(each, ast.Starred) for each in node.args)
         layers = given.get("num_layers", 1)
-        network = Network(
+        if layers == 1 and isinstance(written.get("num_layers"), ast.Name | ast.Attribute):
+            layers = None  # one by default, and more for whoever asks
+        return Network(
             name,
             given.get("bidirectional", None if unknown else False),
             given.get("batch_first", None if unknown else False),
             layers if isinstance(layers, int) else None,
         )
-        self.networks.append(network)
-        return Value("network", network) if name in CELLS else None
 
-    def constant(self, node: ast.AST) -> Any:
-        """The value of a constant, or of a name that the file gives one; else None."""
+    def constant(self, node: ast.AST, depth: int = 3) -> Any:
+        """The value of a constant, or of a name that is set to one alone; else None."""
         with suppress(ValueError):
             if isinstance(node, ast.Constant | ast.UnaryOp):
                 return ast.literal_eval(node)
-        return self.constants.get(node.id) if isinstance(node, ast.Name) else None
+        scope = self.scopes.get(node)
+        if scope is None or not depth or _name(node) in {"", *self.asked}:
+            return None
+        values = scope.find(name := ast.unparse(node)).given.get(name, [])
+        known = [each and self.constant(each, depth - 1) for each in values]
+        return known[0] if known and known.count(known[0]) == len(known) else None
 
     def mistake(self, node: ast.AST, code: str, *words: str) -> Mistake:
         return Mistake(self.path, node.lineno, code, RULES[code].format(*words))  # type: ignore[attr-defined]
@@ -253,9 +320,9 @@ class _File:
 class _Function:
     """The statements of a function, in their order."""
 
-    def __init__(self, file: _File, node: Any, known: dict[str, Value]) -> None:
-        self.file, self.node = file, node
-        self.values: dict[str, Value] = dict(known)
+    def __init__(self, file: _File, node: Any) -> None:
+        self.file, self.node, self.scope = file, node, file.scopes[node]
+        self.values: dict[str, Value] = {}
         self.given: dict[str, ast.expr] = {}
         self.found: list[tuple[ast.AST, str, tuple[str, ...]]] = []
         self.last_states: list[tuple[ast.AST, Value]] = []  # h_n[-1] of two directions
@@ -283,6 +350,8 @@ class _Function:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     self._bind(target, self._value(node.value) or self.file.module(node.value))
                     self.given[ast.unparse(target)] = node.value
+            elif isinstance(node, ast.For | ast.AsyncFor):
+                self._bind(node.target, None)
             elif isinstance(node, ast.If):
                 self._branches(node.body, node.orelse)
                 continue
@@ -329,8 +398,11 @@ class _Function:
         return replace(value, kind=kind[0]) if kind else None
 
     def _value(self, node: ast.AST) -> Value | None:
-        if isinstance(node, ast.Name | ast.Attribute):
-            return self.values.get(ast.unparse(node))
+        if isinstance(node, ast.Name | ast.Attribute) and node in self.file.scopes:
+            home = self.file.scopes[node].find(name := ast.unparse(node))
+            if name in self.values and (home is self.scope or "." in name):
+                return self.values[name]
+            return self.file.known(name, home)
         if isinstance(node, ast.Subscript):
             number = self.file.constant(node.slice)
             if isinstance(number, int):
@@ -478,9 +550,15 @@ def _cuts(node: ast.AST) -> Iterator[str]:
 
 def _name(node: ast.AST) -> str:
     """The last part of a dotted name."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+    names = (getattr(node, part, None) for part in ("attr", "id", "arg"))
+    return next(filter(None, names), "")
+
+
+def _same(node: Any) -> Any:
+    """Without `.to(device)` and other calls that give what they are of."""
+    while isinstance(node, ast.Call) and getattr(node.func, "attr", "") in SAME:
+        node = node.func.value  # type: ignore[attr-defined]
+    return node
 
 
 def _names(node: ast.AST) -> Iterator[str]:

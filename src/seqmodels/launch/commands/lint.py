@@ -19,15 +19,17 @@ def main(*places: str) -> None:
 
     if not places:
         raise UserError("name Python files, or folders of them: python scripts/lint.py my_package")
-    mistakes, broken = 0, 0
+    files, mistakes, broken = 0, 0, 0
     for file in (file for place in places for file in _files(Path(place))):
         try:
             for mistake in lint(file):
                 print(mistake)
                 mistakes += 1
+            files += 1
         except UserError as error:  # the others are still looked at
             print(f"error: {error}", file=sys.stderr)
             broken += 1
+    print(f"{files} file{'s' * (files != 1)}, {mistakes} finding{'s' * (mistakes != 1)}")
     sys.exit(2 if broken else 1 if mistakes else 0)
 
 
