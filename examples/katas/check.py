@@ -36,6 +36,7 @@ SEE = {
     "lost_state": "read 20 steps at once; then, after a reset, one by one",
     "kept_state": "read rows, call reset(), and read them again: the logits should be the same",
     "shared_state": "make two streams, and let the second read between two chunks of the first",
+    "kept_graph": "call it again and again with gradients on: each call takes more memory",
     "unread_step": "change one valid step after the other: each should move the logits",
 }
 """How to see a finding in plain PyTorch."""

@@ -334,6 +334,6 @@ SHARED: dict[str, Callable[[], Any]] = {
     "norm over rows": lambda: Base(first=lambda chunk: chunk - chunk.mean(dim=0, keepdim=True)),
     "in place": InPlace,
     "one buffer": OneBuffer,
-    "keeps its graph": KeepsGraph,
 }
-WRONG = {"lost_state": LOST, "kept_state": KEPT, "shared_state": SHARED}
+GRAPH: dict[str, Callable[[], Any]] = {"keeps its graph": KeepsGraph}
+WRONG = {"lost_state": LOST, "kept_state": KEPT, "shared_state": SHARED, "kept_graph": GRAPH}

@@ -36,7 +36,25 @@ def test_a_wrong_stream_is_found(name: str, case: str) -> None:
         found = audited(bank.WRONG[name][case], seed)
         assert name in found.names
         # where rows mix at the end of each chunk, both are true
-        assert {*found.names} <= {name, "lost_state"}
+        assert {*found.names} <= {name, *(["lost_state"] if name == "shared_state" else [])}
+
+
+def test_a_stream_that_keeps_its_graph_is_warned_of() -> None:
+    for seed in range(3):
+        [finding] = audited(bank.KeepsGraph, seed).findings
+        assert (finding.name, finding.severity) == ("kept_graph", "warning")
+        assert "with gradients on" in finding.evidence and "torch.no_grad()" in finding.advice
+        assert audited(bank.WithoutGradients, seed).findings == []
+
+    class SharesAsWell(bank.KeepsGraph):
+        def forward(self, chunk: torch.Tensor) -> torch.Tensor:
+            return super().forward(chunk - chunk.mean(dim=0, keepdim=True))
+
+    assert audited(SharesAsWell).names == ["shared_state", "kept_graph"]
+
+
+def test_logits_after_a_chunk_may_be_of_one_step() -> None:
+    assert audited(lambda: bank.Base(last=lambda logits: logits[:, -1:])).findings == []
 
 
 def test_it_says_what_it_cannot_test() -> None:

@@ -58,7 +58,11 @@ STREAM_ADVICE = {
     ),
     "shared_state": (
         "keep the state in the stream itself, a row for each row, not in its class, in the model "
-        "or in the caller's tensors; detach it where gradients are on"
+        "or in the caller's tensors"
+    ),
+    "kept_graph": (
+        "run it under torch.no_grad(), or keep state.detach(): else its graph grows with each call "
+        "until the memory is full"
     ),
 }
 """The same, of a stream."""
@@ -70,7 +74,9 @@ OPTIONS = {
 }
 """What to try besides, where you call the audit yourself."""
 
-WARNINGS = ("unread_step",)  # you may intend it; the others are wrong logits or a lost direction
+# you may intend the one, and run the other without gradients; the rest are wrong logits or a lost
+# direction
+WARNINGS = ("unread_step", "kept_graph")
 
 
 @dataclass(frozen=True)

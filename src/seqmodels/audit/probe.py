@@ -59,6 +59,9 @@ class Probe:
         """The lengths of a batch without padding."""
         return [max(self.lengths)] * len(self.lengths)
 
+    def run(self, rows: Tensor, lengths: Tensor, **named: Any) -> Any:
+        return self.model(rows, lengths, **named)
+
     def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
         """`(logits, state)`; the state is None if the model takes or returns none."""
         seed_random_numbers(self.seed)
@@ -67,7 +70,7 @@ class Probe:
             named["target_inputs"] = self.targets[: len(inputs)].to(self.device)
         rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
         with WithoutNoise() if self.quiet else nullcontext():
-            result = self.model(rows, torch.tensor(lengths), **named)
+            result = self.run(rows, torch.tensor(lengths), **named)
         pair = self.carries and isinstance(result, tuple) and len(result) == 2
         return result if pair else (result, None)
 
