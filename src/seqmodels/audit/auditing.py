@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+import torch
 from torch import Tensor, nn
 
 from seqmodels.audit import leaks
 from seqmodels.audit.decoder_start import wrong_decoder_start
 from seqmodels.audit.directions import states_read
+from seqmodels.audit.find_model import random_batch
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
+from seqmodels.audit.onnx_graph import OnnxGraph
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.probe_setup import set_up_probe
 from seqmodels.audit.random_inputs import Sampler, target_rows
 from seqmodels.audit.recurrences import unrolled
-from seqmodels.errors import UserError, choices
+from seqmodels.audit.streams import MOST_STEPS, audit_stream
+from seqmodels.errors import UserError, choices, unusable
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 KINDS = ("sequence", "per_step", "seq2seq")
@@ -77,8 +82,6 @@ def audit(
     if isinstance(model, str | Path):
         if target_inputs is not None:
             raise UserError("target_inputs are of a model: a graph with a decoder isn't audited")
-        from seqmodels.audit.onnx_graph import audit_onnx  # which audits a function by this one
-
         options: Any = {"padding": padding, "states": states, "seed": seed}
         return audit_onnx(model, inputs, lengths, kind, causal, **options)
     if states is not None:
@@ -102,12 +105,8 @@ def audit(
             result.found("random_state", evidence)
             probe.quiet = True
         probe.measure_rounding()
-        result.found("batch_leak", leaks.batch_leak(probe))
-        # a batch leak looks like a padding leak: other rows are longer
-        if "batch_leak" not in result.names:
-            result.found("padding_leak", leaks.padding_leak(probe))
-        if causal or kind == "seq2seq":
-            result.found("future_leak", leaks.future_leak(probe))
+        for name, evidence in _leaks(probe, causal):
+            result.found(name, evidence)
         if probe.stateful:
             result.found("state_mixup", leaks.state_mixup(probe))
         if thorough and not {*result.names} - {"random_state"}:
@@ -130,26 +129,81 @@ def audit(
     return result
 
 
-def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
-    """Looks for leaks that training mode alone has. Other rows may change the statistics of batch
-    normalisation, but padding may not."""
-    checks = {"state_mixup": leaks.remembers, "batch_leak": leaks.batch_leak}
-    checks["padding_leak"] = leaks.padding_leak
+def _leaks(probe: Probe, causal: bool) -> Iterator[tuple[str, str]]:
+    """Findings of what a row may not depend on, and their evidence. A batch leak looks like a
+    padding leak, because other rows are longer: the first one counts."""
+    yield "batch_leak", (evidence := leaks.batch_leak(probe))
+    yield "padding_leak", "" if evidence else leaks.padding_leak(probe)
     if causal or probe.kind == "seq2seq":
-        checks["future_leak"] = leaks.future_leak
-    quiet = replace(probe, quiet=True, untested=[])  # in evaluation mode, the same was told
+        yield "future_leak", leaks.future_leak(probe)
+
+
+def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
+    """Looks for the first leak that training mode alone has. Other rows may change the statistics
+    of batch normalisation, but padding may not."""
+    quiet, evidence = replace(probe, quiet=True, untested=[]), ""  # the same is told already
     with probe.trying("leaks in training mode"):  # a model may ask for targets
         with training(probe.modules, BATCH_NORM):
             if leaks.random_state(quiet):
                 why = "its random numbers cannot be held still"
                 probe.untested.append(f"leaks in training mode: {why}")
-                checks.clear()
-            found = ((name, check(quiet)) for name, check in checks.items())
-            name, evidence = next((pair for pair in found if pair[1]), ("padding_leak", ""))
+            else:
+                found = chain([("state_mixup", leaks.remembers(quiet))], _leaks(quiet, causal))
+                name, evidence = next((pair for pair in found if pair[1]), ("", ""))
         if not evidence and any(isinstance(p, BATCH_NORM) for p in probe.modules.modules()):
             with training(probe.modules):
-                evidence = leaks.padding_leak(quiet, alone=False)
+                name, evidence = "padding_leak", leaks.padding_leak(quiet, alone=False)
         result.found(name, evidence and f"in training mode, {evidence}")
+
+
+def audit_onnx(
+    path: Path | str,
+    inputs: Tensor | None = None,
+    lengths: Any = None,
+    kind: str = "sequence",
+    causal: bool = False,
+    *,
+    padding: int | float | str | None = None,
+    states: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Audits an ONNX file by onnxruntime, as `audit` does a model, whose arguments it takes; and as
+    `audit_stream` does a stream, if the graph takes and gives states.
+
+    Args:
+        inputs: batch first, whatever the graph takes. None: random ones of the shape it declares.
+        states: the output of each state by its input; zeros come first. None: by names such as h0
+            and hn, or prev_state and new_state.
+        sizes: of random inputs: what `random_batch` takes, such as `vocabulary`.
+
+    Raises:
+        UserError: as `audit` does; without the extra `export`; for a file that cannot be run.
+    """
+    with unusable(f"{path} is not a graph that can be audited"):
+        graph = OnnxGraph(path, kind, states)
+    untested = graph.untested
+    if not graph.lengths and lengths is None and padding is None:
+        padding = "none"
+        untested.append("padding_leak: the graph takes no lengths; if you pad, set padding=<value>")
+    if inputs is None:
+        sizes = graph.sizes | dict(sizes or {})
+        inputs, lengths = random_batch(graph, **sizes, seed=seed, padding=padding)
+        untested.append(f"inputs like yours: these are random, {sizes}")
+    result = audit(graph, inputs, lengths, kind, causal, padding=padding, seed=seed)
+    if not torch.allclose(graph(inputs), graph(inputs), equal_nan=True):
+        return Audit().found("random_state", "the same call twice gives other logits")
+    for name, evidence in graph.lost_directions(inputs):
+        result.found(name, evidence)
+    if graph.states and graph.time:
+        untested.append(f"lost_state: the graph takes {graph.time} steps at a time, and no others")
+    elif graph.states:
+        rows = torch.cat([inputs[:, :MOST_STEPS]] * MOST_STEPS, dim=1)  # a chunk may be one step
+        streamed = audit_stream(graph.stream, rows, reset=graph.reset, seed=seed)
+        result.findings.extend(streamed.findings)
+        untested += streamed.untested
+    result.untested[:0] = untested
+    return result
 
 
 def assert_clean(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqmodels.audit.directions import hook
 from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.nn.cell import Recurrent
-from seqmodels.nn.state import parts_of, state_of
 
 Start = tuple[nn.Module, list[Tensor]]  # a network, and its first h and c, `(L, B, H)`, if given
 
@@ -52,7 +52,7 @@ def _reached(probe: Probe, inputs: Tensor, encoder: Recurrent, before: list[Tens
     has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
     reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
     for kind, slot in product(range(1 + has_c), range(slots)):
-        with encoder.register_forward_hook(partial(_with_noise, kind, slot)):
+        with hook(encoder, partial(_with_noise, kind, slot)):
             _, after = _first_decoder(_starts(probe, inputs), encoder)
         for to, (one, other) in enumerate(zip(before, after, strict=True)):
             reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
@@ -91,12 +91,8 @@ def _first_decoder(starts: list[Start], encoder: nn.Module) -> Start:
     return next(others, (encoder, []))
 
 
-def _with_noise(
-    kind: int, slot: int, module: Recurrent, arguments: Any, result: tuple[Any, Any]
-) -> tuple[Any, Any]:
-    """A forward hook: noise in one of the final states."""
-    output, final = result
-    parts, generator = [part.clone() for part in parts_of(final)], torch.Generator().manual_seed(0)
-    part = parts[kind][slot]
+def _with_noise(kind: int, slot: int, output: Any, parts: list[Tensor]) -> Any:
+    """Noise in one of the final states."""
+    part, generator = parts[kind][slot], torch.Generator().manual_seed(0)
     part += torch.randn(part.shape, generator=generator).to(part)
-    return output, state_of(*parts)
+    return output

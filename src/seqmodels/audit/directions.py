@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.hooks import RemovableHandle
 
 from seqmodels.audit.probe import Probe
 from seqmodels.nn.cell import Recurrent
@@ -87,42 +88,44 @@ def _read(probe: Probe, network: StatesRead) -> None:
     before = probe.rows(inputs, probe.full)
     for direction, position, size in product(network.directions, POSITIONS, (1.0, 10.0)):
         if (direction, position) not in network.read:
-            noisy = _with_noise(network, direction, position, size)
-            with network.rnn.register_forward_hook(noisy):
+            with _with_noise(network, direction, position, size):
                 after = probe.rows(inputs, probe.full)
             if not all(map(torch.equal, before, after)):
                 network.read.add((direction, position))
 
 
-def _with_noise(
-    network: StatesRead, direction: str, position: str, size: float
-) -> Callable[..., tuple[Any, Any]]:
-    """A forward hook: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
+def _with_noise(network: StatesRead, direction: str, position: str, size: float) -> RemovableHandle:
+    """A hook: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
     count, number = len(network.directions), network.directions.index(direction)
     generator = torch.Generator().manual_seed(0)
 
     def noise(tensor: Tensor) -> Tensor:
         return size * torch.randn(tensor.shape, generator=generator).to(tensor)
 
-    def hook(module: Recurrent, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
-        output, final = result
+    def change(output: Any, parts: list[Tensor]) -> Any:
         data = output.data if isinstance(output, PackedSequence) else output
-        seen, length = _steps_seen(module, output, direction)
+        seen, length = _steps_seen(network.rnn, output, direction)
         where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
         here = where.get(position, seen == length - 1) & (length > 2)  # else there is no middle
         network.called |= bool((length > 2).any())
         half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
         data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
-        if isinstance(output, PackedSequence):
-            data = output._replace(data=data)
-        if position == "end":
-            parts = [part.clone() for part in parts_of(final)]
-            for part in parts:  # (L*D, B, H)
-                part[number - count] += noise(part[number - count])
-            final = state_of(*parts)
-        return data, final
+        for part in parts if position == "end" else ():  # (L*D, B, H)
+            part[number - count] += noise(part[number - count])
+        return output._replace(data=data) if isinstance(output, PackedSequence) else data
 
-    return hook
+    return hook(network.rnn, change)
+
+
+def hook(rnn: Recurrent, change: Callable[[Any, list[Tensor]], Any]) -> RemovableHandle:
+    """Makes a network return the output that `change` gives of its output and final states,
+    `(L*D, B, H)` each, which it may change in place."""
+
+    def changed(module: Recurrent, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
+        parts = [part.clone() for part in parts_of(result[1])]
+        return change(result[0], parts), state_of(*parts)
+
+    return rnn.register_forward_hook(changed)
 
 
 def _steps_seen(

@@ -80,9 +80,8 @@ def training(modules: nn.ModuleList, *frozen: type[nn.Module]) -> Iterator[None]
     evaluation mode, and all buffers as they were."""
     buffers = [(buffer, buffer.clone()) for buffer in modules.buffers()]
     try:
-        for (
-            part
-        ) in modules.modules():  # of recurrent networks and attention, training is dropout alone
+        # of recurrent networks and attention, training is dropout alone
+        for part in modules.modules():
             part.training = not isinstance(part, (nn.RNNBase, nn.MultiheadAttention, *frozen))
         yield
     finally:

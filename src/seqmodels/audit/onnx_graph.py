@@ -1,4 +1,4 @@
-"""Audit an ONNX file, whoever made it, by onnxruntime."""
+"""Run an ONNX file, whoever made it, as a model and as a stream, by onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,67 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqmodels.audit.auditing import audit
-from seqmodels.audit.find_model import random_batch
-from seqmodels.audit.findings import Audit
-from seqmodels.audit.streams import MOST_STEPS, audit_stream
-from seqmodels.errors import UserError, unusable
+from seqmodels.errors import UserError
 from seqmodels.installation import require
 
 MOST_VALUES = 10_000_000  # of an input whose shape a graph fixes: an audit runs it many times
 SCALES = (0.0, -1.0, 0.5, 3.0)  # of weights that are read, one moves the logits
 # words that tell a state's input from its output, as the last letters of h0 and hn do
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
-
-
-def audit_onnx(
-    path: Path | str,
-    inputs: Tensor | None = None,
-    lengths: Any = None,
-    kind: str = "sequence",
-    causal: bool = False,
-    *,
-    padding: int | float | str | None = None,
-    states: Mapping[str, str] | None = None,
-    sizes: Mapping[str, int] | None = None,
-    seed: int = 0,
-) -> Audit:
-    """Audits an ONNX file by onnxruntime, as `audit` does a model, whose arguments it takes; and as
-    `audit_stream` does a stream, if the graph takes and gives states.
-
-    Args:
-        inputs: batch first, whatever the graph takes. None: random ones of the shape it declares.
-        states: the output of each state by its input; zeros come first. None: by names such as h0
-            and hn, or prev_state and new_state.
-        sizes: of random inputs: what `random_batch` takes, such as `vocabulary`.
-
-    Raises:
-        UserError: as `audit` does; without the extra `export`; for a file that cannot be run.
-    """
-    with unusable(f"{path} is not a graph that can be audited"):
-        graph = OnnxGraph(path, kind, states)
-    untested = graph.untested
-    if not graph.lengths and lengths is None and padding is None:
-        padding = "none"
-        untested.append("padding_leak: the graph takes no lengths; if you pad, set padding=<value>")
-    if inputs is None:
-        sizes = graph.sizes | dict(sizes or {})
-        inputs, lengths = random_batch(graph, **sizes, seed=seed, padding=padding)
-        untested.append(f"inputs like yours: these are random, {sizes}")
-    result = audit(graph, inputs, lengths, kind, causal, padding=padding, seed=seed)
-    if not torch.allclose(graph(inputs), graph(inputs), equal_nan=True):
-        return Audit().found("random_state", "the same call twice gives other logits")
-    for name, evidence in graph.lost_directions(inputs):
-        result.found(name, evidence)
-    if graph.states and graph.time:
-        untested.append(f"lost_state: the graph takes {graph.time} steps at a time, and no others")
-    elif graph.states:
-        rows = torch.cat([inputs[:, :MOST_STEPS]] * MOST_STEPS, dim=1)  # a chunk may be one step
-        streamed = audit_stream(graph.stream, rows, reset=graph.reset, seed=seed)
-        result.findings.extend(streamed.findings)
-        untested += streamed.untested
-    result.untested[:0] = untested
-    return result
 
 
 class OnnxGraph:

@@ -209,20 +209,19 @@ class _Stream(Probe):
         few = rows[:1] if len(rows) > 1 else torch.cat([rows, self.drawn()])
         what = f"{len(few)} row{'s' * (len(few) > 1)} instead of {len(rows)}"
         with self.trying(f"kept_state, of {what}"):
+            other = self.copied()
+            first = other.logits(few, goes_on=True) if other else self.logits(few)
             with suppress(Exception):  # without a reset between them: a state for each batch size
                 self.logits(few, goes_on=True)
             try:
-                first = self.logits(few)
-            except Exception as error:
-                if not (other := self.copied()):
-                    raise
-                other.logits(few, goes_on=True)  # perhaps it refuses them, too
+                again = self.logits(few)
+            except Exception as error:  # noqa: BLE001 (in any way)
                 said = one_line(error)
                 return f"after a reset it refuses {what}, which a new one takes: {said}"
+            if moved := self.moved(first, again):
+                return f"after {len(rows)} rows and a reset, {what} move {moved}"
             with suppress(Exception):
                 self.logits(self.drawn(), goes_on=True)
-            if moved := self.moved(first, self.logits(few)):
-                return f"after {len(rows)} rows and a reset, {what} move {moved}"
             if moved := self.moved(new, self.logits(rows)):
                 return f"after {what} and a reset, {len(rows)} rows move {moved}"
         return ""
