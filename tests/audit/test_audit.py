@@ -107,6 +107,66 @@ def test_the_functions_of_the_page() -> None:
         assert audit(eval(function, names), inputs, lengths, **options).findings == [], function
 
 
+# ---------------------------------------------------------------- what one of several tries finds
+
+
+def filled_from_other_rows(inputs: Tensor, lengths: Tensor) -> Tensor:
+    valid = valid_steps(lengths, inputs.shape[1]).unsqueeze(2)
+    mean = (inputs * valid).sum(dim=0) / valid.sum(dim=0)  # of each step
+    return inputs.where(valid, mean).tanh().sum(dim=1)
+
+
+def counts_peaks(inputs: Tensor, lengths: Tensor) -> Tensor:
+    return nn.functional.hardshrink(inputs, 5.0).sum(dim=1)
+
+
+def divides_by_all_columns(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Of a row with one step, it takes that step."""
+    mean = inputs.sum(dim=1) / inputs.shape[1]
+    return torch.where(lengths.unsqueeze(1) > 1, mean, inputs[:, 0])
+
+
+def centred_after_some_steps(inputs: Tensor, lengths: Tensor) -> Tensor:
+    return torch.cat([inputs[:, :5], inputs[:, 5:] - inputs.mean(dim=1, keepdim=True)], dim=1)
+
+
+def a_step_late(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """The last step is read in the padding alone."""
+    return inputs.roll(1, dims=1)
+
+
+CAUSAL = {"kind": "per_step", "causal": True, "padding": "none"}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "found"),
+    [
+        (filled_from_other_rows, {}, ["batch_leak"]),  # the longest row has no padding
+        (counts_peaks, {}, ["padding_leak"]),
+        (divides_by_all_columns, {"padding": 0}, ["padding_leak"]),
+        (centred_after_some_steps, CAUSAL, ["future_leak"]),
+        (a_step_late, {"kind": "per_step"}, ["padding_leak", "unread_step"]),
+    ],
+)
+def test_a_rare_mistake_is_found(model: Any, options: dict[str, Any], found: list[str]) -> None:
+    inputs, lengths = inputs_for(Classifier(), LENGTHS)
+    inputs[~valid_steps(lengths, 20)] = 0
+    given = None if options.get("padding") == "none" else lengths
+    assert audit(model, inputs, given, **options).names == found
+
+
+def test_one_direction_may_be_read_at_its_start_and_its_end() -> None:
+    model = Classifier(lambda output, h_n, n: torch.cat([output[:, 0], h_n[-1]], 1), width=2 * H)
+    assert audit_of(model).findings == []
+
+
+def test_frozen_weights_are_audited() -> None:
+    for name in ("packed LSTM", "LSTMCell in a loop"):
+        model = ALL[name].make()
+        next(model.parameters()).requires_grad_(False)
+        assert audit_of(model, **ALL[name].options).names == ALL[name].found
+
+
 # ---------------------------------------------------------------- what it is given
 
 WITH_TARGETS: dict[str, Any] = {"kind": "seq2seq", "target_inputs": TARGETS}
