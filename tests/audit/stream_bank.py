@@ -173,6 +173,42 @@ class Buffers(Base):
         return self.out(output)
 
 
+class StatesByRows(Base):
+    """A state for each number of rows, of which a reset clears the one that was used last."""
+
+    rows: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[int, Any] = {}
+
+    def reset(self) -> None:
+        self.states.pop(self.rows, None)
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        self.rows = len(chunk)
+        self.state = self.states.get(self.rows)
+        logits = super().forward(chunk)
+        self.states[self.rows] = self.state
+        return logits
+
+
+class LongestBuffers(Buffers):
+    """Of up to three rows; a reset clears as many as the last chunk had."""
+
+    def reset(self) -> None:
+        self.h[:, : self.rows] = self.c[:, : self.rows] = 0
+
+    rows = 3
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        self.rows = len(chunk)
+        start = (self.h[:, : self.rows].clone(), self.c[:, : self.rows].clone())
+        output, (h, c) = self.rnn(chunk, start)
+        self.h[:, : self.rows], self.c[:, : self.rows] = h.detach(), c.detach()
+        return self.out(output)
+
+
 class Plain:
     """An object that is no module, of a model that knows nothing of streams."""
 
@@ -196,6 +232,19 @@ class KeepsGraph(Base):
 
 class WithoutGradients(KeepsGraph):
     forward = torch.no_grad()(KeepsGraph.forward)
+
+
+class DetachesSometimes(Base):
+    """A graph of three chunks, as in truncated backpropagation through time."""
+
+    chunks = 0
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        if self.state and self.chunks % 3 == 0:
+            self.state = tuple(part.detach() for part in self.state)
+        self.chunks += 1
+        output, self.state = self.rnn(chunk, self.state)
+        return self.out(output)
 
 
 def closure() -> tuple[Callable[[Tensor], Tensor], Callable[[], None]]:
@@ -226,6 +275,18 @@ class LosesShortOnes(Base):
     def forward(self, chunk: Tensor) -> Tensor:
         if chunk.shape[1] == 1:
             return self.out(self.rnn(chunk, self.state)[0])
+        return super().forward(chunk)
+
+
+class BySize(Base):
+    """Begins anew with each chunk of another size."""
+
+    steps: Any = None
+
+    def forward(self, chunk: Tensor) -> Tensor:
+        if self.steps not in (None, chunk.shape[1]):
+            self.state = None
+        self.steps = chunk.shape[1]
         return super().forward(chunk)
 
 
@@ -293,6 +354,7 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "after the chunk": lambda: Base(last=last_step),
     "running mean": RunningMean,
     "without gradients": WithoutGradients,
+    "detaches sometimes": DetachesSometimes,
     "buffers": Buffers,
     "no module": Plain,
     "dropout": lambda: Base(2, dropout=0.5),  # off outside of training
@@ -314,6 +376,10 @@ LOST: dict[str, Callable[[], Any]] = {
     "mean of the chunk": lambda: Base(last=lambda logits: logits.mean(dim=1)),
     "loses short ones": LosesShortOnes,
     "positions": lambda: Base(first=positions),
+    "by size": BySize,
+    "rounded finely": lambda: Base(
+        keep=lambda h, c: tuple((x * 128).round() / 128 for x in (h, c))
+    ),
     "rounded": lambda: Base(keep=lambda h, c: tuple((x * 16).round().div(16) for x in (h, c))),
 }
 KEPT: dict[str, Callable[[], Any]] = {
@@ -321,6 +387,8 @@ KEPT: dict[str, Callable[[], Any]] = {
     "keeps c": lambda: Base(begin=lambda state: state and (torch.zeros_like(state[0]), state[1])),
     "keeps context": lambda: KeptContext(after=True),
     "keeps count": lambda: RunningMean(counts_on=True),
+    "states by rows": StatesByRows,
+    "longest buffers": LongestBuffers,
     "first row only": lambda: Buffers(cleared=slice(1)),
     # where a new stream has a learnt state
     "zeros for learnt": lambda: LearntStart(begin=as_zeros),

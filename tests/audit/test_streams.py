@@ -60,6 +60,8 @@ def test_logits_after_a_chunk_may_be_of_one_step() -> None:
 def test_it_says_what_it_cannot_test() -> None:
     [line] = audited(bank.closure).untested
     assert line == "shared_state, of a second stream: it can't be copied"
+    [line] = audited(bank.RIGHT["frames"]).untested
+    assert line.startswith("chunks of 1 step: ")
 
 
 def test_a_stream_is_left_as_it_was() -> None:

@@ -211,7 +211,7 @@ class _Stream(Probe):
         with self.trying(f"kept_state, of {what}"):
             other = self.copied()
             first = other.logits(few, goes_on=True) if other else self.logits(few)
-            with suppress(Exception):  # without a reset between them: a state for each batch size
+            with suppress(Exception):  # without a reset: there may be a state for each batch size
                 self.logits(few, goes_on=True)
             try:
                 again = self.logits(few)
@@ -220,8 +220,6 @@ class _Stream(Probe):
                 return f"after a reset it refuses {what}, which a new one takes: {said}"
             if moved := self.moved(first, again):
                 return f"after {len(rows)} rows and a reset, {what} move {moved}"
-            with suppress(Exception):
-                self.logits(self.drawn(), goes_on=True)
             if moved := self.moved(new, self.logits(rows)):
                 return f"after {what} and a reset, {len(rows)} rows move {moved}"
         return ""
