@@ -135,6 +135,12 @@ def a_step_late(inputs: Tensor, lengths: Tensor) -> Tensor:
     return inputs.roll(1, dims=1)
 
 
+def masked_by_a_product(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """0 times the root of padding is nan, once padding is negative."""
+    valid = valid_steps(lengths, inputs.shape[1]).unsqueeze(2)
+    return inputs.where(valid, 0 * inputs.sqrt()).sum(dim=1)
+
+
 CAUSAL = {"kind": "per_step", "causal": True, "padding": "none"}
 
 
@@ -143,6 +149,7 @@ CAUSAL = {"kind": "per_step", "causal": True, "padding": "none"}
     [
         (filled_from_other_rows, {}, ["batch_leak"]),  # the longest row has no padding
         (counts_peaks, {}, ["padding_leak"]),
+        (masked_by_a_product, {}, ["padding_leak"]),
         (divides_by_all_columns, {"padding": 0}, ["padding_leak"]),
         (centred_after_some_steps, CAUSAL, ["future_leak"]),
         (a_step_late, {"kind": "per_step"}, ["padding_leak", "unread_step"]),
@@ -158,6 +165,19 @@ def test_a_rare_mistake_is_found(model: Any, options: dict[str, Any], found: lis
 def test_one_direction_may_be_read_at_its_start_and_its_end() -> None:
     model = Classifier(lambda output, h_n, n: torch.cat([output[:, 0], h_n[-1]], 1), width=2 * H)
     assert audit_of(model).findings == []
+
+
+def test_what_a_decoder_reads_begins_as_it_was_given() -> None:
+    model, targets, seen = Translator(), TARGETS.clone(), set[int]()
+    targets[:, 0] = 7
+
+    def translate(inputs: Tensor, lengths: Tensor, target_inputs: Tensor) -> Tensor:
+        seen.update(target_inputs[:, 0].tolist())
+        return model(inputs, lengths, target_inputs)
+
+    inputs, lengths = inputs_for(model, LENGTHS)
+    audit(translate, inputs, lengths, "seq2seq", target_inputs=targets, thorough=False)
+    assert seen == {7}
 
 
 def test_frozen_weights_are_audited() -> None:
