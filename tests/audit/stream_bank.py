@@ -279,13 +279,13 @@ class LosesShortOnes(Base):
 
 
 class BySize(Base):
-    """Begins anew with each chunk of another size."""
+    """Loses `c` with each chunk of another size."""
 
     steps: Any = None
 
     def forward(self, chunk: Tensor) -> Tensor:
-        if self.steps not in (None, chunk.shape[1]):
-            self.state = None
+        if self.state and self.steps != chunk.shape[1]:
+            self.state = (self.state[0], torch.zeros_like(self.state[1]))
         self.steps = chunk.shape[1]
         return super().forward(chunk)
 

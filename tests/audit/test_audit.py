@@ -260,6 +260,18 @@ def test_what_cannot_be_tested_is_told() -> None:
         assert result.findings == [] and result.untested[-1].startswith(told)
 
 
+def test_logits_that_rounding_alone_moves_are_told() -> None:
+    inputs, lengths = inputs_for(Classifier(), LENGTHS)
+
+    def amplifies(inputs: Tensor, lengths: Tensor) -> Tensor:
+        valid = valid_steps(lengths, inputs.shape[1]).unsqueeze(2)
+        return (1e14 * inputs).sin().where(valid, 0.0).sum(dim=1)
+
+    result = audit(amplifies, inputs, lengths)
+    assert result.findings == []
+    assert result.untested[-1].startswith("leaks: rounding alone changes these logits by up to ")
+
+
 # ---------------------------------------------------------------- what it leaves behind
 
 
