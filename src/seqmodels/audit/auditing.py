@@ -210,5 +210,4 @@ def assert_clean(model: Callable[..., Any], *arguments: Any, **options: Any) -> 
     """For your tests: takes what `audit` takes, and raises an AssertionError that lists the
     findings, if any."""
     __tracebackhide__ = True
-    findings = audit(model, *arguments, **options).findings
-    assert not findings, "\n".join(str(finding) for finding in findings)
+    audit(model, *arguments, **options).assert_clean()

@@ -110,6 +110,10 @@ class Audit:
     def names(self) -> list[str]:
         return [finding.name for finding in self.findings]
 
+    def assert_clean(self) -> None:
+        __tracebackhide__ = True
+        assert not self.findings, "\n".join(map(str, self.findings))
+
     def found(self, name: str, evidence: str) -> Audit:
         """Adds a finding if there is evidence; returns this audit."""
         if evidence:

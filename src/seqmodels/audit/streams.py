@@ -82,8 +82,7 @@ def assert_stream_clean(stream: Callable[[Tensor], Tensor], inputs: Tensor, **op
     """For your tests: takes what `audit_stream` takes, and raises an AssertionError that lists the
     findings, if any."""
     __tracebackhide__ = True
-    findings = audit_stream(stream, inputs, **options).findings
-    assert not findings, "\n".join(str(finding) for finding in findings)
+    audit_stream(stream, inputs, **options).assert_clean()
 
 
 class _Stream(Probe):
@@ -180,7 +179,7 @@ class _Stream(Probe):
         if not self.measure(new):
             audit.untested.append("all: its logits are the same, whatever the inputs")
             return audit
-        audit.found("kept_state", self.kept_state(new) or self.kept_size(new))
+        audit.found("kept_state", self.kept_state(new))
         if "kept_state" not in audit.names:
             self.measure_rounding()
             audit.found("lost_state", self.other_chunks() or self.forgotten())
@@ -198,14 +197,11 @@ class _Stream(Probe):
         return relative > 16 * self.eps
 
     def kept_state(self, new: Logits) -> str:
-        """After a reset, something is left of what came before."""
-        self.logits(self.drawn())
-        moved = self.moved(new, self.logits(self.inputs))
-        return moved and f"after other rows and a reset, the rows of a new stream move {moved}"
-
-    def kept_size(self, new: Logits) -> str:
-        """After a reset, something is left of another number of rows."""
+        """After a reset, something is left of other rows, or of another number of them."""
         rows = self.inputs
+        self.logits(self.drawn())
+        if moved := self.moved(new, self.logits(rows)):
+            return f"after other rows and a reset, the rows of a new stream move {moved}"
         few = rows[:1] if len(rows) > 1 else torch.cat([rows, self.drawn()])
         what = f"{len(few)} row{'s' * (len(few) > 1)} instead of {len(rows)}"
         with self.trying(f"kept_state, of {what}"):
