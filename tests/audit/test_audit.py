@@ -234,6 +234,16 @@ def test_any_shape_type_and_size_in_both_modes(
         assert audit(model, inputs.to(dtype), own_lengths).names == ALL[name].found
 
 
+def test_a_coarse_model_is_audited_in_float64_however_short_the_audit() -> None:
+    def mostly_right(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+        return output[torch.arange(len(lengths)), lengths - 1] + output[:, -1] / 50
+
+    model = Classifier(mostly_right, packs=False).bfloat16()
+    inputs, lengths = inputs_for(model, LENGTHS)
+    found = audit(model, inputs.bfloat16(), lengths, thorough=False)
+    assert found.names == ["padding_leak"]
+
+
 def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings() -> None:
     rnn, classify = nn.GRU(F, H, batch_first=True, bidirectional=True), nn.Linear(2 * H, 3)
     box = [rnn, classify]  # into which nobody looks
