@@ -209,6 +209,12 @@ RIGHT = [
     with_defaults(
         "torch.cat([*h[-2:]], 1) if self.two else h[-1]", forward="h = self.rnn(x)[1][0]"
     ),
+    # or another class says it
+    with_defaults("self.rnn(x)[1][0]")
+    + "class One(Model):\n    def __init__(self):\n        super().__init__(4, two=False)\n\n"
+    "    def forward(self, x):\n        return self.rnn(x)[1][0][-1]\n",
+    # or a name is set to itself
+    f"two = two\nrnn = {TWO.replace('True)', 'two)')}\ny = rnn(x)[0][:, -1]\n",
     # or a name has several values, or another meaning where it is read
     f"two = True\ntwo = flag()\nrnn = {TWO.replace('True)', 'two)')}\ny = rnn(x)[0][:, -1]\n",
     f"two = False\nif flag():\n    two = True\nrnn = {TWO.replace('True)', 'two)')}\n"

@@ -223,6 +223,8 @@ class _File:
                 chosen = [each for each in ast.iter_child_nodes(node) if each is not node.test]
                 if any(isinstance(each, READS) for part in chosen for each in ast.walk(part)):
                     self.asked |= {*_names(node.test)}
+            elif isinstance(node, ast.Call) and _name(node.func) == "__init__":  # of a base class
+                self.asked |= {str(word.arg) for word in node.keywords}
             if isinstance(node, ast.ClassDef | FUNCTION | INSIDE):
                 bases = (classes.get(_name(each)) for each in getattr(node, "bases", ()))
                 scope = _Scope(node, scope, next(filter(None, bases), None))
