@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seqmodels.audit.auditing import audit
+from seqmodels.audit.auditing import audit, audit_onnx
 from seqmodels.audit.find_model import find_model, random_batch
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.onnx_graph import audit_onnx
 
 
 def audit_named(
