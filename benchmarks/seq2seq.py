@@ -139,7 +139,7 @@ def measure_training(hidden: int, rounds: int, device: torch.device) -> list[str
     """A row of the table."""
     data = pairs(device)
     task, plain = model(hidden, device).train(), Plain(hidden).to(device)
-    losses: list[Callable[[PairBatch], Tensor]] = [lambda b: task.step(b).loss, plain.loss]
+    losses: list[Callable[[PairBatch], Tensor]] = [lambda b: task.step(b).score.loss, plain.loss]
     optimizers = [torch.optim.AdamW(m.parameters(), lr=1e-3, fused=True) for m in (task, plain)]
 
     def step(number: int, batch: PairBatch) -> None:

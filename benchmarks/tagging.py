@@ -62,7 +62,7 @@ class Training:
         synchronize(self.device)
         started = time.perf_counter()
         self.optimizer.zero_grad()
-        self.task.step(batch).loss.backward()
+        self.task.step(batch).score.loss.backward()
         self.optimizer.step()
         synchronize(self.device)
         return time.perf_counter() - started

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seqmodels import SequenceBatch
+from seqmodels import RNNOutput, SequenceBatch
 from seqmodels.engine import Contract, Step, Task
 from seqmodels.engine.value_scores import value_scores, value_sums
 from seqmodels.nn.values import ValueOutput
@@ -23,13 +23,15 @@ class Regression(Task):
         return ValueOutput(width, len(data["values"]), **scale)
 
     def step(self, batch: SequenceBatch) -> Step:
-        loss, values = self.loss_and_decision(batch)
-        targets = self.head.output.restore(batch.targets.view_as(values))
-        return Step(loss, len(batch), {"values": value_sums(values, targets)})
+        score = self.score(batch)
+        targets = self.head.output.restore(batch.targets.view_as(score.decision))
+        return Step(score, {"values": value_sums(score.decision, targets)})
 
     def scores(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])  # of all batches together
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        names, rows = self.hparams["data"]["values"], self.head.decode(self.encode(batch))
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
+        names, rows = self.hparams["data"]["values"], self.head.decode(states or self.encode(batch))
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels import SequenceBatch
+from seqmodels import RNNOutput, SequenceBatch
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tokens
 from seqmodels.data.targets import TargetEncoder
 from seqmodels.engine import Contract, Step, Task
 from seqmodels.engine.class_scores import scores
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import Output
+from seqmodels.nn.outputs import Output, Score
 from seqmodels.target import TARGETS, TOKENS, Target
 
 TOPICS = {
@@ -71,8 +71,10 @@ class EachLabel(Output):
     def forward(self, features: Tensor) -> Tensor:
         return self.project(features)
 
-    def loss(self, features: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
-        return F.binary_cross_entropy_with_logits(self(features), targets)
+    def score(self, features: Tensor, targets: Tensor, mask: Tensor | None = None) -> Score:
+        logits = self(features)
+        costs = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return Score(costs, torch.ones_like(costs), (logits.detach() > 0).long())
 
     def decode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         return (self(features) > 0).long()
@@ -90,19 +92,21 @@ class Labeller(Task):
         return EachLabel(width, len(self.hparams["data"]["labels"]))
 
     def step(self, batch: SequenceBatch) -> Step:
-        loss, decisions = self.loss_and_decision(batch)
-        targets, scored = batch.targets.long(), None
+        score, targets, measured = self.score(batch), batch.targets.long(), None
         if self.measures_more:  # metrics of `model.metrics` get probabilities
-            scored = self(batch).sigmoid(), targets
-        counts = torch.stack([(decisions * targets).sum(0), decisions.sum(0), targets.sum(0)])
-        return Step(loss, len(batch), {"labels": counts}, scored)
+            measured = self.head(score.states).sigmoid(), targets
+        made = score.decision
+        counts = torch.stack([(made * targets).sum(0), made.sum(0), targets.sum(0)])
+        return Step(score, {"labels": counts}, measured)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"f1": scores(sums["labels"])["f1"].mean()}
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        names, rows = self.hparams["data"]["labels"], self(batch).sigmoid()
-        return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
+        rows = self.head(states or self.encode(batch)).sigmoid().tolist()
+        return [dict(zip(self.hparams["data"]["labels"], row, strict=True)) for row in rows]
 
 
 class Headlines(SequenceDataModule):

@@ -114,7 +114,7 @@ def train(task: Task, cell: str, heads: dict[str, str], seed: int) -> tuple[floa
             known = batch.targets != -100
             shares = batch.possible[known] / batch.possible[known].sum(-1, keepdim=True)
             return logits, nn.functional.cross_entropy(logits[known], shares)
-        return logits, head.loss(states, batch.targets)
+        return logits, head.score(states, batch.targets).loss
 
     @torch.no_grad()
     def tested(make: Make, size: int) -> list[Errors]:

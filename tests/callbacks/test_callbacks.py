@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.callbacks.early_stopping import EarlyStopping
 from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.nn.outputs import Score
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import read_metrics
@@ -177,10 +178,10 @@ def test_a_test_that_fails_leaves_the_older_file_and_nothing_else(
     folder, outcomes = Path(settings.folder), SequenceClassifier.outcomes
     before = (folder / "predictions.csv").read_bytes()
 
-    def failing(task: SequenceClassifier, batch: Any) -> list[dict[str, Any]]:
+    def failing(task: SequenceClassifier, batch: Any, score: Score) -> list[dict[str, Any]]:
         if 300 in batch.rows:
             raise RuntimeError("the power went out")
-        return outcomes(task, batch)
+        return outcomes(task, batch, score)
 
     monkeypatch.setattr(SequenceClassifier, "outcomes", failing)
     settings.resume = str(folder)

@@ -142,8 +142,8 @@ def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtyp
         given = (features, targets) if name != "tags" else (features[None], targets[None])
         exact = copy.deepcopy(output).to(dtype).double()  # the same weights
         output.to(dtype)
-        expected = exact.loss(given[0].double(), given[1])
-        loss = output.loss(*given)
+        expected = exact.score(given[0].double(), given[1]).loss
+        loss = output.score(*given).loss
         assert loss.dtype == torch.promote_types(dtype, torch.float32), name
         torch.testing.assert_close(loss.double(), expected.double(), rtol=0.02, atol=0.02)
         if name in ("values", "quantiles"):

@@ -110,11 +110,11 @@ def test_probabilities_are_of_known_targets_and_padding_is_left_out() -> None:
     for task, targets in ((tagger, tags), (classifier, torch.tensor([2, -1]))):
         batch = SequenceBatch(inputs, lengths, targets)
         task.split = "test"
-        scores, known = task.step(batch).scored
+        scores, known = task.step(batch).measured
         torch.testing.assert_close(scores, task(batch)[targets >= 0].softmax(dim=-1))
         assert known.tolist() == targets[targets >= 0].tolist()
         task.split = "train"
-        assert task.step(batch).scored is None
+        assert task.step(batch).measured is None
 
 
 def test_values_are_decisions_in_rows_that_are_known() -> None:

@@ -11,6 +11,7 @@ import torch
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Step, Sums
+from seqmodels.nn.outputs import Score
 from tests.shipped import exported
 
 CLASSES = {"inputs": "tokens", "num_inputs": 11, "classes": ["O", "B-x", "I-x"]}
@@ -54,7 +55,7 @@ def test_sums_add_up_to_the_mean_over_targets_and_can_be_taken_apart_again() -> 
     sums, half = Sums(), Sums()
     for number, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
         half = Sums(sums.totals) if number == 20 else half
-        sums.add(Step(loss, weight if number % 2 else int(weight), {"seen": weight}))
+        sums.add(Step(Score(loss, weight), {"seen": weight}))
     whole, late = (each.of_all(torch.device("cpu")) for each in (sums, sums.since(half)))
     for totals, rows in ((whole, slice(None)), (late, slice(20, None))):
         expected = (losses.double() * weights)[rows].sum() / weights[rows].sum()

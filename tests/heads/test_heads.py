@@ -137,8 +137,9 @@ def test_a_head_of_every_step_counts_no_step_after_the_end_of_a_row() -> None:
     head = build_head("every_step", encoder, lambda width, **_: ValueOutput(width, 1))
     states, targets = encoder(torch.randn(B, T, F), LENGTHS), torch.randn(B, T, 1)
     spoilt = targets.masked_fill(~states.mask.unsqueeze(2), 1e6)
-    for loss in (head.loss, head.losses, lambda *given: head.loss_and_decision(*given)[0]):
-        same(loss(states, spoilt), loss(states, targets))
+    found, expected = head.score(states, spoilt), head.score(states, targets)
+    same(found.loss, expected.loss)
+    same(found.of_rows(B), expected.of_rows(B))
 
 
 # ---------------------------------------------------------------- attention

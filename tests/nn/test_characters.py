@@ -75,7 +75,7 @@ def test_hidden_words_keep_their_characters(batch: SequenceBatch) -> None:
 def test_every_weight_learns(batch: SequenceBatch) -> None:
     made = tagger().train()
     targets = torch.randint(2, (B, T)).where(batch.mask, -100)
-    loss, _ = made.loss_and_decision(SequenceBatch(batch.inputs, batch.lengths, targets))
+    loss = made.score(SequenceBatch(batch.inputs, batch.lengths, targets)).loss
     loss.backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name

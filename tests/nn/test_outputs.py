@@ -38,20 +38,32 @@ def test_classes_cost_the_log_loss_where_there_is_one(shape: tuple[int, ...]) ->
     targets[1] = -100
     known = targets >= 0
     probabilities = output(x).double().softmax(-1).detach()
-    loss, decision = output.loss_and_decision(x, targets)
-    close(loss, log_loss(targets[known], probabilities[known], labels=range(C)))
+    score = output.score(x, targets)
+    decision = score.decision
+    close(score.loss, log_loss(targets[known], probabilities[known], labels=range(C)))
     assert torch.equal(decision, probabilities.argmax(-1))
     assert torch.equal(output.decode(x), decision)
 
 
-def test_weights_and_smoothing_of_classes_are_those_of_pytorch() -> None:
-    weights, targets = [1.0, 2.0, 5.0, 0.5], torch.tensor([3, 0, 1, 1, 2])
-    output, x = ClassOutput(S, C, weights=weights, label_smoothing=0.2), features(B)
-    for training, smoothing in ((True, 0.2), (False, 0.0)):
-        expected = F.cross_entropy(
-            output(x), targets, weight=torch.tensor(weights), label_smoothing=smoothing
-        )
-        assert torch.equal(output.train(training).loss(x, targets), expected)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 5.0, 0.5]])
+def test_weights_or_smoothing_of_classes_are_those_of_pytorch(
+    weights: list[float] | None, smoothing: float
+) -> None:
+    targets, x = torch.tensor([3, 0, 1, 1, 2]), features(B)
+    output = ClassOutput(S, C, weights=weights, label_smoothing=smoothing)
+    for training in (True, False):
+        of_class = torch.tensor(weights or [1.0] * C)
+        smoothed = smoothing if training else 0.0
+        costs = F.cross_entropy(output(x), targets, reduction="none", label_smoothing=smoothed)
+        # beside smoothing, PyTorch weighs the other classes of a target, too
+        expected = (costs * of_class[targets]).sum() / of_class[targets].sum()
+        loss = output.train(training).score(x, targets).loss
+        torch.testing.assert_close(loss, expected)
+        if not (weights and smoothed):
+            weight = weights and torch.tensor(weights)
+            plain = F.cross_entropy(output(x), targets, weight, label_smoothing=smoothed)
+            torch.testing.assert_close(loss, plain)
     assert {*output.state_dict()} == {"project.weight", "project.bias"}
 
 
@@ -83,11 +95,11 @@ def test_values_cost_their_error_where_there_are_some(
     targets.view(B, -1)[2, 0] = targets.view(B, -1)[4, -1] = torch.nan
     known = ~targets.isnan() & (MASK.view(*size, *[1] * len(shape)) if steps else True)
     predictions = output(x).detach().view_as(targets)
-    loss, decision = output.loss_and_decision(x, targets, mask)
+    score = output.score(x, targets, mask)
+    loss, decision = score.loss, score.decision
     close(loss, REFERENCES[error](targets[known], predictions[known]))
     if not steps:  # in which no row lacks all
-        with torch.no_grad():
-            found = output.losses(x, targets, mask)
+        found = score.of_rows(B)
         for row in known.view(B, -1).any(1).nonzero().flatten().tolist():
             of_row = known[row]
             wanted = REFERENCES[error](targets[row][of_row], predictions[row][of_row])
@@ -99,7 +111,7 @@ def test_values_cost_their_error_where_there_are_some(
 
 @pytest.mark.parametrize("output", [ValueOutput(S, K), Quantiles(S, K)])
 def test_a_batch_without_known_values_has_no_loss_and_no_gradient(output: ValueOutput) -> None:
-    loss = output.loss(features(B), torch.full((B, K), torch.nan))
+    loss = output.score(features(B), torch.full((B, K), torch.nan)).loss
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(not p.grad.any() for p in output.parameters())
@@ -111,7 +123,8 @@ def test_values_are_decided_in_their_own_units() -> None:
     output = ValueOutput(S, K, **scale)
     raw, x = mean + deviation * torch.randn(B, K), features(B)
     targets = (raw - mean) / deviation
-    loss, decision = output.loss_and_decision(x, targets)
+    score = output.score(x, targets)
+    loss, decision = score.loss, score.decision
     torch.testing.assert_close(loss.detach(), ((decision - raw) / deviation).square().mean())
     torch.testing.assert_close(output.decode(x), decision)
     torch.testing.assert_close(output.restore(targets), raw)
@@ -134,7 +147,8 @@ def test_the_loss_of_quantiles_is_that_of_another_library() -> None:
         mean_pinball_loss(targets[known], made[..., i][known], alpha=level)
         for i, level in enumerate(LEVELS)
     ]
-    loss, decision = output.loss_and_decision(x, targets)
+    score = output.score(x, targets)
+    loss, decision = score.loss, score.decision
     close(loss, math.fsum(losses) / len(LEVELS))
     assert torch.equal(decision, made) and torch.equal(output.decode(x), made[..., 2])
 
@@ -155,6 +169,6 @@ def test_options_choose_values_or_quantiles() -> None:
 def test_a_vocabulary_decodes_to_its_likeliest_token(kind: type, size: int) -> None:
     output, x = kind(S, 30, embedding=nn.Embedding(30, size)), features(B, T)
     targets = torch.randint(30, (B, T))
-    loss, decision = output.loss_and_decision(x, targets)
+    loss, decision = output.score(x, targets).loss, output.decode(x)
     assert output(x).shape == (B, T, 30) and torch.equal(decision, output(x).argmax(-1))
     close(loss, float(F.cross_entropy(output(x).flatten(0, 1), targets.flatten()).detach()))

@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
     model, batch = task(), batch_of("tokens")
     model.split = "validation"
     expected = F.cross_entropy(model(batch), batch.targets)
-    assert torch.allclose(model.step(batch).loss, expected)
+    assert torch.allclose(model.step(batch).score.loss, expected)
     states = model.encode(batch)
     assert states.windows.tolist() == [1, 1, 2, 3, 4, 1] and len(states.output) == 12
     assert model.train().encode(batch).windows is None

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, distributed
 
 from seqmodels.batch import Per
 from seqmodels.device import exact
+from seqmodels.nn.outputs import TINY, Score
 from seqmodels.target import Target, find_target
 
 
@@ -43,34 +43,33 @@ class Step:
     """What a task makes of one batch.
 
     Args:
-        loss: a scalar, the mean over `weight` targets.
-        weight: the number of targets; a tensor where only the device knows it, because reading
-            that at every step would wait for the device.
+        score: what its targets cost.
         sums: what the task's `scores` are made of, by name: tensors that add up over batches and
             processes, such as how many are right of each class.
-        scored: predictions and targets for the metrics of `model.metrics`, such as probabilities;
+        measured: predictions and targets for the metrics of `model.metrics`, such as probabilities;
             needed where the task's `measures_more` is true.
     """
 
-    loss: Float[Tensor, ""]
-    weight: int | Tensor
+    score: Score
     sums: Mapping[str, Tensor] = field(default_factory=dict)
-    scored: tuple[Any, Any] | None = None
+    measured: tuple[Any, Any] | None = None
 
 
 class Sums:
     """The steps of an epoch, added up on their device: as large after a million steps as after one.
 
     Args:
-        totals: `loss`, times `weight`; `weight`; and each of the `sums` of the task.
+        totals: the costs, times their weights, as `loss`; `weight`; and each of the `sums` of the
+            task.
     """
 
     def __init__(self, totals: Mapping[str, Any] | None = None) -> None:
         self.totals = dict(totals or {})
 
     def add(self, step: Step) -> None:
-        loss = exact(step.loss.detach()) * step.weight
-        for name, value in {**step.sums, "loss": loss, "weight": step.weight}.items():
+        weight = exact(step.score.weight)
+        loss = exact(step.score.loss.detach()) * weight
+        for name, value in {**step.sums, "loss": loss, "weight": weight}.items():
             self.totals[name] = self.totals[name] + value if name in self.totals else value
 
     def since(self, earlier: Sums) -> Sums:
@@ -80,33 +79,25 @@ class Sums:
 
     def on(self, device: torch.device | str) -> Sums:
         """The same on this device."""
-        numbers = {k: v if isinstance(v, int) else v.to(device) for k, v in self.totals.items()}
-        return Sums(numbers)
+        return Sums({k: v.to(device) for k, v in self.totals.items()})
 
     def of_all(self, device: torch.device) -> dict[str, Tensor]:
         """The totals of all processes."""
-        totals = {k: on_its_device(v, device) for k, v in self.totals.items()}
+        totals = {k: v.to(device, copy=True) for k, v in self.totals.items()}
         if distributed.is_available() and distributed.is_initialized():
             for value in totals.values():
                 distributed.all_reduce(value)
         return totals
 
 
-def on_its_device(number: int | Tensor, device: torch.device) -> Tensor:
-    """A new tensor of it there; a number is filled in, where a copy of it would wait."""
-    if isinstance(number, Tensor):
-        return number.to(device, copy=True)
-    return torch.full((), number, device=device)
-
-
-def share_of_loss(step: Step, device: torch.device) -> Float[Tensor, ""]:
-    """The loss of a step, times the targets of this process relative to the mean over all.
+def share_of_loss(score: Score) -> Tensor:
+    """The loss of a step, times the weight of this process relative to the mean over all.
 
     Gradients of processes are averaged. With the losses so, that is the gradient of the mean over
     the targets of all, as of one process, however many each of them has.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
-        return step.loss
-    total = on_its_device(step.weight, device).float()
+        return score.loss
+    total = score.weight.to(score.loss, copy=True)
     distributed.all_reduce(total)
-    return step.loss * (step.weight * distributed.get_world_size() / total)
+    return score.loss * (score.weight * distributed.get_world_size() / total.clamp(min=TINY))

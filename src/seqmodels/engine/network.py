@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import unpad_sequence
 
-from seqmodels.batch import PADDING_TARGET, SequenceBatch, with_unseen_as
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
@@ -20,26 +19,9 @@ from seqmodels.heads.pooling import pooled
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
 from seqmodels.nn.encoder import Pooled, RecurrentEncoder, RNNOutput
+from seqmodels.nn.outputs import Score
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.windows import random_windows, read_in_windows
-
-Made = TypeVar("Made")
-
-
-def once_a_batch(method: Callable[..., Made]) -> Callable[..., Made]:
-    """The method, which makes what it gives of a batch once while the network `remembers`: from the
-    state that the first call gave, if it takes one."""
-
-    @wraps(method)
-    def remembered(network: Network, batch: Any, *others: Any, **options: Any) -> Made:
-        if network.remembers is None:
-            return method(network, batch, *others, **options)
-        key = (method.__name__, batch, *options.items())  # by identity
-        if key not in network.remembers:
-            network.remembers[key] = method(network, batch, *others, **options)
-        return network.remembers[key]
-
-    return remembered
 
 
 class Network(nn.Module):
@@ -52,8 +34,6 @@ class Network(nn.Module):
     head: Head
     window: int | None = None  # to read longer sequences in windows of so many steps
     contract: Contract
-    # what methods have made of a batch, in a test, which measures it and then describes it
-    remembers: dict[Any, Any] | None = None
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
@@ -68,7 +48,6 @@ class Network(nn.Module):
         words, characters = batch.inputs[..., 0], batch.inputs[..., 1:]
         return torch.cat([self.embedding(words), self.characters(characters, batch.words)], dim=-1)
 
-    @once_a_batch
     def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
         """Everything that the recurrent network returns, started from `state`."""
         batch = self.cut(batch)
@@ -107,39 +86,13 @@ class Network(nn.Module):
         """The encoder's inputs: `embedded`, convolved if the task has convolutions."""
         return embedded if self.convolutions is None else self.convolutions(embedded, lengths)
 
-    def loss_and_decision(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> tuple[Float[Tensor, ""], Tensor]:
-        """The loss of a batch with targets, and the detached decision.
-
-        A class that training never saw has no logit, so the loss leaves it out; it is 0 where no
-        target remains.
-
-        Args:
-            states: what `encode` gave of it, in evaluation; None: it is encoded here.
-        """
-        if not self.training:
-            states = self.encode(batch) if states is None else states
-            targets = self.known_targets(batch)
-            loss, decision = self.head.loss_and_decision(states, targets)
-            if targets.is_floating_point():
-                return loss, decision
-            return loss.where((targets != PADDING_TARGET).any(), 0.0), decision
+    def score(self, batch: SequenceBatch) -> Score:
+        """What the targets of a batch cost, the decision, and what the network read. A class that
+        training never saw has no logit, so it is no target."""
         batch = self.cut(batch)
         assert batch.targets is not None
         states = self.read(self.embed(batch), batch.lengths)
-        return self.head.loss_and_decision(states, batch.targets)
-
-    def losses(self, batch: SequenceBatch) -> Float[Tensor, " batch"]:
-        """The loss of each row, the mean over its targets; nan where that is of none."""
-        return self.head.losses(self.encode(batch), self.known_targets(batch))
-
-    def known_targets(self, batch: SequenceBatch) -> Tensor:
-        """The targets of the rows that are read, but of classes that training never saw."""
-        targets = self.cut(batch).targets
-        assert targets is not None
-        floating = targets.is_floating_point()
-        return targets if floating else with_unseen_as(PADDING_TARGET, targets)
+        return replace(self.head.score(states, batch.targets), states=states)
 
     def forward(
         self, batch: SequenceBatch, state: State | None = None
@@ -174,7 +127,10 @@ class Network(nn.Module):
         return predict_and_carry if self.contract.stateful else predict
 
     def roll_forward(
-        self, batch: SequenceBatch, choose: Callable[[Tensor, Tensor], Tensor]
+        self,
+        batch: SequenceBatch,
+        choose: Callable[[Tensor, Tensor], Tensor],
+        states: RNNOutput | None = None,
     ) -> Iterator[Tensor]:
         """Reads a batch once, then its own choices, without end, where the task carries a state;
         yields each choice `(B, 1, ...)`.
@@ -182,8 +138,9 @@ class Network(nn.Module):
         Args:
             batch: rows of one length.
             choose: `(logits, inputs)` to the next input, `(B, 1, ...)`, from their last step.
+            states: what `encode` gave of the batch, if it is read.
         """
-        states, inputs = self.encode(batch), batch.inputs
+        states, inputs = states or self.encode(batch), batch.inputs
         while True:
             inputs = choose(self.head(states), inputs)
             yield inputs

@@ -41,7 +41,7 @@ from seqmodels.nn.embedding import (
     build_embedding,
 )
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Output
+from seqmodels.nn.outputs import Output, Score
 
 LOGGED = "logged"
 
@@ -152,7 +152,7 @@ class Task(Network, pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define make_output")
 
     def step(self, batch: Any) -> Step:
-        """The loss of one batch of `self.split`, and what `scores` are made of."""
+        """What one batch of `self.split` costs, and what `scores` are made of."""
         raise NotImplementedError(f"{type(self).__name__} must define step")
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -167,17 +167,13 @@ class Task(Network, pl.LightningModule):
         """What follows from the mean loss of an epoch over this dataset, by name."""
         return {}
 
-    def describe(self, batch: Any) -> list[dict[str, Any]]:
-        """The prediction for each row, in plain values that JSON can hold."""
-        raise NotImplementedError(f"{type(self).__name__} must define describe")
+    def describe(self, batch: Any, states: RNNOutput | None = None) -> list[dict[str, Any]]:
+        """The prediction for each row, in plain values that JSON can hold.
 
-    def describe_from(self, states: RNNOutput, batch: SequenceBatch) -> list[dict[str, Any]]:
-        """What `describe` gives of a batch of which `encode` gave these states."""
-        self.remembers = {("encode", batch): states}
-        try:
-            return self.describe(batch)
-        finally:
-            self.remembers = None
+        Args:
+            states: what `encode` gave of the batch, if it is read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define describe")
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """The scores of parts of a test, such as each class: rows of `scores.csv`."""
@@ -187,11 +183,11 @@ class Task(Network, pl.LightningModule):
         """The target of each row, in plain values, as `describe` gives the prediction."""
         return batch.targets.tolist()
 
-    def outcomes(self, batch: Any) -> list[dict[str, Any]]:
-        """The target and the prediction of each row of a test: columns of `predictions.csv`. A dict
-        in it is a column for each of its keys."""
+    def outcomes(self, batch: Any, score: Score) -> list[dict[str, Any]]:
+        """The target and the prediction of each row of a test, whose score it is: columns of
+        `predictions.csv`. A dict in it is a column for each of its keys."""
         describes = type(self).describe is not Task.describe
-        predictions = self.describe(batch) if describes else [None] * len(batch)
+        predictions = self.describe(batch, score.states) if describes else [None] * len(batch)
         rows = zip(self.targets_of(batch), predictions, strict=True)
         return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
@@ -232,21 +228,18 @@ class Task(Network, pl.LightningModule):
         step = self._step(batch, "train")
         by_sequence = self.contract.kind.unit == "examples"
         self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
-        return share_of_loss(step, self.device)
+        return share_of_loss(step.score)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")
 
     def test_step(self, batch: SequenceBatch) -> dict[str, Any]:
-        self.remembers = {}
-        try:
-            self._step(batch, "test")
-            if self.told is None:
-                return {}
-            rows = zip(self.outcomes(batch), self.losses(batch).tolist(), strict=True)
-            return {"rows": [{**outcome, "loss": loss} for outcome, loss in rows]}
-        finally:
-            self.remembers = None
+        score = self._step(batch, "test").score
+        if self.told is None:
+            return {}
+        losses = score.of_rows(len(batch)).tolist()
+        rows = zip(self.outcomes(batch, score), losses, strict=True)
+        return {"rows": [{**outcome, "loss": loss} for outcome, loss in rows]}
 
     def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
@@ -257,7 +250,7 @@ class Task(Network, pl.LightningModule):
         self.split = split
         step = self.step(batch)
         if self.measures_more:
-            update(self.own_metrics[split], step.scored)
+            update(self.own_metrics[split], step.measured)
         self.sums[split].add(step)
         return step
 
@@ -313,6 +306,11 @@ class Task(Network, pl.LightningModule):
         measured |= compute(self.own_metrics[split]) if split != "train" else {}
         loss = measured["loss"]
         if split == "validation" and not bool(loss.isfinite()):  # before its weights are saved
+            if not self.sums[split].of_all(self.device)["weight"]:
+                raise UserError(
+                    "no target of the validation split counts: each is missing, or of a class that "
+                    "training never saw or that weighs 0"
+                )
             raise UserError(
                 f"validation/loss is {float(loss)} after {self.trainer.global_step} steps, so the "
                 "training has diverged: lower model.optimizer.lr, or set trainer.gradient_clip_val"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.arguments import NonNegative, NonNegativeFraction
+from seqmodels.batch import PADDING_TARGET
+
+if TYPE_CHECKING:
+    from seqmodels.nn.encoder import RNNOutput
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
+TINY = torch.finfo(torch.float32).tiny  # to divide by in place of 0
 
 
 def full(values: Tensor) -> Tensor:
@@ -34,6 +40,41 @@ class Constants(nn.Module):
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What targets cost. The loss is `sum(costs * weights) / sum(weights)`: of a row, of a batch,
+    of an epoch and of all processes.
+
+    Args:
+        costs: of each target, `(B, ...)`, finite also where there is none; in training it may be
+            the mean, a scalar, whose weight is that of all.
+        weights: of each cost, in the same shape: numbers, or whether there is a target.
+        decision: detached, for metrics; None where it takes longer than the loss.
+        states: what the network read, where the rows are those of a batch.
+    """
+
+    costs: Float[Tensor, "*targets"]
+    weights: Shaped[Tensor, "*targets"]
+    decision: Any = None
+    states: RNNOutput | None = None
+
+    @cached_property
+    def weight(self) -> Shaped[Tensor, ""]:
+        """The sum of the weights."""
+        return self.weights.sum()
+
+    @cached_property
+    def loss(self) -> Float[Tensor, ""]:
+        """The mean cost; 0 without a target."""
+        weights, weight = self.weights.to(self.costs), self.weight.to(self.costs)
+        return (self.costs * (weights / weight.clamp(min=TINY))).sum()
+
+    def of_rows(self, rows: int) -> Float[Tensor, " rows"]:
+        """The mean cost of each row; nan without a target."""
+        costs, weights = (each.reshape(rows, -1) for each in (self.costs, self.weights))
+        return (costs * weights).sum(1) / weights.sum(1)
+
+
 class Output(nn.Module):
     """Turns features `(B, S)`, or `(B, T, S)` at every step, into logits, a loss and a decision.
 
@@ -48,30 +89,14 @@ class Output(nn.Module):
         """Logits: `(B, C)` or `(B, T, C)`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Float[Tensor, ""]:
-        """The mean loss over the known targets: not -100, not nan."""
-        raise NotImplementedError(f"{type(self).__name__} must define loss")
-
-    def losses(self, features: Any, targets: Tensor, mask: Mask = None) -> Float[Tensor, " batch"]:
-        """The mean loss of each row over its known targets. Override it where one row after the
-        other takes too long."""
-        masks = [None] * len(targets) if mask is None else mask.split(1)
-        rows = zip(features.split(1), targets.split(1), masks, strict=True)
-        return torch.stack([self.loss(*row) for row in rows])
+    def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
+        """What each target costs, and the decision. A class below 0 and nan are no target."""
+        raise NotImplementedError(f"{type(self).__name__} must define score")
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         """The decision: `(B,)` or `(B, T)` int64 of classes, those with the highest logits; or of
         an output of values, `(B, K)` or `(B, T, K)`."""
         return self(features).argmax(dim=-1)
-
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Float[Tensor, ""], Tensor]:
-        """Both at once; override it to share work between them. The decision is detached; metrics
-        get it."""
-        loss = self.loss(features, targets, mask)
-        with torch.no_grad():
-            return loss, self.decode(features, mask)
 
 
 @dataclass(frozen=True)
@@ -91,8 +116,8 @@ class ClassOptions(SmoothingOptions):
 
     Args:
         label_smoothing: as `SmoothingOptions` says.
-        class_weights: one number per class, in the order of `data["classes"]`; None weighs all
-            equally.
+        class_weights: how much a target of each class counts, in the order of `data["classes"]`;
+            None weighs all equally.
     """
 
     class_weights: list[NonNegative] | None = None
@@ -127,17 +152,13 @@ class ClassOutput(Constants, Output):
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
 
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return self.loss_and_decision(features, targets, mask)[0]
-
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        logits = full(self(features))
-        loss = F.cross_entropy(
+    def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
+        logits, known = full(self(features)), targets >= 0
+        costs = F.cross_entropy(
             logits.flatten(0, -2),
-            targets.flatten(),
-            weight=None if self.weights is None else self.weights.to(logits),
+            targets.where(known, PADDING_TARGET).flatten(),  # of which the cost is 0
+            reduction="none",
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )
-        return loss, logits.detach().argmax(dim=-1)
+        weights = known if self.weights is None else self.weights[targets.clamp(min=0)] * known
+        return Score(costs.view_as(targets), weights, logits.detach().argmax(dim=-1))

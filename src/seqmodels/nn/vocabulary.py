@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import Features, Mask, Output, full
+from seqmodels.nn.outputs import Features, Mask, Output, Score, full
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 MOST_LOGITS = 2**26  # 256 MiB in float32: of more, chunks of rows save memory
@@ -55,14 +55,16 @@ class Vocabulary(Output):
     def forward(self, features: Features) -> Tensor:
         return self.project(self.resize(features))
 
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return linear_cross_entropy(
-            self.resize(features).flatten(0, 1),
-            self.project.weight,
-            self.project.bias,
-            targets.flatten(),
-            self.label_smoothing if self.training else 0.0,
-        )
+    def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
+        """With gradients, the mean cost, because that takes one matrix of logits or less."""
+        known, smoothing = targets != PADDING_TARGET, self.label_smoothing if self.training else 0.0
+        layer = self.resize(features).flatten(0, 1), self.project.weight, self.project.bias
+        if not torch.is_grad_enabled():
+            return Score(costs(*layer, targets.flatten(), smoothing).view_as(targets), known)
+        count = known.sum()
+        # the mean over no target would have gradients that are nan, times a weight of 0
+        some = targets.where(count > 0, 0).flatten()
+        return Score(linear_cross_entropy(*layer, some, smoothing), count)
 
 
 class TiedVocabulary(Vocabulary):
@@ -83,6 +85,24 @@ class TiedVocabulary(Vocabulary):
         return nn.Linear(width, embedding.embedding_dim), project
 
 
+def costs(
+    features: Float[Tensor, "steps width"],
+    weight: Float[Tensor, "vocabulary width"],
+    bias: Float[Tensor, " vocabulary"] | None,
+    targets: Int[Tensor, " steps"],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, " steps"]:
+    """The same of each step, 0 where a target is -100; outside of graphs."""
+    parts = []
+    for rows, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
+        logits = full(product(rows, weight.t()))
+        logits = logits if bias is None else logits.add_(bias)
+        parts.append(
+            F.cross_entropy(logits, wanted, reduction="none", label_smoothing=label_smoothing)
+        )
+    return torch.cat(parts)
+
+
 def linear_cross_entropy(
     features: Float[Tensor, "steps width"],
     weight: Float[Tensor, "vocabulary width"],
@@ -94,15 +114,6 @@ def linear_cross_entropy(
     are not -100. Chunked or not, it equals the plain loss to rounding; in bfloat16 the value of the
     chunked loss, but not its gradient, is rounded to three digits.
     """
-    if not torch.is_grad_enabled():
-        total = features.new_zeros((), dtype=torch.float32)
-        for rows, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
-            logits = full(product(rows, weight.t()))
-            logits = logits if bias is None else logits.add_(bias)
-            total += F.cross_entropy(
-                logits, wanted, reduction="sum", label_smoothing=label_smoothing
-            )
-        return total / (targets != PADDING_TARGET).sum()
     device = features.device.type
     by_hand = device == "cpu" and len(weight) >= FEWEST_BY_HAND
     # PyTorch's chunked loss has no smoothing: it warns, and makes the whole matrix

@@ -58,5 +58,5 @@ class Stream:
             batch = self.task.ready(self.data.batch_of_steps(rows, not self.carried))
         with torch.no_grad():
             states, self.carried = self.task.carry(batch, self.carried)
-            described = self.task.describe_from(states, batch)
+            described = self.task.describe(batch, states)
         return [*self.data.described(rows, described)]

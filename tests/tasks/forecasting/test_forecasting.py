@@ -97,12 +97,12 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
     known = ~batch.targets.isnan()
     errors = (standardised.flatten(1) - batch.targets).view(B, H, K)
     expected_loss = errors.flatten(1)[known].square().mean().item()
-    assert step.loss.item() == pytest.approx(expected_loss, rel=1e-5)
-    assert int(step.weight) == int(known.sum()) == B * H * K - 3
+    assert step.score.loss.item() == pytest.approx(expected_loss, rel=1e-5)
+    assert int(step.score.weight) == int(known.sum()) == B * H * K - 3
     measured, off = measured_of(task, batch), (standardised.flatten(1) - batch.targets)[known]
     assert measured["standardised_mse"] == pytest.approx(off.square().mean().item(), rel=1e-5)
     assert measured["standardised_mae"] == pytest.approx(off.abs().mean().item(), rel=1e-5)
-    step.loss.backward()
+    step.score.loss.backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in task.parameters())
     lengths = torch.tensor([W, 5, 1, 4, W - 1])
     junk = batch.inputs.masked_fill(torch.arange(W)[:, None] >= lengths[:, None, None], 1e3)
@@ -126,7 +126,7 @@ def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
     step = task.step(batch)
     assert batch.targets is not None
     difference = steps[:, W:] - batch.targets.view(B, H, K)
-    assert step.loss.item() == pytest.approx(difference.square().nanmean().item(), rel=1e-5)
+    assert step.score.loss.item() == pytest.approx(difference.square().nanmean().item(), rel=1e-5)
 
 
 def test_it_learns_the_next_value_at_every_step() -> None:
@@ -141,9 +141,11 @@ def test_it_learns_the_next_value_at_every_step() -> None:
     made = task.head.output.project(output) + filled[:, :-1]
     step = task.step(batch)
     expected = (made - following).square().nanmean().item()
-    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert step.score.loss.item() == pytest.approx(expected, rel=1e-5)
     errors = (own_units(made[:, -H:], batch) - own_units(ahead, batch)).abs()
-    found = task.measured(Sums({**step.sums, "loss": step.loss, "weight": step.weight}))
+    sums = Sums()
+    sums.add(step)
+    found = task.measured(sums)
     assert found["mae"].item() == pytest.approx(errors.nanmean().item(), rel=1e-5)
 
 

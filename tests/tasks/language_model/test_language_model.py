@@ -34,7 +34,7 @@ def model(head: str = "softmax", **options: Any) -> LanguageModel:
 
 def scored(task: LanguageModel, batch: SequenceBatch, split: str = "test") -> Tensor:
     """The loss of a batch as an epoch of that split counts it."""
-    return task._step(batch, split).loss
+    return task._step(batch, split).score.loss
 
 
 def quiet_trainer(**options: Any) -> pl.Trainer:
@@ -76,8 +76,8 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
     for enabled in (True, False):  # it is computed in other ways with a gradient than without
         with torch.set_grad_enabled(enabled):
             step = task._step(batch, "test")
-        torch.testing.assert_close(step.loss, torch.stack(nats).mean(), rtol=1e-5, atol=1e-6)
-        assert step.weight == len(nats)
+        torch.testing.assert_close(step.score.loss, torch.stack(nats).mean(), rtol=1e-5, atol=1e-6)
+        assert step.score.weight == len(nats)
 
 
 def test_tied_softmax_shares_the_embedding() -> None:

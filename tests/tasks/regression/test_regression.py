@@ -64,7 +64,7 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
     assert Regressor.contract.per == "sequence"  # of other heads
     assert task.encoder.bidirectional
     batches = [batch_of(B, T, 2, seed=seed) for seed in range(2)]
-    assert int(task.step(batches[0]).weight) == 2 * int(LENGTHS.sum()) - T
+    assert int(task.step(batches[0]).score.weight) == 2 * int(LENGTHS.sum()) - T
     medians = torch.cat([task.head.decode(task.encode(each)) for each in batches]).detach()
     targets = own_units(torch.cat([each.targets for each in batches]))
     known = ~targets.isnan()
@@ -82,10 +82,10 @@ def test_padding_changes_nothing_of_the_values_of_steps() -> None:
         targets = batch.targets[row : row + 1, :length]  # type: ignore[index]
         single = SequenceBatch(batch.inputs[row : row + 1, :length], LENGTHS[row, None], targets)
         alone.append(task.step(single))
-    known = torch.stack([step.weight for step in alone])  # type: ignore[misc]
-    losses = torch.stack([step.loss for step in alone])
+    known = torch.stack([step.score.weight for step in alone])  # type: ignore[misc]
+    losses = torch.stack([step.score.loss for step in alone])
     together = task.step(batch)
-    torch.testing.assert_close(together.loss, (losses * known).sum() / known.sum())
+    torch.testing.assert_close(together.score.loss, (losses * known).sum() / known.sum())
     found = audit(task.as_function(), batch.inputs, LENGTHS, "per_step", task.contract.causal)
     assert found.names == []
 

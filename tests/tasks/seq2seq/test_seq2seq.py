@@ -102,7 +102,7 @@ def test_the_function_of_a_task_gives_the_logits_that_the_loss_is_made_of(kind: 
     assert logits.shape == (len(LENGTHS), max(WRITTEN) + 1, W)
     torch.testing.assert_close(task(batch), logits)
     loss = F.cross_entropy(logits.flatten(0, 1), batch.target.targets.flatten(), ignore_index=-100)
-    torch.testing.assert_close(task.loss_and_decision(batch)[0], loss)
+    torch.testing.assert_close(task.score(batch).loss, loss)
     # a row alone, without padding, has the same ones
     for row, (length, written) in enumerate(zip(LENGTHS, WRITTEN, strict=True)):
         alone = task.as_function()(
@@ -133,7 +133,7 @@ def test_states_that_cannot_stand_side_by_side_are_refused() -> None:
 
 def trained_step(task: Seq2Seq) -> Tensor:
     task.split = "train"
-    loss = task.train().step(pairs()).loss
+    loss = task.train().step(pairs()).score.loss
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
     return loss.detach()

@@ -67,16 +67,16 @@ def test_loss_and_gradients_are_those_of_a_sum_over_all_paths(
     output, (features, targets, mask) = crf(path), data(size=size, unknown=unknown)
     features = features.masked_fill(~mask.unsqueeze(-1), 1e3).requires_grad_()
     wanted = [features, *output.parameters()]
-    loss, expected = output.loss(features, targets, mask), brute_loss(output, features, targets)
+    score, expected = output.score(features, targets, mask), brute_loss(output, features, targets)
+    loss = score.loss
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
     gradients = torch.autograd.grad(loss, wanted)
     for found, right in zip(gradients, torch.autograd.grad(expected, wanted), strict=True):
         torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-9)
     # each row by itself, without its padding
-    losses = output.losses(features, targets, mask)
     for row, n in enumerate(LENGTHS):
-        alone = output.loss(features[row : row + 1, :n], targets[row : row + 1, :n])
-        torch.testing.assert_close(losses[row], alone, rtol=1e-10, atol=1e-10)
+        alone = output.score(features[row : row + 1, :n], targets[row : row + 1, :n]).loss
+        torch.testing.assert_close(score.costs[row], alone, rtol=1e-10, atol=1e-10)
 
 
 def test_the_best_tags_are_the_maximum_over_all_paths() -> None:
@@ -85,8 +85,8 @@ def test_the_best_tags_are_the_maximum_over_all_paths() -> None:
     for row, length in enumerate(LENGTHS):
         best = brute_tags(output, output(features[row, :length]), all_paths(length))
         assert tags[row].tolist() == best + [0] * (T - length)
-    loss, decision = output.loss_and_decision(features, targets, mask)
-    assert torch.equal(decision, tags) and torch.equal(loss, output.loss(features, targets, mask))
+    score = output.score(features, targets, mask)
+    assert torch.equal(score.decision, tags)
 
 
 def test_long_rows_keep_their_digits() -> None:
@@ -104,7 +104,7 @@ def test_long_rows_keep_their_digits() -> None:
             total = (total.unsqueeze(1) + path[:-1, :-1]).logsumexp(0) + step
         nats += (total + path[:-1, -1]).logsumexp(0)
         nats -= scores_of(output.double(), steps, tags[None]).squeeze(0)
-    loss = output.float().loss(features, targets, mask)
+    loss = output.float().score(features, targets, mask).loss
     torch.testing.assert_close(loss.double(), nats / 1700, rtol=2e-7, atol=0)
     features = 5 * torch.randn(1, 8000, S)
     tags = output.decode(features)
@@ -113,8 +113,8 @@ def test_long_rows_keep_their_digits() -> None:
 
 def test_half_precision_and_autocast_give_about_the_same() -> None:
     output, (features, targets, mask) = crf().float(), data()
-    exact = output.loss(features.float(), targets, mask)
+    exact = output.score(features.float(), targets, mask).loss
     with torch.autocast("cpu", torch.bfloat16):
-        loss, tags = output.loss_and_decision(features.float(), targets, mask)
-    assert loss.dtype == torch.float32 and tags.shape == (B, T)
-    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0.02)
+        score = output.score(features.float(), targets, mask)
+    assert score.loss.dtype == torch.float32 and score.decision.shape == (B, T)
+    torch.testing.assert_close(score.loss, exact, rtol=0.02, atol=0.02)

@@ -53,8 +53,8 @@ def test_every_step_of_output_gives_a_tag(bidirectional: bool | None, directions
     batch.targets[0, 3] = batch.targets[2, 1] = -100  # unknown
     step = task.step(batch)
     loss = F.cross_entropy(expected.flatten(0, 1), batch.targets.flatten(), ignore_index=-100)
-    torch.testing.assert_close(step.loss, loss)
-    assert step.weight == step.sums["classes"][2].sum() == sum(LENGTHS) - 2
+    torch.testing.assert_close(step.score.loss, loss)
+    assert step.score.weight == step.sums["classes"][2].sum() == sum(LENGTHS) - 2
 
 
 def test_class_weights_are_one_for_each_tag() -> None:
@@ -62,7 +62,7 @@ def test_class_weights_are_one_for_each_tag() -> None:
     task, batch = tagger(output={"class_weights": weights, "label_smoothing": 0.1}), batch_of()
     logits, targets = task(batch).flatten(0, 1), batch.targets.flatten()
     expected = F.cross_entropy(logits, targets, weight=torch.tensor(weights))
-    torch.testing.assert_close(task.step(batch).loss, expected)
+    torch.testing.assert_close(task.step(batch).score.loss, expected)
 
 
 # ---------------------------------------------------------------- a CRF, and tags of spans
@@ -74,7 +74,9 @@ def test_a_crf_scores_the_tags_of_a_row_together() -> None:
     assert isinstance(output, CRF)
     step = task.step(batch)
     features = task.head.features(task.encode(batch))
-    torch.testing.assert_close(step.loss, output.loss(features, batch.targets, batch.mask))
+    torch.testing.assert_close(
+        step.score.loss, output.score(features, batch.targets, batch.mask).loss
+    )
     tags = output.decode(features, batch.mask)
     right = ((tags == batch.targets) & batch.mask).sum()
     assert step.sums["classes"][0].sum() == right

@@ -9,15 +9,16 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_scores import class_pictures, class_scores, class_sums, score_rows
-from seqmodels.engine.contract import Contract, Step
+from seqmodels.engine.class_scores import class_scores, score_rows
+from seqmodels.engine.class_task import ClassTask
+from seqmodels.engine.contract import Contract
 from seqmodels.engine.fitting import check_weights
-from seqmodels.engine.task import Task
-from seqmodels.nn.outputs import ClassOptions, ClassOutput
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import ClassOptions, ClassOutput, Score
 from seqmodels.tasks.classification.words import words_page
 
 
-class SequenceClassifier(Task):
+class SequenceClassifier(ClassTask):
     """Which of the classes in `data["classes"]` a sequence belongs to.
 
     Args:
@@ -32,8 +33,6 @@ class SequenceClassifier(Task):
     contract = Contract(per="sequence", target="class")
     Options = ClassOptions
     measures: Sequence[str] = ("accuracy", "macro_f1")
-    curves = ("loss", "accuracy")
-    bar = "accuracy"
 
     def __init__(
         self,
@@ -47,11 +46,6 @@ class SequenceClassifier(Task):
         super().__init__(data, encoder, head, window=window, **options)
         self.window = window
 
-    @property
-    def classes(self) -> list[str]:
-        """Their names, in the order of the logits."""
-        return self.hparams["data"]["classes"]
-
     def make_output(self, width: int, **options: Any) -> ClassOutput:
         check_weights(self.output.class_weights, self.classes)
         return ClassOutput(
@@ -62,20 +56,6 @@ class SequenceClassifier(Task):
             **options,
         )
 
-    def step(self, batch: SequenceBatch) -> Step:
-        assert batch.targets is not None
-        states = None if self.training else self.encode(batch)
-        loss, made = self.loss_and_decision(batch, states)
-        known, scored = batch.targets >= 0, None
-        if states is not None and self.measures_more:
-            scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        weight = len(batch) if self.training else known.sum()
-        return Step(loss, weight, self.count(made, batch.targets), scored)
-
-    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What `scores` are made of, from the classes `(B,)` that a batch was given and has."""
-        return class_sums(made, targets, len(self.classes), confused=self.split == "test")
-
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return class_scores(sums["classes"])  # all that training never saw are one class
 
@@ -85,25 +65,27 @@ class SequenceClassifier(Task):
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of texts which words count."""
-        return {**class_pictures(sums, self.classes), **words_page(self, dataset)}
+        return {**super().pictures(dataset, sums), **words_page(self, dataset)}
 
     def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None
         names = [*self.classes, UNSEEN_NAME]
         return [names[n] for n in with_unseen_as(len(self.classes), batch.targets).tolist()]
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
         """With the probability of the predicted class."""
         rows = []
-        for row in super().outcomes(batch):
+        for row in super().outcomes(batch, score):
             label, shares = row["prediction"]["label"], row["prediction"]["probabilities"]
             rows.append({**row, "prediction": label, "probability": shares[label]})
         return rows
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""
-        rows = []
-        for row in self(batch).float().softmax(dim=-1).tolist():
+        rows, logits = [], self.head(states or self.encode(batch))
+        for row in logits.float().softmax(dim=-1).tolist():
             probabilities = dict(zip(self.classes, row, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})

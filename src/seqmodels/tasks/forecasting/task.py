@@ -15,7 +15,6 @@ from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.device import on_device
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
@@ -29,7 +28,7 @@ from seqmodels.engine.value_scores import (
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Constants
+from seqmodels.nn.outputs import Constants, Score
 from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
@@ -162,46 +161,34 @@ class Forecaster(Constants, Task):
         learn = self._learn_all
         if self.recursive:
             learn = self._learn_steps if self.training else self._roll_and_compare
-        loss, made = learn(batch, targets)
-        made, targets = self.restore(made, batch), self.restore(targets, batch)
-        scored = known_values(made, targets, self.levels) if self.measures_more else None
+        score = learn(batch, targets)
+        made, targets = self.restore(score.decision, batch), self.restore(targets, batch)
+        measured = known_values(made, targets, self.levels) if self.measures_more else None
         sums = self.count_errors(made, targets, batch)
-        return Step(loss, sums["values"][0].sum(), sums, scored)
+        return Step(replace(score, decision=made), sums, measured)
 
-    def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        loss, made = self.loss_and_decision(batch)
-        if self.levels is None:
-            return loss, self._of_windows(made.unsqueeze(2), batch).squeeze(3).detach()
-        return loss, self._of_windows(made, batch).detach()
+    def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> Score:
+        score = self.score(batch)
+        made = score.decision if self.levels else score.decision.unsqueeze(2)
+        made = self._of_windows(made, batch).detach()
+        return replace(score, decision=made if self.levels else made.squeeze(3))
 
-    def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> Score:
         inputs, following = shift(batch.inputs, targets)
         lengths, read = batch.lengths + self.horizon - 1, inputs.to(batch.inputs)
-        loss, made = self.loss_and_decision(SequenceBatch(read, lengths, following - inputs))
-        return loss, (made + inputs)[:, -self.horizon :]
+        score = self.score(SequenceBatch(read, lengths, following - inputs))
+        return replace(score, decision=(score.decision + inputs)[:, -self.horizon :])
 
-    def _roll_and_compare(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        errors, known = self._errors_of_roll(batch, targets)
-        return errors.sum() / known.sum().clamp(min=1), self._roll(batch)
-
-    def _errors_of_roll(self, batch: SequenceBatch, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _roll_and_compare(self, batch: SequenceBatch, targets: Tensor) -> Score:
         made, known = self._roll(batch), ~targets.isnan()
-        return ERRORS[self.output.error](made, targets.where(known, made), reduction="none"), known
+        errors = ERRORS[self.output.error](made, targets.where(known, made), reduction="none")
+        return Score(errors, known, made)
 
-    def losses(self, batch: SequenceBatch) -> Tensor:
-        targets = self._targets(batch)
-        if self.recursive:
-            errors, known = self._errors_of_roll(batch, targets)
-            return errors.flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
-        losses, counts = super().losses(batch), (~targets.isnan()).sum(1)  # (B, K)
-        return (losses.view_as(counts) * counts).sum(1) / counts.sum(1).clamp(min=1)
-
-    @once_a_batch
-    def _roll(self, batch: SequenceBatch) -> Tensor:
+    def _roll(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Tensor:
         def choose(logits: Tensor, inputs: Tensor) -> Tensor:
             return (logits[:, -1:] + inputs[:, -1:]).to(inputs)
 
-        steps = self.roll_forward(batch, choose)
+        steps = self.roll_forward(batch, choose, states)
         return torch.cat([*islice(steps, self.horizon)], dim=1)
 
     # scores
@@ -232,18 +219,26 @@ class Forecaster(Constants, Task):
 
     # predictions
 
-    def forecast(self, batch: SequenceBatch) -> Forecast:
+    def forecast(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
-            return self.restore(self._roll(batch), batch)
-        made = self(batch).unflatten(1, (self.horizon, self.count, -1))
+            return self.restore(self._roll(batch, states), batch)
+        made = self.read_out(states or self.encode(batch), batch)
+        made = made.unflatten(1, (self.horizon, self.count, -1))
         made = made.squeeze(3) if self.levels is None else made.sort(dim=3).values
         return self.restore(made, batch)
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
-        return self._plain(self.forecast(batch), self.output.level_names)
+        return self._plain(self.forecast(batch, states), self.output.level_names)
+
+    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
+        made = self._plain(score.decision, self.output.level_names)
+        rows = zip(self.targets_of(batch), made, strict=True)
+        return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self._plain(self.restore(self._targets(batch), batch))

@@ -14,7 +14,8 @@ from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
-from seqmodels.nn.outputs import Output, SmoothingOptions
+from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.outputs import Output, Score, SmoothingOptions
 from seqmodels.nn.state import State, parts_of, state_of, without_gradient
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.padding import last_step
@@ -76,12 +77,11 @@ class LanguageModel(Task):
         assert batch.targets is not None
         states = self.encode(batch, state)
         self.carried[self.split] = without_gradient(states.state)  # starts the next window
-        scored = None
+        measured = None
         if self.measures_more:
             known = batch.targets != PADDING_TARGET
-            scored = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        loss = self.head.loss(states, batch.targets)
-        return Step(loss, int(batch.lengths.sum()), scored=scored)
+            measured = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
+        return Step(self.head.score(states, batch.targets), measured=measured)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
@@ -93,7 +93,7 @@ class LanguageModel(Task):
             metrics["bits_per_byte"] = bits
         return metrics
 
-    def outcomes(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
         """The text of each window, and the number of its tokens."""
         assert batch.targets is not None
         rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
@@ -105,10 +105,13 @@ class LanguageModel(Task):
         """That of the data."""
         return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
         """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,
         the likeliest first."""
-        shares = last_step(self(batch), batch.lengths).float().softmax(dim=-1)
+        logits = self.head(states or self.encode(batch))
+        shares = last_step(logits, batch.lengths).float().softmax(dim=-1)
         shares[:, [START_ID, UNKNOWN_ID]] = 0.0  # they stand for no text
         largest = shares.topk(min(LIKELIEST, shares.shape[1] - len(SPECIAL)))
         rows = zip(largest.indices.tolist(), largest.values.tolist(), strict=True)

@@ -23,6 +23,7 @@ from seqmodels.engine.value_scores import (
 )
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
+from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
 
 
@@ -82,10 +83,10 @@ class Regressor(Task):
         return QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES
 
     def step(self, batch: SequenceBatch) -> Step:
-        loss, made = self.loss_and_decision(batch)
-        targets, levels = self._targets(batch), self.output.quantiles
-        scored = known_values(made, targets, levels) if self.measures_more else None
-        return Step(loss, (~targets.isnan()).sum(), self.count(made, targets), scored)
+        score, targets, levels = self.score(batch), self._targets(batch), self.output.quantiles
+        made = score.decision
+        measured = known_values(made, targets, levels) if self.measures_more else None
+        return Step(score, self.count(made, targets), measured)
 
     def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """What `scores` are made of, from what was predicted of a batch, `(B, [T], K)`, or
@@ -95,10 +96,12 @@ class Regressor(Task):
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])
 
-    def describe(self, batch: SequenceBatch) -> list[dict[str, Any]]:
+    def describe(
+        self, batch: SequenceBatch, states: RNNOutput | None = None
+    ) -> list[dict[str, Any]]:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
-        levels, logits = self.output.level_names, self(batch)
+        levels, logits = self.output.level_names, self.head(states or self.encode(batch))
         made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
         return self._plain(made, batch, levels)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.outputs import Mask, Output
+from seqmodels.nn.outputs import Mask, Output, Score
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.tasks.seq2seq.bridge import Attention, Memory, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search
@@ -120,15 +120,11 @@ class Decoder(Output):
             inputs = torch.full((h_n.shape[2], 1), self.start, device=h_n.device)
         return self.vocabulary(self.read(inputs, self.carried(features))[0])
 
-    def loss(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
-        """The mean loss in nats over the tokens of the targets `(B, S)`, which end with the end
-        token; -100 after it."""
+    def score(self, features: Any, targets: Tensor, mask: Mask = None) -> Score:
+        """Of the tokens of the targets `(B, S)`, which end with the end token, in nats; -100 after
+        it."""
         read, _, _ = self.read(self.shifted(targets), self.carried(features))
-        return self.vocabulary.loss(read, targets)
-
-    def losses(self, features: Any, targets: Tensor, mask: Mask = None) -> Tensor:
-        read, _, _ = self.read(self.shifted(targets), self.carried(features))
-        return self.vocabulary.losses(read, targets)
+        return self.vocabulary.score(read, targets)
 
     def shifted(self, targets: Int[Tensor, "batch steps"]) -> Int[Tensor, "batch steps"]:
         """The tokens that are read where `targets` are to be predicted: the start token, then the
@@ -139,13 +135,6 @@ class Decoder(Output):
     def decode(self, features: Any, mask: Mask = None) -> Tensor:
         """The likeliest token at every step, `(B, T)`; the end token from the end on."""
         return self.search(features).tokens[:, 0]
-
-    def loss_and_decision(
-        self, features: Any, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        """In training without the decision, `(B, 0)`, because a search takes longer."""
-        loss = self.loss(features, targets, mask)
-        return loss, targets[:, :0] if self.training else self.decode(features, mask)
 
     def weights(
         self, features: Start, written: Int[Tensor, "batch steps"]

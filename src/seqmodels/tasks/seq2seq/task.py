@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any
 
@@ -12,14 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqmodels.arguments import Count
-from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
+from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.network import once_a_batch
 from seqmodels.engine.task import Task
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.outputs import SmoothingOptions
+from seqmodels.nn.outputs import Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.attention_plot import COUNT, attended, draw_attention
 from seqmodels.tasks.seq2seq.bridge import Attention
@@ -120,21 +120,18 @@ class Seq2Seq(Task):
         return made
 
     def step(self, batch: PairBatch) -> Step:
-        targets = batch.target.targets
-        assert targets is not None
-        known = (targets != PADDING_TARGET).sum()
+        score = self.score(batch)
+        assert score.states is not None
         if self.split == "train":
-            return Step(self.loss_and_decision(batch)[0], known)
-        states = self.encode(batch)
+            return Step(score)
         options = self.hparams if self.split == "test" else {"beam": 1, "best": 1}
-        found = self.write(states, beam=options["beam"], best=options["best"])
+        found = self.write(score.states, beam=options["beam"], best=options["best"])
         texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
         counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
-        scored = texts, [*map(list, references)]
-        loss = self.head.loss(states, targets)
-        return Step(loss, known, {"texts": counts.to(self.device)}, scored)
+        measured = texts, [*map(list, references)]
+        sums = {"texts": counts.to(self.device)}
+        return Step(replace(score, decision=found), sums, measured)
 
-    @once_a_batch
     def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""
         usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
@@ -176,18 +173,25 @@ class Seq2Seq(Task):
         return {"perplexity": loss.exp()}
 
     def describe(
-        self, batch: SequenceBatch, beam: int | None = None, best: int | None = None
+        self,
+        batch: SequenceBatch,
+        states: RNNOutput | None = None,
+        beam: int | None = None,
+        best: int | None = None,
     ) -> list[dict[str, Any]]:
         """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
         also `others`, a list of the same, the best first.
 
         Args:
+            states: as `Task.describe` takes it.
             beam, best: in place of the task's own.
         """
         best = best or self.hparams["best"]
         beam = beam or max(self.hparams["beam"], best)
-        states = self.encode(batch)
-        found = self.write(states, beam=beam, best=best)
+        found = self.write(states or self.encode(batch), beam=beam, best=best)
+        return self._described(found)
+
+    def _described(self, found: Found) -> list[dict[str, Any]]:
         rows = []
         for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
             texts = [
@@ -198,9 +202,10 @@ class Seq2Seq(Task):
             rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
         return rows
 
-    def outcomes(self, batch: PairBatch) -> list[dict[str, Any]]:
+    def outcomes(self, batch: PairBatch, score: Score) -> list[dict[str, Any]]:
         """With all other texts that are right too, and the number of tokens that the loss is of."""
-        columns = batch.references or [], self.describe(batch), batch.target.lengths.tolist()
+        found = self._described(score.decision)
+        columns = batch.references or [], found, batch.target.lengths.tolist()
         return [
             {"target": right[0]}
             | ({"other_targets": [*right[1:]]} if right[1:] else {})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.device import exact
-from seqmodels.nn.outputs import Features, Mask, Output, full
+from seqmodels.nn.outputs import Features, Mask, Output, Score, full
 
 Scores = Float[Tensor, "batch time tags"]
 Path = Float[Tensor, "tags_and_end tags_and_end"]
@@ -44,12 +44,10 @@ class CRF(Output):
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
 
-    def loss(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        return self.loss_and_decision(features, targets, mask)[0]
-
-    def losses(self, features: Features, targets: Tensor, mask: Mask = None) -> Tensor:
-        unlikely, known = self._unlikeliness(self(features), targets, mask)
-        return unlikely / known.clamp(min=1)
+    def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
+        logits = self(features)
+        unlikely, known = self._unlikeliness(logits, targets, mask)
+        return Score(unlikely / known.clamp(min=1), known, self._best(logits.detach(), mask))
 
     def _unlikeliness(self, logits: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """The negative log-likelihood of each row, and its number of known tags."""
@@ -72,13 +70,6 @@ class CRF(Output):
 
     def decode(self, features: Features, mask: Mask = None) -> Tensor:
         return self._best(self(features), mask)
-
-    def loss_and_decision(
-        self, features: Features, targets: Tensor, mask: Mask = None
-    ) -> tuple[Tensor, Tensor]:
-        logits = self(features)
-        unlikely, known = self._unlikeliness(logits, targets, mask)
-        return unlikely.sum() / known.sum().clamp(min=1), self._best(logits.detach(), mask)
 
     def _best(self, logits: Tensor, mask: Mask) -> Tensor:
         path = self.transitions.detach()
