@@ -31,6 +31,7 @@ from tests.engine.costing import (
 every_case = pytest.mark.parametrize("name", NAMES)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.engine.costing", str(tmp_path)]
     processes = [subprocess.Popen([*command, rank], cwd=ROOT) for rank in "01"]

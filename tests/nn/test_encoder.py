@@ -225,3 +225,11 @@ def test_a_wrong_argument_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         RecurrentEncoder(F, H, cell="lstn")
     with pytest.raises(ValueError, match=r"^encoder.dropout is 0.5.* encoder.num_layers=2"):
         RecurrentEncoder(F, H, dropout=0.5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("lengths", [[T + 1, T, 2], [T, 0, 2]])
+def test_a_length_that_the_inputs_do_not_have_is_refused(cell: str, lengths: list[int]) -> None:
+    for encoder in (made(cell), made(cell, bidirectional=True)):
+        with pytest.raises(ValueError, match=rf"^lengths are .* of inputs with {T} steps$"):
+            encoder(torch.randn(3, T, F), lengths)

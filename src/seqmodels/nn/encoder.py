@@ -215,6 +215,9 @@ class RecurrentEncoder(nn.Module):
             lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
                 padded.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
+
+        Raises:
+            ValueError: for a length out of that range, whose row would read the next one.
         """
         if inputs.is_nested:
             if lengths is not None:
@@ -225,7 +228,9 @@ class RecurrentEncoder(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
-        longest = int(lengths.max()) if batch else time
+        shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, time)
+        if shortest < 1 or longest > time:
+            raise ValueError(f"lengths are {shortest} to {longest}, of inputs with {time} steps")
         dtype = recurrent_dtype(inputs.device)
         if not isinstance(self.rnn, nn.RNNBase):
             output, final = self.rnn(inputs[:, :longest], state, lengths)
