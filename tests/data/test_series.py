@@ -12,6 +12,7 @@ import torch
 
 from seqmodels.data import UEA, Series
 from seqmodels.data.inputs import load_inputs
+from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.errors import UserError
 
 # ---------------------------------------------------------------- encoded
@@ -54,6 +55,23 @@ def test_series_in_both_scales_are_those_in_each_side_by_side() -> None:
     assert by_itself.encode([np.ones((2, 3))], "x")[0].tolist() == [[0.0] * 3] * 2  # constant
 
 
+@pytest.mark.parametrize("constant", [0.1, 1e8 + 0.1, -7e-9])
+def test_a_constant_is_one_however_its_sums_are_rounded(constant: float) -> None:
+    for steps in (1, 3, 6, 12, 40, 99_999):
+        values = np.full((steps, 2), [constant, 0.0])
+        values[::2, 0] += np.spacing(constant)  # a last bit apart
+        mean, deviation = mean_and_deviation(values)
+        assert deviation.tolist() == [1, 1]
+        assert mean == pytest.approx([constant, 0], rel=1e-15)
+        encoder = Series(scale="both")
+        encoder.fit([values])
+        [encoded] = encoder.encode([values + 0.01], "x")
+        assert encoded.abs().max() <= 0.0100001
+    values = np.array([[1e8], [1e8 + 2], [np.nan], [1e8 + 4]])  # varies, at a large level
+    mean, deviation = mean_and_deviation(values)
+    assert (mean[0], deviation[0]) == (1e8 + 2, pytest.approx(np.std([0, 2, 4])))
+
+
 def test_missing_values_are_named_or_interpolated() -> None:
     series = np.array([[0.0, 1.0], [np.nan, 1.0], [4.0, 1.0], [np.nan, 1.0]])
     encoder, filling = Series(), Series(missing="interpolate")
@@ -72,7 +90,8 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         "2 channels, not 3": np.zeros((4, 2)),
         r"shape \(0, 3\)": np.zeros((0, 3)),
         "a channel without any value": np.full((4, 3), np.nan),
-        "an infinite value": np.full((4, 3), np.inf),
+        "a value beyond those of float32": np.full((4, 3), np.inf),
+        "a value beyond those of": np.full((4, 3), 1e300),
     }
     for key, series in wrong.items():
         with pytest.raises(UserError, match=f"^new.jsonl: series 7 has {key}"):
@@ -126,6 +145,9 @@ def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
         ("a.jsonl", "[[1, 2]", "line 1 is not JSON: "),
         ("a.ts", f"{HEAD}@data\n1,2:3,4\n", "line 6 has no label"),
         ("a.ts", f"{HEAD}@data\n1,2:3,x:a\n", "line 6 is not a series: could not convert"),
+        ("a.ts", f"{HEAD}@data\n1,2_0:a\n", "line 6 is not a series: '1,2_0' is no number"),
+        ("a.jsonl", '[[1, "2_0"]]', "line 1 is no series"),
+        ("a.jsonl", "[[1, true]]", "line 1 is no series"),
         ("a.ts", f"{HEAD.replace('false', 'true')}@data\n(0,1),(1,3):a\n", "has time stamps"),
     ],
 )

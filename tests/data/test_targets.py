@@ -108,9 +108,12 @@ def test_values_are_standardised_by_the_training_split_and_restored() -> None:
     expected = torch.tensor([[2.0, math.nan, 1.0], [math.nan, -2.0, 0.0]])
     torch.testing.assert_close(encoded, expected, equal_nan=True)
     restored = torch.tensor([[4.0, math.nan, 8.0], [math.nan, 0.0, 7.0]])
-    torch.testing.assert_close(values.restore(encoded), restored, equal_nan=True)
+    torch.testing.assert_close(values.restore(encoded), restored.double(), equal_nan=True)
     single = Values()
     single.fit(["1.5", 2.5, None], "x")
+    constant = Values()
+    constant.fit([0.1] * 6, "x")  # whose deviation is not 0, but for rounding
+    assert constant.encode([0.1, 0.2], "x").flatten().tolist() == pytest.approx([0.0, 0.1])
     assert single.encode([2, np.float32(1.5), "1e0"], "x").tolist() == [[0.0], [-1.0], [-2.0]]
     with pytest.raises(UserError, match="^new.csv: every value is missing"):  # none to evaluate
         single.encode([None, ""], "new.csv")
@@ -142,7 +145,7 @@ def test_values_of_steps_are_standardised_together_and_padded_with_nan() -> None
     own = data.targets.restore(batch.targets)  # type: ignore[attr-defined]
     expected = np.full((2, 4, 2), np.nan)
     expected[0, :2], expected[1] = [[0, 5], [4, np.nan]], targets[1]
-    torch.testing.assert_close(own, torch.tensor(expected).float(), equal_nan=True)
+    torch.testing.assert_close(own.float(), torch.tensor(expected).float(), equal_nan=True)
 
 
 def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:

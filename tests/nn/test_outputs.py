@@ -118,14 +118,15 @@ def test_a_batch_without_known_values_has_no_loss_and_no_gradient(output: ValueO
 
 
 def test_values_are_decided_in_their_own_units() -> None:
-    mean, deviation = torch.tensor([10.0, -2.0, 0.0]), torch.tensor([3.0, 0.5, 1.0])
+    mean, deviation = torch.tensor([[10.0, -2.0, 0.0], [3.0, 0.5, 1.0]]).double()
     scale = {"mean": mean.tolist(), "deviation": deviation.tolist()}
     output = ValueOutput(S, K, **scale)
     raw, x = mean + deviation * torch.randn(B, K), features(B)
-    targets = (raw - mean) / deviation
+    targets = ((raw - mean) / deviation).float()
     score = output.score(x, targets)
     loss, decision = score.loss, score.decision
-    torch.testing.assert_close(loss.detach(), ((decision - raw) / deviation).square().mean())
+    expected = ((decision - raw) / deviation).square().mean()
+    torch.testing.assert_close(loss.detach(), expected.float())
     torch.testing.assert_close(output.decode(x), decision)
     torch.testing.assert_close(output.restore(targets), raw)
     assert {*output.state_dict()} == {"project.weight", "project.bias"}

@@ -17,7 +17,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import Fold, Missing, Scale, Series
-from seqmodels.data.tables import AS_TEXT, as_text
+from seqmodels.data.tables import AS_TEXT, as_text, plain
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line, refusing
 from seqmodels.files import read_lines
@@ -154,7 +154,9 @@ def _rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
                     f"{path}: line {number} has no label after its last channel; add one"
                 )
             with refusing(f"{path}: line {number} is not a series", ValueError):
-                values = [[*map(float, each.replace("?", "nan").split(","))] for each in channels]
+                values = [
+                    [*map(float, plain(each).replace("?", "nan").split(","))] for each in channels
+                ]
             array = np.full((max(map(len, values)), len(values)), np.nan)
             for channel, each in enumerate(values):
                 array[: len(each), channel] = each
@@ -167,7 +169,8 @@ def _series(steps: Any, where: str) -> np.ndarray:
     # steps of JSON, where a number is the text that stands in the file, and a missing one None
     what = "is no series, such as [[0.1, 0.2], [0.3, 0.4]] for two steps of two channels"
     with refusing(f"{where} {what}", TypeError, ValueError):
-        series = np.array(steps, float)
+        plain(str(steps))
+        series = np.array(as_text(steps), float)
         if series.ndim != 2:
             raise ValueError(f"it has shape {series.shape}")
     return series

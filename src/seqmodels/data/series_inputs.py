@@ -15,6 +15,8 @@ from seqmodels.data.inputs import InputEncoder
 from seqmodels.errors import UserError
 
 MOST_STEPS = 160  # of a series that is folded automatically
+MOST = np.finfo(np.float32).max
+ROUNDING = 1e-13  # of a number: what is smaller beside it is none
 
 Fold = Count | Literal["auto"]
 Missing = Literal["error", "interpolate"]
@@ -52,10 +54,11 @@ class Series(InputEncoder, name="features"):
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
         series = [*self._clean(raw, "the training split")]
         steps, longest = np.concatenate(series), max(map(len, series))
+        mean, deviation = mean_and_deviation(steps)
         self.load(
             {
-                "mean": steps.mean(axis=0).tolist(),
-                "deviation": _positive(steps.std(axis=0)).tolist(),
+                "mean": mean.tolist(),
+                "deviation": deviation.tolist(),
                 "folded": -(-longest // MOST_STEPS) if self.fold == "auto" else self.fold,
             }
         )
@@ -83,7 +86,8 @@ class Series(InputEncoder, name="features"):
         if self.scale in ("split", "both"):
             scaled.append((series - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
-            scaled.append((series - series.mean(axis=0)) / _positive(series.std(axis=0)))
+            mean, deviation = mean_and_deviation(series)
+            scaled.append((series - mean) / deviation)
         return np.concatenate(scaled or [series], axis=1)
 
     def name(self, raw: np.ndarray) -> dict[str, Any]:
@@ -107,8 +111,10 @@ class Series(InputEncoder, name="features"):
                 )
             if series.shape[1] != self.num_channels:
                 raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_channels}")
-            if np.isinf(series).any():
-                raise UserError(f"{where} has an infinite value; correct it, or leave it missing")
+            if (np.abs(series) > MOST).any():
+                raise UserError(
+                    f"{where} has a value beyond those of float32: correct it, or leave it missing"
+                )
             missing = int(np.isnan(series).sum())
             if missing and self.missing == "error":
                 raise UserError(
@@ -118,8 +124,15 @@ class Series(InputEncoder, name="features"):
             yield interpolate(series, where) if missing else series
 
 
-def _positive(deviation: np.ndarray) -> np.ndarray:
-    return np.where(deviation > 0, deviation, 1)
+def mean_and_deviation(
+    values: Float[np.ndarray, "steps columns"],
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """Of what is known of each column. The deviation of a constant, but for rounding, is 1."""
+    least = np.nanmin(values, axis=0)
+    apart = values - least  # the sums of a large level would lose their digits
+    largest, deviation = np.nanmax(np.abs(values), axis=0), np.nanstd(apart, axis=0)
+    deviation = np.where(deviation > ROUNDING * largest, deviation, 1.0)
+    return least + np.nanmean(apart, axis=0), deviation
 
 
 def interpolate(

@@ -281,10 +281,18 @@ def as_number(value: Any, where: str, name: str) -> float:
     text = str(value)
     if value is None or not text.strip():
         return math.nan
-    with suppress(TypeError, ValueError):  # Python reads `1_000` and the digits of every script
-        if text.isascii() and "_" not in text and not math.isinf(found := float(value)):
+    with suppress(TypeError, ValueError):
+        if not math.isinf(found := float(plain(text))):
             return found
     raise UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
+
+
+def plain(text: str) -> str:
+    """The text itself; raises ValueError for `1_000` and the digits of other scripts, which Python
+    reads as numbers."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{shown(repr(text))} is no number")
+    return text
 
 
 def ending(path: str) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per
+from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.data.tables import as_number
 from seqmodels.errors import UserError, shown
 
@@ -127,8 +128,7 @@ class Values(TargetEncoder):
         for name, column in zip(self.names, values.T, strict=True):
             if np.isnan(column).all():
                 raise UserError(f"{source}: every {name!r} is missing; there is nothing to learn")
-        self.mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        self.deviation = np.where(deviation > 0, deviation, 1.0)  # a constant value becomes 0
+        self.mean, self.deviation = mean_and_deviation(values)  # a constant value becomes 0
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor | list[Tensor]:
         tables = self._tables(raw, source)
@@ -141,11 +141,8 @@ class Values(TargetEncoder):
         return encoded if self.per == "step" else encoded[0]
 
     def restore(self, standardised: Float[Tensor, "*batch values"]) -> Tensor:
-        """Standardised values `(..., K)` in their own units again."""
-        mean, deviation = (
-            torch.from_numpy(array).to(standardised) for array in (self.mean, self.deviation)
-        )
-        return standardised * deviation + mean
+        """Standardised values `(..., K)` in their own units again, in float64."""
+        return standardised * torch.from_numpy(self.deviation) + torch.from_numpy(self.mean)
 
     @property
     def spec(self) -> dict[str, Any]:

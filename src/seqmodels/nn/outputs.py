@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from seqmodels.arguments import NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET
+from seqmodels.device import exact
 
 if TYPE_CHECKING:
     from seqmodels.nn.encoder import RNNOutput
@@ -30,13 +31,17 @@ def full(values: Tensor) -> Tensor:
 
 class Constants(nn.Module):
     """Whose own buffers move with it from device to device, but keep their type: a mean of 1,234.5
-    would be 1,232 in bfloat16."""
+    would be 1,232 in bfloat16. MPS has no float64."""
 
     def _apply(self, *given: Any) -> Any:
         kept = dict(self.named_buffers(recurse=False))
+        for name, buffer in kept.items():
+            setattr(self, name, buffer.float())
         super()._apply(*given)
         for name, buffer in kept.items():
-            setattr(self, name, buffer.to(getattr(self, name).device))
+            there = getattr(self, name)
+            exactly = exact(there).dtype if buffer.dtype == torch.float64 else buffer.dtype
+            setattr(self, name, buffer.to(exactly).to(there.device))
         return self
 
 

@@ -60,7 +60,7 @@ def own_units(values: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
     rows = []
     for row, series in zip(values, batch.series.tolist()):
         deviation, mean = (torch.tensor(SPEC[k][series][:K]) for k in ("deviation", "mean"))  # type: ignore[index]
-        rows.append(row * deviation + mean)
+        rows.append(row.double() * deviation + mean)
     return torch.stack(rows)
 
 
@@ -167,6 +167,19 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
         for n, level in enumerate(QUANTILES)
     ]
     assert measured["pinball"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("head", ["last_hidden", "every_step"])
+def test_scores_keep_the_digits_of_a_large_level(head: str) -> None:
+    spec = STEPWISE if head == "every_step" else SPEC
+    scales = {"deviation": [[0.5] * C] * S, "naive_error": [[1.0] * K] * S}
+    small, large = (
+        forecaster({**spec, **scales, "mean": [[mean] * C] * S}, head=head) for mean in (0.0, 1e8)
+    )
+    large.load_state_dict(small.state_dict())
+    batch = batch_of(K if head == "every_step" else C)
+    expected, found = measured_of(small, batch), measured_of(large, batch)
+    assert expected["rmse"] > 0.1 and found == pytest.approx(expected, rel=1e-5)
 
 
 # ---------------------------------------------------------------- whole runs

@@ -127,6 +127,45 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
     assert baselines["validation/mae"]["naive"] == pytest.approx(np.mean(errors), rel=1e-5)
 
 
+def test_a_gap_at_the_beginning_is_the_mean_of_training_and_never_what_comes_later(
+    write: Write,
+) -> None:
+    values = [*range(5, 65)]
+    lines = [f"{'NA' if n < 9 else y},{y}" for n, y in enumerate(values)]
+    data = windows(write("y,x", *lines), missing="last", inputs=["x"], stride=1)
+    first = data.datasets["train"].__getitems__([0])
+    inputs, targets = restored(data, first)
+    np.testing.assert_allclose(inputs[0, :, 0], np.mean(values[9:36]), rtol=1e-5)
+    np.testing.assert_allclose(inputs[0, :, 1], values[:W], rtol=1e-5)
+    assert np.isnan(targets[0, :, 0]).tolist() == [True, True, False]
+    later = windows(write("y,x", *lines[:40], *(f"{y},{y}" for y in range(20))), missing="last")
+    assert np.isnan(later.series[0].values[:9]).all()
+
+
+@pytest.mark.parametrize("dead", [slice(36, 48), slice(48, 60)])
+def test_a_split_without_a_known_target_is_refused(write: Write, dead: slice) -> None:
+    lines = [f"{'' if n in range(60)[dead] else n % 5}" for n in range(60)]
+    split = "validation" if dead.start == 36 else "test"
+    message = f"no y is known in the {split} split; there is nothing to compare with"
+    with pytest.raises(UserError, match=f"table.csv: {message}"):
+        windows(write("x,y", *(f"1,{line}" for line in lines)), missing="last")
+
+
+def test_a_column_that_is_constant_in_training_is_read_as_its_difference(write: Write) -> None:
+    constant = [*[0.1, float(np.nextafter(0.1, 1))] * 20, *[0.12] * 20]
+    lines = [f"{n % 7},{x}" for n, x in enumerate(constant)]
+    data = windows(write("y,x", *lines), target=["y", "x"])
+    batch = data.datasets["test"].__getitems__([3])
+    assert batch.inputs[0, -1, 1].item() == pytest.approx(0.02, rel=1e-5)
+    assert data.spec["deviation"][0][1] == data.spec["naive_error"][0][1] == 1
+
+
+def test_a_series_that_training_never_saw_is_named_without_another(two_series: str) -> None:
+    data = windows(two_series, series="id")
+    with pytest.raises(UserError, match="'c' was not in training, .*: train with it, too; there"):
+        data.file_loader(as_file({"id": ["c"] * 20, "y": [*range(20)]}, "table"))
+
+
 @pytest.mark.parametrize(
     ("times", "after", "period"),
     [
@@ -154,6 +193,7 @@ def test_times_go_on_in_the_same_steps_of_which_a_day_or_a_year_is_a_period(
     [
         ({}, ["t,y", "1,1", "2,", "3,3"], "row 2 has no 'y': .*data.missing=last"),
         ({"time": "t"}, ["t,y", "1949,1", "1949,2"], "1949-01-01 00:00:00 is not after the row"),
+        ({"time": "t"}, ["t,y", "2013,1", "2013.5,2"], "row 2 has '2013.5' as its time"),
         (
             {"time": "t", "missing": "last"},
             ["t,y", *(f"2024-01-0{day},1" for day in (1, 2, 3, 4)), "2024-01-05 12:00,4"],

@@ -26,6 +26,7 @@ from tests.runs.resumed import OWN, resumes
 B, T, F, H = 5, 7, 3, 4
 SCALE = {"mean": [10.0, -200.0], "deviation": [2.0, 50.0]}
 DATA = {"inputs": "features", "num_inputs": F, "values": ["level", "drift"], **SCALE}
+LEVEL = 123_456_789.25  # which float32 doesn't hold
 LENGTHS = torch.tensor([7, 3, 5, 1, 6])
 
 
@@ -52,6 +53,21 @@ def test_a_prediction_of_quantiles_names_them_and_they_never_cross() -> None:
     for row in task.describe(batch):
         assert [*row["drift"]] == [*row["level"]] == ["0.25", "0.5", "0.9"]
         assert sorted(row["level"].values()) == [*row["level"].values()]
+
+
+def test_scores_and_predictions_keep_the_digits_of_a_large_level() -> None:
+    small, large = (
+        Regressor({**DATA, "mean": [mean, 0.0], "deviation": [0.5, 1.0]}, {"hidden_size": H})
+        for mean in (0.0, LEVEL)
+    )
+    large.load_state_dict(small.state_dict())
+    batch = batch_of(B, 2)
+    expected, found = (measured_of(task.eval(), batch) for task in (small, large))
+    assert expected["rmse"] > 0.1
+    assert found == pytest.approx(expected, rel=1e-5)
+    for row, other in zip(small.describe(batch), large.describe(batch), strict=True):
+        for name, level in zip(row, (LEVEL, 0.0), strict=True):
+            assert other[name] - level == pytest.approx(row[name], abs=1e-6)
 
 
 # ---------------------------------------------------------------- for each step

@@ -16,6 +16,7 @@ from seqmodels.errors import UserError, shown
 from seqmodels.files import called
 
 MISSING = ("NA", "N/A", "null")  # how others write what is not there
+DECIMAL = re.compile(r"\d+\.\d*")
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -25,7 +26,7 @@ class TimedSeries:
 
     Args:
         name: its id in the file; empty if the file holds one series.
-        values: of the columns, without nan.
+        values: of the columns; nan before the first one that is known.
         known: False where the file lacks a value, and the last one stands in `values` instead.
         times: of the steps, a `DatetimeIndex` that knows its frequency; None: the file has none.
     """
@@ -131,7 +132,7 @@ def _series(
             f"{where}: {step} has no {columns[column]!r}: fill it, or set data.missing=last to "
             "repeat the last known value"
         )
-    filled = values.ffill().bfill().to_numpy()
+    filled = values.ffill().to_numpy()  # nothing of what comes later
     return TimedSeries(name, filled, known, None if times is None else values.index)
 
 
@@ -139,7 +140,8 @@ def _moments(times: Sequence[Any], where: str) -> Any:
     import pandas as pd
 
     texts = ["" if time is None else str(time).strip().replace("/", "-") for time in times]
-    found = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    dates = ["" if DECIMAL.fullmatch(text) else text for text in texts]  # pandas reads a month
+    found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)
     if found.hasnans:
         row = int(found.isna().argmax())
         raise UserError(

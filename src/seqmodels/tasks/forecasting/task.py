@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
-from seqmodels.device import on_device
+from seqmodels.device import exact, on_device
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import (
@@ -91,7 +91,7 @@ class Forecaster(Constants, Task):
                 "choose a head that forecasts all at once, such as model.head=last_hidden"
             )
         for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
-            of_targets = torch.tensor(data[name])[:, : self.count]
+            of_targets = torch.tensor(data[name], dtype=torch.float64)[:, : self.count]
             self.register_buffer(name, of_targets, persistent=False)
 
     @classmethod
@@ -268,7 +268,7 @@ class Forecaster(Constants, Task):
     def restore(self, made: Tensor, batch: SequenceBatch) -> Tensor:
         """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
         deviation = self._of_rows("deviation", batch, made.dim())
-        return made * deviation + self._of_rows("mean", batch, made.dim())
+        return exact(made) * deviation + self._of_rows("mean", batch, made.dim())
 
 
 def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
+from seqmodels.data.series_inputs import ROUNDING, mean_and_deviation
 from seqmodels.data.sources import Table, as_file
-from seqmodels.errors import UserError, choices, refusing, shown
+from seqmodels.errors import UserError, choices, listed, refusing, shown
 from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
@@ -29,7 +30,6 @@ from seqmodels.tasks.forecasting.series import TimedSeries, read_series
 log = logging.getLogger(__name__)
 
 SCALES = ("series", "mean", "deviation", "naive_error")
-ROUNDING = 1e-9  # of a deviation: an error below it is none
 
 
 class WindowDataset(Dataset[SequenceBatch]):
@@ -103,7 +103,7 @@ class Windows(DataModule):
         stride: how many steps apart windows begin.
         period: after how many steps the series repeat; None: `TimedSeries.usual_period`.
         missing: `error` refuses missing rows and values; `last` repeats the last known value, which
-            is read and never scored.
+            is read and never scored; before the first known one, the mean of the training split.
         batch_size: windows in a batch, on each device.
         seed: of the order of the training batches.
         validation_fraction, test_fraction: the shares of each series.
@@ -261,24 +261,33 @@ class Windows(DataModule):
                     f"{len(each):,} steps, of which data.period is {period:,}: lower it, or give "
                     "more rows"
                 )
-            deviation, error = np.nanstd(values, axis=0), np.nanmean(steps, axis=0)
-            deviation = np.where(deviation > 0, deviation, 1.0)
-            some = error > ROUNDING * deviation[:count]  # else each period is as the last one
+            mean, deviation = mean_and_deviation(values)
+            error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
+            some = error > ROUNDING * largest  # else each period is as the last one
             scales["series"].append(each.name)
-            scales["mean"].append(np.nanmean(values, axis=0).tolist())
+            scales["mean"].append(mean.tolist())
             scales["deviation"].append(deviation.tolist())
             scales["naive_error"].append(np.where(some, error, deviation[:count]).tolist())
         return scales
 
-    def _standardised(self, series: TimedSeries, source: str) -> tuple[int, np.ndarray]:
-        """The number of a series, and its values as the network reads them."""
-        names = self.scales["series"]
-        if series.name not in names:
-            known = choices(series.name, names)
-            raise UserError(f"{source}: series {shown(series.name)!r} was not in training: {known}")
-        number = names.index(series.name)
-        mean, deviation = (np.array(self.scales[name][number]) for name in ("mean", "deviation"))
-        return number, ((series.values - mean) / deviation).astype(np.float32)
+    def _standardised(
+        self, series: Sequence[TimedSeries], source: str
+    ) -> tuple[list[int], list[np.ndarray]]:
+        """The numbers of series, and their values as the network reads them: before the first that
+        is known, the mean in training."""
+        numbers = {name: number for number, name in enumerate(self.scales["series"])}
+        if unseen := [each.name for each in series if each.name not in numbers]:
+            raise UserError(
+                f"{source}: series {shown(unseen[0])!r} was not in training, which scales each by "
+                f"its own mean and deviation: train with it, too; there are {listed(numbers)}"
+            )
+        found = [numbers[each.name] for each in series]
+        mean, deviation = (np.array(self.scales[name]) for name in ("mean", "deviation"))
+        values = (
+            (each.values - mean[number]) / deviation[number]
+            for number, each in zip(found, series, strict=True)
+        )
+        return found, [np.nan_to_num(each).astype(np.float32) for each in values]
 
     def _windows(
         self,
@@ -288,7 +297,7 @@ class Windows(DataModule):
     ) -> dict[str, WindowDataset]:
         """The windows whose horizon lies within these bounds of their series, by the split's name.
         They may begin before, so that the first steps of a split are forecast, too."""
-        numbers, values = zip(*(self._standardised(each, of) for each in series), strict=True)
+        numbers, values = self._standardised(series, of)
         read, count = np.concatenate(values), len(self.targets)
         known = np.concatenate([each.known[:, :count] for each in series])
         ahead = np.where(known, read[:, :count], np.float32(np.nan))
@@ -296,11 +305,17 @@ class Windows(DataModule):
         sources = dict(zip(numbers, zip(series, before, strict=True), strict=True))
         datasets = {}
         for split in bounds[0]:
-            starts = []
+            starts, some = [], False
             for offset, (first, end) in zip(before, (own[split] for own in bounds), strict=True):
+                some |= bool(known[offset + first : offset + end].any())
                 last = end - self.window - self.horizon
                 own = np.arange(max(first - self.window, 0), last + 1, self.stride)
                 starts.append(offset + own)
+            if not some:
+                raise UserError(
+                    f"{of}: no {', '.join(self.targets)} is known in the {split} split; there is "
+                    "nothing to compare with"
+                )
             which = np.repeat(numbers, [*map(len, starts)])
             sizes = (self.window, self.horizon)
             datasets[split] = WindowDataset(
@@ -334,7 +349,7 @@ class Windows(DataModule):
                 yield np.array(json.loads(line), np.float64).reshape(1, -1)
 
     def _batch_of(self, series: Sequence[TimedSeries], source: str) -> SequenceBatch:
-        numbers, values = zip(*(self._standardised(each, source) for each in series), strict=True)
+        numbers, values = self._standardised(series, source)
         inputs = torch.from_numpy(np.stack(values))
         lengths = torch.full((len(series),), inputs.shape[1])
         return SequenceBatch(inputs, lengths, series=torch.tensor(numbers))

@@ -50,4 +50,4 @@ def _values(data: SequenceDataModule, split: str) -> Tensor:
     # (N, K) in their own units, of all sequences or of all their steps
     targets, encoder = data.datasets[split].targets, cast(Values, data.targets)
     rows = targets if isinstance(targets, Tensor) else torch.cat([*targets])
-    return encoder.restore(rows.double())
+    return encoder.restore(rows)
