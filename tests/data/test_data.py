@@ -31,12 +31,31 @@ def test_a_cut_takes_its_share_of_each_class_and_loses_nothing(
     rest, off = cut_off(examples, share, 3, "test", labels)
     assert sorted([*rest.inputs, *off.inputs]) == examples.inputs
     assert [targets[n] for n in (*rest.inputs, *off.inputs)] == [*rest.targets, *off.targets]
-    taken = Counter(labels[n] for n in off.inputs)
-    for name, count in Counter(labels).items():  # one at least stays; one is taken if there are two
-        assert taken[name] == min(max(round(share * count), 1), count - 1)
+    taken, sizes = Counter(labels[n] for n in off.inputs), Counter(labels)
+    for name, count in sizes.items():  # one at least stays
+        assert abs(taken[name] - share * count) <= 1 and taken[name] < count
+    wanted = max(round(share * len(labels)), 1)
+    assert len(off) == min(wanted, sum(min(n - 1, int(share * n) + 1) for n in sizes.values()))
     assert cut_off(examples, share, 3, "test", labels)[1] == off
     with pytest.raises(UserError, match="test split from x: .*; give data.test"):
         cut_off(examples, share, 3, "test", targets)  # each alone in its class
+
+
+@pytest.mark.parametrize("of_each", [2, 3, 5])
+def test_of_few_examples_a_class_no_more_is_cut_off_than_asked(of_each: int) -> None:
+    labels = [str(n // of_each) for n in range(300 * of_each)]
+    examples = Examples([*range(len(labels))], labels, "x")
+    cuts = [cut_off(examples, 0.1, seed, "test", labels)[1] for seed in (0, 1)]
+    for off in cuts:
+        assert len(off) == 30 * of_each and max(Counter(off.targets).values()) == 1
+        assert len({*map(int, off.targets)} & {*range(150)}) == pytest.approx(15 * of_each, abs=20)
+    assert cuts[0].targets != cuts[1].targets
+
+
+def test_a_cut_gives_what_is_left_to_the_classes_that_lack_most() -> None:
+    labels = [*"a" * 10, *"b" * 27, *"c" * 12]
+    off = cut_off(Examples(labels, labels, "x"), 0.1, 0, "test", labels)[1]
+    assert Counter(off.targets) == {"a": 1, "b": 3, "c": 1}
 
 
 def test_a_cut_is_random_by_its_own_seed_and_published_splits_never_change(reviews: Path) -> None:

@@ -57,13 +57,15 @@ def cut_off(
     split: str,
     strata: Sequence[str] | None = None,
 ) -> tuple[Examples, Examples]:
-    """Cuts `fraction` of the examples off at random: `(what remains, what was cut off)`.
+    """Cuts `fraction` of the examples off at random, one at least: `(what remains, what was cut
+    off)`.
 
     Args:
         seed: the same seed cuts the same examples off.
         split: the name of the split to cut off, for error messages.
-        strata: a name per example; cut the fraction off each name's examples. A name with a single
-            example stays in what remains. None cuts regardless of names.
+        strata: a name per example; cut the fraction off each name's examples, to the nearest one
+            below or above, so that it is the fraction of all. An example of each name stays in what
+            remains. None cuts regardless of names.
 
     Raises:
         UserError: if the fraction leaves nothing on one side.
@@ -72,10 +74,17 @@ def cut_off(
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(strata if strata is not None else [""] * len(examples)):
         groups.setdefault(name, []).append(number)
+    drawn = [random.permutation(members) for _, members in sorted(groups.items())]
+    sizes = np.array([*map(len, drawn)])
+    counts = np.floor(fraction * sizes).astype(int)
+    # the largest remainders get the others
+    remainders, lot = fraction * sizes - counts, random.permutation(len(sizes))
+    ordered = np.lexsort((lot, -remainders.round(9)))
+    some = max(round(fraction * len(examples)), 1) - counts.sum()
+    counts[ordered[counts[ordered] < sizes[ordered] - 1][:some]] += 1
     off = np.zeros(len(examples), bool)
-    for _, members in sorted(groups.items()):
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        off[random.permutation(members)[:count]] = True
+    for members, count in zip(drawn, counts, strict=True):
+        off[members[:count]] = True
     if not off.any():
         few = "there are fewer than two examples" if strata is None else "no class has two examples"
         raise UserError(

@@ -68,6 +68,16 @@ def test_one_text_is_cut_at_the_end_of_a_line_and_several_by_seed() -> None:
     assert cut_off(part, 0.25, 0)[1] == off != cut_off(part, 0.25, 1)[1]
 
 
+@pytest.mark.parametrize("sizes", [(900, 900), (900, 900, 900), (900,) * 12, (20, 900, 4_000)])
+def test_few_files_are_cut_within_them(sizes: tuple[int, ...]) -> None:
+    texts = [view("".join(f"{n} x\n" for n in range(size))) for size in sizes]
+    for fraction in (0.05, 0.3):
+        rest, off = cut_off(texts, fraction, 0)
+        assert size(rest) + size(off) == size(texts)
+        assert size(off) <= fraction * size(texts)
+        assert size(off) == pytest.approx(fraction * size(texts), rel=0.5)
+
+
 # ---------------------------------------------------------------- tokens
 
 
@@ -136,7 +146,7 @@ def test_unknown_tokens_are_counted_with_their_bytes(
     unknown = {split: (of.unknown, of.unknown_bytes) for split, of in data.tokens.items()}
     assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
     assert unknown["train"] == (0, 0)
-    assert "data: test 160 tokens of 180 bytes, 25.00 % unknown" in caplog.text
+    assert "data: test 160 tokens of 180 bytes, 37.5 % of all, 25.00 % unknown" in caplog.text
 
 
 def test_a_batch_of_texts_begins_with_the_start(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_run_says_what_it_reads_and_how_it_learns(trained: tuple[Path, str]) -> None:
     run, printed = trained
     for split in ("train", "validation", "test"):
-        line = rf"^{split} [\d,]+ tokens of [\d,]+ bytes, 0\.00 % unknown$"
+        line = rf"^{split} [\d,]+ tokens of [\d,]+ bytes, [\d.]+ % of all, 0\.00 % unknown$"
         assert re.search(line, printed, re.MULTILINE)
     assert re.search(r"output .*\(4, 25, 16\) .*head: every step, 100%", printed)
     result = result_of(run)

@@ -75,27 +75,26 @@ def _inside(text: memoryview, at: int) -> int:
 
 def cut_off(texts: Texts, fraction: float, seed: int) -> tuple[Texts, Texts]:
     """Cuts about `fraction` of the text off: `(what remains, what was cut off)`: whole files at
-    random if there are several, and the end of a single one, after a line if one ends near.
+    random or, where files are few or large, the end of each, after a line if one ends near.
 
     Args:
         seed: the same seed cuts the same files off.
     """
-    if len(texts) == 1:
-        [text] = texts
-        if not text:
-            return texts, texts
-        at = int(len(text) * (1 - fraction))
-        line = bytes(text[at : at + BLOCK]).find(b"\n") + 1
-        at = at + line if line and at + line < len(text) else at - _inside(text, at)
-        return [text[:at]], [text[at:]]
-    left, off = fraction * size(texts), set[int]()
+    wanted = fraction * size(texts)
+    left, off = wanted, set[int]()
     for index in np.random.default_rng(seed).permutation(len(texts)).tolist():
         if len(texts[index]) <= left:
             off.add(index)
             left -= len(texts[index])
-    if not any(len(texts[index]) for index in off):  # take the smallest that has text
-        off = {min(range(len(texts)), key=lambda index: len(texts[index]) or np.inf)}
     sides: tuple[list[memoryview], list[memoryview]] = ([], [])
+    if left > wanted / 2:
+        for text in texts:
+            at = int(len(text) * (1 - fraction))
+            line = bytes(text[at : at + BLOCK]).find(b"\n") + 1
+            at = at + line if line and at + line < len(text) else at - _inside(text, at)
+            sides[0].append(text[:at])
+            sides[1].append(text[at:])
+        return sides
     for index, text in enumerate(texts):
         sides[index in off].append(text)
     return sides

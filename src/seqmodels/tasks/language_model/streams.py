@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 class StreamDataModule(DataModule):
     """Text for a language model. New data is a subclass with `read`, and one YAML.
 
-    Splits that `read` does not return are cut from the training split: whole files at random if
-    there are several, or the end of a single one.
+    Splits that `read` does not return are cut from the training split: whole files at random or,
+    where files are few or large, the end of each.
 
     Args:
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is
@@ -133,10 +133,12 @@ class StreamDataModule(DataModule):
 
     @property
     def summary(self) -> Sequence[str]:
-        """`train 9,025 tokens of 9,103 bytes, 0.12 % unknown`, for each split."""
+        """`train 9,025 tokens of 9,103 bytes, 90.2 % of all, 0.12 % unknown`, for each split."""
         ends = " with line ends" if self.options.level == "space" else ""
+        whole = sum(tokens.num_bytes for tokens in self.tokens.values())
         return [
             f"{split} {len(tokens):,} tokens{ends} of {tokens.num_bytes:,} bytes, "
+            f"{100 * tokens.num_bytes / whole:.1f} % of all, "
             f"{100 * tokens.unknown / max(len(tokens), 1):.2f} % unknown"
             for split, tokens in self.tokens.items()
         ]
