@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from seqmodels.data import Examples, Text
+from seqmodels.data.examples import digest
 from seqmodels.data.notes import repeated
 from tests.conftest import Script
 
@@ -21,7 +24,15 @@ def table(path: Path, *texts: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("kind", [str, list, lambda text: np.full((1, 2), ord(text))])
+def long(text: str) -> np.ndarray:
+    """Numbers that differ where no print of them shows it."""
+    return np.where(np.arange(4000) == 2000, ord(text), 0).reshape(-1, 2)
+
+
+KINDS = [str, list, long, lambda text: torch.tensor(long(text)), lambda text: [long(text), "x"]]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, lambda text: pd.DataFrame(long(text))])
 def test_rows_of_two_splits_are_counted_whatever_they_hold(kind: Callable[[str], Any]) -> None:
     parts = {"train": "abb", "validation": "c", "test": "bddd"}
     splits = {
@@ -31,6 +42,12 @@ def test_rows_of_two_splits_are_counted_whatever_they_hold(kind: Callable[[str],
     assert repeated(splits) == [
         "1 of 4 rows (25.00 %) of the test split are in the train split, too"
     ]
+
+
+def test_a_hash_is_of_numbers_in_their_shape() -> None:
+    rows = [long("a"), long("a").reshape(-1, 4), long("a").astype(float), long("b"), long("a").tolist()]
+    assert len({digest([row]) for row in rows}) == len(rows)
+    assert digest([long("a")]) == digest([long("a").copy()])
 
 
 def test_the_same_file_twice_and_tokens_that_are_mostly_unknown_are_noted(tmp_path: Path) -> None:

@@ -151,7 +151,6 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
         ("a.csv", b"text,label\na,x\nb\n", "row 2 has 1 instead of 2 values: b; correct it"),
         ("a.csv", b"text;label\na, b;x\n", "is separated by ';', not by ',': .*sep=';'"),
         ("a.tsv", b"text,label\na,x\n", r"separated by ',', not by .*'new.tsv', sep='\\t'"),
-        ("a.csv", b"text,label\na,x\n\nb,y\n", "the text of row 2 is empty"),
         ("a.csv", b"text,label\na,x\nb, \n", "the label of row 2 is empty"),
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),
         ("a.csv", b"txt,label\na,x\n", "no column 'text': set data.text_column; .*mean txt"),
@@ -170,6 +169,14 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     with pytest.raises(UserError, match=key) as caught:
         Text(path).setup()
     assert path in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_blank_lines_are_no_rows_unless_a_row_is_a_single_value(tmp_path: Path) -> None:
+    path = file(tmp_path, "a.csv", "text,label\n\na,x\n\nb,y\n\n\n")
+    assert [*Text(path).read_file(path)] == [("a", "x"), ("b", "y")]
+    lines = file(tmp_path, "b.csv", "text\na\n\nb\n")
+    with pytest.raises(UserError, match="the text of row 2 is empty"):
+        [*Text(lines).read_inputs(lines)]
 
 
 def test_evaluation_refuses_what_training_refuses(tmp_path: Path) -> None:

@@ -53,6 +53,35 @@ def test_classes_are_numbers_in_numeric_order_then_names() -> None:
     assert classes.encode([2.5, np.float64(0.1), "1.0"], "x").tolist() == [2, 0, 1]
 
 
+@pytest.mark.parametrize("none", [None, math.nan, np.float32("nan"), " "])
+def test_an_example_without_a_label_is_refused(none: Any) -> None:
+    splits = {"train": (["a", "b", "c"], ["x", none, "y"])}
+    with pytest.raises(UserError, match=r"^train\.json: example 2 has no label"):
+        Made(splits, Tokens(), Classes())
+    data = Made({**splits, "train": (["a", "b"] * 9, ["x", "y "] * 9)}, Tokens(), Classes())
+    assert data.spec["classes"] == ["x", "y"]
+    with pytest.raises(UserError, match="^new.csv: example 1 has no label"):
+        data.read_file = lambda path: iter([("a", none)])  # type: ignore[method-assign]
+        data.file_loader("new.csv")
+
+
+def test_labels_that_are_all_numbers_are_noted_if_they_are_many() -> None:
+    for labels, noted in (
+        ([*range(30)], True),
+        ([*range(9)] * 5, False),
+        (["a", *range(30)], False),
+    ):
+        classes = Classes()
+        classes.fit(labels, "train.csv")
+        expected = "train.csv: the 30 labels are all numbers, and each is a class: to predict a num"
+        assert classes.note.startswith(expected) if noted else not classes.note
+
+
+def test_inputs_and_targets_are_as_many() -> None:
+    with pytest.raises(UserError, match="^train.json: there are 3 inputs and 2 targets"):
+        Examples(["a", "b", "c"], ["x", "y"], "train.json")
+
+
 # ---------------------------------------------------------------- a class for each step
 
 TAGGED = {
@@ -83,6 +112,16 @@ def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
         tagged((["b", "ab"], [["C"], ["V"]]))
     with pytest.raises(UserError, match="2 of 3 tags .*: choose one of C, S, V"):
         tagged((["bab"], [["C", "Vv", "x"]]))
+
+
+def test_a_step_whose_tag_is_not_known_is_left_out() -> None:
+    test = (["a b", "bc"], [["V", None, "C"], [math.nan, "V"]])
+    data = tagged(test)
+    [batch] = data.split_loader("test")
+    assert batch.targets.tolist() == [[-100, 2, -100], [2, -100, 0]]
+    assert data.spec["classes"] == ["C", "S", "V"]
+    found = data.compute_baselines()
+    assert found["test/accuracy"]["most frequent tag"] == pytest.approx(2 / 3)
 
 
 def test_of_spans_that_training_never_saw_beginnings_are_told_from_insides() -> None:

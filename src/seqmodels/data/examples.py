@@ -21,11 +21,19 @@ class Examples:
         targets: what the data module's target encoder takes: the name of a class, a list of tags,
             or values.
         source: where the examples come from, for error messages.
+
+    Raises:
+        UserError: for another number of targets than of inputs.
     """
 
     inputs: Sequence[Any]
     targets: Sequence[Any]
     source: str
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            counts = f"{len(self.inputs)} inputs and {len(self.targets)} targets"
+            raise UserError(f"{self.source}: there are {counts}: give one for each")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -101,7 +109,14 @@ def take(values: Sequence[Any], indices: np.ndarray) -> list[Any]:
 def contents(values: Iterable[Any]) -> Iterator[bytes]:
     """What each raw input or target consists of."""
     for value in values:
-        yield value.tobytes() if isinstance(value, np.ndarray) else str(value).encode()
+        if isinstance(value, list | tuple) and any(hasattr(each, "__array__") for each in value):
+            yield digest(value).encode()
+        elif not hasattr(value, "__array__"):
+            yield str(value).encode()
+        elif (array := np.asarray(value)).dtype == object:
+            yield repr(array.tolist()).encode()
+        else:  # how an array, a tensor or a table prints leaves most of it out
+            yield f"{array.shape} {array.dtype} ".encode() + array.tobytes()
 
 
 def digest(*columns: Iterable[Any]) -> str:

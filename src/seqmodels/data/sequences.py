@@ -249,4 +249,5 @@ class SequenceDataModule(DataModule):
         examples = self.examples_of(self.read_file(path), called(path))
         if not len(examples):
             raise UserError(f"{examples.source} has no rows")
+        self.targets.check(examples.targets, examples.source)
         return self.loader(self.encode(examples))

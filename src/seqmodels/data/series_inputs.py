@@ -119,7 +119,7 @@ class Series(InputEncoder, name="features"):
             if missing and self.missing == "error":
                 raise UserError(
                     f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
-                    "set data.missing=interpolate to fill them"
+                    "fill them, or train with data.missing=interpolate"
                 )
             yield interpolate(series, where) if missing else series
 

@@ -140,17 +140,17 @@ class Tables:
             column_names=self.columns, encoding=self.encoding, block_size=BLOCK, use_threads=False
         )
 
-        def opened(wrong_row: Callable[[Any], Any], convert: Any = None) -> Any:
+        def opened(wrong_row: Callable[[Any], Any], blank: bool, convert: Any = None) -> Any:
             how = pa_csv.ParseOptions(
                 delimiter=separator,
                 quote_char='"' if quotes else False,
                 newlines_in_values=quotes,
-                ignore_empty_lines=False,
+                ignore_empty_lines=blank,
                 invalid_row_handler=wrong_row,
             )
             return pa_csv.open_csv(path, read, how, convert)
 
-        with opened(lambda row: "skip") as file:
+        with opened(lambda row: "skip", True) as file:
             names = file.schema.names
         _check_columns(names, path)
         others = [each for each in ";\t|," if each in names[0] and each != separator]
@@ -160,6 +160,7 @@ class Tables:
                 f"as by pandas.read_csv({path!r}, sep={others[0]!r}).to_csv('new{ending(path)}', "
                 f"sep={separator!r}, index=False)"
             )
+        blank = len(names) > 1  # of one column, it is a row without a value
         chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
         texts = pa_csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
 
@@ -168,7 +169,7 @@ class Tables:
             return "error"
 
         try:
-            with opened(refused, texts) as file:
+            with opened(refused, blank, texts) as file:
                 for batch in file:
                     yield from ((row, names) for row in batch.to_pylist())
         except pa.ArrowInvalid as error:

@@ -17,6 +17,8 @@ from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.data.tables import as_number
 from seqmodels.errors import UserError, shown
 
+MANY = 20  # classes, from which numbers are more likely values
+
 
 class TargetEncoder(ABC):
     """Encodes raw targets. `per` and `target` say which tasks can learn from them."""
@@ -88,12 +90,23 @@ class Classes(NamedTargets):
     per = "sequence"
     target = "class"
 
+    def check(self, raw: Sequence[Any], source: str) -> None:
+        for number, label in enumerate(raw, start=1):
+            if missing(label):
+                raise UserError(f"{source}: example {number} has no label")
+
     def strata(self, raw: Sequence[Any]) -> Sequence[str]:
-        return [*map(str, raw)]  # a number is named as it is written: a label in float32 is 0.1
+        # a number is named as it is written: a label in float32 is 0.1
+        return [str(label).strip() for label in raw]
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
         advice = "a classifier needs at least two classes"
         self._learn(self.strata(raw), f"{source}: every label", advice)
+        if len(self.names) > MANY and not any(_numbers_first(name)[0] for name in self.names):
+            self.note = (
+                f"{source}: the {len(self.names):,} labels are all numbers, and each is a class: "
+                "to predict a number, set model=regressor and, of tables, data.value_columns"
+            )
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
         return torch.tensor([self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)])
@@ -174,6 +187,11 @@ class Values(TargetEncoder):
             for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
                 table[number - 1, column] = as_number(value, f"{where} {number}", name)
         return table
+
+
+def missing(target: Any) -> bool:
+    """Whether there is none: None, nan or a blank text."""
+    return target is None or bool(target != target) or not str(target).strip()
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

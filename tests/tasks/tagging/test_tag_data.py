@@ -48,6 +48,7 @@ LISTS = '{"words": ["the", "cat"], "pos": ["B", "I"]}\n{"words": ["#", "sat"], "
         ("a.txt", COLUMNS, {}),
         ("a.txt", COLUMNS.replace("\n", "\r\n") + "\r\n\r\n\r\n", {}),
         ("a.conll", "1\tB\tthe\n2\tI\tcat\n\n1\tB\t#\n2\tO\tsat\n", NAMED),
+        ("a.tsv", "Word\tTag\nthe\tB\ncat\tI\n\n#\tB\nsat\tO\n", {}),
         ("a.json", LISTS, {"token_column": "words", "tag_column": "pos"}),
         ("a.jsonl", LISTS.replace("words", "tokens").replace("pos", "tags"), {}),
     ],

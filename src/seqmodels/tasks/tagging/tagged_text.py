@@ -19,6 +19,8 @@ from seqmodels.tasks.tagging.tags import Tags
 LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
 USUAL = {"token": ("tokens",), "tag": ("tags", "ner_tags")}  # the names of their columns
+HEADERS = {"word", "token", "form", "pos", "chunk", "tag", "ner", "label"}  # of a header
+HEADERS |= {f"{name}s" for name in HEADERS}
 CONLLU = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 
 Tagged = tuple[list[str], list[str]]
@@ -109,6 +111,8 @@ class TaggedText(OwnFiles):
                 places[place] = names.index(name)
         word, tag = places
         for lines in _texts_of(path, conllu):
+            if lines[0][0] == 1 and {*map(str.lower, lines[0][1])} <= HEADERS and lines[0][1][1:]:
+                lines = lines[1:]
             for number, fields in lines:
                 count, width = len(fields), width or len(fields)
                 fits = count == width > 1 and all((fields[word], fields[tag]))

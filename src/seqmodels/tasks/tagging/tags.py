@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqmodels.batch import UNSEEN_TARGET
-from seqmodels.data.targets import NamedTargets
+from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET
+from seqmodels.data.targets import NamedTargets, missing
 
 OUTSIDE = "O"
 SPAN_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
@@ -46,7 +47,8 @@ def begins(previous: str, tag: str) -> bool:
 
 
 class Tags(NamedTargets):
-    """One tag per step. A raw target is the list of an example's tags; encoded, `(T,)` int64.
+    """One tag per step. A raw target is the list of an example's tags, None or nan where one is not
+    known; encoded, `(T,)` int64, -100 there.
 
     A tag of a span that training never saw is -2 inside the span and -3 where one begins, so that
     it counts as a span that the model has missed.
@@ -56,15 +58,17 @@ class Tags(NamedTargets):
     target = "tag"
     word = "tag"
 
-    def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        found = {tag for tags in raw for tag in tags}
+    def fit(self, raw: Sequence[Sequence[Any]], source: str) -> None:
+        found = {str(tag) for tags in raw for tag in tags if not missing(tag)}
         self._learn(found, f"{source}: every tag", "tagging needs at least two tags")
 
-    def encode(self, raw: Sequence[Sequence[str]], source: str) -> list[Tensor]:
+    def encode(self, raw: Sequence[Sequence[Any]], source: str) -> list[Tensor]:
         return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
 
-    def _numbers(self, tags: Sequence[str]) -> list[int]:
-        numbers = [self.names.get(tag, UNSEEN_TARGET) for tag in tags]
+    def _numbers(self, raw: Sequence[Any]) -> list[int]:
+        tags = ["" if missing(tag) else str(tag) for tag in raw]
+        known = {**self.names, "": PADDING_TARGET}
+        numbers = [known.get(tag, UNSEEN_TARGET) for tag in tags]
         if UNSEEN_TARGET in numbers:
             for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
                 if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
