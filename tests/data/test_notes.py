@@ -45,7 +45,13 @@ def test_rows_of_two_splits_are_counted_whatever_they_hold(kind: Callable[[str],
 
 
 def test_a_hash_is_of_numbers_in_their_shape() -> None:
-    rows = [long("a"), long("a").reshape(-1, 4), long("a").astype(float), long("b"), long("a").tolist()]
+    rows = [
+        long("a"),
+        long("a").reshape(-1, 4),
+        long("a").astype(float),
+        long("b"),
+        long("a").tolist(),
+    ]
     assert len({digest([row]) for row in rows}) == len(rows)
     assert digest([long("a")]) == digest([long("a").copy()])
 
@@ -73,3 +79,9 @@ def test_a_run_says_so_and_a_finished_one_counts_what_is_new(
     said = caplog.text + scored.stderr
     assert "new.csv: 1 of 3 labels (33.33 %) were never seen in training, such as 'new'" in said
     assert "unknown to the model" not in said
+    known = "2 of 3 rows (66.67 %) of the evaluated split are in the train split, too"
+    assert known in said
+    caplog.clear()
+    Path(train).unlink()
+    again = script("evaluate.py", "run=run", "file=new.csv", "accelerator=cpu")
+    assert known not in caplog.text + again.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from textwrap import shorten
 from typing import Any
@@ -144,9 +145,8 @@ class SequenceDataModule(DataModule):
         splits = [self.examples[split] for split in SPLITS]
         return digest(*(column for each in splits for column in (each.inputs, each.targets)))
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.datasets:
-            return
+    def splits(self) -> dict[str, Examples]:
+        """All of them, read, and cut where they are missing."""
         found: dict[Any, Examples] = dict(self.read())
         for split, examples in found.items():
             if not len(examples):
@@ -159,7 +159,12 @@ class SequenceDataModule(DataModule):
                 found["train"], found[split] = cut_off(
                     train, fraction, self.split_seed, split, strata
                 )
-        self.examples = {split: found[split] for split in SPLITS}
+        return {split: found[split] for split in SPLITS}
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.datasets:
+            return
+        self.examples = self.splits()
         if not self._fitted:
             train = self.examples["train"]
             self.targets.fit(train.targets, train.source)
@@ -250,4 +255,8 @@ class SequenceDataModule(DataModule):
         if not len(examples):
             raise UserError(f"{examples.source} has no rows")
         self.targets.check(examples.targets, examples.source)
+        with suppress(UserError, OSError):  # what the model has learned from may be gone
+            train = (self.examples or self.splits())["train"]
+            for note in repeated({"train": train, "evaluated": examples}):
+                self._note(note)
         return self.loader(self.encode(examples))
