@@ -106,11 +106,13 @@ def take(values: Sequence[Any], indices: np.ndarray) -> list[Any]:
     return [values[index] for index in indices.tolist()]
 
 
-def contents(values: Iterable[Any]) -> Iterator[bytes]:
+def contents(values: Iterable[Any]) -> Iterator[bytes | memoryview]:
     """What each raw input or target consists of."""
     for value in values:
         if isinstance(value, list | tuple) and any(hasattr(each, "__array__") for each in value):
             yield digest(value).encode()
+        elif isinstance(value, memoryview):
+            yield value  # without a copy
         elif not hasattr(value, "__array__"):
             yield str(value).encode()
         elif (array := np.asarray(value)).dtype == object:
@@ -124,6 +126,7 @@ def digest(*columns: Iterable[Any]) -> str:
     found = xxhash.xxh3_64()
     for values in columns:
         for content in contents(values):
-            found.update(b"%d:%b" % (len(content), content))
+            found.update(b"%d:" % len(content))
+            found.update(content)
         found.update(b"\0")
     return found.hexdigest()

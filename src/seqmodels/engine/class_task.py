@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from seqmodels.batch import SequenceBatch
-from seqmodels.engine.class_scores import class_pictures, class_sums
+from seqmodels.batch import UNSEEN_NAME, SequenceBatch
+from seqmodels.engine.class_scores import (
+    class_pictures,
+    class_scores,
+    class_sums,
+    score_rows,
+)
 from seqmodels.engine.contract import Step
 from seqmodels.engine.task import Task
+from seqmodels.errors import UserError
+from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 
 
 class ClassTask(Task):
     """A task whose targets are of `data["classes"]`."""
 
+    Options = ClassOptions
+    measures: Sequence[str] = ("accuracy", "macro_f1")
     curves: tuple[str, ...] = ("loss", "accuracy")
     bar = "accuracy"
 
@@ -23,6 +32,16 @@ class ClassTask(Task):
     def classes(self) -> list[str]:
         """Their names, in the order of the logits."""
         return self.hparams["data"]["classes"]
+
+    def make_output(self, width: int, **options: Any) -> Output:
+        weights = self.output.class_weights
+        if weights is not None and len(weights) != len(self.classes):
+            raise UserError(
+                f"model.output.class_weights has {len(weights)} numbers, but there are "
+                f"{len(self.classes)} classes: {', '.join(self.classes)}"
+            )
+        options = {"label_smoothing": self.output.label_smoothing, **options}
+        return ClassOutput(width, len(self.classes), weights=weights, **options)
 
     def step(self, batch: SequenceBatch) -> Step:
         score, targets, measured = self.score(batch), batch.targets, None
@@ -38,6 +57,13 @@ class ClassTask(Task):
         """What `scores` are made of, from the classes `(B,)` or `(B, T)` that a batch was given and
         has."""
         return class_sums(made, targets, len(self.classes), confused=self.split == "test")
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return class_scores(sums["classes"])  # all that training never saw are one class
+
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Precision, recall, f1 and number of each class."""
+        return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix."""

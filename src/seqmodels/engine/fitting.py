@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from seqmodels.engine.contract import Contract
@@ -55,13 +55,3 @@ def build_convolutions(
             "model.embedding.convolutions=null"
         )
     return Convolutions(width, options.channels, options.convolutions)
-
-
-def check_weights(weights: Sequence[float] | None, classes: Sequence[str]) -> None:
-    """Raises UserError for `model.output.class_weights` of another number than there are classes,
-    or tags."""
-    if weights is not None and len(weights) != len(classes):
-        raise UserError(
-            f"model.output.class_weights has {len(weights)} numbers, but there are {len(classes)} "
-            f"classes: {', '.join(classes)}"
-        )

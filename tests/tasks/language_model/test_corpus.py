@@ -158,12 +158,12 @@ def test_a_batch_of_texts_begins_with_the_start(tmp_path: Path) -> None:
     assert batch.inputs[2, 2] == 1  # `?` is unknown
 
 
-def test_bytes_that_two_splits_share_are_noted(tmp_path: Path) -> None:
+def test_files_that_two_splits_share_are_noted(tmp_path: Path) -> None:
     one, two, copy, other = (
         written(tmp_path, f"{n}.txt", f"{letter} line\n" * 500) for n, letter in enumerate("abac")
     )
     [note] = made(one, other, [two, copy]).notes
-    assert "3,500 of 7,000 bytes (50.00 %) of the test split are in the train split" in note
+    assert "1 of 2 files (50.00 %) of the test split are in the train split" in note
     assert made(one, other, two).notes == []
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.bridge import Attention, side_by_side
-from seqmodels.tasks.seq2seq.decoder import Decoder, Start
+from seqmodels.tasks.seq2seq.decoder import Decoder
 from seqmodels.tasks.seq2seq.search import Found, search
 
 pytestmark = pytest.mark.filterwarnings(
@@ -64,11 +64,6 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding() -> None:
 W = 9  # target tokens
 
 
-def start_of(states: RNNOutput, *, attends: bool) -> Start:
-    memory = (states.output, states.mask) if attends else ()
-    return Start(states.finals, *memory)
-
-
 def made_decoder(cell: str, proj: int, attends: bool) -> tuple[RecurrentEncoder, Decoder]:
     encoder, rnn = network(cell, proj, 6, 2), network(cell, proj * 2, 12)
     attention = Attention(rnn.output_size, 2 * encoder.output_size) if attends else None
@@ -85,7 +80,7 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
     encoder, decoder = made_decoder(cell, proj, attends)
     source, tokens = torch.randn(3, T, E), torch.randint(2, W, (3, S))
     tokens[:, 0] = START
-    start = start_of(encoder(source, LENGTHS), attends=attends)
+    start = encoder(source, LENGTHS)
     whole, _, weights = decoder.read(tokens, decoder.carried(start))
     carried = decoder.carried(start)
     for step in range(S):
@@ -96,7 +91,7 @@ def test_steps_one_by_one_equal_the_whole_target_and_a_row_equals_itself_alone(
             torch.testing.assert_close(now[:, 0], weights[:, step])
     for row in range(3):
         own = encoder(source[row : row + 1, : LENGTHS[row]])
-        alone = decoder(start_of(own, attends=attends), tokens[row : row + 1])
+        alone = decoder(own, tokens[row : row + 1])
         torch.testing.assert_close(alone[0], decoder(start, tokens)[row])
     order = torch.tensor([2, 0, 0])  # as a beam takes them
     again, _, _ = decoder.read(tokens[order], decoder.carried(start).take(order))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_scores import class_scores, score_rows
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
-from seqmodels.engine.fitting import check_weights
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import ClassOptions, ClassOutput, Score
+from seqmodels.nn.outputs import Score
 from seqmodels.tasks.classification.words import words_page
 
 
@@ -31,8 +29,6 @@ class SequenceClassifier(ClassTask):
     """
 
     contract = Contract(per="sequence", target="class")
-    Options = ClassOptions
-    measures: Sequence[str] = ("accuracy", "macro_f1")
 
     def __init__(
         self,
@@ -45,23 +41,6 @@ class SequenceClassifier(ClassTask):
     ) -> None:
         super().__init__(data, encoder, head, window=window, **options)
         self.window = window
-
-    def make_output(self, width: int, **options: Any) -> ClassOutput:
-        check_weights(self.output.class_weights, self.classes)
-        return ClassOutput(
-            width,
-            len(self.classes),
-            weights=self.output.class_weights,
-            label_smoothing=self.output.label_smoothing,
-            **options,
-        )
-
-    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return class_scores(sums["classes"])  # all that training never saw are one class
-
-    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        """Precision, recall, f1 and number of each class."""
-        return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of texts which words count."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import xxhash
 
 from seqmodels.batch import UNKNOWN_ID
-from seqmodels.data.notes import share
 from seqmodels.data.token_rows import encode_rows
 from seqmodels.data.tokenizer import START_ID, Tokenizer
 from seqmodels.errors import UserError
@@ -109,21 +108,6 @@ def fingerprint(splits: Mapping[str, Texts]) -> str:
             digest.update(f"{len(text)}\0".encode())
             digest.update(text)
     return digest.hexdigest()
-
-
-def same_texts(splits: Mapping[str, Texts]) -> list[str]:
-    """How many bytes of a split are in an earlier split, too, because a text is in both."""
-    found = []
-    hashes = {name: [xxhash.xxh3_128_digest(t) for t in texts] for name, texts in splits.items()}
-    for (first, known), (second, own) in combinations(hashes.items(), 2):
-        texts = splits[second]
-        both = size([t for t, each in zip(texts, own, strict=True) if len(t) and each in known])
-        if both:
-            found.append(
-                f"{share(both, size(texts), 'bytes')} of the {second} split are in the {first} "
-                "split, too: a file is in both"
-            )
-    return found
 
 
 def sample(texts: Texts) -> Iterator[str]:

@@ -13,8 +13,10 @@ import torch
 from seqmodels.arguments import Count, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached_value
+from seqmodels.data.examples import Examples
 from seqmodels.data.loading import SequenceLoader, collate
 from seqmodels.data.module import EVALUATED, SPLITS, DataModule
+from seqmodels.data.notes import repeated
 from seqmodels.data.token_rows import FORMAT
 from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
 from seqmodels.errors import UserError
@@ -29,7 +31,6 @@ from seqmodels.tasks.language_model.corpus import (
     cut_off,
     fingerprint,
     read_text,
-    same_texts,
     sample,
     size,
     token_file,
@@ -162,7 +163,9 @@ class StreamDataModule(DataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        return same_texts(self.texts)
+        texts = {split: [text for text in own if text] for split, own in self.texts.items()}
+        files = {split: Examples(own, own, split) for split, own in texts.items()}
+        return repeated(files, "files")
 
     def ids_of(self, text: str) -> list[int]:
         """The token ids of a prompt; a warning names what is not in the vocabulary.

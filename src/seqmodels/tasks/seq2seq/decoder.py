@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
-from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Mask, Output, Score
 from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.tasks.seq2seq.bridge import Attention, Memory, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What a decoder gets of an encoder: the tensors that a head selects.
-
-    Args:
-        finals: the encoder's final states by name, which the decoder starts from.
-        output, mask: the encoder's output and its valid steps, to attend to; None: it does not.
-    """
-
-    finals: Mapping[str, Tensor]
-    output: Float[Tensor, "batch time output_size"] | None = None
-    mask: Bool[Tensor, "batch time"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +70,12 @@ class Decoder(Output):
         self.dropout = dropout or nn.Identity()
         self.vocabulary = vocabulary(width)
 
-    def carried(self, start: Start) -> Carried:
-        """What the first step starts from."""
-        memory = None
-        if self.attention is not None:
-            assert start.output is not None and start.mask is not None
-            memory = self.attention.memory(start.output, start.mask)
-        return Carried(side_by_side(start.finals), memory)
+    def carried(self, states: RNNOutput) -> Carried:
+        """What the first step starts from: the encoder's final states and, with attention, what of
+        its output to attend to."""
+        attend = self.attention
+        memory = None if attend is None else attend.memory(states.output, states.mask)
+        return Carried(side_by_side(states.finals), memory)
 
     def read(
         self,
@@ -116,7 +101,7 @@ class Decoder(Output):
         """Logits `(B, S, V)` of the token after each of `inputs`, `(B, S)`, which begin with the
         start token; None: of the first token only, `(B, 1, V)`."""
         if inputs is None:
-            h_n = features.finals["h_n"]
+            h_n = features.h_n
             inputs = torch.full((h_n.shape[2], 1), self.start, device=h_n.device)
         return self.vocabulary(self.read(inputs, self.carried(features))[0])
 
@@ -137,14 +122,14 @@ class Decoder(Output):
         return self.search(features).tokens[:, 0]
 
     def weights(
-        self, features: Start, written: Int[Tensor, "batch steps"]
+        self, features: RNNOutput, written: Int[Tensor, "batch steps"]
     ) -> Float[Tensor, "batch steps time"]:
         """How much each step of the source is attended to where each of these tokens is written."""
         _, _, weights = self.read(self.shifted(written), self.carried(features))
         assert weights is not None
         return weights
 
-    def search(self, features: Start, **options: Any) -> Found:
+    def search(self, features: RNNOutput, **options: Any) -> Found:
         """The likeliest texts of known tokens for each row, as `search` finds them; `options` are
         its own."""
         silent = [*({PADDING_ID, UNKNOWN_ID, self.start} - {self.end})]
@@ -156,6 +141,6 @@ class Decoder(Output):
                 log_p[:, one] = -torch.inf
             return log_p, carried
 
-        h_n = features.finals["h_n"]
+        h_n = features.h_n
         ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": h_n.device}
         return search(step, Carried.take, self.carried(features), h_n.shape[2], **ends, **options)

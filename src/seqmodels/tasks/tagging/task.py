@@ -9,13 +9,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
-from seqmodels.engine.class_scores import class_scores, score_rows, scores
+from seqmodels.engine.class_scores import score_rows, scores
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
-from seqmodels.engine.fitting import check_weights
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output, Score
+from seqmodels.nn.outputs import ClassOptions, Output, Score
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
 from seqmodels.tasks.tagging.tags import mark_spans
@@ -66,22 +65,18 @@ class Tagger(ClassTask):
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        of_spans = ("precision", "recall", "f1") if mark_spans(self.classes) else ()
-        return ("accuracy", *of_spans)
+        of_spans = mark_spans(self.classes)
+        return ("accuracy", *(("precision", "recall", "f1") if of_spans else ("macro_f1",)))
 
     def make_output(self, width: int, **options: Any) -> Output:
-        tags, chosen = self.classes, self.output
-        weights, crf = chosen.class_weights, chosen.kind == "crf"
-        check_weights(weights, tags)
-        if crf and weights is not None:
+        if self.output.kind == "classes":
+            return super().make_output(width, **options)
+        if self.output.class_weights is not None:
             raise UserError(
                 "a CRF scores all tags of a sequence together, so they can't have weights of their "
                 "own: set model.output.class_weights=null, or model.output.kind=classes"
             )
-        if crf:
-            return CRF(width, len(tags), **options)
-        options = {"label_smoothing": chosen.label_smoothing, **options}
-        return ClassOutput(width, len(tags), weights=weights, **options)
+        return CRF(width, len(self.classes), **options)
 
     def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """What `scores` are made of, from the tags `(B, T)` that a batch was given and has."""
@@ -90,14 +85,16 @@ class Tagger(ClassTask):
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The share of right steps; of tags that mark spans, also how well these are found."""
-        accuracy = {"accuracy": class_scores(sums["classes"])["accuracy"]}
-        return {**accuracy, **scores(sums["spans"].sum(1))} if self.spans else accuracy
+        found = super().scores(sums)
+        if self.spans is None:
+            return found
+        return {"accuracy": found["accuracy"], **scores(sums["spans"].sum(1))}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of the spans of each type; without spans, of each
         tag."""
         if self.spans is None:
-            return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
+            return super().score_parts(sums)
         return score_rows(sums["spans"], self.spans.types, "type")
 
     def targets_of(self, batch: SequenceBatch) -> list[list[str | None]]:
