@@ -21,7 +21,7 @@ import onnxruntime
 AT_ONCE = 64  # inputs in a batch
 # what `encode` takes into account: a model with another option would read wrong numbers
 TOKENS = "level lowercase min_count vocabulary_size keep_whitespace max_length"
-OPTIONS = {"tokens": TOKENS, "features": "fold missing scale"}
+OPTIONS = {"tokens": TOKENS, "features": "stack missing scale"}
 
 
 class Model:
@@ -78,7 +78,7 @@ class Model:
         return np.array([self.ids.get(word, 1) for word in words[:most]])  # 1: unknown
 
     def features(self, series: list[list[float | None]], where: str) -> np.ndarray:
-        """Steps `(T, F)`, filled, scaled and folded."""
+        """Steps `(T, F)`, filled, scaled and stacked."""
         fitted, options = self.fitted, self.options
         steps = np.array(series, float)  # None becomes nan
         if steps.ndim != 2 or not len(steps) or steps.shape[1] != len(fitted["mean"]):
@@ -94,7 +94,7 @@ class Model:
         by_series = (steps - mean) / deviation
         scaled = {"split": [by_split], "series": [by_series], "both": [by_split, by_series]}
         made = np.concatenate(scaled.get(options["scale"], [steps]), axis=1)
-        if (size := fitted["folded"]) > 1:
+        if (size := fitted["stacked"]) > 1:
             made = np.concatenate([made, np.repeat(made[-1:], -len(made) % size, axis=0)])
             made = made.reshape(len(made) // size, -1)
         if not (np.abs(made) <= np.finfo(np.float32).max).all():

@@ -1,4 +1,4 @@
-"""Time series: of the archive and of files, scaled, folded and saved."""
+"""Time series: of the archive and of files, scaled, stacked and saved."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def test_channels_are_standardised_by_the_training_split_alone() -> None:
         assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_folding_puts_steps_side_by_side_and_repeats_the_last() -> None:
-    encoder, series = Series(fold=3, scale="none"), np.arange(8.0).reshape(4, 2)
+def test_stacking_puts_steps_side_by_side_and_repeats_the_last() -> None:
+    encoder, series = Series(stack=3, scale="none"), np.arange(8.0).reshape(4, 2)
     encoder.fit([series])
     [encoded] = encoder.encode([series], "x")
     assert encoded.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 6.0, 7.0, 6.0, 7.0]]
     assert encoder.num_inputs == 6
-    for longest, folded in ((7, 1), (160, 1), (161, 2), (1344, 9)):  # the longest is short enough
-        encoder = Series(fold="auto", scale="none")
+    for longest, stacked in ((7, 1), (160, 1), (161, 2), (1344, 9)):  # the longest is short enough
+        encoder = Series(stack="auto", scale="none")
         encoder.fit([np.zeros((3, 2)), np.zeros((longest, 2))])
         encoded = load_inputs(encoder.state()).encode([np.zeros((longest, 2))], "x")
-        assert encoded[0].shape == (-(-longest // folded), 2 * folded)
+        assert encoded[0].shape == (-(-longest // stacked), 2 * stacked)
 
 
 def test_series_in_both_scales_are_those_in_each_side_by_side() -> None:

@@ -127,7 +127,7 @@ SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.
         (Tokens(TokenizerOptions("space", min_count=2), max_length=2), [*TEXTS, "[PAD] film"]),
         (Tokens(TokenizerOptions("char", lowercase=True), max_length=7), ["İaΣ ΑΣ", "İİ"]),
         (Series(missing="interpolate", scale="both"), SERIES),
-        (Series(missing="interpolate", fold=3), SERIES),
+        (Series(missing="interpolate", stack=3), SERIES),
     ],
 )
 def test_it_encodes_as_the_data_does(

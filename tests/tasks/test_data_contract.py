@@ -68,7 +68,7 @@ class MadeSeries(SequenceDataModule):
     """Series with a value each, of the rows of each split."""
 
     def __init__(self, *tables: list[Row], **options: Any) -> None:
-        super().__init__(Series(fold="auto", scale="both"), Values(), **options)
+        super().__init__(Series(stack="auto", scale="both"), Values(), **options)
         self.tables = tables
 
     def read(self) -> dict[Any, Examples]:

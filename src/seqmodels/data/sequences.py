@@ -204,7 +204,7 @@ class SequenceDataModule(DataModule):
                     raise UserError(
                         f"{examples.source}: example {number} has {len(steps)} steps once encoded "
                         f"and {len(own)} {what}s; each step needs one {what}, so check "
-                        "data.tokenizer, data.max_length and data.fold"
+                        "data.tokenizer, data.max_length and data.stack"
                     )
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder = examples.inputs, self.inputs

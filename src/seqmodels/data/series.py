@@ -16,7 +16,7 @@ from seqmodels.arguments import Name
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.series_inputs import Fold, Missing, Scale, Series
+from seqmodels.data.series_inputs import Missing, Scale, Series, Stack
 from seqmodels.data.tables import AS_TEXT, as_text, plain
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.errors import UserError, one_line, refusing
@@ -33,7 +33,7 @@ class UEA(SequenceDataModule):
 
     Args:
         name: as the archive spells it. Data sets that sktime does not bundle are downloaded once.
-        fold, missing, scale: how to encode series; see `Series`.
+        stack, missing, scale: how to encode series; see `Series`.
         folder: where your own files lie, as `name/name_TRAIN.ts` and `name/name_TEST.ts`; None: a
             data set of the archive.
         options: `targets`, `batch_size` and the other arguments of `SequenceDataModule`.
@@ -43,7 +43,7 @@ class UEA(SequenceDataModule):
         self,
         name: Name,
         *,
-        fold: Fold = 1,
+        stack: Stack = 1,
         missing: Missing = "error",
         scale: Scale = "split",
         folder: Name | None = None,
@@ -51,7 +51,7 @@ class UEA(SequenceDataModule):
     ) -> None:
         if not re.fullmatch(r"\w[\w-]*", name):
             raise UserError(f"data.name is {name!r}: it must be a name, such as JapaneseVowels")
-        super().__init__(Series(fold=fold, missing=missing, scale=scale), **options)
+        super().__init__(Series(stack=stack, missing=missing, scale=scale), **options)
         self.dataset_name, self.folder = name, folder
 
     @property

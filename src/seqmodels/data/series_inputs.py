@@ -1,4 +1,4 @@
-"""Time series as scaled, and perhaps folded, features."""
+"""Time series as scaled, and perhaps stacked, features."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from seqmodels.arguments import Count, checked
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.errors import UserError
 
-MOST_STEPS = 160  # of a series that is folded automatically
+MOST_STEPS = 160  # of a series that is stacked automatically
 MOST = np.finfo(np.float32).max
 ROUNDING = 1e-13  # of a number: what is smaller beside it is none
 
-Fold = Count | Literal["auto"]
+Stack = Count | Literal["auto"]
 Missing = Literal["error", "interpolate"]
 Scale = Literal["split", "series", "both", "none"]
 
 
 class Series(InputEncoder, name="features"):
-    """Scales each channel, and may fold several steps into one.
+    """Scales each channel, and may stack several steps into one.
 
     Args:
-        fold: put the channels of this many steps side by side into one step; the last step repeats
+        stack: put the channels of this many steps side by side into one step; the last step repeats
             the end of the series where it is too short. `auto`: as many as leave the longest series
             of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
@@ -36,7 +36,7 @@ class Series(InputEncoder, name="features"):
             as channels; `none` leaves the values.
 
     Raises:
-        UserError: for a wrong `fold`, `missing` or `scale`.
+        UserError: for a wrong `stack`, `missing` or `scale`.
     """
 
     kind = "features"
@@ -45,10 +45,10 @@ class Series(InputEncoder, name="features"):
 
     @checked("data")
     def __init__(
-        self, *, fold: Fold = 1, missing: Missing = "error", scale: Scale = "split"
+        self, *, stack: Stack = 1, missing: Missing = "error", scale: Scale = "split"
     ) -> None:
-        self.fold, self.missing, self.scale = fold, missing, scale
-        self.given = {"fold": fold, "missing": missing, "scale": scale}
+        self.stack, self.missing, self.scale = stack, missing, scale
+        self.given = {"stack": stack, "missing": missing, "scale": scale}
 
     def fit(self, raw: Sequence[np.ndarray]) -> None:
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
@@ -59,7 +59,7 @@ class Series(InputEncoder, name="features"):
             {
                 "mean": mean.tolist(),
                 "deviation": deviation.tolist(),
-                "folded": -(-longest // MOST_STEPS) if self.fold == "auto" else self.fold,
+                "stacked": -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack,
             }
         )
 
@@ -67,13 +67,13 @@ class Series(InputEncoder, name="features"):
         encoded = []
         for series in self._clean(raw, source, first):
             steps = self._scaled(series)
-            if self.folded > 1:
-                steps = fold_steps(steps, self.folded)
+            if self.stacked > 1:
+                steps = stack_steps(steps, self.stacked)
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
         return encoded
 
     def reads_whole_rows(self) -> str:
-        by_steps = {"fold": (1,), "missing": ("error",), "scale": ("split", "none")}
+        by_steps = {"stack": (1,), "missing": ("error",), "scale": ("split", "none")}
         for name, fits in by_steps.items():
             if (value := self.given[name]) not in fits:
                 return (
@@ -97,8 +97,8 @@ class Series(InputEncoder, name="features"):
         super().load(fitted)
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.num_channels = len(self.mean)
-        self.folded = int(fitted["folded"])
-        self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.folded
+        self.stacked = int(fitted["stacked"])
+        self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.stacked
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
@@ -146,7 +146,7 @@ def interpolate(
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
 
 
-def fold_steps(
+def stack_steps(
     series: Float[np.ndarray, "time channels"], count: int
 ) -> Float[np.ndarray, "steps all_channels"]:
     """Puts the channels of each `count` steps side by side; the end repeats the last step."""
