@@ -30,8 +30,6 @@ class Regression(Task):
     def scores(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])  # of all batches together
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
         names, rows = self.hparams["data"]["values"], self.head.decode(states or self.encode(batch))
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]

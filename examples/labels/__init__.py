@@ -102,9 +102,7 @@ class Labeller(Task):
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"f1": scores(sums["labels"])["f1"].mean()}
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
         rows = self.head(states or self.encode(batch)).sigmoid().tolist()
         return [dict(zip(self.hparams["data"]["labels"], row, strict=True)) for row in rows]
 

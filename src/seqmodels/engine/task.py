@@ -44,6 +44,8 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score
 
 LOGGED = "logged"
+Described = list[dict[str, Any]]
+"""What a row is in a file: a dict for each, of plain values that JSON can hold."""
 
 
 class Task(Network, pl.LightningModule):
@@ -167,8 +169,8 @@ class Task(Network, pl.LightningModule):
         """What follows from the mean loss of an epoch over this dataset, by name."""
         return {}
 
-    def describe(self, batch: Any, states: RNNOutput | None = None) -> list[dict[str, Any]]:
-        """The prediction for each row, in plain values that JSON can hold.
+    def describe(self, batch: Any, states: RNNOutput | None = None) -> Described:
+        """The prediction for each row.
 
         Args:
             states: what `encode` gave of the batch, if it is read.
@@ -183,7 +185,7 @@ class Task(Network, pl.LightningModule):
         """The target of each row, in plain values, as `describe` gives the prediction."""
         return batch.targets.tolist()
 
-    def outcomes(self, batch: Any, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: Any, score: Score) -> Described:
         """The target and the prediction of each row of a test, whose score it is: columns of
         `predictions.csv`. A dict in it is a column for each of its keys."""
         describes = type(self).describe is not Task.describe

@@ -54,7 +54,8 @@ def time_blocks(lengths: Tensor, *, on_cpu: bool) -> list[tuple[int, int, int]]:
 class Rows:
     """Where the steps of a batch lie, `(N, ...)`: time first, the longest row first, in each block
     of time only the rows that have not ended. If all rows stay to the end, as on an accelerator,
-    they are not sorted, and all follows from the lengths, on the device.
+    they are not sorted, and all follows from the lengths, on the device. `N` is the sum of the rows
+    in all blocks, times their steps.
 
     Args:
         lengths: `(B,)` on the CPU.
@@ -80,16 +81,16 @@ class Rows:
         if self.sorted:
             step, starts = steps.repeat_interleave(counts), counts.cumsum(0) - counts
             row = torch.arange(len(step)) - starts.index_select(0, step)
-            self.order, self.original = order, order.argsort()
-            self.places = order.index_select(0, row) * time + step  # in `(B * T, ...)`
+            self.order, self.original = order, order.argsort()  # (B,) there, and back
+            self.places = order.index_select(0, row) * time + step  # (N,) in `(B * T, ...)`
         else:
             step, row = steps.unsqueeze(1).expand(-1, batch).flatten(), rows.repeat(longest)
             starts, length = steps * batch, on_device(lengths, device)
         ends = length.index_select(0, row)
         mirrored = torch.where(step < ends, ends - 1 - step, step)
-        self.row, self.padding = row, (step >= ends).unsqueeze(1)
-        self.reversal = starts.index_select(0, mirrored) + row
-        self.last = starts.index_select(0, length - 1) + rows
+        self.row, self.padding = row, (step >= ends).unsqueeze(1)  # (N,), (N, 1): of each step
+        self.reversal = starts.index_select(0, mirrored) + row  # (N,) in `(N, ...)`
+        self.last = starts.index_select(0, length - 1) + rows  # (B,) in `(N, ...)`
 
     def take(self, inputs: Tensor) -> Tensor:
         """`(B, T, F) -> (N, F)`, zero at padding."""

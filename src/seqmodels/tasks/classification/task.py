@@ -11,6 +11,7 @@ from seqmodels.arguments import Count
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
+from seqmodels.engine.task import Described
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Score
 from seqmodels.tasks.classification.words import words_page
@@ -51,7 +52,7 @@ class SequenceClassifier(ClassTask):
         names = [*self.classes, UNSEEN_NAME]
         return [names[n] for n in with_unseen_as(len(self.classes), batch.targets).tolist()]
 
-    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """With the probability of the predicted class."""
         rows = []
         for row in super().outcomes(batch, score):
@@ -59,9 +60,7 @@ class SequenceClassifier(ClassTask):
             rows.append({**row, "prediction": label, "probability": shares[label]})
         return rows
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""
         rows, logits = [], self.head(states or self.encode(batch))
         for row in logits.float().softmax(dim=-1).tolist():

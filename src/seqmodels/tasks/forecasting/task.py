@@ -15,7 +15,7 @@ from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.device import exact, on_device
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.task import Task
+from seqmodels.engine.task import Described, Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
     VALUE_SCORES,
@@ -228,14 +228,12 @@ class Forecaster(Constants, Task):
         made = made.squeeze(3) if self.levels is None else made.sort(dim=3).values
         return self.restore(made, batch)
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
         return self._plain(self.forecast(batch, states), self.output.level_names)
 
-    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         made = self._plain(score.decision, self.output.level_names)
         rows = zip(self.targets_of(batch), made, strict=True)
         return [{"target": target, "prediction": prediction} for target, prediction in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
+from seqmodels.data.examples import digest
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.series_inputs import ROUNDING, mean_and_deviation
@@ -203,13 +203,9 @@ class Windows(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        names = [each.name for each in self.series]
-        digest = hashlib.sha256(repr([self.window, self.horizon, names]).encode())
-        for each in self.series:
-            digest.update(each.values.tobytes() + each.known.tobytes())
-        for dataset in self.datasets.values():
-            digest.update(dataset.starts.tobytes())
-        return digest.hexdigest()[:16]
+        series = ([each.name, each.values, each.known] for each in self.series)
+        starts = [dataset.starts for dataset in self.datasets.values()]
+        return digest([self.window, self.horizon], *series, starts)
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:

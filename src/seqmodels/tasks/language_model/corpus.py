@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
 from seqmodels.batch import UNKNOWN_ID
+from seqmodels.data.examples import digest
 from seqmodels.data.token_rows import encode_rows
 from seqmodels.data.tokenizer import START_ID, Tokenizer
 from seqmodels.errors import UserError
@@ -101,13 +101,7 @@ def cut_off(texts: Texts, fraction: float, seed: int) -> tuple[Texts, Texts]:
 
 def fingerprint(splits: Mapping[str, Texts]) -> str:
     """A hash of the text of each split and of where it is cut; names of files don't count."""
-    digest = xxhash.xxh3_64()
-    for name, texts in splits.items():
-        digest.update(f"{name}:{len(texts)}\0".encode())
-        for text in texts:
-            digest.update(f"{len(text)}\0".encode())
-            digest.update(text)
-    return digest.hexdigest()
+    return digest(*([name, *texts] for name, texts in splits.items()))
 
 
 def sample(texts: Texts) -> Iterator[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, SequenceBatch
 from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.task import Task
+from seqmodels.engine.task import Described, Task
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
@@ -93,7 +93,7 @@ class LanguageModel(Task):
             metrics["bits_per_byte"] = bits
         return metrics
 
-    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """The text of each window, and the number of its tokens."""
         assert batch.targets is not None
         rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
@@ -105,9 +105,7 @@ class LanguageModel(Task):
         """That of the data."""
         return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,
         the likeliest first."""
         logits = self.head(states or self.encode(batch))

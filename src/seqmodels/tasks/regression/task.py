@@ -11,7 +11,7 @@ from torch import Tensor
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.task import Task
+from seqmodels.engine.task import Described, Task
 from seqmodels.engine.value_scores import (
     QUANTILE_SCORES,
     VALUE_SCORES,
@@ -96,9 +96,7 @@ class Regressor(Task):
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
         levels, logits = self.output.level_names, self.head(states or self.encode(batch))

@@ -12,6 +12,7 @@ from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, Sequence
 from seqmodels.engine.class_scores import score_rows, scores
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
+from seqmodels.engine.task import Described
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOptions, Output, Score
@@ -103,7 +104,7 @@ class Tagger(ClassTask):
         rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
         return [[named[tag] for tag in row[:length]] for row, length in rows]
 
-    def outcomes(self, batch: SequenceBatch, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """With the probability of each tag, where it has one of its own."""
         rows = super().outcomes(batch, score)
         rows = [{**row, "prediction": row["prediction"]["tags"]} for row in rows]
@@ -114,9 +115,7 @@ class Tagger(ClassTask):
                 row["probability"] = of_steps[: len(row["target"])]
         return rows
 
-    def describe(
-        self, batch: SequenceBatch, states: RNNOutput | None = None
-    ) -> list[dict[str, Any]]:
+    def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"tags": [...]}` for each row, a tag per step."""
         tags = self.head.decode(states or self.encode(batch)).tolist()
         rows = zip(tags, batch.lengths.tolist(), strict=True)
