@@ -145,33 +145,29 @@ class Forecaster(Constants, Task):
         logits = self.head(states)
         if self.recursive:
             return logits
-        made = logits.unflatten(1, (-1, len(self.levels or [0])))
+        made = logits.unflatten(1, (-1, len(self.levels))) if self.levels else logits
         return self._of_windows(made, batch).flatten(1)
 
     def _of_windows(self, made: Tensor, batch: SequenceBatch) -> Tensor:
-        """What was made of the rows that `cut` gave, standardised as the data is: `(B, H, K, Q)` of
-        `(B * K, H, Q)`."""
-        made = made.unflatten(0, (-1, self.count)).transpose(1, 2)
-        return made + self._level(batch).unsqueeze(3)
+        """What was made of the rows that `cut` gave, standardised as the data is: `(B, H, K)` of
+        `(B * K, H)`; with levels, `(B, H, K, Q)` of `(B * K, H, Q)`."""
+        made, level = made.unflatten(0, (-1, self.count)).transpose(1, 2), self._level(batch)
+        return made + (level.unsqueeze(3) if self.levels else level)
 
     # steps
 
     def step(self, batch: SequenceBatch) -> Step:
         targets = self._targets(batch)
-        learn = self._learn_all
         if self.recursive:
             learn = self._learn_steps if self.training else self._roll_and_compare
-        score = learn(batch, targets)
+            score = learn(batch, targets)
+        else:
+            score = self.score(batch)
+            score = replace(score, decision=self._of_windows(score.decision, batch))
         made, targets = self.restore(score.decision, batch), self.restore(targets, batch)
         measured = known_values(made, targets, self.levels) if self.measures_more else None
         sums = self.count_errors(made, targets, batch)
         return Step(replace(score, decision=made), sums, measured)
-
-    def _learn_all(self, batch: SequenceBatch, targets: Tensor) -> Score:
-        score = self.score(batch)
-        made = score.decision if self.levels else score.decision.unsqueeze(2)
-        made = self._of_windows(made, batch).detach()
-        return replace(score, decision=made if self.levels else made.squeeze(3))
 
     def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> Score:
         inputs, following = shift(batch.inputs, targets)
