@@ -21,7 +21,7 @@ from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.series_inputs import ROUNDING, mean_and_deviation
 from seqmodels.data.sources import Table, as_file
-from seqmodels.errors import UserError, choices, listed, refusing, shown
+from seqmodels.errors import UserError, listed, refusing, shown
 from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
