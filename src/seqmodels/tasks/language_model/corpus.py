@@ -87,12 +87,12 @@ def cut_off(texts: Texts, fraction: float, seed: int) -> tuple[Texts, Texts]:
             left -= len(texts[index])
     sides: tuple[list[memoryview], list[memoryview]] = ([], [])
     if left > wanted / 2:
-        for text in texts:
+        for text in filter(len, texts):
             at = int(len(text) * (1 - fraction))
             line = bytes(text[at : at + BLOCK]).find(b"\n") + 1
             at = at + line if line and at + line < len(text) else at - _inside(text, at)
-            sides[0].append(text[:at])
-            sides[1].append(text[at:])
+            for side, part in zip(sides, (text[:at], text[at:]), strict=True):
+                side += [part] if len(part) else []
         return sides
     for index, text in enumerate(texts):
         sides[index in off].append(text)
