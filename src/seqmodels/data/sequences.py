@@ -145,7 +145,7 @@ class SequenceDataModule(DataModule):
         splits = [self.examples[split] for split in SPLITS]
         return digest(*(column for each in splits for column in (each.inputs, each.targets)))
 
-    def splits(self) -> dict[str, Examples]:
+    def _read_splits(self) -> dict[str, Examples]:
         """All of them, read, and cut where they are missing."""
         found: dict[Any, Examples] = dict(self.read())
         for split, examples in found.items():
@@ -164,7 +164,7 @@ class SequenceDataModule(DataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        self.examples = self.splits()
+        self.examples = self._read_splits()
         if not self._fitted:
             train = self.examples["train"]
             self.targets.fit(train.targets, train.source)
@@ -256,7 +256,7 @@ class SequenceDataModule(DataModule):
             raise UserError(f"{examples.source} has no rows")
         self.targets.check(examples.targets, examples.source)
         with suppress(UserError, OSError):  # what the model has learned from may be gone
-            train = (self.examples or self.splits())["train"]
+            train = (self.examples or self._read_splits())["train"]
             for note in repeated({"train": train, "evaluated": examples}):
                 self._note(note)
         return self.loader(self.encode(examples))
