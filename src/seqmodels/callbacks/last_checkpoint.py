@@ -74,23 +74,17 @@ class LastCheckpoint(Checkpoint):
         # gradients
         if validation_follows(trainer, batch_idx) or accumulates(trainer):
             return
-        signum, due = self._agree(self._is_time())
-        if signum or due:
-            self._save(trainer)
-        self._end(signum)
+        self._end(self._save_if(self._is_time(), trainer))
         self._between_steps = torch.get_rng_state()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trained = trainer.state.fn == "fit" and not trainer.sanity_checking
         if trained and not accumulates(trainer) and not ends_epoch(trainer):
-            self._save(trainer)
-            self._end(self._agree()[0])
+            self._end(self._save_if(True, trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         by_epoch = ends_epoch(trainer) or trainer.check_val_every_n_epoch is not None
-        signum, due = self._agree(by_epoch or self._is_time())
-        if (signum or due) and self.step != trainer.global_step:
-            self._save(trainer)
+        self._save_if(by_epoch or self._is_time(), trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
@@ -115,6 +109,14 @@ class LastCheckpoint(Checkpoint):
     def _is_time(self) -> bool:
         passed = time.monotonic() - self._saved_at
         return self.minutes is not None and passed >= 60 * self.minutes
+
+    def _save_if(self, due: bool, trainer: pl.Trainer) -> int:
+        """Saves the state if that is due in any process, or any has received a signal, and it isn't
+        saved yet. Returns the signal, or 0."""
+        signum, agreed = self._agree(due)
+        if (signum or agreed) and self.step != trainer.global_step:
+            self._save(trainer)
+        return signum
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._between_steps, same_as = None, _just_saved(trainer)
