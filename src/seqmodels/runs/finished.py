@@ -145,22 +145,18 @@ class Run:
                 f"the run of a {self.result.task}: leave it out"
             )
         with self._usable():
-            for chunk, batch in self._batches(inputs, source, accelerator):
+            for chunk, batch in self._batches(inputs, accelerator, source):
                 yield from self.data.described(chunk, task.describe(batch, **options))
 
     @torch.no_grad()
     def encode(
-        self,
-        inputs: Any,
-        tensor: str | None = None,
-        source: str = "inputs",
-        accelerator: str = "auto",
+        self, inputs: Any, tensor: str | None = None, accelerator: str = "auto"
     ) -> Tensor | list[Tensor]:
         """The features of each input, in order: `(N, S)`, or where there is a vector for each step,
         as a tagger has it, a list of N tensors `(T, S)`.
 
         Args:
-            inputs, source: as `predict` takes them.
+            inputs: as `predict` takes them.
             tensor: `h_n`, `c_n` or another final state of the last layer, directions side by side,
                 `(N, D*H)`; `output`, a list of N `(T, D*H)`; or a head without weights, such as
                 `mean_pool`. None: what the run's own head selects.
@@ -170,7 +166,7 @@ class Run:
         """
         head, found = head_for(self.task, tensor), list[Tensor]()
         with self._usable():
-            for _, batch in self._batches(inputs, source, accelerator):
+            for _, batch in self._batches(inputs, accelerator):
                 states = self.task.encode(batch)
                 if head.per == "step":
                     steps = unpad_sequence(head.select(states), states.lengths, batch_first=True)
@@ -180,14 +176,12 @@ class Run:
         return found if head.per == "step" else torch.stack(found)
 
     @torch.no_grad()
-    def attention(
-        self, inputs: Any, source: str = "inputs", accelerator: str = "auto"
-    ) -> list[Tensor]:
+    def attention(self, inputs: Any, accelerator: str = "auto") -> list[Tensor]:
         """How much each step of each input is weighed: `(T,)`, which sums to 1; if a decoder
         attends, `(S, T)` for the tokens that it writes greedily, and the end.
 
         Args:
-            inputs, source: as `predict` takes them.
+            inputs: as `predict` takes them.
 
         Raises:
             UserError: for a run whose head does not weigh steps.
@@ -200,7 +194,7 @@ class Run:
             )
         found = list[Tensor]()
         with self._usable():
-            for _, batch in self._batches(inputs, source, accelerator):
+            for _, batch in self._batches(inputs, accelerator):
                 found += self._a_row_each(self.task.attention(batch), batch)
         return found
 
@@ -213,14 +207,13 @@ class Run:
         return [row.cpu() for row in rows]
 
     def _batches(
-        self, inputs: Any, source: str, accelerator: str
+        self, inputs: Any, accelerator: str, source: str = "inputs"
     ) -> Iterator[tuple[list[Any], SequenceBatch]]:
         """Some raw inputs and the batch of them, on the task's device, until there are no more."""
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
-        inputs = self._raw(inputs, source)
         # a person gets the answer to each line at once
         most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
-        given, first = iter(inputs), 1
+        given, first = self._raw(inputs, source), 1
         while chunk := [*islice(given, most)]:
             batch = self._batch_of(chunk, source, first)
             yield chunk, task.ready(batch)
@@ -296,19 +289,17 @@ class Run:
         with self._usable():
             yield from pieces
 
-    def _raw(self, inputs: Any, source: str) -> Iterable[Any]:
+    def _raw(self, inputs: Any, source: str) -> Iterator[Any]:
         """The raw inputs of a table, or of a list that holds them."""
         if self.data.reads_tables and is_table(inputs):
-            return self._rows_of(inputs, source)
+            with TemporaryDirectory() as place:  # a service would fill the cache with its questions
+                yield from self.data.read_inputs(as_file(inputs, source, place))
+            return
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
-        return inputs
-
-    def _rows_of(self, table: Any, source: str) -> Iterator[Any]:
-        with TemporaryDirectory() as place:  # a service would fill the cache with what it is asked
-            yield from self.data.read_inputs(as_file(table, source, place))
+        yield from inputs
 
     def _usable(self) -> AbstractContextManager[None]:
         return unusable(f"{self.folder} cannot be used")
