@@ -73,6 +73,39 @@ class Recording(Callback):
             with suppress(UserError):  # it must not hide the other error
                 self.folder.write_result(self.result)
 
+    @contextmanager
+    def interruptions(self, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
+        """Says what is saved if the training does not reach its end, and how to resume it.
+
+        A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
+
+        Raises:
+            UserError: for a checkpoint that does not fit: if something fails before the second step
+                of the optimizer after its own. The first one and its metrics use the last of its
+                state.
+        """
+        try:
+            with handling_signals(interrupt):
+                yield
+        except Interrupted as end:
+            self._say(f"interrupted by {end.name}", trainer, console)
+            raise SystemExit(128 + end.signum) from end
+        except Exception as error:
+            resume, fits = self.resume, trainer.state.fn == "fit"
+            early = fits and resume and trainer.global_step <= resume.step + 1
+            if early and resume and resume.checkpoint and not isinstance(error, UserError):
+                what = f"{type(error).__name__}: {one_line(error)}"
+                raise UserError(f"{resume.checkpoint} cannot be resumed ({what})") from error
+            if self.folder.checkpoint_file("last").is_file():
+                self._say("failed", trainer, console)
+            raise
+
+    def _say(self, how: str, trainer: Any, console: Screen) -> None:
+        steps = [each.step for each in trainer.callbacks if isinstance(each, LastCheckpoint)]
+        saved = f"saved after step {steps[0]}; " if any(steps) else ""
+        words = [w for w in self.overrides if w.startswith(("imports=", "allowed_targets="))]
+        console.print(f"\n{how}; {saved}{self.folder.how_to_resume(words)}", soft_wrap=True)
+
 
 @contextmanager
 def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
@@ -86,40 +119,4 @@ def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
     except UserError:
         if made and not recording.begun:
             shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def interruptions(
-    folder: RunFolder,
-    trainer: pl.Trainer,
-    console: Screen,
-    overrides: Sequence[str],
-    resume: Resume | None,
-) -> Iterator[None]:
-    """Says what is saved if the training does not reach its end, and how to resume it.
-
-    A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
-
-    Raises:
-        UserError: for a checkpoint that does not fit: if something fails before the second step of
-            the optimizer after its own. The first one and its metrics use the last of its state.
-    """
-    try:
-        with handling_signals(interrupt):
-            yield
-    except (Interrupted, Exception) as end:
-        early = trainer.state.fn == "fit" and resume and trainer.global_step <= resume.step + 1
-        ours = isinstance(end, Interrupted | UserError)
-        if early and not ours and resume and resume.checkpoint:
-            what = f"{type(end).__name__}: {one_line(end)}"
-            raise UserError(f"{resume.checkpoint} cannot be resumed ({what})") from end
-        said = f"interrupted by {end.name}" if isinstance(end, Interrupted) else "failed"
-        if isinstance(end, Interrupted) or folder.checkpoint_file("last").is_file():
-            last = [c.step for c in trainer.callbacks if isinstance(c, LastCheckpoint) and c.step]  # type: ignore[attr-defined]
-            saved = f"saved after step {last[0]}; " if last else ""
-            words = [w for w in overrides if w.startswith(("imports=", "allowed_targets="))]
-            console.print(f"\n{said}; {saved}{folder.how_to_resume(words)}", soft_wrap=True)
-        if isinstance(end, Interrupted):
-            raise SystemExit(128 + end.signum) from end
         raise

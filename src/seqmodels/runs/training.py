@@ -27,12 +27,12 @@ from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.loggers import log_result
-from seqmodels.machine import device_name, find_device, keep_memory
+from seqmodels.machine import device_name, keep_memory
 from seqmodels.metrics import METRICS, without_split
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
-from seqmodels.runs.endings import Recording, interruptions, new_folder
+from seqmodels.runs.endings import Recording, new_folder
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.keys import check_config, check_keys
@@ -83,7 +83,6 @@ class Training:
 
     Args:
         resume: what it resumes; None for a new training.
-        notes: what the user should know of a resume, or of the data.
         started: the time, as `time.perf_counter` gives it.
         held: the lock of the folder of a run that is resumed.
     """
@@ -94,7 +93,6 @@ class Training:
     task: Task
     trainer: Trainer
     resume: Resume | None
-    notes: Sequence[str]
     started: float
     held: ExitStack
 
@@ -146,13 +144,12 @@ def prepare(
 def _prepared(
     config: DictConfig, resume: Resume | None, started: float, held: ExitStack
 ) -> Training:
-    folder, notes = RunFolder(Path(str(config.folder))), [*(resume.notes if resume else ())]
+    folder = RunFolder(Path(str(config.folder)))
     if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)
-    # a missing device and a head that doesn't fit are errors before data is read
-    find_device(str(config.trainer.accelerator))
     saved = resume.saved if resume else {}
+    # a head that doesn't fit is an error before data is read
     contract = kind.contract_for(config.model.head)
     find_head(config.model.head, per=contract.per, target=contract.target)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -161,7 +158,6 @@ def _prepared(
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
-    notes += data.notes
     if saved.get("fingerprint") not in (None, data.fingerprint):
         raise UserError(
             f"resume={config.resume}: the data is not the data that this run was trained on "
@@ -179,7 +175,7 @@ def _prepared(
     if not saved:
         task.initialize(data)
     task.changed = resume.replanned if resume else ()
-    return Training(config, folder, data, task, trainer, resume, notes, started, held)
+    return Training(config, folder, data, task, trainer, resume, started, held)
 
 
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -199,7 +195,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
         with (
             recording if first else nullcontext(),
             refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
-            interruptions(folder, trainer, console, overrides, resume),
+            recording.interruptions(trainer, console),
         ):
             _fit(training, result, recording, console)
     if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
@@ -214,7 +210,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
-    for line in (*training.notes, *data.summary):
+    notes = training.resume.notes if training.resume else ()
+    for line in (*notes, *data.notes, *data.summary):
         console.print(line, soft_wrap=True)
         log.info(line)
     console.print(f"{result.parameters:,} parameters, on {result.device}, {trainer.precision}")
