@@ -14,20 +14,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Interrupted(BaseException):
-    """A signal ended the training.
-
-    Args:
-        signum: of the signal.
-    """
+    """A signal ended the training."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
-        self.signum = signum
-
-    @property
-    def name(self) -> str:
-        """`SIGTERM`"""
-        return signal.Signals(self.signum).name
+        self.signum = signal.Signals(signum)
 
 
 class Pruned(BaseException):

@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
 
-from seqmodels.errors import UserError, missing_value, one_line, refusing
+from seqmodels.errors import UserError, missing_value, one_line, unusable
 
 # keys that change nothing of what is trained: where it lies, what it is called, how it is shown
 NO_SETTING = (
@@ -27,14 +26,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         UserError: if the file cannot be read.
     """
-    with refusing(
-        f"{path} is not YAML",
-        YAMLError,
-        OmegaConfBaseException,
-        ValueError,
-        OSError,
-        RecursionError,
-    ):
+    with unusable(f"{path} is not YAML"):
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
 
 
@@ -44,7 +36,7 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: if the file cannot be read.
     """
-    with refusing(f"{path} is not JSON", ValueError, RecursionError, OSError):
+    with unusable(f"{path} is not JSON"):
         return json.loads(path.read_text(encoding="utf-8"))
 
 

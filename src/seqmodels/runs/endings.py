@@ -88,7 +88,7 @@ class Recording(Callback):
             with handling_signals(interrupt):
                 yield
         except Interrupted as end:
-            self._say(f"interrupted by {end.name}", trainer, console)
+            self._say(f"interrupted by {end.signum.name}", trainer, console)
             raise SystemExit(128 + end.signum) from end
         except Exception as error:
             resume, fits = self.resume, trainer.state.fn == "fit"
