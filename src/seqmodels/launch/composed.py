@@ -125,8 +125,7 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
                 given, words = OPTIONS.parse_known_args()
             if unknown := next((word for word in words if word.startswith("-")), None):
                 raise UserError(f"{shown(unknown)}: {choices(unknown, KNOWN_OPTIONS)}")
-            words, readable = for_resume(words), readable_errors(exits=True)
-            job = functools.wraps(function)(readable(function))
+            words, job = for_resume(words), readable_errors(exits=True)(function)
             with hydra_of(name, words, given.config_dir) as here:
                 if given.help:
                     print(_help(name, words))
@@ -233,11 +232,7 @@ def for_resume(words: Sequence[str]) -> list[str]:
 
 
 def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
-    """What Hydra says in one line, and for an unknown key, or file, which one you may mean.
-
-    Args:
-        name, words: as `hydra_of` takes them.
-    """
+    """What Hydra says in one line, and for an unknown key, or file, which one you may mean."""
     if isinstance(error, MissingConfigException):
         group, _, file = (error.missing_cfg_file or "").rpartition("/")
         options = error.options or [path.stem for path in (SHIPPED / group).glob("*.yaml")]

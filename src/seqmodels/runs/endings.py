@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, unusable
 from seqmodels.interruption import Interrupted, Pruned, handling_signals, interrupt
 from seqmodels.loggers import log_hyperparameters
 from seqmodels.runs.environment import environment
@@ -53,8 +53,7 @@ class Recording(Callback):
             if not self._had_completed:
                 self._writes = True
                 self.folder.write_result(self.result)
-        if len(trainer.loggers) > 1:
-            log_hyperparameters(trainer, self.result.model_dump())
+        log_hyperparameters(trainer, self.result.model_dump())
 
     def __enter__(self) -> None:
         if self._writes:
@@ -90,12 +89,11 @@ class Recording(Callback):
         except Interrupted as end:
             self._say(f"interrupted by {end.signum.name}", trainer, console)
             raise SystemExit(128 + end.signum) from end
-        except Exception as error:
-            resume, fits = self.resume, trainer.state.fn == "fit"
-            early = fits and resume and trainer.global_step <= resume.step + 1
-            if early and resume and resume.checkpoint and not isinstance(error, UserError):
-                what = f"{type(error).__name__}: {one_line(error)}"
-                raise UserError(f"{resume.checkpoint} cannot be resumed ({what})") from error
+        except Exception:
+            fits, resume = trainer.state.fn == "fit", self.resume
+            if fits and resume and resume.checkpoint and trainer.global_step <= resume.step + 1:
+                with unusable(f"{resume.checkpoint} cannot be resumed"):
+                    raise
             if self.folder.checkpoint_file("last").is_file():
                 self._say("failed", trainer, console)
             raise

@@ -322,29 +322,21 @@ def head_for(task: Task, tensor: str | None) -> Head:
     """The head that selects this tensor: the task's own for None, or one without weights.
 
     Raises:
-        UserError: with the names there are.
+        UserError: with the names there are, or as a head says that doesn't fit the encoder.
     """
     encoder, own = task.encoder, task.head
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
-    known = {**HEADS, "output": HEADS["every_step"]}
-    known |= {state: final_head(state) for state in encoder.state_sizes}
-    fits = {
-        name: head
-        for name, head in known.items()
-        if head.build is Head.build
-        and head.output_class is None
-        and head.requires_bidirectional in (None, encoder.bidirectional)
-        and {*head.reads} <= {"output", *encoder.state_sizes}
-    }
     if tensor is None:
         raise UserError(
-            f"head {own.name!r} gives a decoder several tensors: set tensor to one of "
-            f"{', '.join(fits)}"
+            f"head {own.name!r} gives a decoder several tensors: set tensor, such as h_n or output"
         )
-    if tensor not in fits:
-        raise UserError(f"tensor={tensor}: {choices(tensor, fits)}")
-    return fits[tensor](encoder, lambda width, **options: Output()).eval()
+    plain = {n: h for n, h in HEADS.items() if h.build is Head.build and h.output_class is None}
+    finals = {state: final_head(state) for state in encoder.state_sizes}
+    known = {**plain, "output": HEADS["every_step"], **finals}
+    if tensor not in known:
+        raise UserError(f"tensor={tensor}: {choices(tensor, known)}")
+    return known[tensor](encoder, lambda width, **options: Output()).eval()
 
 
 def load_run(
