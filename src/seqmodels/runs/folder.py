@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqmodels.errors import UserError, refusing
+from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.files import write_json, write_text
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
@@ -131,9 +131,11 @@ class RunFolder:
 
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
-        if not isinstance(found, list) or not all(map(_is_stretch, found)):
-            raise UserError(f"{self.overrides_file} does not hold the overrides of a run")
-        return found
+        with unusable(f"{self.overrides_file} does not hold the overrides of a run"):
+            return [
+                {**each, "step": int(each["step"]), "changes": dict(each["changes"])}
+                for each in found
+            ]
 
     # the result
 
@@ -215,11 +217,3 @@ def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                 raise ValueError(f"row {number} has no epoch and step, or more than its header")
             int(row["step"])
     return [*(reader.fieldnames or ())], rows
-
-
-def _is_stretch(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("step"), int)
-        and isinstance(value.get("changes"), dict)
-    )
