@@ -53,10 +53,9 @@ def metrics_table(
     for short in dict.fromkeys(map(without_split, metrics)):
         names = [f"{split}/{short}".lstrip("/") for split in splits]
         table.add_row(short, *(_cell(name, metrics.get(name)) for name in names))
-        rows = [baselines.get(name, {}) for name in names]
-        for baseline in dict.fromkeys(baseline for row in rows for baseline in row):
-            values = zip(names, (row.get(baseline) for row in rows), strict=True)
-            cells = (_cell(name, value) for name, value in values)
+        known = {name: baselines.get(name, {}) for name in names}
+        for baseline in dict.fromkeys(baseline for each in known.values() for baseline in each):
+            cells = (_cell(name, each.get(baseline)) for name, each in known.items())
             table.add_row(f"  {baseline}", *cells, style="dim")
     return Group(Text(title, style="bold"), table)
 
@@ -91,9 +90,9 @@ def verdict(result: Result) -> list[str]:
     rows, value = result.baselines.get(name, {}), result.metrics.get(name)
     known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
     metric = find_metric(name)
-    if not (known and result.whole_splits and metric) or value is None:
+    if value is None or metric is None or metric.higher_is_better is None:
         return []
-    if metric.higher_is_better is None:
+    if not (known and result.whole_splits):
         return []
     best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
     other = known[best]
@@ -176,9 +175,8 @@ def learning_curves(
     """
     figure = Figure(figsize=(5 * len(metrics), 4.4), layout="constrained")
     figure.suptitle(figure_text(title, most=40 * len(metrics)), fontsize="medium")
-    for axes, metric in zip(
-        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
-    ):
+    [row] = figure.subplots(1, len(metrics), squeeze=False)
+    for axes, metric in zip(row, metrics, strict=True):
         for name, label, style in (
             (f"train/{metric}_step", "train, some steps", {"alpha": 0.35}),
             (f"train/{metric}", "train", {"linestyle": "--", "marker": "."}),
