@@ -47,7 +47,9 @@ def command(function: Callable[..., None]) -> Script:
 
     @functools.wraps(function)
     def main() -> None:
-        log_to_screen()
+        handler = logging.StreamHandler()  # of warnings, as in `configs/hydra/job_logging`
+        handler.setFormatter(LogLines("%(levelname)s: %(message)s"))
+        logging.getLogger().addHandler(handler)
         with readable_errors():
             if {"--help", "-h"} & {*sys.argv[1:]}:
                 print(_help(function))
@@ -103,10 +105,3 @@ def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **optio
     import_modules(imports)
     trusted = (*allowed, *(f"{name}." for name in imports))
     return load_run(run, checkpoint, allowed_targets=trusted, **options)
-
-
-def log_to_screen() -> None:
-    """Shows warnings on standard error, as `configs/hydra/job_logging` does."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogLines("%(levelname)s: %(message)s"))
-    logging.getLogger().addHandler(handler)

@@ -65,7 +65,9 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
     )
     settings = Settings(**validated(arguments(Settings), values, "hydra.sweeper"))
     folder, metric = Path(config.hydra.sweep.dir), config.sweep.metric
-    fixed, space = space_of(config)
+    words = parsed(config)
+    fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
+    space = {w.get_key_element(): _distribution(w) for w in words if w.is_sweep_override()}
     _check_search(config, fixed, space)
     folder.mkdir(parents=True, exist_ok=True)
     study, failed = open_study(folder, settings.warmup, metric), False
@@ -176,17 +178,6 @@ def sampler(seed: int, number: int) -> TPESampler:
 
 def _words(trial: FrozenTrial) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
-
-
-def space_of(config: DictConfig) -> tuple[list[str], dict[str, Any]]:
-    """What all trials share, and the space that they choose from, as Optuna's distributions.
-
-    Raises:
-        UserError: for a key whose values nothing can be chosen from.
-    """
-    words = parsed(config)
-    fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
-    return fixed, {w.get_key_element(): _distribution(w) for w in words if w.is_sweep_override()}
 
 
 def _distribution(override: Override) -> Any:

@@ -29,12 +29,7 @@ from seqmodels.errors import UserError
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted, Pruned
 from seqmodels.launch.commands.compare import compare_runs
-from seqmodels.launch.composed import (
-    as_typed,
-    ignore_launcher_warning,
-    key_of,
-    mistake,
-)
+from seqmodels.launch.composed import as_typed, ignore_launcher_warning, key_of, mistake
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened, resolved
 from seqmodels.runs.folder import RunFolder, as_override

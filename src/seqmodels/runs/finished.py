@@ -116,11 +116,7 @@ class Run:
 
     @torch.no_grad()
     def predict(
-        self,
-        inputs: Any,
-        source: str = "inputs",
-        accelerator: str = "auto",
-        **options: Any,
+        self, inputs: Any, source: str = "inputs", accelerator: str = "auto", **options: Any
     ) -> Iterator[dict[str, Any]]:
         """An iterator over the task's description of each input, in order, as soon as it is there:
         for a classifier its label and the probability of every class. For a list, write
