@@ -54,10 +54,8 @@ class LastCheckpoint(Checkpoint):
         self._processes: Any = None  # the group to agree in
         self._handling = ExitStack()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._saved_at = time.monotonic()
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_at = time.monotonic()
         if trainer.ckpt_path is not None:
             self.step = trainer.global_step
         if trainer.world_size > 1:  # on the CPU, so that no step waits for its device
