@@ -88,6 +88,14 @@ def test_a_forecast(name: str, config: Config) -> None:
     ends_well(config, [*FORECAST, *word.split()], {"file": pd.DataFrame(columns)})
 
 
+def test_predictions_keep_the_digits_of_a_high_level(config: Config) -> None:
+    data = {"text": TEXTS, "y": [*(1.7e9 + NOISE[:60])]}
+    words = [*TEXT, *VALUES, "trainer.max_epochs=1", "baseline=false"]
+    folder = Path(train(config(*words), data={"train": data})["config"]["folder"])
+    written = pd.read_csv(folder / "predictions.csv")["target.y"] - 1.7e9
+    assert all(np.abs(NOISE[:60] - value).min() < 1e-4 for value in written)
+
+
 @pytest.mark.parametrize("name", TEXTUAL)
 def test_texts_and_their_labels_or_values(name: str, config: Config) -> None:
     texts, targets, words = TEXTUAL[name]

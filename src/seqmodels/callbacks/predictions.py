@@ -19,11 +19,14 @@ from seqmodels.plain_values import flattened
 
 log = logging.getLogger(__name__)
 
+LARGE = 1e6
+
 
 class Predictions(Callback):
     """Writes `predictions.csv` of a test into the run folder: a line for each row in the order of
     the data, with its input, target, prediction and loss. Lists are written as JSON, and
-    numbers with nine digits, so that a float32 is read as it was. And `scores.csv`, where a task
+    numbers with nine digits, so that a float32 is read as it was, and large ones, which are of 64
+    bits, with fifteen. And `scores.csv`, where a task
     has parts to score: each class or column.
 
     Args:
@@ -100,5 +103,6 @@ def _cell(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return None if math.isnan(value) else float(f"{value:.9g}")
+        digits = 9 if abs(value) < LARGE else 15
+        return None if math.isnan(value) else float(f"{value:.{digits}g}")
     return [*map(_plain, value)] if isinstance(value, list | tuple) else value

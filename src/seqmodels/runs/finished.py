@@ -135,7 +135,8 @@ class Run:
                 texts to write others for.
         """
         task = self.task
-        for name in options.keys() - inspect.signature(task.describe).parameters:
+        takes = {*inspect.signature(task.describe).parameters} - {"batch", "states"}
+        for name in options.keys() - takes:
             raise UserError(
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result.task}: leave it out"
