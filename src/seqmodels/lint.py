@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +54,7 @@ POSITIONS = {  # of their arguments
     "LSTM": ("input_size", "hidden_size", "num_layers", *LAST),
     "RNN": ("input_size", "hidden_size", "num_layers", "nonlinearity", *LAST),
 }
+AXES: dict[Any, str] = {True: "BTH", False: "TBH"}  # of an output, by `batch_first`
 # modules that keep what stands in a column in its column
 COLUMNWISE = {"Linear", "Dropout", "LayerNorm", "Identity", "ReLU", "Tanh", "GELU", "ELU"}
 COLUMNWISE |= {"LeakyReLU", "SiLU", "Sigmoid"}
@@ -104,11 +104,6 @@ class Network(NamedTuple):
     batch_first: bool | None
     layers: int | None
 
-    def or_else(self, other: Network) -> Network:
-        """What holds of either: a condition chooses between them."""
-        same: list[Any] = [a if a == b else None for a, b in zip(self, other, strict=True)]
-        return Network(*same)
-
 
 @dataclass(frozen=True)
 class Value:
@@ -122,10 +117,6 @@ class Value:
     was_packed: bool = field(default=False, compare=False)
 
 
-def _axes(batch_first: bool | None) -> str:
-    return "" if batch_first is None else "BTH" if batch_first else "TBH"
-
-
 def lint(path: Path) -> list[Mistake]:
     """The mistakes in a file, in its order.
 
@@ -134,8 +125,7 @@ def lint(path: Path) -> list[Mistake]:
     """
     try:
         source = path.read_text(encoding="utf-8-sig")  # with a byte order mark, as Python reads it
-        mistakes = _File(str(path), ast.parse(source), source).mistakes()
-        found = {(mistake.line, mistake.code): mistake for mistake in mistakes}
+        found = _File(str(path), ast.parse(source), source).mistakes()
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno} is not Python: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -198,6 +188,7 @@ class _File:
         self.pads_left |= "pad_sequences" in names and not re.search("[\"']post", source)
         self.scopes: dict[ast.AST, _Scope] = {}
         self.asked: set[str] = set()  # names that decide what is read
+        self.found: dict[tuple[int, str], Mistake] = {}
         self._scan()
 
     def _scan(self) -> None:
@@ -236,13 +227,15 @@ class _File:
                 if _name(target) in self.asked and value and not isinstance(value, ast.Call):
                     self.asked |= {*_names(value)}
 
-    def mistakes(self) -> Iterator[Mistake]:
+    def mistakes(self) -> dict[tuple[int, str], Mistake]:
+        """By line and code."""
         for node in self.nodes:
             if isinstance(node, ast.Module | FUNCTION):
-                yield from _Function(self, node).mistakes()
+                _Function(self, node).look()
         networks = [*filter(None, map(self.network, self.nodes))]
         if networks and all(network.bidirectional for network in networks):
-            yield from self._next_tokens()
+            self._next_tokens()
+        return self.found
 
     def known(self, name: str, scope: _Scope) -> Value | None:
         """The network or module that a scope gives this name, by all that it sets it to."""
@@ -250,8 +243,10 @@ class _File:
         made = [each for each in found if each]
         if not made or ("." not in name and len(made) < len(found)):
             return None
-        networks = [each.network for each in made if each.network]  # by a condition: one or another
-        return replace(made[-1], network=reduce(Network.or_else, networks) if networks else None)
+        networks = [each.network for each in made if each.network]
+        # a condition may choose between them: what holds of each
+        same: list[Any] = [of[0] if len({*of}) == 1 else None for of in zip(*networks, strict=True)]
+        return replace(made[-1], network=Network(*same) if networks else None)
 
     def module(self, node: ast.AST | None) -> Value | None:
         """The network or module that an expression makes."""
@@ -300,14 +295,15 @@ class _File:
         known = [each and self.constant(each, depth - 1) for each in values]
         return known[0] if known and known.count(known[0]) == len(known) else None
 
-    def mistake(self, node: ast.AST, code: str, *words: str) -> Mistake:
-        return Mistake(self.path, node.lineno, code, RULES[code].format(*words))  # type: ignore[attr-defined]
+    def wrong(self, node: Any, code: str, *words: str) -> None:
+        text = RULES[code].format(*words)
+        self.found[node.lineno, code] = Mistake(self.path, node.lineno, code, text)
 
-    def _next_tokens(self) -> Iterator[Mistake]:
+    def _next_tokens(self) -> None:
         """`logits[:, :-1]` against `tokens[:, 1:]` under a cross-entropy."""
         if not re.search("cross_entropy|CrossEntropyLoss", self.source):
             return
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             pair: list[ast.expr] = []  # what a loss is given, or what is set side by side for it
             made: Any = getattr(node, "func", None)  # or called as it is made: `nn.NLLLoss()(...)`
             if isinstance(node, ast.Call) and LOSS.match(_name(getattr(made, "func", made))):
@@ -315,7 +311,7 @@ class _File:
             elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
                 pair = node.value.elts
             if [[*_cuts(each)] for each in pair] == [[":-1"], ["1:"]]:
-                yield self.mistake(node, "RNN010")
+                self.wrong(node, "RNN010")
                 return
 
 
@@ -326,22 +322,19 @@ class _Function:
         self.file, self.node, self.scope = file, node, file.scopes[node]
         self.values: dict[str, Value] = {}
         self.given: dict[str, ast.expr] = {}
-        self.found: list[tuple[ast.AST, str, tuple[str, ...]]] = []
         self.last_states: list[tuple[ast.AST, Value]] = []  # h_n[-1] of two directions
         self.other_states: list[Value] = []  # where its other direction is read
         self.masks = any("mask" in n for n in _names(node))
         # what goes on from a row's end has no padding
         self.pads = file.pads and not re.search("generate|sample", getattr(node, "name", ""))
 
-    def mistakes(self) -> Iterator[Mistake]:
+    def look(self) -> None:
         self._statements(self.node.body)
         for node, value in self.last_states:
             if value not in self.other_states:
-                self.found.append((node, "RNN006", ()))
-        for node, code, words in self.found:
-            yield self.file.mistake(node, code, *words)
+                self.file.wrong(node, "RNN006")
 
-    def _statements(self, body: list[ast.stmt]) -> None:
+    def _statements(self, body: list[Any]) -> None:
         for node in body:
             if isinstance(node, ast.ClassDef | FUNCTION):
                 continue  # of its own
@@ -357,10 +350,8 @@ class _Function:
             elif isinstance(node, ast.If):
                 self._branches(node.body, node.orelse)
                 continue
-            for part in ("body", "orelse", "finalbody"):
+            for part in ("body", "handlers", "orelse", "finalbody"):
                 self._statements(getattr(node, part, []))
-            for handler in getattr(node, "handlers", []):
-                self._statements(handler.body)
 
     def _branches(self, *bodies: list[ast.stmt]) -> None:
         """One or the other: afterwards holds what both say."""
@@ -407,9 +398,7 @@ class _Function:
             return self.file.known(name, home)
         if isinstance(node, ast.Subscript):
             number = self.file.constant(node.slice)
-            if isinstance(number, int):
-                return self._item(self._value(node.value), number)
-            return None
+            return self._item(self._value(node.value), number) if isinstance(number, int) else None
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             node = ast.Call(ast.Name("matmul"), [node.left, node.right], [])
         return self._of_call(node) if isinstance(node, ast.Call) else None
@@ -420,14 +409,14 @@ class _Function:
         if made is not None and made.kind == "module":
             return value
         if made is not None and made.network and made.kind == "network":
-            axes = _axes(made.network.batch_first)
+            axes = AXES.get(made.network.batch_first, "")
             one_column = bool(axes) and value == Value("column", axes=axes)  # its first is its last
             return None if one_column else Value("returned", made.network, axes)
         if name in ("flip", "unsqueeze"):
             last = [*node.args, *(word.value for word in node.keywords)][-1:]
             kind = "flipped" if name == "flip" else "column"
             axis = "".join(map(ast.unparse, last)).strip("[(,)]")
-            return Value(kind, axes=_axes({"0": False, "1": True, "-2": True}.get(axis)))
+            return Value(kind, axes={"0": "TBH", "1": "BTH", "-2": "BTH"}.get(axis, ""))
         if value is not None and value.kind == "h_n" and name in VIEWS and len(args) == 4:
             return replace(value, kind="by_layer")
         if name in SAME or value is None or value.kind != "output":
@@ -435,7 +424,8 @@ class _Function:
         if name == "pad_packed_sequence":
             words = {word.arg: self.file.constant(word.value) for word in node.keywords}
             batch_first = words.get("batch_first", False) if None not in words else None
-            return replace(value, kind="unpacked", axes=_axes(batch_first), was_packed=True)
+            axes = AXES.get(batch_first, "")
+            return replace(value, kind="unpacked", axes=axes, was_packed=True)
         axes, order = value.axes, [self.file.constant(word) for word in args]
         if name in ("matmul", "bmm"):  # scores of each step, or columns for other columns
             return replace(value, axes=axes if axes[2:] == "H" else "")
@@ -451,11 +441,9 @@ class _Function:
 
     def _read(self, node: ast.Call) -> tuple[Value | None, list[ast.expr]]:
         """What `value.method(args)` or `function(value, args)` reads, and its arguments."""
-        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-        value = self._value(owner) if owner is not None else None
-        if value is not None or not node.args:
+        if isinstance(node.func, ast.Attribute) and (value := self._value(node.func.value)):
             return value, node.args
-        return self._value(node.args[0]), node.args[1:]
+        return (self._value(node.args[0]), node.args[1:]) if node.args else (None, [])
 
     # what is wrong in an expression
 
@@ -477,7 +465,7 @@ class _Function:
             parts[parts.index("...") : parts.index("...") + 1] = hidden
         if value.kind == "h_n" and network.bidirectional and parts:
             if re.match(":.*layers", parts[0]) and network.layers != 1:
-                self.found.append((node, "RNN005", ()))
+                self.file.wrong(node, "RNN005")
             elif parts[0] == "-1":
                 self.last_states.append((node, value))
             elif parts[0] in ("-2", "0"):
@@ -487,16 +475,15 @@ class _Function:
         if value.kind != "output" or not axis or parts[where] not in ("-1", "-1:"):
             return
         if axis == "B" and (where or len(parts) == 1):
-            says = f"{ast.unparse(node)} is the last row"
-            words = (says, str(network.batch_first), f"({', '.join(value.axes)})")
-            self.found.append((node, "RNN008", words))
+            says, axes = f"{ast.unparse(node)} is the last row", ", ".join(value.axes)
+            self.file.wrong(node, "RNN008", says, str(network.batch_first), f"({axes})")
         if axis != "T":
             return
         half = len(parts) == 3 and parts[value.axes.find("H")] != ":"
         if network.bidirectional and not half:
-            self.found.append((node, "RNN001", ()))
+            self.file.wrong(node, "RNN001")
         elif (holds := self._padding(value)) and not self.file.pads_left:
-            self.found.append((node, "RNN002", (holds,)))
+            self.file.wrong(node, "RNN002", holds)
 
     def _padding(self, value: Value) -> str:
         """`holds`, `may hold`, or nothing."""
@@ -512,7 +499,7 @@ class _Function:
             network = value.network
             many = network and (network.bidirectional or (network.layers or 1) > 1)
             if many and len(args) == 2 and not isinstance(args[0], ast.Starred):
-                self.found.append((node, "RNN004", ()))
+                self.file.wrong(node, "RNN004")
         if value is None or value.kind != "output" or name not in POOLS or self.masks:
             return
         if name == "sum" and value.was_packed:  # padding is zero then
@@ -526,19 +513,19 @@ class _Function:
             dim = 2 if re.fullmatch(size, ast.unparse(given)) else None
         over = value.axes[dim : dim + 1 or None] if isinstance(dim, int) else ""
         if over == "T" and (holds := self._padding(value)):
-            self.found.append((node, "RNN003", (POOLS[name], holds.replace("hold", "count"))))
+            self.file.wrong(node, "RNN003", POOLS[name], holds.replace("hold", "count"))
 
     def _network_call(self, node: ast.Call, network: Network | None) -> None:
         value, _ = self._read(node)
-        axes = _axes(network.batch_first) if network else ""
+        axes = AXES.get(network.batch_first, "") if network else ""
         if self.pads and axes and value == Value("flipped", axes=axes):
-            self.found.append((node, "RNN007", ()))
+            self.file.wrong(node, "RNN007")
         state = node.args[1] if len(node.args) > 1 else None
         if isinstance(state, ast.Tuple) and len(state.elts) == 2:
             one, other = map(ast.unparse, state.elts)
             given = one + ast.unparse(self.given.get(one, state))
             if one == other and not MADE.search(given):
-                self.found.append((node, "RNN009", (one,)))
+                self.file.wrong(node, "RNN009", one)
 
 
 def _cuts(node: ast.AST) -> Iterator[str]:
