@@ -18,7 +18,7 @@ from seqmodels.dataflow import Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import Box, Drawing, depths, to_svg, to_text
+from seqmodels.dataflow.rendering import Box, Drawing, colours, to_svg, to_text
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
@@ -107,7 +107,7 @@ def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:
     task = example_task("lstm", 1, False, "last_hidden")
     torch.nn.init.constant_(task.head.output.project.weight, torch.nan)
     seen = trace(task, example_batch(task, LENGTH))
-    assert {*depths(draw(task, seen, row=1))} == {None}
+    assert {*colours(draw(task, seen, row=1))} == {None}
 
 
 @pytest.mark.parametrize("lengths", [[9, 7, 2], [1, 1], [3]], ids=str)

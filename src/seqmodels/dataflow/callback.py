@@ -65,18 +65,12 @@ class Dataflow(Callback):
         if isinstance(batch, PairBatch):
             kind, more = "seq2seq", batch.target.inputs
         model, causal, inputs = task.as_function(), task.contract.causal, batch.inputs
-        narrow: Any = ExitStack()
+        thorough, narrow = not only_ours(task), cast(Any, ExitStack())
         if more is None and not inputs.is_floating_point():
             inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
         with narrow:
             result = audit(
-                model,
-                inputs,
-                batch.lengths,
-                kind,
-                causal,
-                target_inputs=more,
-                thorough=not only_ours(task),
+                model, inputs, batch.lengths, kind, causal, target_inputs=more, thorough=thorough
             )
         for finding in result.findings:
             found = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"

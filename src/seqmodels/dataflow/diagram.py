@@ -31,9 +31,8 @@ def title(task: Task) -> str:
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
     """Draws one row of a traced batch. Trace only a few steps, or the drawing gets too wide."""
-    if task.contract.kind.decoder:
-        return _WithDecoder(task, trace, row).draw()
-    return _Diagram(task, trace, row).draw()
+    diagram = _WithDecoder if task.contract.kind.decoder else _Diagram
+    return diagram(task, trace, row).draw()
 
 
 class _Diagram:

@@ -84,15 +84,16 @@ class Drawing:
         self.arrows.append(Arrow(x + width / 2, y, x + width / 2, to_y, reads))
 
 
-def depths(drawing: Drawing) -> list[float | None]:
-    """How deep to colour each box, from 0 to 1: deeper for a larger share, compared with the
-    largest one among the inputs or among what the head reads. None for a box without a share."""
-    read = max((box.share for box in drawing.boxes if box.kind != "input"), default=0)
-    inputs = max((box.share for box in drawing.boxes if box.kind == "input"), default=0)
-    return [
-        (box.share / (inputs if box.kind == "input" else read)) ** 0.7 if box.share > 0 else None
-        for box in drawing.boxes
-    ]
+def colours(drawing: Drawing) -> list[ColorTriplet | None]:
+    """The colour of each box: deeper for a larger share, compared with the largest one among the
+    inputs or among what the head reads. None for a box without a share."""
+
+    def colour(box: Box) -> ColorTriplet:
+        inputs = box.kind == "input"
+        largest = max(other.share for other in drawing.boxes if (other.kind == "input") == inputs)
+        return blend_rgb(*(BLUES if inputs else GREENS), (box.share / largest) ** 0.7)
+
+    return [colour(box) if box.share > 0 else None for box in drawing.boxes]
 
 
 def is_dark(rgb: ColorTriplet) -> bool:
@@ -112,29 +113,22 @@ def to_svg(drawing: Drawing) -> str:
         f'width="{width}" height="{height}" role="img" font-family="{FONT}">',
         f"<title>{escape(drawing.title)}</title>",
         f'<rect x="0" y="0" width="{width}" height="{height}" rx="8" {_painted(PAPER)}/>',
-        f'<text x="{PAD}" y="24" font-size="14" font-weight="600" {_painted(INK)}>'
-        f"{escape(what)}</text>",
-        f'<text x="{PAD}" y="43" font-size="13" {_painted(FAINT_INK)}>{escape(network)}</text>',
+        _text(PAD, 24, 14, INK, what, ' font-weight="600"'),
+        _text(PAD, 43, 13, FAINT_INK, network),
         '<g stroke-linejoin="round">',
     ]
     for reads, paint, weight in ((False, ARROW, 1.3), (True, READING, 2)):
         if path := "".join(_path(arrow) for arrow in drawing.arrows if arrow.reads == reads):
             parts.append(f'<path d="{path}" stroke-width="{weight}" {_painted(NONE, paint)}/>')
-    parts += [
-        f'<text x="{_x(label.x)}" y="{_y(label.y) + 17}" font-size="13" {_painted(FAINT_INK)}>'
-        f"{escape(label.text)}</text>"
-        for label in drawing.labels
-        if label.text
-    ]
-    for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
-        parts += _box(box, depth)
+    labels = [label for label in drawing.labels if label.text]
+    parts += [_text(_x(each.x), _y(each.y) + 17, 13, FAINT_INK, each.text) for each in labels]
+    for box, colour in zip(drawing.boxes, colours(drawing), strict=True):
+        parts += _box(box, colour)
     parts.append("</g>")
-    for number, ((_, colour), text) in enumerate(legend):
-        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, _painted(colour.hex)
+    for number, ((_, deepest), text) in enumerate(legend):
+        y, fill = TOP + drawing.height * HIGH + 20 * number + 8, _painted(deepest.hex)
         parts.append(f'<rect x="{PAD}" y="{y}" width="12" height="12" rx="3" {fill}/>')
-        parts.append(
-            f'<text x="{PAD + 20}" y="{y + 10}" font-size="12" {_painted(FAINT_INK)}>{text}</text>'
-        )
+        parts.append(_text(PAD + 20, y + 10, 12, FAINT_INK, text))
     parts.append("</svg>")
     return "".join(parts) + "\n"
 
@@ -143,12 +137,15 @@ def _painted(fill: str, stroke: str = NONE) -> str:
     return f'fill="{fill}" stroke="{stroke}"'
 
 
-def _box(box: Box, depth: float | None) -> list[str]:
+def _text(x: int, y: int | float, size: int, ink: str, text: str, more: str = "") -> str:
+    return f'<text x="{x}" y="{y}"{more} font-size="{size}" {_painted(ink)}>{escape(text)}</text>'
+
+
+def _box(box: Box, colour: ColorTriplet | None) -> list[str]:
     padding = box.kind == "padding"
     fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
-    if depth is not None:
-        rgb = blend_rgb(*(BLUES if box.kind == "input" else GREENS), depth)
-        fill, ink = rgb.hex, PAPER if is_dark(rgb) else INK
+    if colour:
+        fill, ink = colour.hex, PAPER if is_dark(colour) else INK
     dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
         f'<rect x="{_x(box.x) + 1}" y="{_y(box.y) + 2}" width="{box.width * WIDE - 2}" '
@@ -159,10 +156,8 @@ def _box(box: Box, depth: float | None) -> list[str]:
     for number, line in enumerate(box.lines if box.text else []):
         # lines in a box are closer than lines of different boxes
         y = _y(box.y + len(box.lines) / 2) + 17 * (number - (len(box.lines) - 1) / 2) + 4
-        parts.append(
-            f'<text x="{_x(box.x + box.width / 2)}" y="{y}" text-anchor="middle" '
-            f'font-size="{size}" {_painted(ink)}>{escape(line)}</text>'
-        )
+        middle = _x(box.x + box.width / 2)
+        parts.append(_text(middle, y, size, ink, line, ' text-anchor="middle"'))
     return parts
 
 
@@ -209,12 +204,10 @@ def to_text(drawing: Drawing) -> Text:
                 put(int(arrow.x), y, "↑" if y == arrow.to_y else "│", style)
     for label in drawing.labels:
         put(int(label.x), label.y, label.text, Style(dim=True))
-    for box, depth in zip(drawing.boxes, depths(drawing), strict=True):
+    for box, colour in zip(drawing.boxes, colours(drawing), strict=True):
         around, style = "  ", Style()
-        if depth is not None:
-            rgb = blend_rgb(*(BLUES if box.kind == "input" else GREENS), depth)
-            ink = "white" if is_dark(rgb) else "black"
-            style = Style(color=ink, bgcolor=rgb.hex)
+        if colour:
+            style = Style(color="white" if is_dark(colour) else "black", bgcolor=colour.hex)
         elif box.kind in ("head", "logits"):
             style = Style(bold=True, reverse=True)
         elif box.kind == "padding":
@@ -222,7 +215,7 @@ def to_text(drawing: Drawing) -> Text:
         elif box.kind in ("cell", "input") or box.width >= 5:
             around = "[]"
         for number, line in enumerate(box.lines):
-            inside = line.center(box.width - 2, around[0] if around == "··" else " ")
+            inside = line.center(box.width - 2, "·" if around == "··" else " ")
             text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
             put(box.x, box.y + number, text.center(box.width)[: box.width], style)
     return Text("\n").join(Text.assemble(*row) for row in cells).append("\n")

@@ -32,17 +32,16 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     more, size_of_step = read_rows // rows, -(-time // read_time)  # a task may read rows of its own
     b = "B" if more == 1 else f"B*{more}"
     t = "T" if size_of_step == 1 else f"T/{size_of_step}"
-    steps = "B, T" if contract.per == "step" else "B"
-    target = "B, S" if contract.kind.decoder else steps  # S: steps of the target
-    reader = "decoder" if contract.kind.decoder else "head"
-    symbolic = {
-        "inputs": "(B, T)" if tokens else "(B, T, 1+K)" if words else "(B, T, F)",
-        "embedded": f"({b}, {t}, E)",
-        "convolved": f"({b}, {t}, channels)",
-        "output": f"({b}, {t}, {wide})",
-        **{n: f"(L, D, {b}, {letter(n)})" for n in trace.finals},
-        "selected": f"({b}, {t}, S)" if contract.per == "step" else f"({b}, S)",
-        "logits": f"({target}, {contract.kind.size})",
+    by_step, decoder = contract.per == "step", contract.kind.decoder
+    symbols = {
+        "inputs": ("B", "T") if tokens else ("B", "T", "1+K" if words else "F"),
+        "embedded": (b, t, "E"),
+        "convolved": (b, t, "channels"),
+        "output": (b, t, wide),
+        **{name: ("L", "D", b, letter(name)) for name in trace.finals},
+        "selected": (b, t, "S") if by_step else (b, "S"),
+        # S: steps of the target
+        "logits": ("B", *("S" if decoder else "T" if by_step else ""), contract.kind.size),
     }
     holds = {
         "output": "last layer, every step",
@@ -59,17 +58,18 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
     for name, traced in trace.shapes.items():
-        letters = symbolic[name].strip("()").split(", ")
-        shape = tuple(whole.get(letter, n) for letter, n in zip(letters, traced, strict=True))
+        shape = tuple(whole.get(s, n) for s, n in zip(symbols[name], traced, strict=True))
         read, goes = name in trace.reads, ""
         if read:
-            goes = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
+            goes = f"{'decoder' if decoder else 'head'}: {where_read(trace, name)}, "
+            goes += f"{trace.shares[name]:.0%}"
         elif contract.stateful and name in trace.finals:
             goes = "next window"
         elif name == "inputs":
             goes = reached(trace)
         style = "bold green" if read else None
-        table.add_row(name, symbolic[name], str(shape), holds.get(name, ""), goes, style=style)
+        letters = f"({', '.join(symbols[name])})"
+        table.add_row(name, letters, str(shape), holds.get(name, ""), goes, style=style)
     return Group(Text(title(task), style="bold"), table)
 
 
