@@ -58,8 +58,7 @@ def find_runs(places: Iterable[str]) -> list[Record]:
     for place in places:
         with unusable(f"{place} cannot be searched"):  # folders may be nested too deep for Python
             given = [place] if Path(place).exists() else glob.glob(place)  # noqa: PTH207 (relative)
-            matches = map(Path, given)
-            found = [file for match in matches for file in match.rglob("result.json")]
+            found = [file for match in given for file in Path(match).rglob("result.json")]
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files.update(found)

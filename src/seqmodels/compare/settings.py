@@ -35,7 +35,7 @@ class Grouping:
 
 def varied_columns(records: Sequence[Record]) -> Columns:
     """Key -> its value in each run as JSON, for the keys that may make a setting."""
-    names = dict.fromkeys(chain.from_iterable(record.config for record in records))
+    names = dict.fromkeys(chain(*(record.config for record in records)))
     columns = {name: [_as_json(record.config.get(name)) for record in records] for name in names}
     seeds = [json.dumps(record.seed) for record in records]
     folders = [json.dumps(str(record.config.get("folder")))[:-1] for record in records]
@@ -81,15 +81,13 @@ def _count(columns: Columns, keys: Sequence[str]) -> int:
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Each key by its last words, as few as tell it from the others: `lr`, `encoder.dropout`."""
 
-    def ending(key: str, count: int) -> str:
-        return ".".join(key.split(".")[-count:])
+    def short(key: str) -> str:
+        parts = key.split(".")
+        endings = [".".join(parts[-count:]) for count in range(1, len(parts))]
+        counts = [sum(f".{other}".endswith(f".{ending}") for other in keys) for ending in endings]
+        return endings[counts.index(1)] if 1 in counts else key
 
-    short = []
-    for key in keys:
-        counts = range(1, key.count(".") + 1)
-        alone = (n for n in counts if sum(ending(k, n) == ending(key, n) for k in keys) == 1)
-        short.append(ending(key, next(alone, len(key))))
-    return short
+    return [short(key) for key in keys]
 
 
 def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:

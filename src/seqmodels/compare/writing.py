@@ -4,7 +4,6 @@ set."""
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from contextlib import suppress
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 
 from seqmodels.compare.comparison import Comparison, Section, Setting
 from seqmodels.compare.tables import as_csv, as_markdown, metric_header
-from seqmodels.files import written_whole
+from seqmodels.files import write_figure, write_text
 from seqmodels.metrics import unit
 from seqmodels.screen import figure_text
 
@@ -30,17 +29,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     of the new files then end in their metric, `comparison_test_macro_f1.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = _name(comparison, folder)
-    picture = f"\n![Every run]({name}.png)\n"
-    paths = []
-    for kind, content in (
-        ("csv", as_csv(comparison).encode()),
-        ("md", (as_markdown(comparison) + picture).encode()),
-        ("png", _png(compared_runs(comparison))),
-    ):
-        paths.append(folder / f"{name}.{kind}")
-        with written_whole(paths[-1]) as file:
-            file.write(content)
+    name, figure = _name(comparison, folder), compared_runs(comparison)
+    numbers, text, picture = paths = [folder / f"{name}.{kind}" for kind in ("csv", "md", "png")]
+    write_text(numbers, as_csv(comparison))
+    write_text(text, f"{as_markdown(comparison)}\n![Every run]({picture.name})\n")
+    write_figure(picture, figure, dpi=160)
     return paths
 
 
@@ -54,18 +47,6 @@ def _name(comparison: Comparison, folder: Path) -> str:
     return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160)
-    return file.getvalue()
-
-
-def colours(comparison: Comparison) -> dict[str, str]:
-    """The colour of each setting, by its name."""
-    names = sorted({setting.name for setting in comparison.settings})
-    return {name: f"C{number % 10}" for number, name in enumerate(names)}
-
-
 def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     """A dot per run, and the mean of each setting with its 95 % interval; the best on top.
 
@@ -77,7 +58,8 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
     percent = unit(comparison.metric) == "%"
     grid = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights, sharex=percent)
-    colour = colours(comparison)
+    names = sorted({setting.name for setting in comparison.settings})
+    colour = {name: f"C{number % 10}" for number, name in enumerate(names)}
     for axes, settings, section in zip(grid[:, 0], sections, comparison.sections, strict=True):
         for place, setting in enumerate(settings):
             _draw_setting(axes, setting, place, colour[setting.name], comparison)
