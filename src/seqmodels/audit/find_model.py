@@ -38,16 +38,15 @@ def find_model(target: str) -> Callable[..., Any]:
     if found is None:
         names = [each for each, it in vars(module).items() if callable(it) and each[0] != "_"]
         raise UserError(f"target={target}: no such name in {place}: {choices(name, names)}")
-    built = found
     if not isinstance(found, nn.Module) and _takes_nothing(found):
         with unusable(f"target={target}() fails"):
-            built = found()
-    if inspect.isclass(built) or not callable(built):
+            found = found()
+    if inspect.isclass(found) or not callable(found):
         raise UserError(
             f"target={target} is not a model, and does not build one when called without "
             "arguments: name a function that builds it"
         )
-    return built
+    return found
 
 
 def _as_module(path: Path) -> str:

@@ -100,7 +100,6 @@ class _Stream(Probe):
         self.half = self.steps // unit // 2 * unit
         self.lengths = [self.steps] * len(inputs)
         self.inputs = self.drawn()
-        self.chunks: Sequence[int] = ()  # of a call; else uneven ones
         self.overwritten = ""  # what it does to tensors that are its caller's
 
     def copied(self, shared: Iterable[nn.Module] = ()) -> _Stream | None:
@@ -128,12 +127,15 @@ class _Stream(Probe):
     def run(self, rows: Tensor, lengths: Tensor, **named: Any) -> Any:
         return self.model(rows)
 
-    def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Tensor, Any]:
-        """The logits of whole rows, `(B, K, C)`. Resets the stream if there is no state."""
+    def call(
+        self, inputs: Tensor, lengths: Sequence[int], state: Any = None, chunks: Sequence[int] = ()
+    ) -> tuple[Tensor, Any]:
+        """The logits of whole rows, `(B, K, C)`, in these chunks, or in uneven ones. Resets the
+        stream if there is no state."""
         if state is None:
             self.begin()
-        chunks = self.chunks or self.uneven(inputs.shape[1])
-        given = inputs.to(self.device, self.dtype).split([*chunks], dim=1)
+        sizes = [*chunks] or self.uneven(inputs.shape[1])
+        given = inputs.to(self.device, self.dtype).split(sizes, dim=1)
         passed, made, kept = [chunk.clone() for chunk in given], list[Tensor](), list[Tensor]()
         for chunk in passed:
             logits, _ = super().call(chunk, lengths)
@@ -152,13 +154,9 @@ class _Stream(Probe):
         return (torch.cat if kept[0].dim() > 2 else torch.stack)(kept, dim=1), True
 
     def logits(self, rows: Tensor, chunks: Sequence[int] = (), goes_on: bool = False) -> Logits:
-        """What it gives in these chunks, or in uneven ones."""
-        self.chunks = chunks
-        try:
-            with torch.no_grad():
-                return self.valid(self.call(rows, self.lengths, goes_on or None)[0], self.lengths)
-        finally:
-            self.chunks = ()
+        with torch.no_grad():
+            made, _ = self.call(rows, self.lengths, goes_on or None, chunks)
+        return self.valid(made, self.lengths)
 
     def second_half(self, rows: Tensor, between: _Stream | None = None) -> Logits:
         """What it gives for the rows' second half; `between` runs after their first half."""
