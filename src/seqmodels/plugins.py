@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import unusable
 
 
 @functools.cache
@@ -39,13 +39,9 @@ def import_plugins() -> None:
         UserError: if importing a project fails.
     """
     for module in ("seqmodels.tasks", *project_modules()):
-        try:
+        name = module.partition(".")[0]
+        with unusable(f"correct or uninstall the installed project {name}, which fails"):
             importlib.import_module(module)
-        except Exception as error:  # the module's own code may raise anything
-            raise UserError(
-                f"the installed project {module.partition('.')[0]}: {type(error).__name__}: "
-                f"{one_line(error)}; correct it, or uninstall it"
-            ) from error
 
 
 def project_configs() -> list[Path]:
@@ -70,10 +66,8 @@ def import_module(name: str, key: str) -> ModuleType:
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
-    try:
+    with unusable(f"{key} cannot be imported"):
         return importlib.import_module(name)
-    except Exception as error:  # the module's own code may raise anything
-        raise UserError(f"{key}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def import_modules(names: str | Iterable[str]) -> None:

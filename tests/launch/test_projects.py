@@ -105,5 +105,5 @@ def test_its_files_come_before_ours(windy: Path) -> None:
 
 def test_a_project_that_cannot_be_imported_is_one_line(site: Path) -> None:
     install(site, "windy", __init__="import nowhere\n")
-    with pytest.raises(UserError, match="^the installed project windy: ModuleNotFoundError"):
+    with pytest.raises(UserError, match="installed project windy, .*ModuleNotFoundError"):
         allowed_class({"_target_": "torch.nn.Linear"})
