@@ -22,7 +22,8 @@ DAY = 86_400  # seconds
 
 
 def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
-    """The folder that `make` fills: from the cache if it is there, made otherwise.
+    """The folder that `make` fills: from the cache, in `$XDG_CACHE_HOME` or `~/.cache`, if it is
+    there, made otherwise.
 
     It is made under another name and renamed when it is complete, so a folder that is there is
     whole. What a killed process leaves is removed after a day.
@@ -35,7 +36,9 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     Raises:
         UserError: if the cache cannot be written.
     """
-    folder = cache_folder(kind, recipe)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = xxhash.xxh3_128_hexdigest(json.dumps(recipe).encode())
+    folder = cache / "seqmodels" / kind / name
     if folder.is_dir():
         return folder
     made = folder.with_name(f".{folder.name}.{token_hex(4)}")
@@ -68,12 +71,6 @@ def cached_value(kind: str, recipe: Any, compute: Callable[[], Any]) -> Any:
         (folder / "value.json").write_text(json.dumps(compute()), encoding="utf-8")
 
     return read_json(cached(kind, recipe, write) / "value.json")
-
-
-def cache_folder(kind: str, recipe: Any) -> Path:
-    """Where the cache keeps what is made by this recipe: in `$XDG_CACHE_HOME`, or `~/.cache`."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "seqmodels" / kind / xxhash.xxh3_128_hexdigest(json.dumps(recipe).encode())
 
 
 def use_cache(folder: str | None) -> None:

@@ -10,7 +10,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,7 +60,8 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     encoding = encoding or "utf-8"
     try:
         utf_8 = codecs.lookup(encoding).name == "utf-8"
-        with _opened(path) as file:
+        standard = nullcontext(sys.stdin.buffer) if path == "-" else None
+        with standard or Path(existing_file(path)).open("rb") as file:
             lines = io.TextIOWrapper(file, "utf-8-sig" if utf_8 else encoding)
             try:
                 for line in lines:
@@ -79,10 +80,6 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from error
-
-
-def _opened(path: str) -> AbstractContextManager[Any]:
-    return nullcontext(sys.stdin.buffer) if path == "-" else Path(existing_file(path)).open("rb")
 
 
 def write_json(path: Path, value: Any) -> None:

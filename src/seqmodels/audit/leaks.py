@@ -116,10 +116,8 @@ def padding_leak(probe: Probe, alone: bool = True) -> str:
         if moved := probe.moved(before, probe.rows(other)):
             return f"other content at padding moves {moved}"
     if not alone:
-        wider = torch.cat(
-            [inputs, sampler.batch([time, 1])[1:, 1:].expand_as(inputs[:, 1:])], dim=1
-        )
-        moved = probe.moved(before, probe.rows(wider))
+        more = sampler.batch([time, 1])[1:, 1:].expand_as(inputs[:, 1:])
+        moved = probe.moved(before, probe.rows(torch.cat([inputs, more], dim=1)))
         return f"{time - 1} more steps of padding move {moved}" if moved else ""
     with probe.trying("padding_leak, by the amount of padding"):
         for length in sorted(set(lengths))[:-1]:

@@ -87,11 +87,8 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     inputs = probe.sampler.batch(lengths)
     try:
         if probe.dtype != probe.sampler.dtype:
-            attempt.enter_context(
-                in_float64(probe.modules)
-                if probe.modules
-                else changed(probe.parameters, Tensor.double)
-            )
+            black_box = changed(probe.parameters, Tensor.double)
+            attempt.enter_context(in_float64(probe.modules) if probe.modules else black_box)
         logits, state = probe.call(inputs, lengths)
     except Exception as error:  # noqa: BLE001 (a model may refuse a shape, a device float64)
         return f"{type(error).__name__}: {one_line(error)}"
@@ -99,17 +96,17 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         return f"it returns {type(logits).__name__} instead of logits"
     if not bool(logits.isfinite().all()):
         return f"logits are not finite for lengths {lengths}"
-    shape, rows, steps = tuple(logits.shape), len(lengths), max(lengths)
+    shape, rows = tuple(logits.shape), len(lengths)
+    steps = max(lengths) if probe.targets is None else probe.targets.shape[1]
     if probe.kind == "sequence":
         right = shape[:1] == (rows,)
         if right and len(shape) == 3 and shape[1] == steps > 1:
             return f"logits are {shape}, one for each step: set kind=per_step"
     elif probe.targets is not None:
-        right = len(shape) == 3 and shape[:2] == (rows, probe.targets.shape[1])
+        right = len(shape) == 3 and shape[:2] == (rows, steps)
     else:
         right = len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
     if not right:
-        steps = steps if probe.targets is None else probe.targets.shape[1]
         expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind != "sequence" else "")
         probe.wrong_shape = f"logits for {expected} are {shape}"
     probe.lengths, probe.stateful = lengths, state is not None

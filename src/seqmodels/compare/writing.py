@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.compare.comparison import Comparison, Section, Setting
+from seqmodels.compare.comparison import Comparison, Setting
 from seqmodels.compare.tables import as_csv, as_markdown, metric_header
 from seqmodels.files import write_figure, write_text
 from seqmodels.metrics import unit
@@ -65,7 +65,10 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
             _draw_setting(axes, setting, place, colour[setting.name], comparison)
         axes.set_yticks([])
         axes.set_ylim(len(settings) - 0.5, -0.75)
-        _set_title(axes, comparison, section, most)
+        titles = [section.data] if len(sections) > 1 else []
+        if (count := len(section.settings)) > most:
+            titles.append(f"the best {most} of {count} settings")
+        axes.set_title(figure_text(": ".join(titles)), fontsize=10, loc="left")
         axes.spines[["left", "top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.3)
     label = figure_text(metric_header(comparison.metric))
@@ -90,11 +93,3 @@ def _draw_setting(
     weight = "normal" if setting.difference else "bold"
     name = axes.text(0, place - 0.22, figure_text(setting.name), fontsize=9, fontweight=weight)
     name.set(transform=axes.get_yaxis_transform(), verticalalignment="bottom")
-
-
-def _set_title(axes: Axes, comparison: Comparison, section: Section, most: int) -> None:
-    """Names the data where there are several, and says where settings are left out."""
-    titles = [section.data] if len(comparison.sections) > 1 else []
-    if (count := len(section.settings)) > most:
-        titles.append(f"the best {most} of {count} settings")
-    axes.set_title(figure_text(": ".join(titles)), fontsize=10, loc="left")

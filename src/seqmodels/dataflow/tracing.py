@@ -101,9 +101,8 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     if isinstance(selected, Tensor):  # else a decoder gets the tensors as they are
         on_the_way["selected"] = selected
     shapes = {name: tuple(tensor.shape) for name, tensor in on_the_way.items()}
-    shapes["logits"] = tuple(logits.shape)
-    if isinstance(head.output, Vocabulary):
-        shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
+    whole = head.output.project.out_features if isinstance(head.output, Vocabulary) else None
+    shapes["logits"] = (*logits.shape[:-1], whole or logits.shape[-1])
     finals = dict(zip(states.finals, final, strict=True))
     return Trace(shapes, rows.lengths, output, finals, inputs=reach(task, batch))
 

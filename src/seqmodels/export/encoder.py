@@ -32,13 +32,9 @@ class OnnxEncoder(nn.Module):
         super().__init__()
         self.cell, self.rnn = encoder.cell, encoder.rnn
         if self.cell not in GATES:
-            raise UserError(
-                f"ONNX has no node for encoder.cell={self.cell}, which is your own: {INSTEAD}"
-            )
+            raise UserError(f"ONNX has no node for encoder.cell={self.cell}: {INSTEAD}")
         if size := self.rnn.proj_size:
-            raise UserError(
-                f"ONNX has no LSTM with projections, and encoder.proj_size is {size}: {INSTEAD}"
-            )
+            raise UserError(f"ONNX has no node for encoder.proj_size={size}: {INSTEAD}")
         self.directions = encoder.num_directions
         for layer in range(self.rnn.num_layers):
             for name, weights in zip("WRB", self._weights(layer), strict=True):

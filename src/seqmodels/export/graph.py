@@ -75,9 +75,7 @@ def example(task: Task) -> tuple[Tensor, Tensor]:
 def carried_parts(task: Task) -> dict[str, Tensor]:
     """What `carry` of a task takes for new rows, by name: all zero."""
     sizes, layers = task.encoder.state_sizes, task.encoder.num_layers
-    parts = {
-        name.removesuffix("_n"): torch.zeros(layers, BATCH, size) for name, size in sizes.items()
-    }
+    parts = {n.removesuffix("_n"): torch.zeros(layers, BATCH, size) for n, size in sizes.items()}
     if task.head.streams == "pooled":
         total = torch.zeros(BATCH, task.encoder.output_size, dtype=torch.float64)
         parts |= Pooled(total, total.float(), torch.zeros(BATCH, dtype=torch.int64))._asdict()
@@ -128,9 +126,8 @@ def make_graph(
 
 def _name_sizes(graph: Any) -> None:
     """Gives the free sizes of inputs and outputs a name, where the exporter has one such as s71."""
-    names = dict(
-        zip(map(str, graph.inputs[0].shape), ("batch", "time", "characters"), strict=False)
-    )
+    said = ("batch", "time", "characters")
+    names = dict(zip(map(str, graph.inputs[0].shape), said, strict=False))
     for value in (*graph.inputs, *graph.outputs):
         for axis, size in enumerate(value.shape):
             if str(size) in names and not isinstance(size, int):
