@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from itertools import accumulate
 
@@ -46,29 +46,23 @@ def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
     """Says in one line what a library refuses.
 
     Raises:
-        UserError: for an error of these kinds, after the words `what`.
+        UserError: for an error of these kinds, after the words `what`. Without kinds: for any, and
+            names it.
     """
+    caught = kinds or (Exception,)
     try:
         yield
     except UserError:
         raise
-    except kinds as error:
-        raise UserError(f"{what}: {one_line(error)}") from error
+    except caught as error:
+        said = one_line(error)
+        end = f": {said}" if kinds else f" ({type(error).__name__}: {said})"
+        raise UserError(what + end) from error
 
 
-@contextmanager
-def unusable(what: str) -> Iterator[None]:
-    """Says in one line that a file or folder of others cannot be used: it may hold anything.
-
-    Raises:
-        UserError: for an error of any other kind, after the words `what`.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{what} ({type(error).__name__}: {one_line(error)})") from error
+def unusable(what: str) -> AbstractContextManager[None]:
+    """Says in one line that something of others, which may hold anything, cannot be used."""
+    return refusing(what)
 
 
 def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configuration") -> str:
