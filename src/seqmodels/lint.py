@@ -253,9 +253,8 @@ class _File:
         if not isinstance(node := _same(node), ast.Call):
             return None
         name = _name(node.func)
-        if name in COLUMNWISE:
-            return Value("module")
-        if name == "Sequential" and node.args and all(self.module(each) for each in node.args):
+        parts = node.args if name == "Sequential" else []
+        if name in COLUMNWISE or (parts and all(map(self.module, parts))):
             return Value("module")
         network = self.network(node) if name in CELLS else None
         return network and Value("network", network)
@@ -273,15 +272,12 @@ class _File:
         written |= {word.arg: word.value for word in node.keywords}
         given = {name: self.constant(value) for name, value in written.items()}
         unknown = None in given or any(isinstance(each, ast.Starred) for each in node.args)
+        default = None if unknown else False
+        two, first = (given.get(option, default) for option in ("bidirectional", "batch_first"))
         layers = given.get("num_layers", 1)
         if layers == 1 and isinstance(written.get("num_layers"), ast.Name | ast.Attribute):
             layers = None  # one by default, and more for whoever asks
-        return Network(
-            name,
-            given.get("bidirectional", None if unknown else False),
-            given.get("batch_first", None if unknown else False),
-            layers if isinstance(layers, int) else None,
-        )
+        return Network(name, two, first, layers if isinstance(layers, int) else None)
 
     def constant(self, node: ast.AST, depth: int = 3) -> Any:
         """The value of a constant, or of a name that is set to one alone; else None."""
