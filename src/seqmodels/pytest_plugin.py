@@ -56,15 +56,14 @@ class Audit(pytest.Item):
 @pytest.fixture
 def assert_clean() -> Callable[..., None]:
     """Takes what `seqmodels.audit.assert_clean` takes, and says which line to mend."""
+
+    def check(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        __tracebackhide__ = True
+        from seqmodels.audit import audit
+
+        refuse(audit(model, *arguments, **options), model)
+
     return check
-
-
-def check(model: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Raises an AssertionError that lists what an audit finds, and where the model is written."""
-    __tracebackhide__ = True
-    from seqmodels.audit import audit
-
-    refuse(audit(model, *arguments, **options), model)
 
 
 def refuse(result: Any, model: Any) -> None:
