@@ -46,7 +46,11 @@ class Sampler:
         elif lengths is None:
             raise UserError("give lengths, or padding='none' where all rows have one length")
         self.tokens = not inputs.is_floating_point()
-        self.lengths = lengths = int_lengths(lengths)
+        with refusing("lengths must be integers (B,)", TypeError, ValueError, RuntimeError):
+            lengths = torch.as_tensor(lengths)
+            if lengths.is_floating_point() or lengths.dtype == torch.bool:
+                raise TypeError(f"got {lengths.dtype}")
+        self.lengths = lengths = lengths.long().cpu()
         if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
             lengths.shape != inputs.shape[:1]
             or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
@@ -54,7 +58,7 @@ class Sampler:
             raise UserError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
                 "features (B, T, F), and lengths (B,) from 1 "
-                f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.tolist()[:10]}"
+                f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.flatten().tolist()[:10]}"
             )
         if isinstance(padding, str):
             if not self.unpadded or bool((lengths != inputs.shape[1]).any()):
@@ -109,15 +113,6 @@ def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tenso
     if not fits or not bool(torch.isclose(given, held, rtol=0, atol=0, equal_nan=True).all()):
         raise UserError(f"padding={padding}, but inputs hold something else at padding")
     return torch.full_like(values[0, 0], padding)
-
-
-def int_lengths(lengths: Tensor | Iterable[SupportsIndex]) -> Tensor:
-    """A tensor, a list, a tuple or an array as lengths `(B,)` int64 on the CPU."""
-    with refusing("lengths must be integers (B,)", TypeError, ValueError, RuntimeError):
-        tensor = torch.as_tensor(lengths)
-    if tensor.dim() != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
-        raise UserError(f"lengths must be integers (B,), got {tuple(tensor.shape)} {tensor.dtype}")
-    return tensor.long().cpu()
 
 
 def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
