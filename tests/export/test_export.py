@@ -154,7 +154,7 @@ PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0}
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (lambda: classifier({"proj_size": 3}), "encoder.proj_size is 3"),
+        (lambda: classifier({"proj_size": 3}), "encoder.proj_size=3"),
         (lambda: classifier({"cell": "of_torch"}), "cell=of_torch"),
         (lambda: task("Seq2Seq", PAIRS, "attention"), "a decoder"),
         (lambda: classifier(head="untraceable"), "SequenceClassifier cannot be traced"),
