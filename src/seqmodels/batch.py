@@ -128,14 +128,13 @@ class SequenceBatch(ShowsShapes):
         if not (tokens or features):
             raise ValueError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
-                "features (B, T, F) floating point, "
-                f"got {tuple(inputs.shape)} {inputs.dtype}"
+                f"features (B, T, F) floating point, got {_shape(inputs)}"
             )
         batch, time = inputs.shape[:2]
-        if lengths.shape != (batch,) or lengths.dtype != torch.int64:
-            raise ValueError(
-                f"lengths must be ({batch},) int64, got {tuple(lengths.shape)} {lengths.dtype}"
-            )
+        for name in ("lengths", "series", "rows"):
+            of = getattr(self, name)
+            if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
+                raise ValueError(f"{name} must be ({batch},) int64, got {_shape(of)}")
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
         shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, 1)
@@ -145,11 +144,6 @@ class SequenceBatch(ShowsShapes):
         if longest > time:
             row = int(torch.argmax(lengths))
             raise ValueError(f"lengths[{row}] is {longest}, but inputs have only {time} steps")
-        for name, of in (("series", self.series), ("rows", self.rows)):
-            if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
-                raise ValueError(
-                    f"{name} must be ({batch},) int64, got {tuple(of.shape)} {of.dtype}"
-                )
         if targets is None:
             return
         classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
@@ -160,8 +154,7 @@ class SequenceBatch(ShowsShapes):
         if not (classes or values):
             raise ValueError(
                 f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},), "
-                f"({batch}, K) or ({batch}, {time}, K) floating point, "
-                f"got {tuple(targets.shape)} {targets.dtype}"
+                f"({batch}, K) or ({batch}, {time}, K) floating point, got {_shape(targets)}"
             )
         if (steps or (classes and targets.dim() == 2)) and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)
