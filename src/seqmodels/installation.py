@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import refusing
 
 PACKAGE = __name__.partition(".")[0]
 DISTRIBUTION = "seqmodels-template"
@@ -63,10 +63,5 @@ def require(module: str, what: str, extra: str) -> None:
     Raises:
         UserError: if it is not installed, with the packages of the extra.
     """
-    try:
+    with refusing(f"{what} needs pip install '{DISTRIBUTION}[{extra}]'", ImportError):
         importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"{what} needs a package that is not installed ({one_line(error)}): "
-            f"pip install '{DISTRIBUTION}[{extra}]'"
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.engine import Task
-from seqmodels.errors import UserError
+from seqmodels.errors import refusing
 from seqmodels.export.graph import make_graph
 from seqmodels.files import write_json
 from seqmodels.installation import require
@@ -32,11 +32,9 @@ def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     decision: Any = getattr(output, "decision", dict)()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
     made = make_graph(task, facts, stream=stream)
-    try:
+    with refusing(f"cannot write to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         made.save(folder / "model.onnx")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     write_json(folder / "model.json", facts)
     if task.window is not None:
         log.warning(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, unusable
 from seqmodels.export.encoder import INSTEAD, OPSET, OnnxEncoder
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.encoder import Pooled
@@ -147,16 +147,11 @@ def _traced(task: Task, carried: tuple[Tensor, ...]) -> torch.export.ExportedPro
     if carried:  # (L, B, H) of a state, (B, ...) of a pool
         shapes = (*shapes, tuple({int(part.dim() == 3): batch} for part in carried))
     graph = Graph(task)
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            return torch.export.export(
-                graph,
-                arguments,
-                dynamic_shapes=shapes,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-    except Exception as error:  # code of your own may hold anything
-        raise UserError(
-            f"{type(task).__name__} cannot be traced as a graph "
-            f"({type(error).__name__}: {one_line(error)}): {INSTEAD}"
-        ) from error
+    quiet = warnings.catch_warnings(action="ignore")
+    with unusable(f"{type(task).__name__} cannot be traced, {INSTEAD}"), quiet, torch.no_grad():
+        return torch.export.export(
+            graph,
+            arguments,
+            dynamic_shapes=shapes,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
