@@ -57,8 +57,8 @@ class Sampler:
         ):
             raise UserError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
-                "features (B, T, F), and lengths (B,) from 1 "
-                f"to T: got {tuple(inputs.shape)} {inputs.dtype} and {lengths.flatten().tolist()[:10]}"
+                "features (B, T, F), and lengths (B,) from 1 to T: "
+                f"got {tuple(inputs.shape)} {inputs.dtype} and {lengths.flatten().tolist()[:10]}"
             )
         if isinstance(padding, str):
             if not self.unpadded or bool((lengths != inputs.shape[1]).any()):

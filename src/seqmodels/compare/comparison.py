@@ -236,12 +236,11 @@ def _step(records: Sequence[Record], metric: str) -> float:
     each. For any other metric, or where a run doesn't say how many examples there are, it is the
     smallest difference between two runs.
     """
-    sizes = [record.rows(metric.partition("/")[0]) for record in records]
-    known = [size for size in sizes if size]
+    sizes = [record.rows(metric.partition("/")[0]) or 0 for record in records]
     found, by_token = find_metric(metric), any(r.speed[0] == "tokens" for r in records)
     counted = ("examples",) if by_token else ("examples", "targets")
-    if found and found.share_of in counted and len(known) == len(sizes):
-        return 1 / min(known)
+    if found and found.share_of in counted and min(sizes):
+        return 1 / min(sizes)
     return smallest_step(record.score(metric) for record in records)
 
 
