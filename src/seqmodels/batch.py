@@ -35,13 +35,14 @@ class ShowsShapes:
     def __repr__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         usual = (None, False, ())  # by identity: a tensor compares each of its values
-        shown = (f"{n}={_shape(v)}" for n, v in values.items() if not any(v is u for u in usual))
+        shown = (f"{n}={shape_of(v)}" for n, v in values.items() if not any(v is u for u in usual))
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _shape(value: Any) -> str:
+def shape_of(value: Any) -> str:
+    """`(3, 5) int64` of a tensor; other values as they are."""
     if isinstance(value, Mapping):
-        return str({name: _shape(each) for name, each in value.items()})
+        return str({name: shape_of(each) for name, each in value.items()})
     if not isinstance(value, Tensor):
         return repr(value)
     device = "" if value.device.type == "cpu" else f" on {value.device}"
@@ -128,13 +129,13 @@ class SequenceBatch(ShowsShapes):
         if not (tokens or features):
             raise ValueError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
-                f"features (B, T, F) floating point, got {_shape(inputs)}"
+                f"features (B, T, F) floating point, got {shape_of(inputs)}"
             )
         batch, time = inputs.shape[:2]
         for name in ("lengths", "series", "rows"):
             of = getattr(self, name)
             if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
-                raise ValueError(f"{name} must be ({batch},) int64, got {_shape(of)}")
+                raise ValueError(f"{name} must be ({batch},) int64, got {shape_of(of)}")
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
         shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, 1)
@@ -154,7 +155,7 @@ class SequenceBatch(ShowsShapes):
         if not (classes or values):
             raise ValueError(
                 f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},), "
-                f"({batch}, K) or ({batch}, {time}, K) floating point, got {_shape(targets)}"
+                f"({batch}, K) or ({batch}, {time}, K) floating point, got {shape_of(targets)}"
             )
         if (steps or (classes and targets.dim() == 2)) and shortest < time:
             padding = ~valid_steps(lengths, time, targets.device)

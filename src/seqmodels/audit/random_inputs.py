@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor
 
+from seqmodels.batch import shape_of
 from seqmodels.errors import UserError, refusing
 from seqmodels.padding import valid_steps
 
@@ -58,7 +59,7 @@ class Sampler:
             raise UserError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
                 "features (B, T, F), and lengths (B,) from 1 to T: "
-                f"got {tuple(inputs.shape)} {inputs.dtype} and {lengths.flatten().tolist()[:10]}"
+                f"got {shape_of(inputs)} and {lengths.flatten().tolist()[:10]}"
             )
         if isinstance(padding, str):
             if not self.unpadded or bool((lengths != inputs.shape[1]).any()):
@@ -124,10 +125,7 @@ def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
         UserError: if they are not tokens `(B, S)`, or contain only one.
     """
     if target_inputs.dtype != torch.int64 or target_inputs.dim() != 2 or not target_inputs.numel():
-        raise UserError(
-            f"target_inputs must be tokens (B, S) int64, got {tuple(target_inputs.shape)} "
-            f"{target_inputs.dtype}"
-        )
+        raise UserError(f"target_inputs must be tokens (B, S) int64, got {shape_of(target_inputs)}")
     if len(target_inputs.unique()) < 2:
         raise UserError("target_inputs contain only one token: give at least two different ones")
     steps = next(s for s in range(TARGET_STEPS, 2**31) if s not in lengths.tolist())
