@@ -29,9 +29,7 @@ def find_model(target: str) -> Callable[..., Any]:
     """
     place, colon, name = target.rpartition(":")
     if not colon or not name:
-        raise UserError(
-            f"target={target} must be module:name or file.py:name, such as my_package.module:build"
-        )
+        raise UserError(f"target={target} must be module:name or file.py:name")
     module_name = _as_module(Path(place).resolve()) if place.endswith(".py") else place
     module = import_module(module_name, f"target={target}")
     found = getattr(module, name, None)
@@ -43,8 +41,7 @@ def find_model(target: str) -> Callable[..., Any]:
             found = found()
     if inspect.isclass(found) or not callable(found):
         raise UserError(
-            f"target={target} is not a model, and does not build one when called without "
-            "arguments: name a function that builds it"
+            f"target={target} is no model: name one, or what builds it without arguments"
         )
     return found
 

@@ -185,10 +185,8 @@ def direction(records: Sequence[Record], metric: str) -> bool:
     if find_metric(name) or not said:
         return more_is_better(metric)
     if len(said) == 2:
-        raise UserError(
-            f"metric={metric}: some of these runs say that higher is better and some that lower "
-            "is: compare them separately"
-        )
+        why = "these runs disagree on whether higher is better"
+        raise UserError(f"metric={metric}: {why}: compare them separately")
     return bool(said.pop())
 
 

@@ -73,13 +73,11 @@ class Dataflow(Callback):
                 model, inputs, batch.lengths, kind, causal, target_inputs=more, thorough=thorough
             )
         for finding in result.findings:
-            found = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
+            found = f"model.head={task.head.name}: {finding.name}: {finding.evidence}; "
+            found += ADVICE[finding.name]
             if finding.severity == "error" and self.refuse:
-                raise UserError(
-                    f"model.head={task.head.name}: {found}; "
-                    "set callbacks.dataflow.refuse=false to train anyway"
-                )
-            log.warning(f"model.head={task.head.name}: {found}")
+                raise UserError(f"{found}; set callbacks.dataflow.refuse=false to train anyway")
+            log.warning(found)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is not None:
