@@ -65,7 +65,8 @@ class Dataflow(Callback):
         if isinstance(batch, PairBatch):
             kind, more = "seq2seq", batch.target.inputs
         model, causal, inputs = task.as_function(), task.contract.causal, batch.inputs
-        thorough, narrow = not only_ours(task), cast(Any, ExitStack())
+        thorough = not only_ours(task)
+        narrow: Any = ExitStack()
         if more is None and not inputs.is_floating_point():
             inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
         with narrow:

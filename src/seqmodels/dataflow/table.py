@@ -33,6 +33,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     b = "B" if more == 1 else f"B*{more}"
     t = "T" if size_of_step == 1 else f"T/{size_of_step}"
     by_step, decoder = contract.per == "step", contract.kind.decoder
+    target = ("B", "S") if decoder else ("B", "T") if by_step else ("B",)  # S: steps of the target
     symbols = {
         "inputs": ("B", "T") if tokens else ("B", "T", "1+K" if words else "F"),
         "embedded": (b, t, "E"),
@@ -40,8 +41,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         "output": (b, t, wide),
         **{name: ("L", "D", b, letter(name)) for name in trace.finals},
         "selected": (b, t, "S") if by_step else (b, "S"),
-        # S: steps of the target
-        "logits": ("B", *("S" if decoder else "T" if by_step else ""), contract.kind.size),
+        "logits": (*target, contract.kind.size),
     }
     holds = {
         "output": "last layer, every step",
@@ -58,11 +58,11 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
         table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
     for name, traced in trace.shapes.items():
-        shape = tuple(whole.get(s, n) for s, n in zip(symbols[name], traced, strict=True))
+        shape = tuple(whole.get(size, n) for size, n in zip(symbols[name], traced, strict=True))
         read, goes = name in trace.reads, ""
         if read:
-            goes = f"{'decoder' if decoder else 'head'}: {where_read(trace, name)}, "
-            goes += f"{trace.shares[name]:.0%}"
+            reader = "decoder" if decoder else "head"
+            goes = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
         elif contract.stateful and name in trace.finals:
             goes = "next window"
         elif name == "inputs":
