@@ -63,5 +63,5 @@ def require(module: str, what: str, extra: str) -> None:
     Raises:
         UserError: if it is not installed, with the packages of the extra.
     """
-    with refusing(f"{what} needs pip install '{DISTRIBUTION}[{extra}]'", ImportError):
+    with refusing(f"{what} needs its extra, pip install '{DISTRIBUTION}[{extra}]'", ImportError):
         importlib.import_module(module)
