@@ -6,6 +6,9 @@ The names below are loaded when they are first used, so that `import seqmodels` 
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,3 +48,26 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+class _Signal(ModuleType):
+    """`scipy.signal`, which is loaded when something of it is used.
+
+    Lightning imports torchmetrics, whose metrics of audio import it, for a fifth of the time of
+    every start, and ask only for `hamming`, which SciPy no longer has.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        asks = sys._getframe(1).f_globals.get("__name__", "")
+        if name == "hamming" and asks.startswith("torchmetrics"):
+            return None
+        if name == "__file__":  # of which `inspect` asks every module
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+_signal = _Signal("scipy.signal")
+_signal.__spec__ = ModuleSpec("scipy.signal", None, is_package=True)  # `find_spec` asks for it
+sys.modules.setdefault("scipy.signal", _signal)

@@ -6,8 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
-# PyTorch's compiler, matplotlib and SciPy are loaded by Lightning itself
-UNUSED = ("sktime", "sklearn", "pandas", "pyarrow", "tokenizers", "datasets")
+# PyTorch's compiler, matplotlib and a part of SciPy are loaded by Lightning itself
+UNUSED = (
+    *("sktime", "sklearn", "pandas", "pyarrow", "tokenizers", "datasets"),
+    "scipy.signal._signaltools",
+)
+LAZY = """
+import sys, seqmodels, scipy.signal
+from importlib.util import find_spec
+assert find_spec("scipy.signal")
+assert "scipy.signal._signaltools" not in sys.modules
+import torchmetrics.functional.audio, inspect
+inspect.stack()
+assert "scipy.signal._signaltools" not in sys.modules
+from scipy.signal import find_peaks
+assert scipy.signal.find_peaks is find_peaks and list(find_peaks([0, 1, 0])[0]) == [1]
+assert scipy.signal.windows.hann and sys.modules["scipy.signal"].__file__
+assert not hasattr(scipy.signal, "hamming")
+"""
+HAMMING = """
+import seqmodels
+try:
+    from scipy.signal import hamming
+except ImportError:
+    pass
+else:
+    raise AssertionError(hamming)
+"""
 
 
 def run(code: str, folder: Path, *words: str) -> None:
@@ -52,3 +77,8 @@ finally:
         "        return self.dropout(self.rnn(x)[1][0][-1])\n"
     )
     run(code, tmp_path)
+
+
+def test_a_module_that_is_loaded_late_is_the_real_one(tmp_path: Path) -> None:
+    run(LAZY, tmp_path)
+    run(HAMMING, tmp_path)

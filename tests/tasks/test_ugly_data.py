@@ -68,7 +68,7 @@ TEXTUAL: dict[str, tuple[list[str], list[Any], list[str]]] = {
 
 
 def ends_well(config: Config, words: list[str], data: dict[str, Any]) -> None:
-    quick = ["callbacks.dataflow=null", "trainer.max_epochs=2", "data.batch_size=7"]
+    quick = ["callbacks.dataflow=null", "trainer.max_epochs=1", "data.batch_size=7"]
     try:
         result = train(config(*words, *quick), data=data)
     except UserError as error:

@@ -23,7 +23,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, choices, one_line, refusing, shown, unknown_key
@@ -131,10 +130,13 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
                     print(_help(name, words))
                 elif given.cfg:
                     here.show_cfg(name, words, given.cfg, given.package, given.resolve)
-                elif given.multirun or here.get_mode(name, words) is RunMode.MULTIRUN:
+                elif given.multirun:
                     _multirun(here, name, job, words)
                 else:
-                    here.run(name, job, [*words, "hydra.mode=RUN"])
+                    try:
+                        here.run(name, job, words)
+                    except AssertionError:  # of Hydra: a file says `hydra.mode: MULTIRUN`
+                        _multirun(here, name, job, words)
             sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
