@@ -39,7 +39,6 @@ ODD = [
 OTHERS = [
     "callbacks.last=null",
     "trainer.limit_val_batches=0",
-    "debug=overfit",
     *(
         pytest.param(words, marks=pytest.mark.long)
         for words in (
@@ -61,6 +60,7 @@ OTHERS = [
             "trainer.max_steps=15 trainer.max_time=00:01:00:00",
             "trainer=ddp_sim trainer.devices=1 trainer.val_check_interval=0.4",
             "debug=limit",
+            "debug=overfit",
             "debug=profile",
         )
     ),

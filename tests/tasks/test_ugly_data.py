@@ -6,6 +6,7 @@ Each run ends with numbers, or with a sentence that says what is wrong with the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,14 @@ def ends_well(config: Config, words: list[str], data: dict[str, Any]) -> None:
     assert len(rows) and np.isfinite(rows.select_dtypes("number").drop(columns="loss")).all().all()
 
 
-@pytest.mark.parametrize("name", FORECASTS)
+def some(names: Iterable[str], *short: str) -> list[Any]:
+    """These in CI, and the others with `pytest -m long`."""
+    return [name if name in short else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+@pytest.mark.parametrize(
+    "name", some(FORECASTS, "a constant of 0.1", "a level of 1e8", "a sensor that dies")
+)
 def test_a_forecast(name: str, config: Config) -> None:
     columns, word = FORECASTS[name]
     ends_well(config, [*FORECAST, *word.split()], {"file": pd.DataFrame(columns)})
@@ -96,7 +104,14 @@ def test_predictions_keep_the_digits_of_a_high_level(config: Config) -> None:
     assert all(np.abs(NOISE[:60] - value).min() < 1e-4 for value in written)
 
 
-@pytest.mark.parametrize("name", TEXTUAL)
+@pytest.mark.parametrize(
+    "name",
+    some(
+        TEXTUAL,
+        *("three examples a class", "one example", "texts of one word"),
+        *("no class that weighs anything", "values at 1e8", "no known value"),
+    ),
+)
 def test_texts_and_their_labels_or_values(name: str, config: Config) -> None:
     texts, targets, words = TEXTUAL[name]
     ends_well(config, [*TEXT, *words], {"train": {"text": texts, "y": targets}})
