@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from seqmodels import __version__
+from seqmodels.__main__ import run as run_command
 from seqmodels.arguments import Name, NonNegative
 from seqmodels.launch.command_line import Names, command
 from tests.conftest import ROOT, Script
@@ -48,6 +49,19 @@ def test_an_unknown_command_is_one_line(seqmodels: Script) -> None:
     done = seqmodels("tarin", "model.head=max_pool")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "unknown command tarin" in done.stderr and "train?" in done.stderr
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        run_command("train")
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 # ---------------------------------------------------------------- a function is a command

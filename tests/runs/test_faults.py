@@ -276,3 +276,11 @@ def test_the_best_state_is_written_once_where_it_is_the_last_one_too(
     train(config(*twice, f"folder={once.folder}2"))
     best, last = (Path(f"{once.folder}2", "checkpoints", path.name) for path in (best, last))
     assert read_checkpoint(best)["global_step"] == read_checkpoint(last)["global_step"] / 2
+
+
+def test_a_checkpoint_that_cannot_be_read_is_answered_with_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").touch()
+    for said in ("no such checkpoint; take .*: best.ckpt$", "not a usable .*: best.ckpt$"):
+        with pytest.raises(UserError, match=said):
+            read_checkpoint(tmp_path / "last.ckpt")
+        (tmp_path / "last.ckpt").write_text("cut")
