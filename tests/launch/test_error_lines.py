@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from seqmodels import compose
 from seqmodels.arguments import arguments
 from seqmodels.plain_values import flattened
-from tests.conftest import ROOT, Completed
+from tests.conftest import ROOT, Completed, Refused
 from tests.in_process import run_in_process
 from tests.shipped import lacks
 
@@ -132,6 +132,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path, line: str, messa
     assert re.match(f"error: {pattern}", said), said
     assert done.returncode == 2 and not left
     assert done.stdout == "" or name == "train"
+
+
+def test_a_wrong_key_beside_a_folder_of_your_own_is_named(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").write_text("# @package _global_\nseed: 3\n")
+    words = ("--config-dir", "mine", "experiment=own", "model.heda=max_pool")
+    assert refused("train.py", *words).startswith("error: model.heda is not a key")
+    assert refused("train.py", *words[2:3]).startswith("error: experiment=own: choose one of")
 
 
 # ---------------------------------------------------------------- any keys with any values

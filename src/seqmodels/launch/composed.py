@@ -168,12 +168,12 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     Raises:
         UserError: for what Hydra refuses, with what was probably meant.
     """
-    prepare_hydra()
-    yours = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # it composes for one program at a time
-    ProjectConfigs.config_dir = config_dir
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
+    prepare_hydra()
+    yours, before = GlobalHydra.instance().hydra, ProjectConfigs.config_dir
+    GlobalHydra.instance().clear()  # it composes for one program at a time
+    ProjectConfigs.config_dir = config_dir or before  # `mistake` composes within
     try:
         with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION):
             yield GlobalHydra.instance().hydra
@@ -182,7 +182,7 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     except Exception as error:  # Hydra raises many kinds
         raise mistake(error, name, words) from error
     finally:
-        ProjectConfigs.config_dir, GlobalHydra.instance().hydra = None, yours
+        ProjectConfigs.config_dir, GlobalHydra.instance().hydra = before, yours
 
 
 def _trusting() -> AbstractContextManager[Any]:
