@@ -6,7 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGUSR1
 from typing import Any
@@ -343,3 +344,33 @@ def test_of_two_commands_with_one_folder_the_slower_one_overwrites_nothing(confi
     fit(faster, words)
     with pytest.raises(UserError, match="is finished"):
         prepare(settings, words)
+
+
+def test_a_folder_that_another_process_has_just_made_is_not_removed(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = prepare(config("baseline=false"))
+    folder = training.folder.path
+
+    @contextmanager
+    def taken(path: Path) -> Iterator[None]:
+        folder.mkdir()
+        (folder / "config.yaml").touch()
+        raise UserError("another process is training in this folder")
+        yield
+
+    monkeypatch.setattr("seqmodels.runs.endings.locked", taken)
+    with pytest.raises(UserError, match="another process"):
+        fit(training)
+    assert (folder / "config.yaml").is_file()
+
+
+def test_a_resume_that_is_refused_lets_go_of_its_folder(config: Config) -> None:
+    settings = config("baseline=false", "trainer.max_epochs=1")
+    train(settings)
+    settings.resume = settings.folder
+    refused = list[BaseException]()
+    for words in (["trainer.precision=16-true"], ["trainer.precision=16-true"]):
+        with pytest.raises(UserError, match="Adam's second moments") as caught:
+            prepare(settings, ["trainer.max_epochs=2", *words])
+        refused.append(caught.value)  # whose traceback keeps what it has met

@@ -110,11 +110,11 @@ def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
     """Within: nobody else trains in the folder. If the training is refused before its first batch,
     a folder that it made goes again."""
     made = not folder.path.exists()
-    try:
-        with locked(folder.lock):
-            folder.check_free()
+    with locked(folder.lock):  # if another process has it, the folder is that one's
+        folder.check_free()
+        try:
             yield
-    except UserError:
-        if made and not recording.begun:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        raise
+        except UserError:
+            if made and not recording.begun:
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise

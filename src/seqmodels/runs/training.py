@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,8 @@ def prepare(
         resume = find_resume(config, overrides)
         for key, path in files.items():
             OmegaConf.update(resume.config, key, path)
-        return _prepared(resume.config, resume, started, held.pop_all())
+        training = _prepared(resume.config, resume, started, held)
+        return replace(training, held=held.pop_all())  # an error before has released the lock
 
 
 def _prepared(
