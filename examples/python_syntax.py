@@ -10,9 +10,8 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from seqmodels.data import SPLITS, Examples, SequenceDataModule, Words
+from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tags, Words
 from seqmodels.data.sources import library_files
-from seqmodels.tasks.tagging import Tags
 
 CONTENT = {tokenize.NUMBER: "0", tokenize.STRING: "'...'"}  # what stands for all of them
 KEPT = {tokenize.NAME, tokenize.OP, *CONTENT}

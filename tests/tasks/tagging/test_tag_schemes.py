@@ -10,9 +10,9 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from seqmodels.batch import PADDING_TARGET
+from seqmodels.data.tags import mark_spans
 from seqmodels.engine.class_scores import scores
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tags import mark_spans
 
 TYPES = ("LOC", "a-b", "B")
 SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}

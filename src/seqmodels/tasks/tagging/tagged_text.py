@@ -10,11 +10,11 @@ from typing import Any
 from seqmodels.arguments import Count, Name
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Row, Tables, ending
+from seqmodels.data.tags import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.errors import UserError, choices, shown
 from seqmodels.files import read_lines
-from seqmodels.tasks.tagging.tags import Tags
 
 LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
+from seqmodels.data.tags import mark_spans
 from seqmodels.engine.class_scores import score_rows, scores
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
@@ -18,7 +19,6 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOptions, Output, Score
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tags import mark_spans
 
 UNKNOWN = {  # what a step has in place of a tag of the training
     PADDING_TARGET: None,
