@@ -33,6 +33,7 @@ def _number(value: Any) -> Any:
 Number = BeforeValidator(_number)
 Count = Annotated[int, Number, Field(ge=1)]
 Natural = Annotated[int, Number, Field(ge=0)]
+Folds = Annotated[int, Number, Field(ge=2)]
 Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
 NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]

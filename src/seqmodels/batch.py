@@ -103,6 +103,7 @@ class SequenceBatch(ShowsShapes):
             where rows are not windows of series.
         rows: `(B,)` int64 on the CPU, the number of each row in its split, from 0; None where
             nobody has counted them.
+        weights: `(B,)` float32, how much each row counts in the loss; None: all of them equally.
 
     Raises:
         ValueError: if the arguments don't fit together. Checked once, here; everyone else trusts
@@ -115,6 +116,7 @@ class SequenceBatch(ShowsShapes):
     continues: bool = False
     series: Tensor | None = None
     rows: Tensor | None = None
+    weights: Tensor | None = None
     words: Words | None = field(default=None, init=False)  # of words with characters, on a device
 
     def __post_init__(self) -> None:
@@ -178,12 +180,14 @@ class SequenceBatch(ShowsShapes):
         return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
 
     def to(self, device: torch.device | str) -> SequenceBatch:
-        """The same batch with `inputs` and `targets` on `device`, copied without a wait. `lengths`
-        stay on the CPU, with a copy on the device for all that computes with them there."""
+        """The same batch with inputs, targets and weights on `device`, copied without a wait.
+        `lengths` stay on the CPU, with a copy on the device for all that computes with them
+        there."""
         there = torch.device(device)
         if self.inputs.device == there:
             return self
-        batch = self.map(partial(on_device, device=there))
+        names = ("inputs", "targets", "weights")
+        batch = self.map(partial(on_device, device=there), *names)
         if self.inputs.dtype == torch.int64 and self.inputs.dim() == 3:  # while they are on the CPU
             object.__setattr__(batch, "words", Words.of(self.inputs[..., 1:]).to(there))
         batch.keep_steps()
@@ -197,7 +201,8 @@ class SequenceBatch(ShowsShapes):
 
     def pin_memory(self) -> SequenceBatch:
         """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
-        return self.map(Tensor.pin_memory, "inputs", "lengths", "targets", "series")
+        names = ("inputs", "lengths", "targets", "series", "weights")
+        return self.map(Tensor.pin_memory, *names)
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> SequenceBatch:
         """The same batch with `change`, such as of the precision, applied to inputs and targets, or

@@ -1,9 +1,9 @@
-"""Labelled examples, and a cut that takes the same ones off every time."""
+"""Labelled examples, and a hash of what they consist of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ class Examples:
         targets: what the data module's target encoder takes: the name of a class, a list of tags,
             or values.
         source: where the examples come from, for error messages.
+        also: of each example, where it is known: its `group`, which no cut divides; its `split`;
+            its `weight` in the loss.
 
     Raises:
         UserError: for another number of targets than of inputs.
@@ -29,76 +31,38 @@ class Examples:
     inputs: Sequence[Any]
     targets: Sequence[Any]
     source: str
+    also: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            counts = f"{len(self.inputs)} inputs and {len(self.targets)} targets"
-            raise UserError(f"{self.source}: there are {counts}: give one for each")
+        for name, column in {"target": self.targets, **self.also}.items():
+            if len(column) != len(self.inputs):
+                counts = f"{len(self.inputs)} inputs and {len(column)} {name}s"
+                raise UserError(f"{self.source}: there are {counts}: give one for each")
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at these indices."""
-        return Examples(take(self.inputs, indices), take(self.targets, indices), self.source)
+        also = {name: take(column, indices) for name, column in self.also.items()}
+        return Examples(take(self.inputs, indices), take(self.targets, indices), self.source, also)
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
-        """Examples of pairs `(input, target)`.
+    def of(cls, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
+        """Examples of pairs `(input, target)`, or of triples with a dict of what else is known.
 
         Raises:
             UserError: if the target of an example is None.
         """
-        inputs, targets = [], []
-        for number, (raw, target) in enumerate(pairs, start=1):
+        inputs, targets, also = [], [], dict[str, list[Any]]()
+        for number, (raw, target, *more) in enumerate(rows, start=1):
             if target is None:
                 raise UserError(f"{source}: example {number} has no label")
             inputs.append(raw)
             targets.append(target)
-        return cls(inputs, targets, source)
-
-
-def cut_off(
-    examples: Examples,
-    fraction: float,
-    seed: int,
-    split: str,
-    strata: Sequence[str] | None = None,
-) -> tuple[Examples, Examples]:
-    """Cuts `fraction` of the examples off at random, one at least: `(what remains, what was cut
-    off)`.
-
-    Args:
-        seed: the same seed cuts the same examples off.
-        split: the name of the split to cut off, for error messages.
-        strata: a name per example; cut the fraction off each name's examples, to the nearest one
-            below or above, so that it is the fraction of all. An example of each name stays in what
-            remains. None cuts regardless of names.
-
-    Raises:
-        UserError: if the fraction leaves nothing on one side.
-    """
-    random = np.random.default_rng(seed)
-    groups: dict[str, list[int]] = {}
-    for number, name in enumerate(strata if strata is not None else [""] * len(examples)):
-        groups.setdefault(name, []).append(number)
-    drawn = [random.permutation(members) for _, members in sorted(groups.items())]
-    sizes = np.array([*map(len, drawn)])
-    counts = np.floor(fraction * sizes).astype(int)
-    # the largest remainders get the others
-    remainders, lot = fraction * sizes - counts, random.permutation(len(sizes))
-    ordered = np.lexsort((lot, -remainders.round(9)))
-    some = max(round(fraction * len(examples)), 1) - counts.sum()
-    counts[ordered[counts[ordered] < sizes[ordered] - 1][:some]] += 1
-    off = np.zeros(len(examples), bool)
-    for members, count in zip(drawn, counts, strict=True):
-        off[members[:count]] = True
-    if not off.any():
-        few = "there are fewer than two examples" if strata is None else "no class has two examples"
-        raise UserError(
-            f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
-        )
-    return examples.take(np.flatnonzero(~off)), examples.take(np.flatnonzero(off))
+            for name, value in (item for each in more for item in each.items()):
+                also.setdefault(name, []).append(value)
+        return cls(inputs, targets, source, also)
 
 
 def take(values: Sequence[Any], indices: np.ndarray) -> list[Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.data.examples import Examples, contents
-from seqmodels.errors import UserError, choices, shown
+from seqmodels.errors import UserError, choices, listed, shown
 
 
 def share(count: int, total: int, what: str) -> str:
@@ -69,6 +69,17 @@ def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
                 "too" + ("; are they the same file?" if both == len(rows) else "")
             )
     return found
+
+
+def shared_groups(splits: Mapping[str, Examples]) -> list[str]:
+    """Groups that stand in two splits, each of which has a file of its own."""
+    groups = {split: {*each.also.get("group", ())} for split, each in splits.items()}
+    return [
+        f"{share(len(both), len(own), 'groups')} of the {second} split are in the {first} split, "
+        f"too, such as {listed(sorted(both)[:3])}: its scores are not of new ones"
+        for (first, known), (second, own) in combinations(groups.items(), 2)
+        if (both := known & own)
+    ]
 
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from textwrap import shorten
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from seqmodels.arguments import Count, PositiveFraction, Seed
+from seqmodels.arguments import Count, Folds, Natural, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.data.examples import Examples, cut_off, digest
+from seqmodels.data.examples import Examples, digest
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule
-from seqmodels.data.notes import repeated, unknown, unseen_targets
+from seqmodels.data.module import SPLITS, DataModule, Split
+from seqmodels.data.notes import repeated, shared_groups, unknown, unseen_targets
+from seqmodels.data.splits import by_split, cut_off, folds_of, without
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokens import Tokens
@@ -41,11 +44,16 @@ class SequenceDataModule(DataModule):
         seed: of the order of the training batches.
         split_seed: of the cut.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
+        folds: how many equal parts to cut the data into, in place of a share: the test split is the
+            one whose number is `fold`.
+        fold: from 0.
         pool: how many batches to sort by length together; 1 gives plain random batches.
 
     Raises:
-        UserError: for a `batch_size` or `pool` below 1.
+        UserError: for a `fold` that is not below `folds`.
     """
+
+    roles: Mapping[str, str] = MappingProxyType({})  # columns, by what they are in `Examples.also`
 
     def __init__(
         self,
@@ -57,15 +65,22 @@ class SequenceDataModule(DataModule):
         split_seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.2,
         test_fraction: PositiveFraction = 0.2,
+        folds: Folds | None = None,
+        fold: Natural = 0,
         pool: Count = 50,
     ) -> None:
         super().__init__()
+        if fold >= (folds or 1):
+            most = f"below data.folds={folds}" if folds else "0 without data.folds"
+            raise UserError(f"data.fold={fold}: it counts from 0, and must be {most}")
         self.inputs = inputs
         if targets is not None:
             self.targets = targets
         self.batch_size, self.pool = batch_size, pool
         self.seed, self.split_seed = seed, split_seed
-        self.fractions = {"test": test_fraction, "validation": validation_fraction}
+        fractions: dict[Split, float] = {"test": test_fraction, "validation": validation_fraction}
+        self.fractions = fractions
+        self.folds, self.fold = folds, fold
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
@@ -84,8 +99,9 @@ class SequenceDataModule(DataModule):
     def target(self) -> str:  # type: ignore[override]
         return self.targets.target
 
-    def read_file(self, path: str) -> Iterator[tuple[Any, Any]]:
-        """Each raw input of a file with its raw target or None, as soon as it can be read.
+    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
+        """Each raw input of a file with its raw target or None, as soon as it can be read; and a
+        dict of what `Examples.also` holds of it, if something is known.
 
         Raises:
             UserError: if the file cannot be read, or something in it is wrong.
@@ -94,21 +110,22 @@ class SequenceDataModule(DataModule):
             f"{type(self).__name__} must define read_file, to read inputs from {path}"
         )
 
-    def examples_of(self, pairs: Iterable[tuple[Any, Any]], source: str) -> Examples:
-        """Examples of raw inputs with their raw targets.
+    def examples_of(self, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
+        """Examples of raw inputs with their raw targets, as `read_file` gives them.
 
         Raises:
             UserError: if an example has no target.
         """
-        return Examples.of(pairs, source)
+        return Examples.of(rows, source)
 
     def read_inputs(self, path: str) -> Iterator[Any]:
-        return (raw for raw, _ in self.read_file(path))
+        return (raw for raw, *_ in self.read_file(path))
 
     @property
     def notes(self) -> Sequence[str]:
         of_fit = filter(None, (self.inputs.note, self.targets.note))
-        return [*of_fit, *self._encoding, *repeated(self.examples)]
+        of_splits = (*repeated(self.examples), *shared_groups(self.examples))
+        return [*of_fit, *self._encoding, *of_splits]
 
     @property
     def vectors(self) -> Tensor | None:
@@ -147,18 +164,22 @@ class SequenceDataModule(DataModule):
 
     def _read_splits(self) -> dict[str, Examples]:
         """All of them, read, and cut where they are missing."""
-        found: dict[Any, Examples] = dict(self.read())
+        found = by_split(self.read())
         for split, examples in found.items():
             if not len(examples):
                 raise UserError(f"the {split} split is empty: {examples.source} has no rows")
             self.targets.check(examples.targets, examples.source)
+        if self.folds and "test" in found:
+            raise UserError("data.folds cuts the test split from train: leave data.test out")
         for split, fraction in self.fractions.items():
             if split not in found:
-                train = found["train"]
+                train, seed = found["train"], self.split_seed
                 strata = self.targets.strata(train.targets)
-                found["train"], found[split] = cut_off(
-                    train, fraction, self.split_seed, split, strata
-                )
+                if split == "test" and self.folds:
+                    folds = folds_of(train, self.folds, seed, strata)
+                    found["train"], found[split] = without(train, folds[self.fold])
+                else:
+                    found["train"], found[split] = cut_off(train, fraction, seed, split, strata)
         return {split: found[split] for split in SPLITS}
 
     def setup(self, stage: str | None = None) -> None:
@@ -208,6 +229,8 @@ class SequenceDataModule(DataModule):
                     )
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder = examples.inputs, self.inputs
+        if "weight" in examples.also:
+            dataset.weights = torch.tensor(examples.also["weight"], dtype=torch.float32)
         return dataset
 
     def _note(self, note: str) -> None:

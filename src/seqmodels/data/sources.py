@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sysconfig
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,12 @@ from seqmodels.cache import cached
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.tables import Row, Tables, as_number
 from seqmodels.errors import UserError, one_line, unusable
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
 
+ROLES = {"group": "data.group", "split": "data.split", "weight": "data.weight_column"}
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
 # a file may be called 2020
@@ -35,10 +38,14 @@ class OwnFiles(SequenceDataModule):
             are cut from `train`.
         hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
             is organised like one.
+        group: the column that says whose a row is, such as a patient's or a machine's: no cut puts
+            one of them into two splits.
+        split: the column of `train` that says which split a row is of.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
     reads_tables = True
+    tables = Tables()  # how to read them
 
     def __init__(
         self,
@@ -47,9 +54,13 @@ class OwnFiles(SequenceDataModule):
         test: Table | None = None,
         *,
         hub: Name | None = None,
+        group: Name | None = None,
+        split: Name | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        roles = {"group": group, "split": split}
+        self.roles = {role: column for role, column in roles.items() if column}
         given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}
         self.paths = {s: as_file(it, f"data.{s}") for s, it in given.items() if it is not None}
         self.hub = hub
@@ -62,12 +73,37 @@ class OwnFiles(SequenceDataModule):
         if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         paths = hub_files(self.hub) if self.hub else self.paths
+        for split, path in paths.items():
+            for role in self.roles if split == "train" else self.roles.keys() - {"split"}:
+                self.check_column(path, self.roles[role], ROLES[role])
         return {
             s: self.examples_of(
                 self.read_file(path), f"{self.hub} {s}" if self.hub else called(path)
             )
             for s, path in paths.items()
         }
+
+    def check_column(self, path: str, column: str, key: str) -> None:
+        """Raises a `UserError` if a file that has rows lacks a column."""
+        for row in islice(self.tables.rows(path, [column]), 1):
+            row.value(column, key)
+
+
+def also_of(row: Row, roles: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+    """What `Examples.also` holds of a row, for `read_file`. A file to evaluate may lack it."""
+    found: dict[str, Any] = {}
+    for role, column in roles.items():
+        if column in row.values:
+            text = row.filled(row.values[column], column)
+            found[role] = as_weight(text, row.where, column) if role == "weight" else text
+    return (found,) if found else ()
+
+
+def as_weight(value: Any, where: str, column: str) -> float:
+    """A number that is not negative; raises a `UserError` for another."""
+    if not (number := as_number(value, where, column)) >= 0:
+        raise UserError(f"{where} has {number} as {column!r}: a weight is 0 or more")
+    return number
 
 
 def as_file(given: Any, name: str, folder: str | None = None) -> str:

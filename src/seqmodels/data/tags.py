@@ -59,7 +59,7 @@ class Tags(NamedTargets):
     word = "tag"
 
     def fit(self, raw: Sequence[Sequence[Any]], source: str) -> None:
-        found = {str(tag) for tags in raw for tag in tags if not missing(tag)}
+        found = (str(tag) for tags in raw for tag in tags if not missing(tag))
         self._learn(found, f"{source}: every tag", "tagging needs at least two tags")
 
     def encode(self, raw: Sequence[Sequence[Any]], source: str) -> list[Tensor]:

@@ -4,6 +4,7 @@ example or step."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -61,26 +62,30 @@ class TargetEncoder(ABC):
 
 
 class NamedTargets(TargetEncoder):
-    """Targets from the names that occur in training; `spec["classes"]` has the logits' order."""
+    """Targets from the names that occur in training; `spec["classes"]` has the logits' order, and
+    `spec["counts"]` how often each occurs."""
 
     word = "label"
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}  # with the number of each
+        self.counts: list[int] = []
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {"classes": list(self.names)}
+        return {"classes": list(self.names), "counts": self.counts}
 
     def load(self, spec: Mapping[str, Any]) -> None:
         self.names = {name: number for number, name in enumerate(spec["classes"])}
+        self.counts = list(spec["counts"])
 
     def _learn(self, names: Iterable[str], what: str, advice: str) -> None:
-        classes = sorted(set(names), key=_numbers_first)
+        counts = Counter(names)
+        classes = sorted(counts, key=_numbers_first)
         if len(classes) < 2:
             only = f"'{shown(classes[0])}'" if classes else "missing"
             raise UserError(f"{what} is {only}; {advice}")
-        self.load({"classes": classes})
+        self.load({"classes": classes, "counts": [counts[name] for name in classes]})
 
 
 class Classes(NamedTargets):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.sources import OwnFiles
+from seqmodels.data.sources import OwnFiles, also_of
 from seqmodels.data.tables import Row, Tables
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
@@ -23,12 +23,13 @@ class Text(OwnFiles):
         text_column: the column with the texts.
         label_column: the column with the labels.
         value_columns: columns with numbers to take instead of labels.
+        weight_column: the column that says how much a row counts in the loss.
         columns, quoting, encoding: how to read tables; see `Tables`.
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is its
             `level`.
         max_length: truncate longer texts to this many tokens.
         vectors, vocabulary: of words; `Tokens` documents them.
-        options: `hub`, `targets`, `batch_size` and the other arguments of `OwnFiles`.
+        options: `hub`, `group`, `targets`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Text(OwnFiles):
         text_column: Name = "text",
         label_column: Name = "label",
         value_columns: Annotated[list[Name], Field(min_length=1)] | None = None,
+        weight_column: Name | None = None,
         columns: list[Name] | None = Tables.columns,
         quoting: bool | None = Tables.quoting,
         encoding: Name = Tables.encoding,
@@ -57,14 +59,17 @@ class Text(OwnFiles):
         self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         self.text_column, self.label_column = text_column, label_column
         self.value_columns = value_columns
+        if weight_column:
+            self.roles = {**self.roles, "weight": weight_column}
 
-    def read_file(self, path: str) -> Iterator[tuple[str, Any]]:
+    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
-        for row in self.tables.rows(path, [self.text_column, *columns]):
+        for row in self.tables.rows(path, [self.text_column, *columns, *self.roles.values()]):
             # an empty field of CSV is a missing value, as null is elsewhere
             text, values = self._text(row), [row.value(column, key) or None for column in columns]
-            yield text, values if self.value_columns else row.filled(values[0], "label")
+            target = values if self.value_columns else row.filled(values[0], "label")
+            yield text, target, *also_of(row, self.roles)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         return map(self._text, self.tables.rows(path, [self.text_column]))

@@ -16,7 +16,6 @@ from seqmodels.engine.class_scores import (
 )
 from seqmodels.engine.contract import Step
 from seqmodels.engine.task import Task
-from seqmodels.errors import UserError
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 
 
@@ -34,12 +33,7 @@ class ClassTask(Task):
         return self.hparams["data"]["classes"]
 
     def make_output(self, width: int, **options: Any) -> Output:
-        weights = self.output.class_weights
-        if weights is not None and len(weights) != len(self.classes):
-            raise UserError(
-                f"model.output.class_weights has {len(weights)} numbers, but there are "
-                f"{len(self.classes)} classes: {', '.join(self.classes)}"
-            )
+        weights = self.output.weights_of(self.hparams["data"])
         options = {"label_smoothing": self.output.label_smoothing, **options}
         return ClassOutput(width, len(self.classes), weights=weights, **options)
 

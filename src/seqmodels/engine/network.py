@@ -92,7 +92,11 @@ class Network(nn.Module):
         batch = self.cut(batch)
         assert batch.targets is not None
         states = self.read(self.embed(batch), batch.lengths)
-        return replace(self.head.score(states, batch.targets), states=states)
+        score, weights = self.head.score(states, batch.targets), batch.weights
+        if weights is not None:
+            weights = score.weights * weights.view(-1, *[1] * (score.weights.dim() - 1))
+            return replace(score, weights=weights, states=states)
+        return replace(score, states=states)
 
     def forward(
         self, batch: SequenceBatch, state: State | None = None

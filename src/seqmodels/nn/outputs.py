@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from seqmodels.arguments import NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.device import exact
+from seqmodels.errors import UserError, choices
 
 if TYPE_CHECKING:
     from seqmodels.nn.encoder import RNNOutput
@@ -121,11 +122,33 @@ class ClassOptions(SmoothingOptions):
 
     Args:
         label_smoothing: as `SmoothingOptions` says.
-        class_weights: how much a target of each class counts, in the order of `data["classes"]`;
-            None weighs all equally.
+        class_weights: how much a target of each class counts: in the order of `data["classes"]`;
+            by name, where the others count 1; or `balanced`: the less, the more frequent it is in
+            training, as in scikit-learn. None weighs all equally.
     """
 
-    class_weights: list[NonNegative] | None = None
+    class_weights: Literal["balanced"] | dict[str, NonNegative] | list[NonNegative] | None = None
+
+    def weights_of(self, data: Mapping[str, Any]) -> list[float] | None:
+        """The weight of each class.
+
+        Raises:
+            UserError: for other than one weight for each class, or an unknown one.
+        """
+        given, classes = self.class_weights, data["classes"]
+        if given == "balanced":
+            counts = data["counts"]
+            return [sum(counts) / len(counts) / count for count in counts]
+        if isinstance(given, Mapping):
+            for name in given.keys() - {*classes}:
+                raise UserError(f"model.output.class_weights.{name}: {choices(name, classes)}")
+            return [given.get(name, 1.0) for name in classes]
+        if given is not None and len(given) != len(classes):
+            raise UserError(
+                f"model.output.class_weights has {len(given)} numbers, but there are "
+                f"{len(classes)} classes: {', '.join(classes)}"
+            )
+        return given
 
 
 class ClassOutput(Constants, Output):

@@ -8,10 +8,11 @@ from typing import Any
 from seqmodels.arguments import Count, Name
 from seqmodels.data.examples import Examples
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.sources import OwnFiles
+from seqmodels.data.sources import OwnFiles, also_of
 from seqmodels.data.tables import Row, Tables
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens
+from seqmodels.errors import UserError, shown
 from seqmodels.tasks.seq2seq.pair_batches import PairDataset
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
@@ -60,12 +61,16 @@ class PairDataModule(SequenceDataModule):
         inputs = Tokens(source, max_length=max_length)
         super().__init__(inputs, TextTargets(target), **options)
 
-    def examples_of(self, pairs: Iterable[tuple[str, Iterable[str]]], source: str) -> Examples:
+    def examples_of(self, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
         """Examples of sources with some of their targets: each source once, with all of them."""
-        found = dict[str, list[str]]()
-        for text, targets in pairs:
+        found, also = dict[str, list[str]](), dict[str, list[Any]]()
+        for text, targets, *more in rows:
             found.setdefault(text, []).extend(targets)
-        return Examples([*found], [*map(tuple, found.values())], source)
+            if also.setdefault(text, more) != more:
+                both = f"{also[text][0]} and {more[0]}"
+                raise UserError(f"{source}: {shown(text)!r} is of {both}: no cut can divide it")
+        made = ((text, tuple(targets), *also[text]) for text, targets in found.items())
+        return Examples.of(made, source)
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)
@@ -79,17 +84,19 @@ class PairDataModule(SequenceDataModule):
             [*map(len, examples.targets)],
         )
 
-    def read_file(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         """Each source of a file with its targets, as soon as it can be read. In JSON Lines and
         Parquet a target may also be a list of texts: several that are right.
 
         Raises:
             UserError: naming the file, the row and what to do.
         """
-        for row in self.tables.rows(path, [self.source_column, self.target_column]):
+        wanted = [self.source_column, self.target_column, *self.roles.values()]
+        for row in self.tables.rows(path, wanted):
             source, found = self._source(row), row.value(self.target_column, "data.target_column")
             several = (found if isinstance(found, list) else [found]) or [None]
-            yield source, tuple(row.filled(each, "target") for each in several)
+            targets = tuple(row.filled(each, "target") for each in several)
+            yield source, targets, *also_of(row, self.roles)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         """Each source of such a file, or of plain text with one on each line."""

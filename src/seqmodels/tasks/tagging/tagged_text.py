@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.sources import OwnFiles
-from seqmodels.data.tables import Row, Tables, ending
+from seqmodels.data.sources import OwnFiles, also_of
+from seqmodels.data.tables import Row, ending
 from seqmodels.data.tags import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
@@ -45,7 +45,7 @@ class TaggedText(OwnFiles):
         tag_column: the column with the tags; None: the last one in column files, `upos` in CoNLL-U,
             else `tags` or `ner_tags`.
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
-        options: `hub`, `batch_size` and the other arguments of `OwnFiles`.
+        options: `hub`, `group`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class TaggedText(OwnFiles):
         super().__init__(*files, inputs=words, targets=Tags(), **options)
         self.columns, self.chosen = columns, {"token": token_column, "tag": tag_column}
 
-    def read_file(self, path: str) -> Iterator[Tagged]:
+    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         return self._texts(path)
 
     def read_inputs(self, path: str) -> Iterator[list[str]]:
         """The words of each text. In a `.txt` file and on standard input, a line is a text; other
         files are read as in training, with tags or without."""
         if path != "-" and ending(path) != ".txt":
-            yield from (words for words, _ in self._texts(path, tagged=False))
+            yield from (words for words, *_ in self._texts(path, tagged=False))
             return
         for number, line in enumerate(read_lines(path), start=1):
             if not (words := re.findall(r"[^ \t\r]+", line)):
@@ -90,14 +90,15 @@ class TaggedText(OwnFiles):
                 )
             yield words
 
-    def _texts(self, path: str, *, tagged: bool = True) -> Iterator[Tagged]:
+    def _texts(self, path: str, *, tagged: bool = True) -> Iterator[tuple[Any, ...]]:
         if ending(path) not in LISTS:
             yield from self._of_columns(path, tagged)
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
-        for row in Tables().rows(path, [*names["token"], *names["tag"]]):
-            words = _list(row, "token", names["token"])
-            yield words, _list(row, "tag", names["tag"]) if tagged else []
+        wanted = [*names["token"], *names["tag"], *self.roles.values()]
+        for row in self.tables.rows(path, wanted):
+            words, more = _list(row, "token", names["token"]), also_of(row, self.roles)
+            yield words, _list(row, "tag", names["tag"]) if tagged else [], *more
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
         conllu = ending(path) == ".conllu"
