@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqmodels.data import UEA, Series
+from seqmodels.data import UEA, Series, SeriesTable
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.errors import UserError
@@ -141,13 +141,14 @@ def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "key"),
     [
-        ("a.jsonl", '[[1, 2]]\n{"values": 1}', "line 2"),
+        ("a.jsonl", '[[1, 2]]\n{"values": 1}', "row 2 has no steps"),
         ("a.jsonl", "[[1, 2]", "line 1 is not JSON: "),
         ("a.ts", f"{HEAD}@data\n1,2:3,4\n", "line 6 has no label"),
         ("a.ts", f"{HEAD}@data\n1,2:3,x:a\n", "line 6 is not a series: could not convert"),
         ("a.ts", f"{HEAD}@data\n1,2_0:a\n", "line 6 is not a series: '1,2_0' is no number"),
-        ("a.jsonl", '[[1, "2_0"]]', "line 1 is no series"),
-        ("a.jsonl", "[[1, true]]", "line 1 is no series"),
+        ("a.jsonl", '[[1, 2]]\n[[1, "2_0"]]', r"row 2 has '2_0' as 'series\[1]'"),
+        ("a.jsonl", "[[1, true]]", r"row 1 has 'true' as 'series\[1]'"),
+        ("a.jsonl", "[[1, 2], [3]]", "row 1: series has steps of 2 channels and of others"),
         ("a.ts", f"{HEAD.replace('false', 'true')}@data\n(0,1),(1,3):a\n", "has time stamps"),
     ],
 )
@@ -157,12 +158,12 @@ def test_what_is_not_a_series_is_refused(tmp_path: Path, name: str, content: str
 
 
 def test_files_of_your_own_are_read_anew(tmp_path: Path) -> None:
-    (tmp_path / "Mine").mkdir()
     for value in ("1.5", "2.5"):
         for split in ("TRAIN", "TEST"):
             rows = f"@problemName Mine\n@classLabel true A b\n@data\n{value},1.0:A\n0.5,0.5:b\n"
-            (tmp_path / "Mine" / f"Mine_{split}.ts").write_text(rows)
-        found = UEA("Mine", folder=str(tmp_path)).read()
+            (tmp_path / f"Mine_{split}.ts").write_text(rows)
+        paths = {each.lower(): str(tmp_path / f"Mine_{each}.ts") for each in ("TRAIN", "TEST")}
+        found = SeriesTable(**paths).read()
         assert found["train"].inputs[0].tolist() == [[float(value)], [1.0]]
         assert found["test"].targets == ["A", "b"]
 

@@ -47,7 +47,8 @@ def test_classes_are_numbers_in_numeric_order_then_names() -> None:
     numbers = [str(number) for number in range(40)]
     classes = Classes()
     classes.fit(["nan", "b", *sorted(numbers), "2"], "x")
-    assert classes.spec == {"classes": [*numbers, "b", "nan"]}
+    counts = [1 + (number == "2") for number in numbers]
+    assert classes.spec == {"classes": [*numbers, "b", "nan"], "counts": [*counts, 1, 1]}
     assert classes.encode(["b", "2", "10", "new"], "x").tolist() == [40, 2, 10, -1]
     classes.fit([*np.array([0.1, 1, 2.5], np.float32)], "x")  # numbers of any width
     assert classes.encode([2.5, np.float64(0.1), "1.0"], "x").tolist() == [2, 0, 1]

@@ -6,6 +6,7 @@ from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series import UEA
 from seqmodels.data.series_inputs import Series
+from seqmodels.data.series_table import SeriesTable
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.text import Text
@@ -21,6 +22,7 @@ __all__ = [
     "InputEncoder",
     "SequenceDataModule",
     "Series",
+    "SeriesTable",
     "Split",
     "Tags",
     "TargetEncoder",

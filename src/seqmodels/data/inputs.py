@@ -29,6 +29,7 @@ class InputEncoder(ABC):
     vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
     note = ""  # what the user should know of what `fit` has read
     own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
+    doubts: Mapping[Any, str] = MappingProxyType({})  # what the user should know of what it encoded
 
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -46,6 +47,14 @@ class InputEncoder(ABC):
         Raises:
             UserError: naming the source and, counted from `first`, an input that is wrong.
         """
+
+    def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> Sequence[Tensor]:
+        """As `encode`, of the next steps of some rows.
+
+        Args:
+            kept: what the steps before have left here; empty where the rows begin.
+        """
+        return self.encode(raw, "inputs")
 
     def reads_whole_rows(self) -> str:
         """Why a raw input can't be encoded some steps at a time; empty if it can."""

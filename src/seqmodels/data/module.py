@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -35,6 +35,7 @@ class DataModule(pl.LightningDataModule):
     batch_size: int
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
+    mismatch: str = ""  # the end of the error for a task that learns other targets: why, and cures
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -137,6 +138,11 @@ class DataModule(pl.LightningDataModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
+    @property
+    def doubts(self) -> Collection[str]:
+        """What the user should know of the inputs that `batch_of` has encoded."""
+        return ()
+
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
 
@@ -153,8 +159,9 @@ class DataModule(pl.LightningDataModule):
         """The raw steps of one long row, some at a time, each as soon as it can be read."""
         return self.read_inputs(path)
 
-    def batch_of_steps(self, raw: Sequence[Any], begins: bool) -> SequenceBatch:
-        """As `batch_of`, of the next steps of rows; `begins` says whether they are the first."""
+    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
+        """As `batch_of`, of the next steps of rows; `kept` is what the steps before have left in
+        it, and empty where rows begin."""
         return self.batch_of(raw)
 
     def described(

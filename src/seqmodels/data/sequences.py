@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from textwrap import shorten
@@ -123,7 +123,7 @@ class SequenceDataModule(DataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        of_fit = filter(None, (self.inputs.note, self.targets.note))
+        of_fit = filter(None, (self.inputs.note, self.targets.note, *self.doubts))
         of_splits = (*repeated(self.examples), *shared_groups(self.examples))
         return [*of_fit, *self._encoding, *of_splits]
 
@@ -243,6 +243,13 @@ class SequenceDataModule(DataModule):
 
     def reads_whole_rows(self) -> str:
         return self.inputs.reads_whole_rows()
+
+    @property
+    def doubts(self) -> Collection[str]:
+        return self.inputs.doubts.values()
+
+    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
+        return collate(self.inputs.encode_steps(raw, kept))
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return collate(self.inputs.encode(raw, source, first))

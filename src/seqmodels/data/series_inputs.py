@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, choices, listed, shown
 
 MOST_STEPS = 160  # of a series that is stacked automatically
+AT_ONCE = 1_000_000  # numbers
 MOST = np.finfo(np.float32).max
 ROUNDING = 1e-13  # of a number: what is smaller beside it is none
+FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
 
 Stack = Count | Literal["auto"]
-Missing = Literal["error", "interpolate"]
+Missing = Literal["error", "interpolate", "last", "mark"]
 Scale = Literal["split", "series", "both", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class TableSeries:
+    """A series out of a table.
+
+    Args:
+        values: of its channels; nan where one is missing, and in a channel of texts the number that
+            `text_number` gives each.
+        columns: the names of the channels.
+        texts: what the numbers in channels of texts stand for.
+        name: its id; empty where it has none.
+        times: of its steps, numbers or `datetime64`; None where the table has none.
+    """
+
+    values: Float[np.ndarray, "time channels"]
+    columns: Sequence[str]
+    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    name: str = ""
+    times: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.values, dtype)
+
+
+def text_number(text: str) -> float:
+    """A number that stands for a text wherever it occurs: equal texts have equal ones."""
+    return float(xxhash.xxh3_64_intdigest(text.encode()) >> 11)  # which float64 holds exactly
 
 
 class Series(InputEncoder, name="features"):
     """Scales each channel, and may stack several steps into one.
 
+    The features of a step are its scaled channels; then of each channel of texts a 1 for the text
+    that it has, of those in training, and a 0 for the others; then the marks of `missing`.
+
     Args:
         stack: put the channels of this many steps side by side into one step; the last step repeats
             the end of the series where it is too short. `auto`: as many as leave the longest series
             of training at most 160 steps.
-        missing: `error` refuses a series with missing values; `interpolate` fills them linearly.
+        missing: `error` refuses a series with missing values; `interpolate` fills them linearly;
+            `last` repeats the last known value, and before the first the mean of the training
+            split; `mark` takes that mean, and adds a channel for each one with gaps in training,
+            which is 1 where a value is missing.
         scale: `split` standardises by the mean and deviation in the training split; `series` by
             each series' own, which hides its level and amplitude; `both` puts the two side by side
             as channels; `none` leaves the values.
@@ -42,6 +84,8 @@ class Series(InputEncoder, name="features"):
     kind = "features"
     mean: np.ndarray
     deviation: np.ndarray
+    columns: list[str] | None  # the names of the channels
+    categories: list[list[str] | None]  # of each channel, the texts in training; None: numbers
 
     @checked("data")
     def __init__(
@@ -49,68 +93,158 @@ class Series(InputEncoder, name="features"):
     ) -> None:
         self.stack, self.missing, self.scale = stack, missing, scale
         self.given = {"stack": stack, "missing": missing, "scale": scale}
+        self.doubts: dict[Any, str] = {}
 
-    def fit(self, raw: Sequence[np.ndarray]) -> None:
+    def fit(self, raw: Sequence[Any]) -> None:
+        self.columns = [*raw[0].columns] if hasattr(raw[0], "columns") else None
         self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
+        texts = getattr(raw[0], "texts", {})
+        categories = [
+            sorted(texts[column].values()) if column in texts else None
+            for column in self.columns or [""] * self.num_channels
+        ]
+        self.numbers = numbers = [n for n, names in enumerate(categories) if names is None]
+        self.categories = categories
         series = [*self._clean(raw, "the training split")]
         steps, longest = np.concatenate(series), max(map(len, series))
-        mean, deviation = mean_and_deviation(steps)
+        for n, names in enumerate(categories):
+            if names is not None:  # of all texts in the file, those in this split
+                there = {*np.unique(steps[:, n]).tolist()}
+                categories[n] = [name for name in names if text_number(name) in there]
+            elif np.isnan(steps[:, n]).all():
+                what = repr(self.columns[n]) if self.columns else f"channel {n + 1}"
+                raise UserError(f"every value of {what} is missing in the training split")
+        mean, deviation = mean_and_deviation(steps[:, numbers])
         self.load(
             {
                 "mean": mean.tolist(),
                 "deviation": deviation.tolist(),
                 "stacked": -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack,
+                "columns": self.columns,
+                "categories": categories,
+                "marked": np.flatnonzero(np.isnan(steps).any(axis=0)).tolist(),
             }
         )
 
-    def encode(self, raw: Sequence[np.ndarray], source: str, first: int = 1) -> list[Tensor]:
-        encoded = []
-        for series in self._clean(raw, source, first):
-            steps = self._scaled(series)
+    def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
+        encoded, far, count = [], np.zeros(len(self.mean)), 0
+        for given, series in zip(raw, self._clean(raw, source, first), strict=True):
+            if any(self.categories):
+                self._note_unknown(given, series, source)
+            steps = self.features(series)
             if self.stacked > 1:
                 steps = stack_steps(steps, self.stacked)
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
+            apart = np.abs(series[:, self.numbers] - self.mean) > FAR * self.deviation
+            far, count = far + apart.sum(axis=0), count + len(series)
+        for n in np.flatnonzero(far > NEARLY_ALL * count) if self.scale != "series" else ():
+            what = self.columns[self.numbers[n]] if self.columns else f"channel {n + 1}"
+            self.doubts[source, what] = (
+                f"{source}: {100 * far[n] / count:.0f} % of the values of {shown(what)} lie "
+                f"further than {FAR} deviations from training: are they in other units?"
+            )
         return encoded
 
+    def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> list[Tensor]:
+        if self.missing != "last":
+            return self.encode(raw, "inputs")
+        before = kept.setdefault("last", [np.full((1, self.num_channels), np.nan)] * len(raw))
+        filled = [
+            last_known(np.concatenate([last, steps]))
+            for last, steps in zip(before, self._clean(raw, "inputs"), strict=True)
+        ]
+        kept["last"] = [steps[-1:] for steps in filled]
+        return self.encode([steps[1:] for steps in filled], "inputs")
+
     def reads_whole_rows(self) -> str:
-        by_steps = {"stack": (1,), "missing": ("error",), "scale": ("split", "none")}
+        known = ("error", "last", "mark")
+        by_steps = {"stack": (1,), "missing": known, "scale": ("split", "none")}
+        why = {"interpolate": "reads later steps"}
         for name, fits in by_steps.items():
             if (value := self.given[name]) not in fits:
                 return (
-                    f"data.{name}={value} needs all of a series: train with data.{name}={fits[0]}"
+                    f"data.{name}={value} {why.get(str(value), 'needs all of a series')}: train "
+                    f"with data.{name}={fits[0] if name != 'missing' else 'last'}"
                 )
         return ""
 
-    def _scaled(self, series: np.ndarray) -> np.ndarray:
+    def features(self, series: Float[np.ndarray, "time channels"]) -> np.ndarray:
+        """What the network reads of a series without gaps, or with those that are marked."""
+        numbers, unknown = series[:, self.numbers], np.isnan(series)
         scaled = []
         if self.scale in ("split", "both"):
-            scaled.append((series - self.mean) / self.deviation)
+            scaled.append((numbers - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
-            mean, deviation = mean_and_deviation(series)
-            scaled.append((series - mean) / deviation)
-        return np.concatenate(scaled or [series], axis=1)
+            mean, deviation = mean_and_deviation(numbers)
+            scaled.append((numbers - mean) / deviation)
+        if not scaled:
+            scaled.append(np.where(np.isnan(numbers), self.mean, numbers))
+        one_hot = [series[:, [n]] == codes for n, codes in self.codes.items()]
+        marks = [unknown[:, self.marked]] if self.missing == "mark" else []
+        return np.concatenate([np.nan_to_num(np.concatenate(scaled, 1)), *one_hot, *marks], axis=1)
 
-    def name(self, raw: np.ndarray) -> dict[str, Any]:
-        return {"steps": len(raw)}
+    def plain(self, given: Any) -> np.ndarray:
+        """The numbers of a series as they stand in it, and its texts as in `features`: what
+        baselines read."""
+        series = self._values(given, "a series")
+        one_hot = [series[:, [n]] == codes for n, codes in self.codes.items()]
+        return np.concatenate([series[:, self.numbers], *one_hot], axis=1)
+
+    def name(self, raw: Any) -> dict[str, Any]:
+        return self.describe(raw) or {"steps": len(raw)}
+
+    def describe(self, raw: Any) -> dict[str, Any]:
+        name = getattr(raw, "name", "")
+        return {"series": name} if name else {}
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
-        self.num_channels = len(self.mean)
+        self.columns, self.categories = fitted["columns"], fitted["categories"]
+        self.num_channels, self.marked = len(self.categories), fitted["marked"]
+        self.numbers = [n for n, names in enumerate(self.categories) if names is None]
+        self.codes = {
+            n: np.array([*map(text_number, names)])
+            for n, names in enumerate(self.categories)
+            if names is not None
+        }
         self.stacked = int(fitted["stacked"])
-        self.num_inputs = self.num_channels * (1 + (self.scale == "both")) * self.stacked
+        scaled = len(self.numbers) * (1 + (self.scale == "both"))
+        marks = len(self.marked) if self.missing == "mark" else 0
+        self.num_inputs = (scaled + sum(map(len, self.codes.values())) + marks) * self.stacked
+
+    def _values(self, given: Any, where: str) -> Float[np.ndarray, "time channels"]:
+        """The channels of training, by their names if both have some."""
+        names = getattr(given, "columns", None)
+        if names is None or self.columns is None:
+            return np.asarray(given, dtype=np.float64)
+        for column in self.columns:
+            if column not in names:
+                raise UserError(f"{where} has no column {column!r}: {choices(column, [*names])}")
+        if isinstance(given, TableSeries):
+            places = [given.columns.index(column) for column in self.columns]
+            return given.values[:, places] if places != [*range(len(names))] else given.values
+        known = zip(self.columns, self.categories, strict=True)
+        columns = [
+            given[c] if names is None else [*map(text_number, given[c])] for c, names in known
+        ]
+        return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
-            where = f"{source}: series {number}"
-            series = np.asarray(given, dtype=np.float64)
+            where = f"{source}: series {shown(getattr(given, 'name', '') or str(number))}"
+            series = self._values(given, where)
             if series.ndim != 2 or len(series) == 0:
                 raise UserError(
                     f"{where} has shape {series.shape}; "
                     "it must be (steps, channels) with at least one step"
                 )
             if series.shape[1] != self.num_channels:
-                raise UserError(f"{where} has {series.shape[1]} channels, not {self.num_channels}")
+                turned = len(series) == self.num_channels
+                raise UserError(
+                    f"{where} has {series.shape[1]} channels, not {self.num_channels}"
+                    + (": steps come first, so transpose it" if turned else "")
+                )
             if (np.abs(series) > MOST).any():
                 raise UserError(
                     f"{where} has a value beyond those of float32: correct it, or leave it missing"
@@ -118,21 +252,49 @@ class Series(InputEncoder, name="features"):
             missing = int(np.isnan(series).sum())
             if missing and self.missing == "error":
                 raise UserError(
-                    f"{where} has {missing} missing value{'s' if missing > 1 else ''}; "
-                    "fill them, or train with data.missing=interpolate"
+                    f"{where} has {missing} missing value{'s' if missing > 1 else ''}; fill them, "
+                    "or train with data.missing=interpolate, last or mark"
                 )
-            yield interpolate(series, where) if missing else series
+            if missing and self.missing == "interpolate":  # but not between texts
+                filled = interpolate(series[:, self.numbers], where)
+                series = series.copy()
+                series[:, self.numbers] = filled
+            yield last_known(series) if missing and self.missing == "last" else series
+
+    def _note_unknown(self, given: Any, series: np.ndarray, source: str) -> None:
+        for n, codes in self.codes.items():
+            column, names = self.columns[n] if self.columns else str(n), self.categories[n]
+            new = set(np.unique(series[~np.isnan(series[:, n]), n]).tolist()) - {*codes.tolist()}
+            if new and (source, column) not in self.doubts:
+                text = getattr(given, "texts", {}).get(column, {}).get(new.pop(), "one")
+                self.doubts[source, column] = (
+                    f"{source}: {shown(column)} has {shown(repr(text))}, which was not in training "
+                    f"({listed(names or ())}): such texts read as none of them"
+                )
 
 
 def mean_and_deviation(
     values: Float[np.ndarray, "steps columns"],
 ) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
-    """Of what is known of each column. The deviation of a constant, but for rounding, is 1."""
-    least = np.nanmin(values, axis=0)
-    apart = values - least  # the sums of a large level would lose their digits
-    largest, deviation = np.nanmax(np.abs(values), axis=0), np.nanstd(apart, axis=0)
-    deviation = np.where(deviation > ROUNDING * largest, deviation, 1.0)
-    return least + np.nanmean(apart, axis=0), deviation
+    """Of what is known of each column: nan and 1 where nothing is. The deviation of a constant, but
+    for rounding, is 1."""
+    if values.size > AT_ONCE and values.shape[1] > 1:  # whose copies would take a lot of memory
+        found = [*map(mean_and_deviation, np.split(values, values.shape[1], axis=1))]
+        return tuple(map(np.concatenate, zip(*found, strict=True)))  # type: ignore[return-value]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns where nothing is
+        least = np.nanmin(values, axis=0)
+        apart = values - least  # the sums of a large level would lose their digits
+        largest, deviation = np.nanmax(np.abs(values), axis=0), np.nanstd(apart, axis=0)
+        deviation = np.where(deviation > ROUNDING * largest, deviation, 1.0)
+        return least + np.nanmean(apart, axis=0), deviation
+
+
+def last_known(series: Float[np.ndarray, "time channels"]) -> Float[np.ndarray, "time channels"]:
+    """Repeats the last known value of each channel where one is missing; nan before the first."""
+    known, steps = ~np.isnan(series), np.arange(len(series))[:, None]
+    last = np.maximum.accumulate(np.where(known, steps, 0), axis=0)
+    return np.take_along_axis(series, last, axis=0)
 
 
 def interpolate(
@@ -141,7 +303,9 @@ def interpolate(
     """Fills nan linearly, channel by channel; at the ends with the nearest value."""
     known, steps = ~np.isnan(series), np.arange(len(series))
     if not known.any(axis=0).all():
-        raise UserError(f"{where} has a channel without any value to interpolate from")
+        raise UserError(
+            f"{where} has a channel without any value to interpolate from: set data.missing=mark"
+        )
     channels = zip(series.T, known.T, strict=True)
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
 

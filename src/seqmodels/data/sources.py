@@ -69,10 +69,18 @@ class OwnFiles(SequenceDataModule):
     def title(self) -> str:
         return self.hub or Path(called(self.paths.get("train", super().title))).name
 
-    def read(self) -> dict[Split, Examples]:
+    def split_paths(self) -> dict[Split, str]:
+        """The file of each split that has one.
+
+        Raises:
+            UserError: without one for training, or for a data set that the hub does not have.
+        """
         if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
-        paths = hub_files(self.hub) if self.hub else self.paths
+        return hub_files(self.hub) if self.hub else self.paths
+
+    def read(self) -> dict[Split, Examples]:
+        paths = self.split_paths()
         for split, path in paths.items():
             for role in self.roles if split == "train" else self.roles.keys() - {"split"}:
                 self.check_column(path, self.roles[role], ROLES[role])

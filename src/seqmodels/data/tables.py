@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqmodels.errors import UserError, choices, one_line, shown
 from seqmodels.files import called, existing_file, read_lines
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
+MISSING = ("NA", "N/A", "null")  # how others write what is not there
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
 AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
@@ -107,7 +111,8 @@ class Tables:
         if path == "-" or kind == ".txt":
             found = (({wanted[0]: line}, wanted[:1]) for line in read_lines(path, self.encoding))
         elif kind in SEPARATORS:
-            found = self._separated(existing_file(path), wanted)
+            batches = self.separated(existing_file(path), wanted)
+            found = ((row, names) for batch, names in batches for row in batch.to_pylist())
         elif kind == ".parquet":
             found = _parquet(existing_file(path), wanted)
         elif kind in TABLES:
@@ -128,9 +133,15 @@ class Tables:
                 f"{name} cannot be read after row {number}: {one_line(error)}; correct it"
             ) from error
 
-    def _separated(
-        self, path: str, wanted: Sequence[str]
-    ) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+    def separated(
+        self, path: str, wanted: Sequence[str], texts: Collection[str] | None = None
+    ) -> Iterator[tuple[Any, Sequence[str]]]:
+        """Batches of Arrow, each with the names of all columns, of a CSV or TSV file.
+
+        Args:
+            wanted: the columns to read; without any of them, all.
+            texts: those that stay texts where the others are numbers; None: all of them.
+        """
         import pyarrow as pa
         import pyarrow.csv as pa_csv
 
@@ -151,7 +162,7 @@ class Tables:
             return pa_csv.open_csv(path, read, how, convert)
 
         with opened(lambda row: "skip", True) as file:
-            names = file.schema.names
+            schema, names = file.schema, file.schema.names
         _check_columns(names, path)
         others = [each for each in ";\t|," if each in names[0] and each != separator]
         if len(names) == 1 and names[0] not in wanted and others:
@@ -161,17 +172,21 @@ class Tables:
                 f"sep={separator!r}, index=False)"
             )
         blank = len(names) > 1  # of one column, it is a row without a value
-        chosen = dict.fromkeys([name for name in wanted if name in names] or names, pa.string())
-        texts = pa_csv.ConvertOptions(include_columns=[*chosen], column_types=chosen)
+        types = {
+            name: pa.string()
+            if texts is None or name in texts or not is_number(schema.field(name).type)
+            else pa.float64()
+            for name in [name for name in wanted if name in names] or names
+        }
+        convert = pa_csv.ConvertOptions(include_columns=[*types], column_types=types)
 
         def refused(row: Any) -> str:
             wrong.append(row)
             return "error"
 
         try:
-            with opened(refused, blank, texts) as file:
-                for batch in file:
-                    yield from ((row, names) for row in batch.to_pylist())
+            with opened(refused, blank, convert) as file:
+                yield from ((batch, names) for batch in file)
         except pa.ArrowInvalid as error:
             for row in wrong:  # which Arrow counts with the header
                 raise UserError(
@@ -193,24 +208,76 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, An
             columns = [
                 [_named(classes[name], value) for value in column.to_pylist()]
                 if name in classes
-                else _texts(column)
+                else texts_of(column)
                 for name, column in zip(chosen, batch.select(chosen).columns, strict=True)
             ]
             for values in zip(*columns, strict=True) if columns else [()] * len(batch):
                 yield dict(zip(chosen, values, strict=True)), names
 
 
-def _texts(column: Any) -> list[Any]:
+def read_table(
+    path: str, tables: Tables, texts: Collection[str] = (), wanted: Sequence[str] = ()
+) -> pa.Table:
+    """A table of Arrow from a CSV, TSV, JSON, JSON Lines or Parquet file. In CSV, a column is of
+    numbers if all of it is; in JSON, all are texts, or lists of texts.
+
+    Args:
+        texts: columns of a CSV file that stay texts.
+        wanted: the columns to read; without any, all.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = ending(existing_file(path))
+    if kind in SEPARATORS:
+        try:
+            batches = [batch for batch, _ in tables.separated(path, wanted, texts)]
+        except pa.ArrowInvalid as error:
+            if "conversion error" not in str(error):
+                raise
+            batches = [batch for batch, _ in tables.separated(path, wanted)]
+        return pa.Table.from_batches(batches) if batches else pa.table({})
+    if kind == ".parquet":
+        found = pq.read_table(path, page_checksum_verification=True)
+        _check_columns(found.column_names, path)
+        for name, classes in _class_names(found.schema.metadata or {}).items():
+            column = [_named(classes, value) for value in found[name].to_pylist()]
+            found = found.set_column(found.column_names.index(name), name, [column])
+        return found
+    if kind not in TABLES:
+        raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
+    rows = [*_json(path)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of Arrow is that of lists."""
+    import pyarrow as pa
+
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in tests)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether a type of Arrow is that of numbers, or of a column without any value."""
+    import pyarrow as pa
+
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def texts_of(column: Any) -> list[Any]:
+    """The text of each value of a column of Arrow, or the list of its texts; None for none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if any(of(kind) for of in lists):
-        texts, lengths = iter(_texts(column.flatten())), pc.list_value_length(column).to_pylist()
+    if is_list(kind):
+        texts, lengths = iter(texts_of(column.flatten())), pc.list_value_length(column).to_pylist()
         return [None if length is None else [*islice(texts, length)] for length in lengths]
     if pa.types.is_dictionary(kind):
-        return _texts(column.dictionary_decode())
+        return texts_of(column.dictionary_decode())
     if pa.types.is_temporal(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_floating(kind):

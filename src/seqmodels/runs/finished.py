@@ -219,8 +219,9 @@ class Run:
                 tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                 unseen += int((tokens == UNKNOWN_ID).sum())
                 total += int(batch.lengths.sum())
-        if total and (note := unknown(unseen, total, source)):
-            log.warning(note)
+        for note in (unknown(unseen, total, source), *self.data.doubts):
+            if note:
+                log.warning(note)
 
     def _batch_of(self, chunk: list[Any], source: str, first: int) -> SequenceBatch:
         try:

@@ -32,11 +32,12 @@ class Stream:
     def __init__(self, task: Task, data: DataModule, batch_size: int = 1) -> None:
         task.check_streams(data.reads_whole_rows())
         self.task, self.data, self.batch_size = task.eval(), data, batch_size
-        self.carried: tuple[Tensor, ...] = ()
+        self.reset()
 
     def reset(self) -> None:
         """Begins new rows."""
-        self.carried = ()
+        self.carried: tuple[Tensor, ...] = ()
+        self.kept: dict[str, Any] = {}  # of the data
 
     def __call__(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """Reads the next steps of each row, and gives what `Run.predict` gives for all its steps so
@@ -55,7 +56,7 @@ class Stream:
                 "batch_size"
             )
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
-            batch = self.task.ready(self.data.batch_of_steps(rows, not self.carried))
+            batch = self.task.ready(self.data.batch_of_steps(rows, self.kept))
         with torch.no_grad():
             states, self.carried = self.task.carry(batch, self.carried)
             described = self.task.describe(batch, states)

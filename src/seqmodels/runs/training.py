@@ -271,9 +271,9 @@ def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     if not data.fits(contract.per, contract.target):
         has = f"{find_target(data.target).what} for each {data.per}"
         learns = f"{contract.kind.what} for each {contract.per}"
+        fitting = f": choose data and model that fit, such as {contract.kind.choose}"
         raise UserError(
-            f"{data.title} has {has}, and {task.__name__} learns {learns}: choose data and model "
-            f"that fit, such as {contract.kind.choose}"
+            f"{data.title} has {has}, and {task.__name__} learns {learns}{data.mismatch or fitting}"
         )
 
 

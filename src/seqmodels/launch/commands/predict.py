@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from seqmodels.arguments import Count, Name
 from seqmodels.errors import UserError, refusing
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
+
+
+def streamed(read: Any, steps: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """A prediction after each step; every series of a table is a row of its own."""
+    row = None
+    for each in steps:
+        if (name := getattr(each, "name", row)) != row:
+            read.reset()
+            row = name
+        yield read([each])[0]
 
 
 @command
@@ -51,7 +61,7 @@ def main(
             raise UserError("stream=true reads one row: leave out beam, best and batch_size")
         read = finished.stream(accelerator=accelerator)
         steps = finished.data.read_steps(input)
-        predictions = (read([each])[0] for each in steps)
+        predictions = streamed(read, steps)
     else:
         steps = finished.data.read_inputs(input)
         predictions = finished.predict(steps, input, accelerator, **options)

@@ -333,7 +333,7 @@ class Windows(DataModule):
         series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
         return self._batch_of(series, source)
 
-    def batch_of_steps(self, raw: Sequence[Any], begins: bool) -> SequenceBatch:
+    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
         """Of arrays `(t, columns)`, if training had only one series."""
         steps = (self._series(each, f"row {n}", len(each)) for n, each in enumerate(raw, 1))
         return self._batch_of([*steps], "inputs")

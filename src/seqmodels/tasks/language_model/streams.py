@@ -150,10 +150,11 @@ class StreamDataModule(DataModule):
         At step `t`, the input is the token that the model has to follow with token `t`; at the last
         step, it is the text's last token. Unknown tokens are allowed.
         """
-        return self.batch_of_steps(raw, begins=True)
+        return self.batch_of_steps(raw, {})
 
-    def batch_of_steps(self, raw: Sequence[str], begins: bool) -> SequenceBatch:
-        start = [START_ID] * begins
+    def batch_of_steps(self, raw: Sequence[str], kept: dict[str, Any]) -> SequenceBatch:
+        start = [START_ID] * (not kept)
+        kept["begun"] = True
         rows = (self.vocabulary.encode([text])[0].tolist() for text in raw)
         return collate([torch.tensor([*start, *ids]) for ids in rows])
 
