@@ -18,7 +18,6 @@ from seqmodels.data.inputs import InputEncoder
 from seqmodels.errors import UserError, choices, listed, shown
 
 MOST_STEPS = 160  # of a series that is stacked automatically
-AT_ONCE = 1_000_000  # numbers
 MOST = np.finfo(np.float32).max
 ROUNDING = 1e-13  # of a number: what is smaller beside it is none
 FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
@@ -103,26 +102,30 @@ class Series(InputEncoder, name="features"):
             sorted(texts[column].values()) if column in texts else None
             for column in self.columns or [""] * self.num_channels
         ]
-        self.numbers = numbers = [n for n, names in enumerate(categories) if names is None]
+        self.numbers = [n for n, names in enumerate(categories) if names is None]
         self.categories = categories
         series = [*self._clean(raw, "the training split")]
-        steps, longest = np.concatenate(series), max(map(len, series))
+        longest, marked, scales = max(map(len, series)), [], []
         for n, names in enumerate(categories):
+            steps = np.concatenate([each[:, n] for each in series])
+            if (unknown := np.isnan(steps)).any():
+                marked.append(n)
             if names is not None:  # of all texts in the file, those in this split
-                there = {*np.unique(steps[:, n]).tolist()}
+                there = {*np.unique(steps).tolist()}
                 categories[n] = [name for name in names if text_number(name) in there]
-            elif np.isnan(steps[:, n]).all():
+                continue
+            if unknown.all():
                 what = repr(self.columns[n]) if self.columns else f"channel {n + 1}"
                 raise UserError(f"every value of {what} is missing in the training split")
-        mean, deviation = mean_and_deviation(steps[:, numbers])
+            scales.append(mean_and_deviation(steps[:, None]))
         self.load(
             {
-                "mean": mean.tolist(),
-                "deviation": deviation.tolist(),
+                "mean": [float(mean[0]) for mean, _ in scales],
+                "deviation": [float(deviation[0]) for _, deviation in scales],
                 "stacked": -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack,
                 "columns": self.columns,
                 "categories": categories,
-                "marked": np.flatnonzero(np.isnan(steps).any(axis=0)).tolist(),
+                "marked": marked,
             }
         )
 
@@ -217,7 +220,8 @@ class Series(InputEncoder, name="features"):
         """The channels of training, by their names if both have some."""
         names = getattr(given, "columns", None)
         if names is None or self.columns is None:
-            return np.asarray(given, dtype=np.float64)
+            values = np.asarray(given, dtype=np.float64)
+            return values[:, None] if values.ndim == self.num_channels == 1 else values
         for column in self.columns:
             if column not in names:
                 raise UserError(f"{where} has no column {column!r}: {choices(column, [*names])}")
@@ -278,9 +282,6 @@ def mean_and_deviation(
 ) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
     """Of what is known of each column: nan and 1 where nothing is. The deviation of a constant, but
     for rounding, is 1."""
-    if values.size > AT_ONCE and values.shape[1] > 1:  # whose copies would take a lot of memory
-        found = [*map(mean_and_deviation, np.split(values, values.shape[1], axis=1))]
-        return tuple(map(np.concatenate, zip(*found, strict=True)))  # type: ignore[return-value]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns where nothing is
         least = np.nanmin(values, axis=0)

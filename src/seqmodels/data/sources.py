@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import xxhash
 from pydantic import BeforeValidator
 
@@ -119,7 +120,7 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
 
     Args:
         given: a path, which stays as it is; a DataFrame of pandas or polars, a table of pyarrow, a
-            dict of columns, or a list of dicts, each a row.
+            dict of columns, or a list of dicts, each a row; or `(X, y)`, as `of_arrays` takes them.
 
     Raises:
         UserError: for other values, or a column with values of several types.
@@ -129,6 +130,8 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     import pyarrow as pa  # takes time and memory
     import pyarrow.parquet as pq
 
+    if isinstance(given, tuple):
+        given = of_arrays(name, *given)
     try:
         if isinstance(given, Sequence):  # of which any may have a column that the first lacks
             columns = dict.fromkeys(column for row in given for column in row)
@@ -136,8 +139,8 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
         table = pa.table(given)
     except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f"{name}: give the path of a file, a DataFrame, a dict of columns, or a list of dicts, "
-            f"each a row ({one_line(error)})"
+            f"{name}: give the path of a file, a DataFrame, a dict of columns, a list of dicts, "
+            f"each a row, or (X, y) ({one_line(error)})"
         ) from error
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
@@ -150,6 +153,60 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
         return str(cached("memory", [xxhash.xxh3_128_hexdigest(content), file], write) / file)
     write(Path(folder))
     return f"{folder}/{file}"
+
+
+def of_arrays(
+    name: str, inputs: Any, targets: Any, also: Mapping[str, Sequence[Any]] | None = None
+) -> dict[str, Any]:
+    """A table with a row for each series, whose channels are columns of lists; or for each text.
+
+    Args:
+        inputs: series `(T, C)`, time first: a list of arrays, tensors or DataFrames, an array
+            `(N, T, C)`, or a jagged tensor; `(T,)` is one channel. Or texts.
+        targets: of each, what becomes the column `label`: a label or a number, or those of each of
+            its steps.
+        also: further columns by name, such as `{"user": users}`.
+
+    Raises:
+        UserError: for series of other shapes, or another number of targets than of series.
+    """
+    import pyarrow as pa
+
+    rows = [*inputs.unbind()] if hasattr(inputs, "unbind") else [*inputs]
+    columns = {"label": [*targets], **(also or {})}
+    for column, values in columns.items():
+        if len(values) != len(rows):
+            raise UserError(f"{name}: {len(rows)} inputs and {len(values)} of {column!r}")
+    columns = {column: pa.array([*map(_plain, values)]) for column, values in columns.items()}
+    if all(isinstance(row, str) for row in rows):
+        return {"text": rows, **columns}
+    if rows and hasattr(rows[0], "columns"):  # by their names
+        series = [[np.asarray(row[c]) for row in rows] for c in rows[0].columns]
+        named = dict(zip(map(str, rows[0].columns), series, strict=True))
+    else:
+        arrays = [np.asarray(row, float) for row in rows]
+        arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]
+        shapes = [row.shape for row in arrays]
+        for number, shape in enumerate(shapes, start=1):
+            if len(shape) != 2 or not all(shape):
+                raise UserError(f"{name}: series {number} has shape {shape}, not (steps, channels)")
+        if len({shape[1] for shape in shapes}) > 1:
+            turned = len({shape[0] for shape in shapes}) == 1
+            cure = "steps come first: transpose each, x.T" if turned else "give all the same"
+            widths = f"{min(s[1] for s in shapes)} to {max(s[1] for s in shapes)} channels"
+            raise UserError(f"{name}: the series have {widths}: {cure}")
+        width = range(shapes[0][1] if shapes else 0)
+        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in width}
+    ends = np.cumsum([0, *(len(row) for row in rows)])
+    return {
+        column: pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(steps)))
+        for column, steps in named.items()
+    } | columns
+
+
+def _plain(value: Any) -> Any:
+    # of a tensor or array, what Arrow takes
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def is_table(given: Any) -> bool:

@@ -148,7 +148,10 @@ class Tables:
         separator, wrong = SEPARATORS[ending(path)], list[Any]()
         quotes = separator == "," if self.quoting is None else self.quoting
         read = pa_csv.ReadOptions(
-            column_names=self.columns, encoding=self.encoding, block_size=BLOCK, use_threads=False
+            column_names=self.columns,
+            encoding=self.encoding,
+            block_size=BLOCK if texts is None else BLOCK // 4,  # of a row of numbers
+            use_threads=False,
         )
 
         def opened(wrong_row: Callable[[Any], Any], blank: bool, convert: Any = None) -> Any:
