@@ -1,30 +1,37 @@
 """Your own data: noisy sine waves of different lengths, each with its frequency as the target.
 
-python scripts/train.py --config-dir examples/configs model=example_regression data=example_waves
+python scripts/train.py --config-dir examples/configs experiment=series_regression data=example_waves
 """
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from seqmodels.data import SPLITS, Examples, SequenceDataModule, Series, Values
+from seqmodels.data import Examples, SequenceDataModule, Series, Values
 
 
 class Waves(SequenceDataModule):
-    """Makes the waves on the fly; the frequency is in cycles per 100 steps."""
+    """Makes the waves on the fly; the frequency is in cycles per 100 steps. Each is of one of ten
+    makers, none of whom stands in two splits."""
 
-    def __init__(self, size: int = 500, noise: float = 0.1, **options):
-        super().__init__(Series(), Values(["frequency"]), **options)
+    def __init__(self, size: int = 1000, noise: float = 0.1, stack=1, scale="split", **options):
+        super().__init__(Series(stack=stack, scale=scale), Values(["frequency"]), **options)
         self.size, self.noise = size, noise
 
     def read(self) -> Mapping[str, Examples]:
-        random = np.random.default_rng(self.split_seed)
-        return {split: self._waves(random, split) for split in SPLITS}
-
-    def _waves(self, random: np.random.Generator, split: str) -> Examples:
-        waves, frequencies = [], random.uniform(2, 10, self.size)
+        """The splits. Those that you leave out are cut from `train`: here, by whole groups."""
+        random, waves = np.random.default_rng(self.split_seed), []
+        frequencies = random.uniform(2, 10, self.size).tolist()
         for frequency in frequencies:
             steps = np.arange(random.integers(20, 60))
             wave = np.sin(2 * np.pi * frequency * steps / 100 + random.uniform(0, 2 * np.pi))
             waves.append((wave + self.noise * random.normal(size=len(steps)))[:, None])  # (T, 1)
-        return Examples(waves, frequencies.tolist(), f"waves, {split}")
+        makers = [f"maker {number % 10}" for number in range(self.size)]
+        return {"train": Examples(waves, frequencies, "waves", {"group": makers})}
+
+    def read_file(self, path: str) -> Iterator[tuple[np.ndarray, float | None]]:
+        """For `predict.py` and `evaluate.py`: in each line a frequency, or nothing, and a wave."""
+        with open(path, newline="", encoding="utf-8") as file:
+            for frequency, *wave in csv.reader(file):
+                yield np.array(wave, dtype=float)[:, None], float(frequency) if frequency else None

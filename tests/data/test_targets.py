@@ -29,6 +29,7 @@ from seqmodels.data import (
 from seqmodels.errors import UserError
 from tests.conftest import ROOT
 from tests.shipped import exported
+from tests.summaries import summary_of
 
 
 class Made(SequenceDataModule):
@@ -217,7 +218,7 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
     found = data.baselines()
 
     def table(split: str) -> tuple[np.ndarray, np.ndarray]:  # by hand
-        inputs = np.array([np.r_[x.mean(0), x.std(0)] for x in splits[split][0]])
+        inputs = np.array([*map(summary_of, splits[split][0])])
         return inputs, np.array(splits[split][1], dtype=float)
 
     (inputs, values), (test_inputs, test_values) = table("train"), table("test")
@@ -228,7 +229,7 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
         known = ~np.isnan(values[:, k])
         model = Ridge().fit(((inputs - mean) / deviation)[known], values[known, k])
         predictions[:, k] = model.predict((test_inputs - mean) / deviation)
-    errors["ridge regression on channel means and deviations"] = predictions - test_values
+    errors["ridge regression on channel means, deviations and parts"] = predictions - test_values
     assert set(found["test/rmse"]) == set(errors)
     for name, error in errors.items():
         assert found["test/rmse"][name] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)

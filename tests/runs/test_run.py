@@ -25,6 +25,7 @@ from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, result_of, run_script
 from tests.runs.resumed import callback, weights
 from tests.shipped import CLASSIFIER_HEADS
+from tests.summaries import summary_of
 
 Metrics = dict[str, float]
 WORDS = ("model.head=max_pool", "seed=3", "model.encoder.hidden_size=16", "trainer=cpu")
@@ -200,13 +201,11 @@ def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     # classes of the training part are equally frequent, so the majority is the first met
     shares = [np.mean([label == c for label in test.targets]) for c in data.spec["classes"]]
     assert found["majority class"] in [pytest.approx(share) for share in shares]
-    first, second = (
-        np.array([np.r_[x.mean(0), x.std(0)] for x in p.inputs]) for p in (train, test)
-    )
+    first, second = (np.array([*map(summary_of, p.inputs)]) for p in (train, test))
     mean, deviation = first.mean(0), first.std(0)
     model = LogisticRegression(max_iter=1000).fit((first - mean) / deviation, train.targets)
     score = model.score((second - mean) / deviation, test.targets)
-    assert found["logistic regression on channel means and deviations"] == pytest.approx(
+    assert found["logistic regression on channel means, deviations and parts"] == pytest.approx(
         score, abs=0.02
     )
 

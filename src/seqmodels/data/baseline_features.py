@@ -1,4 +1,4 @@
-"""What linear baselines read: the tf-idf of texts, the means and deviations of series.
+"""What linear baselines read: the tf-idf of texts, summaries of series, windows of their steps.
 
 A baseline is trained on no more than takes a minute or two. Where that is less than the training
 split, its name says so: `... (50,000 of 900,000 examples)`.
@@ -6,7 +6,9 @@ split, its name says so: `... (50,000 of 900,000 examples)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 EXAMPLES = 50_000  # at most, to train on
 PREDICTIONS = 10_000_000  # at most, of these in an iteration: a number for each class
 CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}  # at most, of all these texts
+PARTS = 8  # of a series, each of which has a mean
+AROUND = np.arange(-5, 6)  # the steps in the window of one
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # the inverses of regularisation to choose from
+ITERATIONS, TOLERANCE = 1_000, 1e-5  # more exact ones predict the same
 COEFFICIENTS = 500_000  # at most: L-BFGS remembers some twenty numbers for each
 
 
@@ -34,7 +40,7 @@ def baseline_features(
     Args:
         columns: how many coefficients each feature will have.
     """
-    inputs, what = data.examples["train"].inputs, "channel means and deviations"
+    inputs, what = data.examples["train"].inputs, "channel means, deviations and parts"
     most = min(EXAMPLES, PREDICTIONS // columns)
     chosen = np.random.default_rng(0).permutation(len(inputs))[:most]
     if data.inputs.kind == "tokens":
@@ -42,7 +48,7 @@ def baseline_features(
         chosen = chosen[: max(1, int((read <= CHARACTERS[data.baseline_inputs[0]]).sum()))]
         features, what = n_grams(*data.baseline_inputs, columns), "tf-idf"
     else:
-        features = channel_summaries()
+        features = channel_summaries(getattr(data.inputs, "plain", np.asarray))
     if len(chosen) < len(inputs):
         what += f" ({len(chosen):,} of {len(inputs):,} examples)"
     chosen.sort()
@@ -69,16 +75,88 @@ def n_grams(inputs: str, lowercase: bool, columns: int = 1) -> TfidfVectorizer:
     return TfidfVectorizer(lowercase=lowercase, max_features=most, sublinear_tf=True, **how)
 
 
-def channel_summaries() -> Any:
-    """The mean and deviation of each channel of a series, standardised."""
+def channel_summaries(plain: Callable[[Any], np.ndarray] = np.asarray) -> Any:
+    """The mean and deviation of each channel of a series, and its means in eight equal parts of it,
+    standardised; the mean where a part has no value.
+
+    Args:
+        plain: gives the numbers of a series, `(T, F)`.
+    """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    def of(series: Iterable[np.ndarray]) -> np.ndarray:
-        rows = [np.concatenate([np.nanmean(x, 0), np.nanstd(x, 0)]) for x in series]
-        return np.nan_to_num(np.stack(rows))
+    def means(series: np.ndarray) -> np.ndarray:
+        parts = [series, *(series[each] for each in _parts(len(series)))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of parts where nothing is known
+            found = np.stack([*(np.nanmean(part, 0) for part in parts), np.nanstd(series, 0)])
+        return np.where(np.isnan(found), found[0], found).ravel()
+
+    def of(series: Iterable[Any]) -> np.ndarray:
+        return np.nan_to_num(np.stack([means(plain(each)) for each in series]))
 
     return make_pipeline(FunctionTransformer(of), StandardScaler())
+
+
+def _parts(steps: int) -> list[slice]:
+    ends = np.arange(PARTS + 1) * steps // PARTS
+    return [slice(a, max(b, a + 1)) for a, b in pairwise(ends.tolist())]
+
+
+def step_windows(
+    data: SequenceDataModule, columns: int = 1
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """As `baseline_features`, of the steps of series, one after the other: each with those up to
+    five before and after it, as the network reads them."""
+    from sklearn.preprocessing import StandardScaler
+
+    made: dict[str, Any] = {}
+    for split, dataset in data.datasets.items():
+        rows = [
+            each.numpy()[np.clip(np.arange(len(each))[:, None] + AROUND, 0, len(each) - 1)]
+            for each in dataset.sequences
+        ]
+        made[split] = np.concatenate([row.reshape(len(row), -1) for row in rows])
+    most = min(EXAMPLES, PREDICTIONS // columns)
+    total = len(made["train"])
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:most])
+    scaler = StandardScaler().fit(made["train"][chosen])
+    made = {split: scaler.transform(each) for split, each in made.items()}
+    made["train"] = made["train"][chosen]
+    some = f" ({len(chosen):,} of {total:,} steps)" if len(chosen) < total else ""
+    return chosen, made, f"windows of {len(AROUND)} steps{some}"
+
+
+def logistic_regression(
+    rows: np.ndarray, features: dict[str, Any], by: str, labels: Mapping[Split, np.ndarray]
+) -> dict[str, dict[Split, np.ndarray]]:
+    """What a model predicts whose strength the validation chooses, by its name; none if the rows to
+    train on have one class.
+
+    Args:
+        rows, features, by: as `baseline_features` gives them.
+        labels: of each split; below 0 is no class to learn.
+    """
+    known = labels["train"][rows]
+    if len({*known[known >= 0].tolist()}) < 2:
+        return {}
+    choices = _predictions({**features, "train": features["train"][known >= 0]}, known[known >= 0])
+    best = max(choices, key=lambda made: (made["validation"] == labels["validation"]).sum())
+    return {f"logistic regression on {by}": best}
+
+
+def _predictions(features: dict[str, Any], labels: np.ndarray) -> Iterator[dict[Split, np.ndarray]]:
+    """Of a model of each strength, which begins with the weights of the one before."""
+    from sklearn.exceptions import ConvergenceWarning  # slow to import
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=ITERATIONS, tol=TOLERANCE, warm_start=True)
+    for strength in STRENGTHS:
+        model.set_params(C=strength)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(features["train"], labels)
+        yield {split: model.predict(features[split]) for split in EVALUATED}
 
 
 def baseline_rows(

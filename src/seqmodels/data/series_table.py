@@ -508,9 +508,11 @@ class SeriesTable(OwnFiles):
 
     @property
     def summary(self) -> Sequence[str]:
-        word = "value" if self.value_columns else "label"
+        if not self.mismatch:  # a file of the archive says so
+            return super().summary
+        what = "values" if self.value_columns else "a label"
         per = "series" if self.per == "sequence" else "step"
-        return [f"{line}; one {word} for each {per}" for line in super().summary]
+        return [f"{line}; {what} for each {per}" for line in super().summary]
 
 
 def time_texts(times: np.ndarray) -> list[Any]:

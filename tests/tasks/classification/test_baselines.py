@@ -9,8 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
-from seqmodels.data import UEA, Text
-from seqmodels.tasks.classification import baselines
+from seqmodels.data import UEA, Text, baseline_features
 
 LINEAR = "logistic regression on tf-idf"
 
@@ -39,8 +38,8 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     data = UEA("JapaneseVowels")
     data.setup()
     labels = {split: part.targets.numpy() for split, part in data.datasets.items()}
-    _, features, _ = baselines.baseline_features(data)
-    made = [*baselines._predictions(features, labels["train"])]
+    _, features, _ = baseline_features.baseline_features(data)
+    made = [*baseline_features._predictions(features, labels["train"])]
     right = [
         {split: (of[split] == labels[split]).mean() for split in ("validation", "test")}
         for of in made
@@ -49,7 +48,7 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     assert best["test"] > 0.95 and best["test"] != max(of["test"] for of in right)
     found = data.compute_baselines()
     for split, share in best.items():
-        name = "logistic regression on channel means and deviations"
+        name = "logistic regression on channel means, deviations and parts"
         assert found[f"{split}/accuracy"][name] == pytest.approx(share)
 
 

@@ -130,7 +130,8 @@ def test_values_of_steps_are_trained_tested_and_predicted(config: Config) -> Non
     )
     settings.data = {"_target_": f"{__name__}.StepWaves", "batch_size": 4}
     result = train(settings)
-    assert result["baselines"]["test/rmse"].keys() == {"training mean"}
+    names = {"training mean", "ridge regression on windows of 11 steps"}
+    assert result["baselines"]["test/rmse"].keys() == names
     assert 0 < result["metrics"]["test/rmse"] < 0.9
 
 
@@ -170,13 +171,13 @@ def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
     random = np.random.default_rng(0)
     values = ["nan" if n % 3 == 0 else f"{random.normal():.3f}" for n in range(40)]
     rows = "".join(f"{n},1.0,2.0:3.0,{n},1.0:{value}\n" for n, value in enumerate(values))
-    (tmp_path / "Mine").mkdir()
     for split in ("TRAIN", "TEST"):
-        (tmp_path / "Mine" / f"Mine_{split}.ts").write_text(
+        (tmp_path / f"Mine_{split}.ts").write_text(
             "@problemName Mine\n@timeStamps false\n@univariate false\n@dimensions 2\n"
             f"@targetLabel true\n@data\n{rows}"
         )
-    data = ("data=uea", "data.name=Mine", "data.batch_size=4", f"data.folder={tmp_path}")
+    files = (f"data.{each.lower()}={tmp_path}/Mine_{each}.ts" for each in ("TRAIN", "TEST"))
+    data = ("data=series", *files, "data.batch_size=4", "data.validation_fraction=0.2")
     quantiles = "model.output.quantiles=[0.1,0.5,0.9]"
     # in the second epoch of 8 steps
     resumes(script, tmp_path, *OWN, "model=regressor", *data, quantiles, step=12)
