@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from seqmodels.errors import UserError
 from seqmodels.installation import require
 
 MOST_VALUES = 10_000_000  # of an input whose shape a graph fixes: an audit runs it many times
-SCALES = (0.0, -1.0, 0.5, 3.0)  # of weights that are read, one moves the logits
 # words that tell a state's input from its output, as the last letters of h0 and hn do
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
 
@@ -34,17 +33,15 @@ class OnnxGraph:
         options.intra_op_num_threads, options.log_severity_level = 1, 4  # it raises what it logs
         # as it is written: onnxruntime's optimizations take out dropout that was left on
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        graph = (model := onnx.shape_inference.infer_shapes(onnx.load(path))).graph
+        graph = onnx.load(path).graph
         if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
             raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
         outputs = [each.name for each in graph.output]
         stored = {each.name: each for each in graph.initializer}
-        self.nodes, self.scales = _scale_weights(graph, stored, onnx.helper)
-        graph.output.extend(onnx.ValueInfoProto(name=name) for name in {*self.nodes} - {*outputs})
-        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+        self.session = onnxruntime.InferenceSession(str(path), options)
         every = self.session.get_inputs()
         self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
-        shapes = {each.name: each.shape for each in every if each.name not in self.scales}
+        shapes = {each.name: each.shape for each in every}
         for name, shape in shapes.items():
             if math.prod(size for size in shape if isinstance(size, int)) > MOST_VALUES:
                 raise UserError(
@@ -79,80 +76,38 @@ class OnnxGraph:
         self.untested = [f"{name}: it gets zeros; states= may name its output" for name in others]
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
-        if not self.nodes:
-            self.untested.append("directions: the graph has no node LSTM, GRU or RNN")
+        self.untested.append("truncated_direction, unread_direction: a graph hides its states")
 
     def __deepcopy__(self, memo: Any) -> OnnxGraph:
         return copy.copy(self)  # a session can't be copied, and keeps nothing
 
     def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return self.run([self.logits], inputs, {}, lengths)[0]
+        return self.run(inputs, {}, lengths)[0]
 
-    def run(self, names: list[str], inputs: Tensor, more: Any, lengths: Any = None) -> list[Tensor]:
-        """Logits and others of these names, from rows without padding if no lengths are given."""
+    def run(self, inputs: Tensor, state: dict[str, Tensor], lengths: Any = None) -> list[Tensor]:
+        """The logits and the states after them, from rows without padding if no lengths are
+        given."""
         rows, steps = inputs.shape[:2]
-        feed = self.scales | {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
+        feed = {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
         for name, shape in self.zeros.items():
             feed[name] = torch.zeros([n if isinstance(n, int) else rows for n in shape])
         if self.lengths:
             feed[self.lengths] = torch.full([rows], steps) if lengths is None else lengths
-        feed |= more
+        feed |= state
         arrays = {name: t.detach().numpy().astype(self.types[name]) for name, t in feed.items()}
-        logits, *others = map(torch.from_numpy, self.session.run(names, arrays))
+        names = [self.logits, *self.states.values()]
+        logits, *after = map(torch.from_numpy, self.session.run(names, arrays))
         turn = self.time_first and logits.dim() > 2
-        return [logits.transpose(0, 1) if turn else logits, *others]
+        return [logits.transpose(0, 1) if turn else logits, *after]
 
     def reset(self) -> None:
         self.state = {}
 
     def stream(self, chunk: Tensor) -> Tensor:
         """The logits of each step, or `(B, K)` after the chunk; keeps the states."""
-        logits, *after = self.run([self.logits, *self.states.values()], chunk, self.state)
+        logits, *after = self.run(chunk, self.state)
         self.state = dict(zip(self.states, after, strict=True))
         return logits if self.kind == "per_step" else logits.flatten(1)
-
-    def lost_directions(self, inputs: Tensor) -> Iterator[tuple[str, str]]:
-        """Findings of directions whose weights move what their node gives, but no logit: all of W,
-        or R alone, from which the first step is not computed."""
-        for result, node in self.nodes.items():
-            for number in range(len(self.scales[f"{result}/1"])):
-                w, r = (self._is_lost(inputs, result, f"{result}/{n}", number) for n in (1, 2))
-                where = f"{node.op_type} {node.name!r}, direction {number}"
-                if w:
-                    yield "unread_direction", f"{where}: none of its steps moves a logit"
-                elif r:
-                    yield "truncated_direction", f"{where}: only its first step moves logits"
-
-    def _is_lost(self, inputs: Tensor, result: str, scale: str, number: int) -> bool:
-        """Whether other weights of a direction move the result of its node, but no logit."""
-        names, scales, moved = [self.logits, result], self.scales[scale].clone(), [False, False]
-        before = self.run(names, inputs, {})
-        for value in SCALES:
-            scales[number] = value
-            for place, after in enumerate(self.run(names, inputs, {scale: scales})):
-                moved[place] |= not torch.equal(before[place], after)
-        return moved == [False, True]
-
-
-def _scale_weights(
-    graph: Any, stored: Mapping[str, Any], helper: Any
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Gives W and R of each recurrent node, `(D, ...)`, scales `(D, 1, 1)` that are inputs of the
-    graph. Returns the nodes, by a result of each, and the scales, which change nothing, by name."""
-    types = {each.name: each.type.tensor_type.elem_type for each in graph.value_info}
-    types |= {name: each.data_type for name, each in stored.items()}
-    nodes, scales = dict[str, Any](), dict[str, Tensor]()
-    for place, node in reversed([*enumerate(graph.node)]):
-        if node.op_type in ("LSTM", "GRU", "RNN"):
-            nodes[result := next(filter(None, node.output))] = node
-            both = any(each.s == b"bidirectional" for each in node.attribute)
-            for number in (1, 2):
-                name, scale, scaled = node.input[number], f"{result}/{number}", f"{result}*{number}"
-                info = helper.make_tensor_value_info(scale, types.get(name, 1), None)  # 1: float
-                graph.input.append(info)
-                graph.node.insert(place, helper.make_node("Mul", [name, scale], [scaled]))
-                node.input[number], scales[scale] = scaled, torch.ones(1 + both, 1, 1)
-    return nodes, scales
 
 
 def _stem(name: str) -> str:
