@@ -14,8 +14,8 @@ import torch
 
 from seqmodels.arguments import arguments
 from seqmodels.audit import Audit
-from seqmodels.audit.find_model import random_batch
-from seqmodels.audit.named import audit_named
+from seqmodels.audit.find_model import audit_named
+from seqmodels.audit.random_inputs import random_batch
 from seqmodels.launch.commands.audit import main
 from seqmodels.pytest_plugin import OPTIONS
 from tests.audit.bank import F
@@ -109,7 +109,7 @@ def test_the_seed_is_that_of_the_inputs_too(
         drawn.append(given)
         return Audit()
 
-    monkeypatch.setattr("seqmodels.audit.named.audit", audited)
+    monkeypatch.setattr("seqmodels.audit.find_model.audit", audited)
     audit_named(f"{tmp_path}/my_models.py:Last", {"time": 9}, seed=3)
     model, *inputs = drawn[0]
     expected = random_batch(model, time=9, seed=3)

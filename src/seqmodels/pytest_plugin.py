@@ -32,7 +32,7 @@ class Audit(pytest.Item):
     """One `--audit`, as a test."""
 
     def runtest(self) -> None:
-        from seqmodels.audit.named import audit_named
+        from seqmodels.audit.find_model import audit_named
 
         _, target, *words = self.name.split()
         given: dict[str, dict[str, Any]] = {"": {}, "input": {}}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from seqmodels.audit.find_model import find_model, random_batch
+from seqmodels.audit.find_model import find_model
+from seqmodels.audit.random_inputs import random_batch
 from seqmodels.errors import UserError
 
 

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from seqmodels.audit import leaks
 from seqmodels.audit.decoder_start import wrong_decoder_start
 from seqmodels.audit.directions import states_read
-from seqmodels.audit.find_model import random_batch
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph
 from seqmodels.audit.probe import Probe
 from seqmodels.audit.probe_setup import set_up_probe
-from seqmodels.audit.random_inputs import Sampler, target_rows
+from seqmodels.audit.random_inputs import Sampler, random_batch, target_rows
 from seqmodels.audit.recurrences import unrolled
 from seqmodels.audit.streams import MOST_STEPS, audit_stream
 from seqmodels.errors import UserError, choices, unusable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from itertools import product
 from typing import Any
 
 import torch
@@ -14,8 +13,6 @@ from seqmodels.audit.directions import hook
 from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.nn.cell import Recurrent
 
-Start = tuple[nn.Module, list[Tensor]]  # a network, and its first h and c, `(L, B, H)`, if given
-
 
 def wrong_decoder_start(probe: Probe) -> str:
     """A decoder's `c` comes from the encoder's `h`, or a layer of the decoder from one direction of
@@ -23,13 +20,35 @@ def wrong_decoder_start(probe: Probe) -> str:
 
     Empty for a decoder that starts from zeros, or from something else than final states.
     """
-    inputs = probe.sampler.batch(probe.full)
-    starts = _starts(probe, inputs)
+    starts = list[tuple[nn.Module, list[Tensor]]]()  # networks, and h and c `(L, B, H)`, if given
+    zeros: dict[nn.Module, Tensor] = {}  # added to the final h and c, `(2, L*D, 1, 1)`
+
+    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        state = arguments[1] if len(arguments) > 1 else options.get("hx")
+        parts = [part.clone() for part in tensors_in(state)[:2]]
+        is_cell = isinstance(module, nn.RNNCellBase)
+        starts.append((module, [part.unsqueeze(0) for part in parts] if is_cell else parts))
+
+    def add(module: Recurrent, output: Any, parts: list[Tensor]) -> Any:
+        has_c = isinstance(module, nn.LSTM) or "c_n" in getattr(module, "state_sizes", ())
+        new = parts[0].new_zeros(2, len(parts[0]), 1, 1, requires_grad=True)
+        for kind, zero in enumerate(zeros.setdefault(module, new)[: 1 + has_c]):
+            parts[kind] = parts[kind] + zero
+        return output
+
+    with ExitStack() as hooks:
+        for part in probe.modules.modules():
+            if isinstance(part, Recurrent | nn.RNNCellBase):
+                hooks.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
+            if isinstance(part, Recurrent):
+                hooks.enter_context(hook(part, partial(add, part)))
+        probe.call(probe.sampler.batch(probe.full), probe.full)
     for encoder in [network for network, state in starts if not state]:
-        decoder, before = _first_decoder(starts, encoder)
+        own = {*encoder.modules()}
+        decoder, before = next(((m, s) for m, s in starts if s and m not in own), (encoder, []))
         if not isinstance(encoder, Recurrent) or not before:
             continue
-        reached = _reached(probe, inputs, encoder, before)
+        reached = _reached(before, zeros[encoder])
         if len(before) == 2:
             (h_of_h, h_of_c), (c_of_h, c_of_c) = reached.flatten(2).any(dim=2).tolist()
             if c_of_h and not c_of_c and torch.equal(*before):
@@ -46,16 +65,16 @@ def wrong_decoder_start(probe: Probe) -> str:
     return ""
 
 
-def _reached(probe: Probe, inputs: Tensor, encoder: Recurrent, before: list[Tensor]) -> Tensor:
-    """What moves with what: `(h and c of the decoder, h and c of the encoder, L', L*D)` bool."""
-    slots = encoder.num_layers * (2 if encoder.bidirectional else 1)
-    has_c = isinstance(encoder, nn.LSTM) or "c_n" in getattr(encoder, "state_sizes", ())
-    reached = torch.zeros(len(before), 2, len(before[0]), slots, dtype=torch.bool)
-    for kind, slot in product(range(1 + has_c), range(slots)):
-        with hook(encoder, partial(_with_noise, kind, slot)):
-            _, after = _first_decoder(_starts(probe, inputs), encoder)
-        for to, (one, other) in enumerate(zip(before, after, strict=True)):
-            reached[to, kind, :, slot] = (one != other).flatten(1).any(dim=1)
+def _reached(starts: list[Tensor], zeros: Tensor) -> Tensor:
+    """From what a gradient comes: `(h and c of the decoder, h and c of the encoder, L', L*D)`."""
+    reached = torch.zeros(len(starts), 2, len(starts[0]), zeros.shape[1], dtype=torch.bool)
+    for to, start in enumerate(starts):
+        noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0)).to(start)
+        for layer in range(len(start)) if start.requires_grad else ():
+            [gradient] = torch.autograd.grad(
+                start[layer], zeros, noise[layer], retain_graph=True, materialize_grads=True
+            )
+            reached[to, :, layer] = gradient.flatten(1) != 0
     return reached
 
 
@@ -65,34 +84,3 @@ def _split(reached: Tensor) -> Tensor:
     by_layer = reached.unflatten(-1, (-1, 2))  # (..., L', L, D)
     used = by_layer.any(dim=-3, keepdim=True).all(dim=-1)  # in any layer of the decoder
     return by_layer.any(dim=-1) & ~by_layer.all(dim=-1) & used
-
-
-def _starts(probe: Probe, inputs: Tensor) -> list[Start]:
-    """The recurrent networks and cells that the model runs, each time with what it starts from."""
-    found = list[Start]()
-
-    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        state = arguments[1] if len(arguments) > 1 else options.get("hx")
-        parts = [part.detach().clone() for part in tensors_in(state)[:2]]
-        is_cell = isinstance(module, nn.RNNCellBase)
-        found.append((module, [part.unsqueeze(0) for part in parts] if is_cell else parts))
-
-    with ExitStack() as hooks:
-        for part in probe.modules.modules():
-            if isinstance(part, Recurrent | nn.RNNCellBase):
-                hooks.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
-        probe.rows(inputs, probe.full)
-    return found
-
-
-def _first_decoder(starts: list[Start], encoder: nn.Module) -> Start:
-    """The first one that starts from something, and is no part of the encoder."""
-    others = (pair for pair in starts if pair[1] and pair[0] not in {*encoder.modules()})
-    return next(others, (encoder, []))
-
-
-def _with_noise(kind: int, slot: int, output: Any, parts: list[Tensor]) -> Any:
-    """Noise in one of the final states."""
-    part, generator = parts[kind][slot], torch.Generator().manual_seed(0)
-    part += torch.randn(part.shape, generator=generator).to(part)
-    return output

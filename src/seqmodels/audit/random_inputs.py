@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
+from seqmodels.audit.isolation import find_modules
 from seqmodels.batch import shape_of
 from seqmodels.errors import UserError, refusing
 from seqmodels.padding import valid_steps
@@ -133,3 +134,53 @@ def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
     chosen = sampler.content(max(len(lengths), TARGET_ROWS), steps)
     chosen[:, 0] = target_inputs[0, 0]
     return chosen
+
+
+def _first_size(model: Callable[..., Any]) -> tuple[int | None, int | None]:
+    """The number of features, or the vocabulary, that the model's first layer takes, if it says."""
+    for part in find_modules(model).modules():
+        for name in ("num_embeddings", "input_size", "in_features", "in_channels"):
+            if isinstance(size := getattr(part, name, None), int):
+                return (None, size) if name == "num_embeddings" else (size, None)
+    return None, None
+
+
+def random_batch(
+    model: Callable[..., Any],
+    features: int | None = None,
+    vocabulary: int | None = None,
+    batch: int = 4,
+    time: int = 20,
+    seed: int = 0,
+    padding: int | float | str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Random features `(B, T, F)`, or tokens `(B, T)` from 1 to `vocabulary - 1`, with `padding`
+    after the end, or 0; and their lengths `(B,)`, from `time` down to a quarter of it, or all
+    `time` where padding is "none". The model's first layer says how many features or tokens, unless
+    you do.
+
+    Raises:
+        UserError: if neither of you does, or you say both, or a size that is too small, or padding
+            that is not a token.
+    """
+    if features is None and vocabulary is None:
+        features, vocabulary = _first_size(model)
+    if (features is None) == (vocabulary is None):
+        raise UserError("give one of input.features=<number> and input.vocabulary=<number>")
+    least = {"features": 1, "vocabulary": 2, "batch": 1, "time": 1}
+    for name, size in zip(least, (features, vocabulary, batch, time), strict=True):
+        if size is not None and size < least[name]:
+            raise UserError(f"input.{name} is {size}: it must be at least {least[name]}")
+    held = 0 if isinstance(padding, str) else padding or 0
+    if vocabulary is not None and held not in range(vocabulary):
+        raise UserError(f"padding={padding} is not a token from 0 to {vocabulary - 1}")
+    generator = torch.Generator().manual_seed(seed)
+    shortest = time if padding == "none" else max(time // 4, 1)
+    lengths = torch.linspace(time, shortest, batch).round().long()
+    if vocabulary is not None:
+        inputs = torch.randint(1, vocabulary, (batch, time), generator=generator)
+    else:
+        assert features is not None
+        inputs = torch.randn(batch, time, features, generator=generator)
+    inputs[~valid_steps(lengths, time)] = held
+    return inputs, lengths

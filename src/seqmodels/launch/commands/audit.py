@@ -15,7 +15,7 @@ def main(
     *,
     input: Annotated[
         dict[str, Any],
-        ArgumentsOf("seqmodels.audit.find_model.random_batch", "model", "seed", "padding"),
+        ArgumentsOf("seqmodels.audit.random_inputs.random_batch", "model", "seed", "padding"),
     ]
     | None = None,
     kind: Literal["sequence", "per_step"] = "sequence",
@@ -39,7 +39,7 @@ def main(
         padding: none: rows of one length; or the value that padding always holds.
         seed: of the random inputs.
     """
-    from seqmodels.audit.named import audit_named
+    from seqmodels.audit.find_model import audit_named
     from seqmodels.screen import Screen
 
     result, _ = audit_named(target, input, kind=kind, causal=causal, padding=padding, seed=seed)
