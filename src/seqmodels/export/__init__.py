@@ -31,7 +31,7 @@ def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     reads, output = list(task.head.reads), task.head.output
     decision: Any = getattr(output, "decision", dict)()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
-    made = make_graph(task, facts, stream=stream)
+    made = make_graph(task, stream=stream)
     with refusing(f"cannot write to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
         made.save(folder / "model.onnx")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -82,14 +80,11 @@ def carried_parts(task: Task) -> dict[str, Tensor]:
     return parts
 
 
-def make_graph(
-    task: Task, metadata: Mapping[str, Any], *, stream: bool = False
-) -> torch.onnx.ONNXProgram:
+def make_graph(task: Task, *, stream: bool = False) -> torch.onnx.ONNXProgram:
     """A task as ONNX, for rows of any length: inputs `inputs`, `lengths`, output `logits`. Logits
     of a row longer than the task's `window` are nan.
 
     Args:
-        metadata: plain values by name, for the file's own; each as JSON.
         stream: with the state, as a stateful task has it anyway: inputs `h_0`, `c_0`, all zero for
             new rows, and outputs `h_n`, `c_n` for the next call; of a head that pools, in the same
             way what it needs of earlier steps, `total`, `maximum` and `steps`.
@@ -118,8 +113,6 @@ def make_graph(
     finally:
         logger.setLevel(level)
     assert made is not None
-    for name, value in metadata.items():
-        made.model.metadata_props[name] = json.dumps(value, ensure_ascii=False)
     _name_sizes(made.model.graph)
     return made
 
