@@ -104,43 +104,31 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     whole = head.output.project.out_features if isinstance(head.output, Vocabulary) else None
     shapes["logits"] = (*logits.shape[:-1], whole or logits.shape[-1])
     finals = dict(zip(states.finals, final, strict=True))
-    return Trace(shapes, rows.lengths, output, finals, inputs=reach(task, batch))
+    inputs = _reach(task, batch, projected=read_from is not head.select)
+    return Trace(shapes, rows.lengths, output, finals, inputs)
 
 
-def reach(
-    task: Task, batch: SequenceBatch
-) -> Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]:
-    """Measures which input steps reach the logits through the whole network, as shares.
-
-    For predictions at every step, the input steps are the last dimension.
-    """
-    by_step = task.head.per == "step"
-    with isolated([task]), ExitStack() as narrow:
-        rows = task.cut(batch)
-        if by_step:
-            # a copy of all rows for each step, because one backward pass is quicker than many
-            time = rows.inputs.shape[1]
-            steps = torch.arange(time).repeat_interleave(len(rows))
-            copies = rows.inputs.repeat(time, *[1] * (rows.inputs.dim() - 1))
-            rows = batch = SequenceBatch(copies, rows.lengths.repeat(time))
+def _reach(task: Task, batch: SequenceBatch, projected: bool) -> Tensor:
+    """Which input steps reach the logits, or what the head selects, through the whole network."""
+    by_step, rows = task.head.per == "step", task.cut(batch)
+    if by_step:
+        # a copy of all rows for each step, because one backward pass is quicker than many
+        time = rows.inputs.shape[1]
+        steps = torch.arange(time).repeat_interleave(len(rows))
+        copies = rows.inputs.repeat(time, *[1] * (rows.inputs.dim() - 1))
+        rows = batch = SequenceBatch(copies, rows.lengths.repeat(time))
+    with isolated([task]):
         embedded = task.embed(rows).detach().requires_grad_()
-        narrow.enter_context(few_tokens(task.head.output))
-        states = task.read_whole(embedded, rows.lengths)
-        for read_from in (partial(task.read_out, batch=batch), task.head.select):
-            result = read_from(states)
-            if not isinstance(result, Tensor):
-                break
+        with few_tokens(task.head.output):
+            states = task.read_whole(embedded, rows.lengths)
+            result = task.read_out(states, batch) if projected else task.head.select(states)
             if by_step:
                 valid = (steps < rows.lengths).nonzero().flatten()
                 result = result[valid, steps[valid]]
             [gradient] = _gradient_norms(result, [embedded])
-            norms = gradient.norm(dim=-1)
-            if bool(norms.any()):
-                break  # otherwise the projection has zero weights
+    norms = gradient.norm(dim=-1)
     shares = _share(norms, norms.sum(dim=-1))
-    if by_step:
-        return shares.unflatten(0, (time, -1)).transpose(0, 1)
-    return shares
+    return shares.unflatten(0, (time, -1)).transpose(0, 1) if by_step else shares
 
 
 def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextManager[None]:
