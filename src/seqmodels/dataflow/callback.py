@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -51,7 +50,7 @@ class Dataflow(Callback):
         by_step = task.contract.per == "step"
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        seen = trace(task, excerpt(batch, rows=2, steps=8 if by_step else task.window))
+        seen = trace(task, few_steps(batch, 8 if by_step else task.window or batch.inputs.shape[1]))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
@@ -91,16 +90,6 @@ def only_ours(task: Task) -> bool:
     return {type(part).__module__.partition(".")[0] for part in task.modules()} <= OURS
 
 
-def excerpt(batch: SequenceBatch, rows: int, steps: int | None = None) -> SequenceBatch:
-    """Cuts a batch to its first rows and steps; of a pair, both sides."""
-
-    def cut(side: SequenceBatch) -> SequenceBatch:
-        lengths = side.lengths[:rows].clamp(max=steps or side.inputs.shape[1])
-        return SequenceBatch(side.inputs[:rows, : int(lengths.max())], lengths)
-
-    return _cut_sides(batch, cut)
-
-
 def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
     # from a new loader, because the one of the training may be in the middle of an epoch; before
     # the training starts, Lightning has no public name for the loaders that `fit` was given
@@ -118,25 +107,18 @@ def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     write_text(Path(trainer.default_root_dir, "dataflow.svg"), picture)
 
 
-def few_steps(batch: SequenceBatch) -> SequenceBatch:
-    """Two rows, cut to as many steps as fit in a picture, the second with a step of padding; of a
-    pair, both sides."""
+def few_steps(batch: SequenceBatch, most: int = DRAWN_STEPS) -> SequenceBatch:
+    """Two rows, cut to so many steps, the second with a step of padding; of a pair, both sides."""
     first = int(batch.lengths.argmax())
     second = next((row for row in range(len(batch)) if row != first), first)
 
     def cut(side: SequenceBatch) -> SequenceBatch:
-        time = min(int(side.lengths[first]), DRAWN_STEPS)
+        time = min(int(side.lengths[first]), most)
         length = max(min(int(side.lengths[second]), time - 1), 1)
         inputs = side.inputs[[first, second], :time].clone()
         inputs[1, length:] = 0
         return SequenceBatch(inputs, torch.tensor([time, length]))
 
-    return _cut_sides(batch, cut)
-
-
-def _cut_sides(
-    batch: SequenceBatch, cut: Callable[[SequenceBatch], SequenceBatch]
-) -> SequenceBatch:
     if isinstance(batch, PairBatch):
         return PairBatch.of(cut(batch), cut(batch.target))
     return cut(batch)
