@@ -18,7 +18,7 @@ from seqmodels.dataflow import Trace, trace
 from seqmodels.dataflow.callback import few_steps
 from seqmodels.dataflow.diagram import draw, percent
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import Box, Drawing, colours, to_svg, to_text
+from seqmodels.dataflow.rendering import Box, Drawing, colours, to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
@@ -88,9 +88,8 @@ def test_a_decoder_starts_from_the_states_of_its_layer(head: str, directions: in
 
 
 @with_directions(ALL_HEADS)
-def test_no_boxes_overlap_and_terminal_and_svg_show_the_same(head: str, directions: int) -> None:
+def test_no_boxes_overlap_and_all_are_in_the_svg(head: str, directions: int) -> None:
     drawing, _ = drawn(head, directions)
-    lines = to_text(drawing).plain.splitlines()
     words = [element.text or "" for element in ET.fromstring(to_svg(drawing)).iter(f"{SVG}text")]
     assert {*drawing.title.split(": ")} <= {*words}
     taken: set[tuple[int, int]] = set()
@@ -99,8 +98,7 @@ def test_no_boxes_overlap_and_terminal_and_svg_show_the_same(head: str, directio
         places = {(x, y) for x in range(box.x, box.x + box.width) for y in rows}
         assert not taken & places and box.x >= 0 and box.x + box.width <= drawing.width
         taken |= places
-        for y, shown in zip(rows, box.lines if box.text else []):
-            assert shown in lines[y][box.x : box.x + box.width] and shown in words
+        assert not box.text or {*box.lines} <= {*words}
 
 
 def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:

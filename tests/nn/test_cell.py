@@ -11,7 +11,7 @@ from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import to_text
+from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
@@ -131,7 +131,7 @@ def test_a_decoder_starts_from_every_state_and_the_picture_shows_them(head: str)
     task = example_task("four", 2, False, head, hidden_size=4)
     seen = trace(task, example_batch(task, 3, 4))
     assert {*seen.reads} - {"output"} == {*seen.finals} == {*task.encoder.state_sizes}
-    text = to_text(draw(task, seen, row=1)).plain
+    text = to_svg(draw(task, seen, row=1))
     assert all(name in text for name in seen.finals)
 
 

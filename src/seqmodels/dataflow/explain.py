@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.rendering import to_svg, to_text
+from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
@@ -24,7 +24,7 @@ TIME, LENGTH, TARGET_STEPS = 5, 4, 4
 
 @one_thread()
 def explain(config: DictConfig) -> None:
-    """Prints the table of tensors and the picture of `config.model`, and writes `dataflow.svg` to
+    """Prints the table of tensors of `config.model`, and writes its picture, `dataflow.svg`, to
     `config.folder`.
 
     Raises:
@@ -40,12 +40,11 @@ def explain(config: DictConfig) -> None:
     spec = dict(contract.kind.example)
     task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTH))
-    drawing, console, folder = draw(task, traced, row=1), Screen(), Path(config.folder)
+    console, file = Screen(), Path(config.folder, "dataflow.svg")
     console.print(tensor_table(task, traced))
-    console.print(to_text(drawing))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "dataflow.svg", to_svg(drawing))
-    console.print(f"{folder / 'dataflow.svg'}", soft_wrap=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, to_svg(draw(task, traced, row=1)))
+    console.print(f"{file}", soft_wrap=True)
 
 
 def example_batch(task: Task, *lengths: int) -> SequenceBatch:

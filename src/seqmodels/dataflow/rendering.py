@@ -1,4 +1,4 @@
-"""A picture of a network in characters and lines; as SVG, or as text for a terminal."""
+"""A picture of a network in characters and lines; as SVG."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Literal
 
 from rich.color import blend_rgb
 from rich.color_triplet import ColorTriplet
-from rich.style import Style
-from rich.text import Text
 
 Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
@@ -182,40 +180,3 @@ def _x(column: int | float) -> int:
 def _y(line: int | float) -> int:
     """Where a line begins, in pixels."""
     return TOP + round(line * HIGH)
-
-
-def to_text(drawing: Drawing) -> Text:
-    """The drawing in characters, for Rich to print."""
-    cells = [[(" ", Style())] * drawing.width for _ in range(drawing.height)]
-
-    def put(x: int, y: int, text: str, style: Style) -> None:
-        for column, letter in enumerate(text, start=x):
-            if 0 <= column < drawing.width:
-                cells[y][column] = letter, style
-
-    for arrow in drawing.arrows:
-        style = Style(color="green", bold=True) if arrow.reads else Style(dim=True)
-        if arrow.y == arrow.to_y:
-            first, last = sorted((int(arrow.x), int(arrow.to_x)))
-            put(first, arrow.y, "─" * (last - first + 1), style)
-            put(int(arrow.to_x), arrow.y, "→" if arrow.to_x > arrow.x else "←", style)
-        else:
-            for y in range(arrow.to_y, arrow.y):
-                put(int(arrow.x), y, "↑" if y == arrow.to_y else "│", style)
-    for label in drawing.labels:
-        put(int(label.x), label.y, label.text, Style(dim=True))
-    for box, colour in zip(drawing.boxes, colours(drawing), strict=True):
-        around, style = "  ", Style()
-        if colour:
-            style = Style(color="white" if is_dark(colour) else "black", bgcolor=colour.hex)
-        elif box.kind in ("head", "logits"):
-            style = Style(bold=True, reverse=True)
-        elif box.kind == "padding":
-            around, style = "··", Style(dim=True)
-        elif box.kind in ("cell", "input") or box.width >= 5:
-            around = "[]"
-        for number, line in enumerate(box.lines):
-            inside = line.center(box.width - 2, "·" if around == "··" else " ")
-            text = f"{around[0]}{inside}{around[1]}" if len(line) <= box.width - 2 else line
-            put(box.x, box.y + number, text.center(box.width)[: box.width], style)
-    return Text("\n").join(Text.assemble(*row) for row in cells).append("\n")
