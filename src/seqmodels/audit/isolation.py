@@ -118,15 +118,11 @@ class WithoutNoise(TorchDispatchMode):
 
 
 def seed_random_numbers(seed: int) -> None:
-    """As `torch.manual_seed`, which formats the whole stack for each kind of device that may still
-    be started: where there is no accelerator, that takes longer than a small model."""
+    """Of Python, NumPy and PyTorch."""
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(seed)
-    if torch.accelerator.is_available():
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
+    torch.manual_seed(seed)
 
 
 @contextmanager

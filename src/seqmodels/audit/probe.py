@@ -59,20 +59,26 @@ class Probe:
         """The lengths of a batch without padding."""
         return [max(self.lengths)] * len(self.lengths)
 
-    def run(self, rows: Tensor, lengths: Tensor, **named: Any) -> Any:
-        return self.model(rows, lengths, **named)
-
     def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
         """`(logits, state)`; the state is None if the model takes or returns none."""
-        seed_random_numbers(self.seed)
         named = {"state": state} if self.carries else {}
         if self.targets is not None:
             named["target_inputs"] = self.targets[: len(inputs)].to(self.device)
         rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
-        with WithoutNoise() if self.quiet else nullcontext():
-            result = self.run(rows, torch.tensor(lengths), **named)
+        result = self.run(rows, torch.tensor(lengths), **named)
         pair = self.carries and isinstance(result, tuple) and len(result) == 2
         return result if pair else (result, None)
+
+    def run(self, *given: Tensor, **named: Any) -> Any:
+        """What the model gives, with the same random numbers each time."""
+        seed_random_numbers(self.seed)
+        with WithoutNoise() if self.quiet else nullcontext():
+            return self.model(*given, **named)
+
+    def note_rounding(self, logits: Tensor) -> None:
+        """Notes how far such logits may move by rounding in any network."""
+        self.eps = torch.finfo(logits.dtype).eps
+        self.tolerance = max(1e-5, min(256 * self.eps, 0.1))
 
     def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""

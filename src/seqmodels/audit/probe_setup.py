@@ -103,6 +103,5 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind != "sequence" else "")
         probe.wrong_shape = f"logits for {expected} are {shape}"
     probe.lengths, probe.stateful = lengths, state is not None
-    probe.eps = torch.finfo(logits.dtype).eps
-    probe.tolerance = max(1e-5, min(256 * probe.eps, 0.1))  # what any network needs
+    probe.note_rounding(logits)
     return ""

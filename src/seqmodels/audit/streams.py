@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.isolation import find_modules, isolated, training
 from seqmodels.audit.leaks import mixed_rows, random_state
-from seqmodels.audit.probe import Probe, largest_of
+from seqmodels.audit.probe import Probe
 from seqmodels.audit.random_inputs import Sampler
 from seqmodels.audit.recurrences import nodes_of
 from seqmodels.errors import UserError, one_line
@@ -95,7 +95,7 @@ class _Stream(Probe):
         sampler = Sampler(inputs, None, seed, padding="none")
         super().__init__(stream, "sequence", sampler, seed, find_modules(stream))
         self.given, self.begin, self.unit = (stream, begin), begin, unit
-        self.device, self.dtype, self.carries = inputs.device, inputs.dtype, False
+        self.device, self.dtype = inputs.device, inputs.dtype
         self.steps = inputs.shape[1] // unit * unit
         self.half = self.steps // unit // 2 * unit
         self.lengths = [self.steps] * len(inputs)
@@ -124,9 +124,6 @@ class _Stream(Probe):
         """Random rows, as many as were given."""
         return self.sampler.batch(self.lengths).to(self.device, self.dtype)
 
-    def run(self, rows: Tensor, lengths: Tensor, **named: Any) -> Any:
-        return self.model(rows)
-
     def call(
         self, inputs: Tensor, lengths: Sequence[int], state: Any = None, chunks: Sequence[int] = ()
     ) -> tuple[Tensor, Any]:
@@ -138,7 +135,7 @@ class _Stream(Probe):
         given = inputs.to(self.device, self.dtype).split(sizes, dim=1)
         passed, made, kept = [chunk.clone() for chunk in given], list[Tensor](), list[Tensor]()
         for chunk in passed:
-            logits, _ = super().call(chunk, lengths)
+            logits = self.run(chunk)
             if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.dim() < 2:
                 raise UserError(
                     f"the stream returns {type(logits).__name__} instead of logits (B, t, C) or "
@@ -150,7 +147,8 @@ class _Stream(Probe):
             self.overwritten = "a call changes the values of a chunk that it was given"
         if not all(map(torch.equal, made, kept)):
             self.overwritten = "a call changes the values of the logits that an earlier one gave"
-        self.eps = torch.finfo(kept[0].dtype).eps
+        if not self.eps:
+            self.note_rounding(kept[0])
         return (torch.cat if kept[0].dim() > 2 else torch.stack)(kept, dim=1), True
 
     def logits(self, rows: Tensor, chunks: Sequence[int] = (), goes_on: bool = False) -> Logits:
@@ -174,7 +172,7 @@ class _Stream(Probe):
             audit.found("random_state", evidence)
             self.quiet = True
             new = self.logits(self.inputs)
-        if not self.measure(new):
+        if not self.moved(new, self.logits(self.drawn())):
             audit.untested.append("all: its logits are the same, whatever the inputs")
             return audit
         audit.found("kept_state", self.kept_state(new))
@@ -185,14 +183,6 @@ class _Stream(Probe):
             audit.found("shared_state", shared).found("kept_graph", self.kept_graph())
         self.begin()
         return audit
-
-    def measure(self, new: Logits) -> bool:
-        """Whether the logits move with the inputs; notes how far they may move by rounding."""
-        other = self.logits(self.drawn())
-        spread = largest_of(a - b for a, b in zip(new, other, strict=True))
-        relative = spread / (largest_of([*new, *other]) or 1.0)
-        self.tolerance = max(1e-4 * relative, 16 * self.eps)
-        return relative > 16 * self.eps
 
     def kept_state(self, new: Logits) -> str:
         """After a reset, something is left of other rows, or of another number of them."""
