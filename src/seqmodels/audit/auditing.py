@@ -18,8 +18,7 @@ from seqmodels.audit.findings import Audit
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph
-from seqmodels.audit.probe import Probe
-from seqmodels.audit.probe_setup import set_up_probe
+from seqmodels.audit.probe import Probe, set_up_probe
 from seqmodels.audit.random_inputs import Sampler, random_batch, target_rows
 from seqmodels.audit.recurrences import unrolled
 from seqmodels.audit.streams import MOST_STEPS, audit_stream

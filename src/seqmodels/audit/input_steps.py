@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,13 @@ def unread_step(probe: Probe) -> str:
     """A valid step reaches no logit."""
     for lengths in (probe.lengths, probe.long_lengths()):
         unread = valid_mask(lengths)
-        _keep_unread(probe, probe.sampler.batch(lengths), lengths, unread)
-        for draw in range(MOST_DRAWS):
+        for draw in range(1 + MOST_DRAWS):
+            with probe.random_weights() if draw else nullcontext():
+                # a maximum reads only one of several steps, but any step if they are all alike
+                inputs = probe.sampler.batch(lengths, constant=draw % 2 == 1)
+                _keep_unread(probe, inputs, lengths, unread)
             if not bool(unread.any()):
                 break
-            with probe.random_weights():
-                # a maximum reads only one of several steps, but any step if they are all alike
-                inputs = probe.sampler.batch(lengths, constant=draw % 2 == 0)
-                _keep_unread(probe, inputs, lengths, unread)
         if bool(unread.any()) and not probe.parameters and _is_faint(probe, lengths, unread):
             reason = "unread_step: a step moves these logits no more than rounding does"
             probe.untested.append(reason)
@@ -119,12 +119,13 @@ def stale_state(probe: Probe) -> str:
     """
     if probe.kind != "sequence":
         return ""
-    read = _logits_moved_by_last_step(probe)  # (B, K)
-    for _ in range(MOST_DRAWS):
+    read: Any = False  # which logits of each row new content at its last step moves, (B, K)
+    for draw in range(1 + MOST_DRAWS):
+        with probe.random_weights() if draw else nullcontext():
+            moves = _moves(probe, probe.sampler.batch(probe.full), probe.full, step=-1)
+        read = read | (torch.stack(moves).reshape(len(moves), -1) != 0)
         if not bool((read.any(dim=1) & ~read.all(dim=1)).any()):
             return ""
-        with probe.random_weights():
-            read |= _logits_moved_by_last_step(probe)
     for row, reached in enumerate(read):
         if bool(reached.any()) and not bool(reached.all()):
             stale = (~reached).nonzero().flatten().tolist()
@@ -134,9 +135,3 @@ def stale_state(probe: Probe) -> str:
                 f"{len(stale)} of {len(reached)} logits (number {which}, counted from 0)"
             )
     return ""
-
-
-def _logits_moved_by_last_step(probe: Probe) -> Tensor:
-    """Which logits of each row new content at its last step moves, `(B, K)` bool."""
-    moves = _moves(probe, probe.sampler.batch(probe.full), probe.full, step=-1)
-    return torch.stack(moves).reshape(len(moves), -1) != 0

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqmodels.audit.directions import MOST_DRAWS, StatesRead
-from seqmodels.audit.probe import Probe
+from seqmodels.audit.probe import Node, Probe, nodes_of
 
 FEWEST = 3  # steps of a recurrence
-
-Node = Any  # of the graph of autograd
 
 
 def unrolled(probe: Probe, looked_into: list[StatesRead]) -> tuple[list[str], list[str]]:
@@ -80,16 +77,3 @@ def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[i
 def _note(steps: set[int], step: int, gradients: tuple[Tensor | None, ...]) -> None:
     if any(gradient is not None and bool(gradient.any()) for gradient in gradients):
         steps.add(step)
-
-
-def nodes_of(logits: Any) -> list[Node]:
-    """Of the graph of the logits, each after those that it was computed from."""
-    order, seen, ahead = list[Node](), set[Node](), [(getattr(logits, "grad_fn", None), False)]
-    while ahead:
-        node, expanded = ahead.pop()
-        if expanded:
-            order.append(node)
-        elif node is not None and node not in seen:
-            seen.add(node)
-            ahead += [(node, True), *((other, False) for other, _ in node.next_functions)]
-    return order

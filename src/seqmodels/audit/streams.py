@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.isolation import find_modules, isolated, training
 from seqmodels.audit.leaks import mixed_rows, random_state
-from seqmodels.audit.probe import Probe
+from seqmodels.audit.probe import Probe, nodes_of
 from seqmodels.audit.random_inputs import Sampler
-from seqmodels.audit.recurrences import nodes_of
 from seqmodels.errors import UserError, one_line
 
 MOST_STEPS = 24  # of a row: what a state has seen fades
