@@ -359,8 +359,6 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "no module": Plain,
     "dropout": lambda: Base(2, dropout=0.5),  # off outside of training
     "batch norm": lambda: Base(first=AlongTime(nn.BatchNorm1d(F))),
-    # frames of 4 steps, and logits for each frame
-    "frames": lambda: Base(features=4 * F, first=lambda x: x.unflatten(1, (-1, 4)).flatten(2)),
     "closure": closure,
 }
 LOST: dict[str, Callable[[], Any]] = {

@@ -60,8 +60,17 @@ def test_logits_after_a_chunk_may_be_of_one_step() -> None:
 def test_it_says_what_it_cannot_test() -> None:
     [line] = audited(bank.closure).untested
     assert line == "shared_state, of a second stream: it can't be copied"
-    [line] = audited(bank.RIGHT["frames"]).untested
-    assert line.startswith("chunks of 1 step: ")
+
+
+def test_a_stream_of_frames_is_audited_as_a_function_with_a_frame_for_a_step() -> None:
+    frames = bank.Base(features=4 * bank.F)
+    stream = lambda chunk: frames(chunk.unflatten(1, (-1, 4)).flatten(2))  # noqa: E731
+    rows = torch.randn(3, 16, bank.F)
+    with pytest.raises(UserError, match=r"in chunks of 1 to 5 steps: .*audit a function"):
+        audit_stream(stream, rows, reset=frames.reset)
+    whole = lambda chunk: stream(chunk.unflatten(2, (4, -1)).flatten(1, 2))  # noqa: E731
+    found = audit_stream(whole, rows.unflatten(1, (-1, 4)).flatten(2), reset=frames.reset)
+    assert found.findings == []
 
 
 def test_a_stream_is_left_as_it_was() -> None:

@@ -18,7 +18,7 @@ from seqmodels.audit.isolation import find_modules, isolated, training
 from seqmodels.audit.leaks import mixed_rows, random_state
 from seqmodels.audit.probe import Probe, nodes_of
 from seqmodels.audit.random_inputs import Sampler
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, one_line, unusable
 
 MOST_STEPS = 24  # of a row: what a state has seen fades
 UNEVEN = (1, 3, 2, 5)  # steps of chunks, again and again
@@ -58,23 +58,15 @@ def audit_stream(
         raise UserError("the stream has no reset(): give reset=, a function that begins new rows")
     if not isinstance(inputs, Tensor) or inputs.dim() < 2 or inputs.shape[1] < 2:
         raise UserError("inputs must be a tensor, (B, T) or (B, T, F), of at least 2 steps")
-    refused = ""
     with isolated(find_modules(stream), seed):
-        for unit in range(1, min(inputs.shape[1], MOST_STEPS) // 2 + 1):
-            probe = _Stream(stream, reset, inputs[:, :MOST_STEPS], seed, unit)
-            probe = probe.copied() or probe
-            try:
-                new = probe.logits(probe.inputs, goes_on=True)
-            except UserError:
-                raise
-            except Exception as error:  # noqa: BLE001 (a stream may refuse a shape in any way)
-                refused = refused or one_line(error)
-                probe.begin()
-                continue
-            if refused:
-                probe.untested.append(f"chunks of 1 step: {refused}")
-            return probe.checked(new)
-    raise UserError(f"the stream cannot be run on {tuple(inputs.shape)}: {refused}")
+        probe = _Stream(stream, reset, inputs[:, :MOST_STEPS], seed)
+        probe = probe.copied() or probe
+        with unusable(
+            f"the stream cannot be run on {tuple(inputs.shape)} in chunks of 1 to {max(UNEVEN)} "
+            "steps: if it takes frames of several, audit a function with a frame for a step"
+        ):
+            new = probe.logits(probe.inputs, goes_on=True)
+        return probe.checked(new)
 
 
 def assert_stream_clean(stream: Callable[[Tensor], Tensor], inputs: Tensor, **options: Any) -> None:
@@ -87,16 +79,15 @@ def assert_stream_clean(stream: Callable[[Tensor], Tensor], inputs: Tensor, **op
 class _Stream(Probe):
     """A stream as a model of whole rows: a call resets it, or goes on, and passes them in chunks.
 
-    Each check returns its evidence, or an empty string. `unit` is the fewest steps of a chunk.
+    Each check returns its evidence, or an empty string.
     """
 
-    def __init__(self, stream: Any, begin: Any, inputs: Tensor, seed: int, unit: int) -> None:
+    def __init__(self, stream: Any, begin: Any, inputs: Tensor, seed: int) -> None:
         sampler = Sampler(inputs, None, seed, padding="none")
         super().__init__(stream, "sequence", sampler, seed, find_modules(stream))
-        self.given, self.begin, self.unit = (stream, begin), begin, unit
+        self.given, self.begin = (stream, begin), begin
         self.device, self.dtype = inputs.device, inputs.dtype
-        self.steps = inputs.shape[1] // unit * unit
-        self.half = self.steps // unit // 2 * unit
+        self.steps, self.half = inputs.shape[1], inputs.shape[1] // 2
         self.lengths = [self.steps] * len(inputs)
         self.inputs = self.drawn()
         self.overwritten = ""  # what it does to tensors that are its caller's
@@ -116,7 +107,7 @@ class _Stream(Probe):
         """So many steps in chunks of uneven sizes."""
         chunks, sizes = list[int](), cycle(UNEVEN)
         while left := steps - sum(chunks):
-            chunks.append(min(self.unit * next(sizes), left))
+            chunks.append(min(next(sizes), left))
         return chunks
 
     def drawn(self) -> Tensor:
@@ -212,7 +203,7 @@ class _Stream(Probe):
         steps, whole = self.steps, Logits()
         with self.trying(f"lost_state, of {steps} steps at once"):
             whole = self.logits(self.inputs, [steps])
-        for chunks in ([self.unit] * (steps // self.unit), self.uneven(steps)) if whole else ():
+        for chunks in ([1] * steps, self.uneven(steps)) if whole else ():
             how = "of 1 step" if max(chunks) == 1 else f"of {min(chunks)} to {max(chunks)} steps"
             with self.trying(f"lost_state, in chunks {how}"):
                 after = self.logits(self.inputs, chunks)
@@ -260,7 +251,7 @@ class _Stream(Probe):
         """In training, the graph of the logits grows with each call."""
         self.begin()
         with self.trying("kept_graph, in training"), training(self.modules):
-            chunks = islice(cycle(self.inputs.split(self.unit, dim=1)), CALLS)
+            chunks = islice(cycle(self.inputs.split(1, dim=1)), CALLS)
             sizes = [len(nodes_of(self.model(chunk))) for chunk in chunks]
             if all(a < b for a, b in pairwise(sizes[1:])):
                 grown = f"grows from {sizes[1]} operations to {sizes[-1]} over {CALLS - 1} calls"
