@@ -94,10 +94,6 @@ def colours(drawing: Drawing) -> list[ColorTriplet | None]:
     return [colour(box) if box.share > 0 else None for box in drawing.boxes]
 
 
-def is_dark(rgb: ColorTriplet) -> bool:
-    return 0.299 * rgb.red + 0.587 * rgb.green + 0.114 * rgb.blue < 140
-
-
 def to_svg(drawing: Drawing) -> str:
     """The drawing as a self-contained SVG."""
     what, _, network = drawing.title.rpartition(": ")
@@ -143,7 +139,8 @@ def _box(box: Box, colour: ColorTriplet | None) -> list[str]:
     padding = box.kind == "padding"
     fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
     if colour:
-        fill, ink = colour.hex, PAPER if is_dark(colour) else INK
+        light = 0.299 * colour.red + 0.587 * colour.green + 0.114 * colour.blue
+        fill, ink = colour.hex, PAPER if light < 140 else INK
     dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
         f'<rect x="{_x(box.x) + 1}" y="{_y(box.y) + 2}" width="{box.width * WIDE - 2}" '
