@@ -1,10 +1,11 @@
 """Your own data: noisy sine waves of different lengths, each with its frequency as the target.
 
-python scripts/train.py --config-dir examples/configs experiment=series_regression data=example_waves
+train.py --config-dir examples/configs experiment=series_regression data=example_waves
 """
 
 import csv
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,6 @@ class Waves(SequenceDataModule):
 
     def read_file(self, path: str) -> Iterator[tuple[np.ndarray, float | None]]:
         """For `predict.py` and `evaluate.py`: in each line a frequency, or nothing, and a wave."""
-        with open(path, newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8") as file:
             for frequency, *wave in csv.reader(file):
                 yield np.array(wave, dtype=float)[:, None], float(frequency) if frequency else None

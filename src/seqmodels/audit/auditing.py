@@ -71,7 +71,8 @@ def audit(
             amount of padding changes. By default, padding may hold anything.
         seed: of the random batches. The same seed gives the same findings.
         states: of an ONNX file, as `audit_onnx` takes them.
-        thorough: False takes half the time, for a model that is known to be right in training mode.
+        thorough: False takes a fifth of the time, for a model that is known to be right: in its own
+            dtype, and in evaluation mode alone.
 
     Raises:
         UserError: if the arguments don't fit together, or the model cannot be run on such inputs.
@@ -92,7 +93,7 @@ def audit(
     sampler, targets = Sampler(inputs, lengths, seed, padding), None
     if target_inputs is not None:
         targets = target_rows(target_inputs, sampler.lengths, seed)
-    with set_up_probe(model, kind, sampler, seed, targets) as probe:
+    with set_up_probe(model, kind, sampler, seed, targets, thorough) as probe:
         result = Audit(untested=probe.untested)
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)

@@ -182,9 +182,13 @@ def set_up_probe(
     sampler: Sampler,
     seed: int,
     targets: Tensor | None = None,
+    exact: bool = True,
 ) -> Iterator[Probe]:
     """Within: the model is in evaluation mode, in float64 if it runs in float64, and random where
     its own weights are constant. After: it is as it was.
+
+    Args:
+        exact: False tries no float64, unless the model is coarser than float32, or PyTorch may be.
 
     Raises:
         UserError: if the model cannot be run.
@@ -199,13 +203,16 @@ def set_up_probe(
     ]
     if sampler.unpadded:
         candidates[:2] = [[time] * 6]
+    exact |= torch.get_float32_matmul_precision() != "highest"
+    exact |= any(weight.element_size() < 4 for weight in modules.parameters())
+    dtypes = (torch.float64, sampler.dtype) if exact else (sampler.dtype,)
     with isolated(modules, seed), ExitStack() as stack:
         probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         if not modules:
             probe.hidden = _weights_in_graph(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device
-        for dtype, lengths in product((torch.float64, sampler.dtype), candidates):
+        for dtype, lengths in product(dtypes, candidates):
             probe.dtype = dtype
             with ExitStack() as attempt:
                 if not (problem := _problem(probe, lengths, attempt)):
