@@ -19,6 +19,7 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOptions, Output, Score
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
+from seqmodels.tasks.tagging.tag_plot import COUNT, MOST, draw_tags
 
 UNKNOWN = {  # what a step has in place of a tag of the training
     PADDING_TARGET: None,
@@ -98,6 +99,18 @@ class Tagger(ClassTask):
             return super().score_parts(sums)
         return score_rows(sums["spans"], self.spans.types, "type")
 
+    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The confusion matrix, and of series their tags beside those predicted."""
+        found = super().pictures(dataset, sums)
+        if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST:
+            batch = self.some_of(dataset, COUNT)
+            made, there = self.head.decode(self.encode(batch)).cpu(), batch.targets.cpu()
+            rows = [(there[n, :end], made[n, :end]) for n, end in enumerate(batch.lengths.tolist())]
+            numbers = batch.rows.tolist()
+            names = [dataset.row_name(n).get("series", f"row {n + 1}") for n in numbers]
+            found["tags.png"] = draw_tags(rows, names, self.classes)
+        return found
+
     def targets_of(self, batch: SequenceBatch) -> list[list[str | None]]:
         assert batch.targets is not None
         named = {**UNKNOWN, **dict(enumerate(self.classes))}
@@ -106,17 +119,22 @@ class Tagger(ClassTask):
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """With the probability of each tag, where it has one of its own."""
-        rows = super().outcomes(batch, score)
-        rows = [{**row, "prediction": row["prediction"]["tags"]} for row in rows]
-        if not self.head.output.links_steps:
-            assert score.states is not None
-            shares = self.head(score.states).float().softmax(dim=-1).amax(dim=-1).tolist()
-            for row, of_steps in zip(rows, shares, strict=True):
-                row["probability"] = of_steps[: len(row["target"])]
+        rows = []
+        for row in super().outcomes(batch, score):
+            made = row["prediction"]
+            shares = {"probability": made["probabilities"]} if "probabilities" in made else {}
+            rows.append({**row, "prediction": made["tags"], **shares})
         return rows
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{"tags": [...]}` for each row, a tag per step."""
-        tags = self.head.decode(states or self.encode(batch)).tolist()
-        rows = zip(tags, batch.lengths.tolist(), strict=True)
-        return [{"tags": [self.classes[tag] for tag in row[:length]]} for row, length in rows]
+        """`{"tags": [...], "probabilities": [...]}` for each row, a tag per step and its
+        probability; without these if a tag has none of its own."""
+        states = states or self.encode(batch)
+        made = {"tags": self.head.decode(states).tolist()}
+        if not self.head.output.links_steps:
+            made["probabilities"] = self.head(states).float().softmax(dim=-1).amax(dim=-1).tolist()
+        rows = []
+        for row, length in enumerate(batch.lengths.tolist()):
+            own = {name: steps[row][:length] for name, steps in made.items()}
+            rows.append({**own, "tags": [self.classes[tag] for tag in own["tags"]]})
+        return rows
