@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
 from seqmodels.batch import ShowsShapes
-from seqmodels.device import on_device, recurrent_dtype
+from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
 from seqmodels.nn.cell import CELLS, SteppedRNN
 from seqmodels.nn.ragged import run_in, run_padded
@@ -77,13 +77,6 @@ class RNNOutput(ShowsShapes):
     def mask(self) -> Bool[Tensor, "batch time"]:
         """True at valid steps, on the device of `output`."""
         return valid_steps(self.lengths, self.output.shape[1], self.output.device)
-
-    @property
-    def nested(self) -> Tensor:
-        """`output` as a jagged nested tensor, `(B, j, D*H)`, without padding."""
-        counts = on_device(self.lengths, self.output.device)
-        offsets = F.pad(counts.cumsum(0), (1, 0))
-        return torch.nested.nested_tensor_from_jagged(self.output[self.mask], offsets)
 
     @property
     def finals(self) -> dict[str, Tensor]:
@@ -210,8 +203,7 @@ class RecurrentEncoder(nn.Module):
         """Runs the network over each row's valid steps.
 
         Args:
-            inputs: `(B, T, F)`, padded at the end, whose padding has no effect; or a jagged nested
-                tensor (`torch.nested`), which has lengths of its own.
+            inputs: `(B, T, F)`, padded at the end, whose padding has no effect.
             lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
                 padded.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
@@ -219,11 +211,6 @@ class RecurrentEncoder(nn.Module):
         Raises:
             ValueError: for a length out of that range, whose row would read the next one.
         """
-        if inputs.is_nested:
-            if lengths is not None:
-                raise ValueError("a nested tensor has lengths of its own: leave lengths out")
-            lengths = cast(Any, inputs).offsets().diff().cpu()
-            inputs = inputs.to_padded_tensor(0.0)
         batch, time = inputs.shape[:2]
         if lengths is None:
             lengths = torch.full((batch,), time)
