@@ -21,7 +21,6 @@ from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmb
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq.attention_plot import COUNT, attended, draw_attention
 from seqmodels.tasks.seq2seq.bridge import Attention
 from seqmodels.tasks.seq2seq.decoder import Decoder
 from seqmodels.tasks.seq2seq.search import Found
@@ -146,10 +145,7 @@ class Seq2Seq(Task):
         """For each row, how much each step of the source is attended to, `(S, T)`, where each token
         of the likeliest text is written, and its end."""
         states = self.encode(batch)
-        return self.attention_to(states, self.write(states, beam=1))
-
-    def attention_to(self, states: RNNOutput, found: Found) -> list[Tensor]:
-        """The same for the first text that was found for each row."""
+        found = self.write(states, beam=1)
         weights = self.decoder.weights(self.head.features(states), found.tokens[:, 0])
         sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
         return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
@@ -212,12 +208,6 @@ class Seq2Seq(Task):
             | {"prediction": made["target"], "score": made["score"], "tokens": count}
             for right, made, count in zip(*columns, strict=True)
         ]
-
-    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Which tokens of some sources the decoder attends to, if it attends."""
-        if self.decoder.attention is None:
-            return {}
-        return {"attention.png": draw_attention(attended(self, self.some_of(dataset, COUNT)))}
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
