@@ -130,7 +130,7 @@ def streamed(run: Run, inputs: Any, accelerator: str) -> Any:
 
 USES: dict[str, Callable[..., Any]] = {
     "predict": lambda run, inputs, **on: run.predict(inputs, **on),
-    "beam": lambda run, inputs, **on: run.predict(inputs, beam=3, best=2, **on),
+    "beam": lambda run, inputs, **on: run.predict(inputs, beam=3, **on),
     "encode": lambda run, inputs, **on: run.encode(inputs, **on),
     "attention": lambda run, inputs, **on: run.attention(inputs, **on),
     "generate": lambda run, inputs, **on: run.generate("w1", 10, temperature=0.01, **on),

@@ -161,7 +161,7 @@ def run(chain: Chain, **options: Any) -> Found:
 def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(seed: int) -> None:
     chain = Chain(3, seed)
     width = TOKENS**LONGEST
-    found = run(chain, beam=width, best=10)
+    found = run(chain, beam=width)
     for row in range(3):
         ranked = chain.all_sequences(row)
         scores = {tuple(tokens): score for score, tokens in ranked}
@@ -183,7 +183,7 @@ def test_a_beam_keeps_what_a_loop_by_hand_keeps(
 ) -> None:
     monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 2)  # leaves finished ones out
     chain = Chain(12, seed=2)
-    found = run(chain, beam=beam, best=beam, longest=longest)
+    found = run(chain, beam=beam, longest=longest)
     for row in range(12):
         kept = chain.beam_by_hand(row, beam, longest)
         scores = torch.full((beam,), -torch.inf)  # where there are no more sequences

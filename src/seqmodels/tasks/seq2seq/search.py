@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqmodels.errors import UserError
-
 Next = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """`(tokens (N,), carried) -> (log-probabilities (N, V), carried)`: one step for N rows."""
 Take = Callable[[Any, Tensor], Any]
@@ -22,7 +20,7 @@ EVERY = 8  # steps, after which finished sources are left out: to look waits for
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The best sequences of each source, the best first.
+    """The N sequences that a beam has kept of each source, the best first.
 
     Args:
         tokens: `(B, N, T)`, without the start; after the end token, the end token again.
@@ -46,7 +44,6 @@ def search(
     start: int,
     end: int,
     beam: int = 1,
-    best: int = 1,
     longest: int = 100,
     device: torch.device | str = "cpu",
 ) -> Found:
@@ -61,16 +58,8 @@ def search(
         carried: what the first step starts from, for all rows.
         start, end: tokens.
         beam: sequences to keep for each source.
-        best: how many sequences to return for each; at most `beam`.
         longest: the largest number of tokens, without the end token.
-
-    Raises:
-        UserError: for more sequences than the beam keeps.
     """
-    if best > beam:
-        raise UserError(
-            f"best is {best}, but a beam of {beam} finds at most {beam} sequences: set beam={best}"
-        )
     left = torch.arange(rows, device=device)  # the sources that are still written for
     if beam > 1:
         carried = take(carried, left.repeat_interleave(beam))
@@ -109,6 +98,6 @@ def search(
         if looks or beam > 1:
             carried = take(carried, origins.flatten())
     written, total, counts = found
-    ranked = (total / counts).topk(best, dim=1)
+    ranked = (total / counts).topk(beam, dim=1)
     tokens = torch.take_along_dim(written, ranked.indices.unsqueeze(2), 1)
     return Found(tokens, (tokens != end).sum(dim=2), ranked.values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.task import Task
+from seqmodels.engine.task import Described, Task
 from seqmodels.errors import UserError
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
@@ -40,13 +39,11 @@ class Seq2Seq(Task):
             encoder the decoder gets, and `output` is of `SmoothingOptions`.
         beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
-        best: how many texts to predict for each source, at most `beam`.
         longest: the largest number of tokens to write; None: twice as many as the longest target of
             the training has.
 
     Raises:
-        UserError: for more texts than a beam keeps, or a cell whose states can't stand side by
-            side.
+        UserError: for a cell whose states can't stand side by side.
     """
 
     contract = Contract(per="sequence", target="text")
@@ -61,13 +58,10 @@ class Seq2Seq(Task):
         head: str = "attention",
         *,
         beam: Count = 1,
-        best: Count = 1,
         longest: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None,
         **options: Any,
     ) -> None:
-        if best > beam:
-            raise UserError(f"model.best is {best}, and a beam finds at most model.beam={beam}")
-        super().__init__(data, encoder, head, beam=beam, best=best, longest=longest, **options)
+        super().__init__(data, encoder, head, beam=beam, longest=longest, **options)
 
     @property
     def decoder(self) -> Decoder:
@@ -123,29 +117,24 @@ class Seq2Seq(Task):
         assert score.states is not None
         if self.split == "train":
             return Step(score)
-        options = self.hparams if self.split == "test" else {"beam": 1, "best": 1}
-        found = self.write(score.states, beam=options["beam"], best=options["best"])
+        found = self.write(score.states, self.hparams["beam"] if self.split == "test" else 1)
         texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
         counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
         measured = texts, [*map(list, references)]
         sums = {"texts": counts.to(self.device)}
         return Step(replace(score, decision=found), sums, measured)
 
-    def write(self, states: RNNOutput, *, beam: int, best: int = 1) -> Found:
+    def write(self, states: RNNOutput, beam: int) -> Found:
         """The likeliest texts for what the encoder has read, the best first."""
         usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
-        return self.decoder.search(
-            self.head.features(states),
-            beam=beam,
-            best=best,
-            longest=self.hparams["longest"] or usual,
-        )
+        longest = self.hparams["longest"] or usual
+        return self.decoder.search(self.head.features(states), beam=beam, longest=longest)
 
     def attention(self, batch: SequenceBatch) -> list[Tensor]:
         """For each row, how much each step of the source is attended to, `(S, T)`, where each token
         of the likeliest text is written, and its end."""
         states = self.encode(batch)
-        found = self.write(states, beam=1)
+        found = self.write(states, 1)
         weights = self.decoder.weights(self.head.features(states), found.tokens[:, 0])
         sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
         return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
@@ -169,36 +158,23 @@ class Seq2Seq(Task):
         return {"perplexity": loss.exp()}
 
     def describe(
-        self,
-        batch: SequenceBatch,
-        states: RNNOutput | None = None,
-        beam: int | None = None,
-        best: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """`{"target": text, "score": log-probability by length}` for each row; with `best` above 1
-        also `others`, a list of the same, the best first.
+        self, batch: SequenceBatch, states: RNNOutput | None = None, beam: int | None = None
+    ) -> Described:
+        """`{"target": text, "score": log-probability by length}` for each row.
 
         Args:
             states: as `Task.describe` takes it.
-            beam, best: in place of the task's own.
+            beam: in place of the task's own.
         """
-        best = best or self.hparams["best"]
-        beam = beam or max(self.hparams["beam"], best)
-        found = self.write(states or self.encode(batch), beam=beam, best=best)
-        return self._described(found)
+        states = states or self.encode(batch)
+        return self._described(self.write(states, beam or self.hparams["beam"]))
 
-    def _described(self, found: Found) -> list[dict[str, Any]]:
-        rows = []
-        for tokens, scores in zip(found.tokens, found.scores.tolist(), strict=True):
-            texts = [
-                {"target": text, "score": score}
-                for text, score in zip(self.text_decoder.texts(tokens), scores, strict=True)
-                if math.isfinite(score)
-            ]
-            rows.append({**texts[0], **({"others": texts[1:]} if len(scores) > 1 else {})})
-        return rows
+    def _described(self, found: Found) -> Described:
+        texts, scores = self.text_decoder.texts(found.tokens[:, 0]), found.scores[:, 0].tolist()
+        rows = zip(texts, scores, strict=True)
+        return [{"target": text, "score": score} for text, score in rows]
 
-    def outcomes(self, batch: PairBatch, score: Score) -> list[dict[str, Any]]:
+    def outcomes(self, batch: PairBatch, score: Score) -> Described:
         """With all other texts that are right too, and the number of tokens that the loss is of."""
         found = self._described(score.decision)
         columns = batch.references or [], found, batch.target.lengths.tolist()
