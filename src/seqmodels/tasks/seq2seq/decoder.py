@@ -121,14 +121,6 @@ class Decoder(Output):
         """The likeliest token at every step, `(B, T)`; the end token from the end on."""
         return self.search(features).tokens[:, 0]
 
-    def weights(
-        self, features: RNNOutput, written: Int[Tensor, "batch steps"]
-    ) -> Float[Tensor, "batch steps time"]:
-        """How much each step of the source is attended to where each of these tokens is written."""
-        _, _, weights = self.read(self.shifted(written), self.carried(features))
-        assert weights is not None
-        return weights
-
     def search(self, features: RNNOutput, **options: Any) -> Found:
         """The likeliest texts of known tokens for each row, as `search` finds them; `options` are
         its own."""

@@ -135,7 +135,7 @@ class Seq2Seq(Task):
         of the likeliest text is written, and its end."""
         states = self.encode(batch)
         found = self.write(states, 1)
-        weights = self.decoder.weights(self.head.features(states), found.tokens[:, 0])
+        weights: Tensor = self.head.weights(states, found.tokens[:, 0])  # type: ignore[operator]
         sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
         return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
 
