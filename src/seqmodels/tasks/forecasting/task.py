@@ -29,7 +29,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Constants, Score
-from seqmodels.nn.values import ERRORS, Quantiles, ValueOptions, ValueOutput
+from seqmodels.nn.values import ERRORS, ValueOptions, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
 
@@ -100,7 +100,7 @@ class Forecaster(Constants, Task):
             return cls.contract
         return replace(cls.contract, per="step", causal=True, stateful=True)
 
-    def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
+    def make_output(self, width: int, **options: Any) -> ValueOutput:
         count = self.count if self.recursive else self.horizon
         return self.output.build(width, count, **options)
 

@@ -24,7 +24,7 @@ from seqmodels.engine.value_scores import (
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.values import Quantiles, Standardised, ValueOptions, ValueOutput
+from seqmodels.nn.values import ValueOptions, ValueOutput
 
 
 class Regressor(Task):
@@ -73,7 +73,7 @@ class Regressor(Task):
         """Of the values, in the order of the predictions."""
         return self.hparams["data"]["values"]
 
-    def make_output(self, width: int, **options: Any) -> ValueOutput | Quantiles:
+    def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
         scale = {"mean": data["mean"], "deviation": data["deviation"]}
         return self.output.build(width, len(self.names), **scale, **options)
@@ -125,5 +125,5 @@ class Regressor(Task):
         return self._values.restore(targets)
 
     @property
-    def _values(self) -> Standardised:
-        return cast(Standardised, self.head.output)
+    def _values(self) -> ValueOutput:
+        return cast(ValueOutput, self.head.output)
