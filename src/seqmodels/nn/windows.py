@@ -21,9 +21,7 @@ def random_windows(batch: SequenceBatch, size: int) -> SequenceBatch:
     kept = batch.lengths.clamp(max=size)
     spare = batch.lengths - kept
     starts = (torch.rand(len(batch)) * (spare + 1)).long().clamp(max=spare)
-    device = batch.inputs.device
-    rows = torch.arange(len(batch), device=device)
-    inputs = _gathered(batch.inputs, rows, on_device(starts, device), size)
+    inputs = _gathered(batch.inputs, torch.arange(len(batch)), starts, size)
     return replace(batch, inputs=inputs, lengths=kept)
 
 
@@ -42,14 +40,10 @@ def read_in_windows(
     if int(lengths.max()) <= size:
         return encoder(inputs, lengths)
     counts = -(-lengths // size)
-    there = on_device(lengths, inputs.device)
-    many = -(-there // size)
-    rows = _rows(counts, inputs.device)
-    numbers = torch.arange(len(rows), device=inputs.device) - (many.cumsum(0) - many)[rows]
-    spare = (there - size).clamp(min=0)[rows]
-    starts = spare * numbers // (many[rows] - 1).clamp(min=1)
-    shown = lengths.repeat_interleave(counts).clamp(max=size)
-    states = encoder(_gathered(inputs, rows, starts, size), shown)
+    rows = _rows(counts)
+    numbers = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+    starts = (lengths - size).clamp(min=0)[rows] * numbers // (counts[rows] - 1).clamp(min=1)
+    states = encoder(_gathered(inputs, rows, starts, size), lengths[rows].clamp(max=size))
     return replace(states, windows=counts)
 
 
@@ -58,17 +52,16 @@ def mean_over_windows(
 ) -> Float[Tensor, "batch width"]:
     """The mean of the rows of each sequence, of which there are `counts` side by side."""
     sums = selected.new_zeros(len(counts), selected.shape[1])
-    sums = sums.index_add(0, _rows(counts, selected.device), selected)
+    sums = sums.index_add(0, on_device(_rows(counts), selected.device), selected)
     return sums / on_device(counts, selected.device).unsqueeze(1)
 
 
-def _rows(counts: Tensor, device: torch.device) -> Tensor:
-    # the row of each of its windows
-    rows = torch.arange(len(counts), device=device)
-    return rows.repeat_interleave(on_device(counts, device), output_size=int(counts.sum()))
+def _rows(counts: Tensor) -> Tensor:  # the row of each window
+    return torch.arange(len(counts)).repeat_interleave(counts)
 
 
 def _gathered(inputs: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
     # (B, T, ...) -> (W, size, ...): what lies after the end of a window never matters
-    steps = starts.unsqueeze(1) + torch.arange(size, device=inputs.device)
-    return inputs[rows.unsqueeze(1), steps.clamp(max=inputs.shape[1] - 1)]
+    rows, starts = (on_device(each, inputs.device).unsqueeze(1) for each in (rows, starts))
+    steps = starts + torch.arange(size, device=inputs.device)
+    return inputs[rows, steps.clamp(max=inputs.shape[1] - 1)]
