@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Int, Shaped
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME
-from seqmodels.screen import figure_text
+from seqmodels.batch import PADDING_TARGET
 
 MOST_CONFUSED = 200  # classes, of a confusion matrix that anybody can read
 
@@ -71,31 +69,3 @@ def score_rows(
     rows = [{kind: n, **{k: v[at] for k, v in columns.items()}} for at, n in enumerate(names)]
     shown = [row for row in rows if row["count"] or row is not rows[-1]]
     return sorted(shown, key=lambda row: -row["count"])
-
-
-def class_pictures(sums: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, Figure]:
-    """`confusion_matrix.png`, if there are few classes: how often each true class (row) was taken
-    for each class (column); its colour is the share of the true class.
-
-    Args:
-        sums: as `class_sums` gives them.
-    """
-    if "confusion" not in sums:
-        return {}
-    counts = sums["confusion"].cpu()
-    names = [figure_text(name, most=40) for name in (*classes, UNSEEN_NAME)]
-    if not counts[-1].any():  # training saw all of them
-        counts, names = counts[:-1, :-1], names[:-1]
-    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    side = min(max(4.0, 0.45 * len(names) + 2), 20)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
-    for row, column in counts.nonzero().tolist() if len(names) <= 30 else ():
-        number, colour = int(counts[row, column]), "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(number), ha="center", va="center", color=colour)
-    return {"confusion_matrix.png": figure}

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch
-from seqmodels.engine.class_scores import (
-    class_pictures,
-    class_scores,
-    class_sums,
-    score_rows,
-)
+from seqmodels.engine.class_scores import class_scores, class_sums, score_rows
 from seqmodels.engine.contract import Step
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
+from seqmodels.screen import figure_text
 
 
 class ClassTask(Task):
@@ -60,5 +57,25 @@ class ClassTask(Task):
         return score_rows(sums["classes"], [*self.classes, UNSEEN_NAME], "class")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The confusion matrix."""
-        return class_pictures(sums, self.classes)
+        """`confusion_matrix.png`, if there are few classes: how often each true class (row) was
+        taken for each class (column); its colour is the share of the true class."""
+        if "confusion" not in sums:
+            return {}
+        counts = sums["confusion"].cpu()
+        names = [figure_text(name, most=40) for name in (*self.classes, UNSEEN_NAME)]
+        if not counts[-1].any():  # training saw all of them
+            counts, names = counts[:-1, :-1], names[:-1]
+        shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        side = min(max(4.0, 0.45 * len(names) + 2), 20)
+        figure = Figure(figsize=(side + 1, side), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
+        for row, column in counts.nonzero().tolist() if len(names) <= 30 else ():
+            number = str(int(counts[row, column]))
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, number, ha="center", va="center", color=colour)
+        return {"confusion_matrix.png": figure}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqmodels.nn.state import State, state_of
@@ -24,8 +24,7 @@ def side_by_side(finals: Mapping[str, Float[Tensor, "layers directions batch wid
     return state_of(*(final.transpose(1, 2).flatten(2) for final in finals.values()))
 
 
-@dataclass(frozen=True, eq=False)
-class Memory:
+class Memory(NamedTuple):
     """What a decoder attends to: made once for each source, and read at every step.
 
     Args:
@@ -37,10 +36,6 @@ class Memory:
     values: Float[Tensor, "batch time memory"]
     keys: Float[Tensor, "batch time keys"]
     mask: Bool[Tensor, "batch time"]
-
-    def take(self, rows: Int[Tensor, " rows"]) -> Memory:
-        """These rows, in this order."""
-        return Memory(self.values[rows], self.keys[rows], self.mask[rows])
 
 
 class Attention(nn.Module):
@@ -56,12 +51,6 @@ class Attention(nn.Module):
         super().__init__()
         self.memory_size = memory_size
         self.to_key = nn.Linear(memory_size, query_size, bias=False)
-
-    def memory(
-        self, output: Float[Tensor, "batch time memory"], mask: Bool[Tensor, "batch time"]
-    ) -> Memory:
-        """What the encoder's `output` offers, with all that does not depend on a query computed."""
-        return Memory(output, self.to_key(output), mask)
 
     def forward(
         self, query: Float[Tensor, "batch steps query"], memory: Memory

@@ -28,7 +28,7 @@ class Carried:
     def take(self, rows: Int[Tensor, " rows"]) -> Carried:
         """Of these rows, in this order."""
         state = state_of(*(part[:, rows] for part in parts_of(self.state)))
-        return Carried(state, None if self.memory is None else self.memory.take(rows))
+        return Carried(state, self.memory and Memory(*(each[rows] for each in self.memory)))
 
 
 class Decoder(Output):
@@ -73,8 +73,9 @@ class Decoder(Output):
     def carried(self, states: RNNOutput) -> Carried:
         """What the first step starts from: the encoder's final states and, with attention, what of
         its output to attend to."""
-        attend = self.attention
-        memory = None if attend is None else attend.memory(states.output, states.mask)
+        memory = None
+        if self.attention is not None:
+            memory = Memory(states.output, self.attention.to_key(states.output), states.mask)
         return Carried(side_by_side(states.finals), memory)
 
     def read(
