@@ -21,7 +21,7 @@ class SequenceClassifier(ClassTask):
     """Which of the classes in `data["classes"]` a sequence belongs to.
 
     Args:
-        data, encoder, head, options: as `Task` documents them; `output` is of `ClassOptions`.
+        given, options: as `Task` documents them; `output` is of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
 
@@ -31,16 +31,8 @@ class SequenceClassifier(ClassTask):
 
     contract = Contract(per="sequence", target="class")
 
-    def __init__(
-        self,
-        data: dict[str, Any],
-        encoder: dict[str, Any],
-        head: str = "last_hidden",
-        *,
-        window: Count | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(data, encoder, head, window=window, **options)
+    def __init__(self, *given: Any, window: Count | None = None, **options: Any) -> None:
+        super().__init__(*given, window=window, **options)
         self.window = window
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:

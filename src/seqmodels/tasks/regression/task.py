@@ -34,8 +34,8 @@ class Regressor(Task):
     units. A missing value, nan, counts neither in the loss nor in the scores.
 
     Args:
-        data, encoder, head, options: as `Task` documents them; `output` is of `ValueOptions`: the
-            error to learn by, or quantiles to predict.
+        given, options: as `Task` documents them; `output` is of `ValueOptions`: the error to learn
+            by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
 
@@ -48,20 +48,12 @@ class Regressor(Task):
     curves = ("loss", "rmse")
     bar = "rmse"
 
-    def __init__(
-        self,
-        data: dict[str, Any],
-        encoder: dict[str, Any],
-        head: str = "last_hidden",
-        *,
-        window: Count | None = None,
-        **options: Any,
-    ) -> None:
-        if window and self.contract_for(head).per == "step":
+    def __init__(self, *given: Any, window: Count | None = None, **options: Any) -> None:
+        super().__init__(*given, window=window, **options)
+        if window and self.contract.per == "step":
             raise UserError(
                 f"model.window is {window}, but this model predicts at every step: set it to null"
             )
-        super().__init__(data, encoder, head, window=window, **options)
         self.window = window
 
     @classmethod
