@@ -104,7 +104,7 @@ def test_large_texts_teach_the_tokens_by_blocks_that_are_evenly_spread(
     monkeypatch.setattr(corpus, "LEARNED", 100_000)
     text = "".join(f"w{n:07} w{n:07}\n" for n in range(60_000))
     data = made(written(tmp_path, "a.txt", text), tokenizer="word")
-    learned = sorted({int(word[-7:]) for word in data.vocabulary.tokens if "w0" in word})
+    learned = sorted({int(word[-7:]) for word in data.tokenizer.tokens if "w0" in word})
     # from the first line to the last one of the training, 90 % of the text
     assert 4000 < len(learned) < 6000 and max(np.diff([0, *learned, 54_000])) < 1000
 
@@ -142,7 +142,7 @@ def test_unknown_tokens_are_counted_with_their_bytes(
     test = written(tmp_path, "test.txt", "a é b !\n" * 20)
     with caplog.at_level(logging.INFO):
         data = made(train, test, test)
-    assert set(data.vocabulary.tokens[2:]) == set("abc \n")  # of the training
+    assert set(data.tokenizer.tokens[2:]) == set("abc \n")  # of the training
     unknown = {split: (of.unknown, of.unknown_bytes) for split, of in data.tokens.items()}
     assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
     assert unknown["train"] == (0, 0)

@@ -29,7 +29,7 @@ def test_tokens_are_those_of_the_usual_loop_from_frequent_to_rare(
     data = data_of(tmp_path, TREEBANK * 9)
     ids = torch.from_numpy(data.tokens["train"].ids[1:].astype(int))
     usual = [token for line in TREEBANK.splitlines() for token in [*line.split(), "\n"]]
-    assert [data.vocabulary.tokens[token] for token in ids] == usual * 9
+    assert [data.tokenizer.tokens[token] for token in ids] == usual * 9
     assert data.summary[0].startswith(f"train {9 * len(usual)} tokens with line ends of ")
     counts = torch.bincount(ids)[2:]
     assert counts.tolist() == sorted(counts.tolist(), reverse=True)

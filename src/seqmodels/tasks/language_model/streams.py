@@ -62,6 +62,7 @@ class StreamDataModule(DataModule):
 
     per: Per = "step"
     target: str = "next_token"
+    text = staticmethod(read_text)  # of a file that the user names
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class StreamDataModule(DataModule):
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
-        self.tokenizer: Tokenizer | None = None  # until `setup` or `use_spec`
+        self.tokenizer: Any = None  # until `setup` or `use_spec`: a `Tokenizer`
         self.batch_size, self.window = batch_size, window
         self.evaluation_streams, self.split_seed = evaluation_streams, split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
@@ -100,8 +101,8 @@ class StreamDataModule(DataModule):
         """
         return {
             "inputs": "tokens",
-            "num_inputs": len(self.vocabulary),
-            "tokenizer": self.vocabulary.state(),
+            "num_inputs": len(self.tokenizer),
+            "tokenizer": self.tokenizer.state(),
         }
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
@@ -155,7 +156,7 @@ class StreamDataModule(DataModule):
     def batch_of_steps(self, raw: Sequence[str], kept: dict[str, Any]) -> SequenceBatch:
         start = [START_ID] * (not kept)
         kept["begun"] = True
-        rows = (self.vocabulary.encode([text])[0].tolist() for text in raw)
+        rows = (self.tokenizer.encode([text])[0].tolist() for text in raw)
         return collate([torch.tensor([*start, *ids]) for ids in rows])
 
     def read_inputs(self, path: str) -> Iterator[str]:
@@ -174,8 +175,8 @@ class StreamDataModule(DataModule):
         Raises:
             UserError: if that is most of the tokens.
         """
-        ids: list[int] = self.vocabulary.encode([text])[0].tolist()
-        spans = zip(ids, self.vocabulary.spans(text), strict=True)
+        ids: list[int] = self.tokenizer.encode([text])[0].tolist()
+        spans = zip(ids, self.tokenizer.spans(text), strict=True)
         unknown = {text[start:stop] for token, (start, stop) in spans if token == UNKNOWN_ID}
         if unknown:
             verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
@@ -187,14 +188,7 @@ class StreamDataModule(DataModule):
 
     def text_of(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for."""
-        return self.vocabulary.decode(ids)
-
-    @property
-    def vocabulary(self) -> Tokenizer:
-        """The trained tokenizer."""
-        if self.tokenizer is None:
-            raise RuntimeError("the vocabulary is unknown: call setup or use_spec")
-        return self.tokenizer
+        return self.tokenizer.decode(ids)
 
     def stream_loader(
         self, tokens: TokenFile, title: str, *, train: bool = False
@@ -205,19 +199,14 @@ class StreamDataModule(DataModule):
             UserError: if there are too few tokens, or fewer streams than processes.
         """
         rank, world_size = self.process
+        streams, steps, keys = self.evaluation_streams, 1, "data.evaluation_streams"
         if train:
-            streams = self.batch_size * world_size
-            least = streams * self.window
-            need = (
-                f"one window: {streams} streams of {self.window} steps need {least}; "
-                "lower data.batch_size or data.window"
-            )
-        else:
-            least = streams = self.evaluation_streams
-            need = f"{streams} streams: set data.evaluation_streams=1"
-        if len(tokens) < least:
+            streams, steps = self.batch_size * world_size, self.window
+            keys = "data.batch_size or data.window"
+        if len(tokens) < streams * steps:
             raise UserError(
-                f"{title} has {len(tokens)} tokens, too few for {need}, or give more text"
+                f"{title} has {len(tokens)} tokens, too few for {streams} streams of {steps} steps "
+                f"at least: lower {keys}, or give more text"
             )
         if streams < world_size:
             raise UserError(
@@ -234,19 +223,11 @@ class StreamDataModule(DataModule):
     def split_loader(self, split: str) -> SequenceLoader:
         return self.stream_loader(self.tokens[split], f"the {split} split of {self.title}")
 
-    def text(self, path: str) -> memoryview:
-        """The text of a file that the user names.
-
-        Raises:
-            UserError: if there is no such file, or it is not UTF-8.
-        """
-        return read_text(path)
-
     def file_loader(self, path: str) -> SequenceLoader:
         text = [self.text(path)]
         if not size(text):
             raise UserError(f"{path} is empty")
-        return self.stream_loader(token_file(path, text, self.vocabulary), path)
+        return self.stream_loader(token_file(path, text, self.tokenizer), path)
 
     def compute_baselines(self) -> Baselines:
         lower = str.lower if self.options.lowercase else str
