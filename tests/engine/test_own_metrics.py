@@ -74,7 +74,7 @@ CLASSES_9 = "task:multiclass,num_classes:9"
     [
         ("a:{_target_:torchmetrics.AUROK}", "a._target_=torchmetrics.AUROK cannot be found"),
         ("a:{_target_:torchmetrics.AUROC,task:multiclass,classes:9}", "num_classes"),
-        ("b:{_target_:torchmetrics.text.Perplexity}", "Perplexity is not a metric of classes"),
+        ("b:{_target_:torchmetrics.text.Perplexity}", "Perplexity is not allowed"),
         (f"accuracy:{{_target_:torchmetrics.Accuracy,{CLASSES_9}}}", "measures accuracy already"),
         (f"a:{{_target_:torchmetrics.AUROC,{CLASSES_9},average:null}}", "gives several numbers"),
         (f"mae:{{_target_:torchmetrics.Accuracy,{CLASSES_9}}}", "mae has another direction"),

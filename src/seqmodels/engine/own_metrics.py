@@ -12,10 +12,6 @@ from seqmodels.errors import UserError, refusing
 from seqmodels.instantiate import allowed_class, instantiate
 from seqmodels.metrics import METRICS, Metric, find_metric
 
-# of torchmetrics: what measures classes, numbers and texts, and loads nothing
-KINDS = ("classification", "regression", "text.bleu", "text.chrf", "text.eed", "text.ter")
-MODULES = tuple(f"torchmetrics.{kind}." for kind in KINDS)
-
 
 def build_metrics(
     configured: Mapping[str, Any] | None,
@@ -55,14 +51,7 @@ def build_metrics(
 
 def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()) -> None:
     """Raises UserError for an entry of `model.metrics` that names no class to measure with."""
-    found = allowed_class(entry, allowed_targets, key, torchmetrics.Metric)
-    module = f"{found.__module__}."
-    if module.startswith("torchmetrics.") and not module.startswith(MODULES):
-        raise UserError(
-            f"{key}._target_={entry['_target_']} is not a metric of classes, numbers or texts: "
-            "choose one of torchmetrics.classification or torchmetrics.regression, or a "
-            "torchmetrics.Metric of your own"
-        )
+    allowed_class(entry, allowed_targets, key, torchmetrics.Metric)
 
 
 def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
