@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from seqmodels.arguments import NonNegative, PositiveFraction
+from seqmodels.arguments import NonNegative, NonNegativeFraction
 from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.errors import UserError
 from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
@@ -37,11 +37,11 @@ class OneCycle(Shape):
     https://arxiv.org/abs/1708.07120). As PyTorch's `OneCycleLR`, but for the momentum, which stays.
 
     Args:
-        rise: the share of the training in which it rises.
+        rise: the share of the training in which it rises; 0: it only falls.
         start, end: of the highest rate, what it begins and ends with.
     """
 
-    rise: PositiveFraction = 0.3
+    rise: NonNegativeFraction = 0.3
     start: NonNegative = 0.04
     end: NonNegative = 4e-6
 
@@ -49,13 +49,6 @@ class OneCycle(Shape):
         if done < self.rise:
             return self.start + (1 - self.start) * half_cosine(1 - done / self.rise)
         return self.end + (1 - self.end) * half_cosine((done - self.rise) / (1 - self.rise))
-
-
-class Cosine(Shape):
-    """Down from the first step, along half a cosine to 0 at the end."""
-
-    def at(self, done: float) -> float:
-        return half_cosine(done)
 
 
 class Shaped(LambdaLR):
