@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,14 +29,6 @@ def known_values(
     decided, targets = decision(predicted, levels).flatten(0, -2), targets.flatten(0, -2)
     known = ~targets.isnan().any(dim=-1)
     return decided[known], targets[known]
-
-
-def named_values(
-    row: Sequence[Any], names: Sequence[str], levels: Sequence[str] = ()
-) -> dict[str, Any]:
-    """A row's K values by the name of their column; with levels, the Q of each by these."""
-    columns = zip(names, row, strict=True)
-    return {name: dict(zip(levels, of, strict=True)) if levels else of for name, of in columns}
 
 
 def value_sums(
@@ -91,17 +82,3 @@ def value_scores(sums: Float[Tensor, "parts values"]) -> dict[str, Tensor]:
     scores["r2"] = r2.where(count > 1, torch.nan).nanmean()
     scores |= zip(QUANTILE_SCORES[3:], (part / known for part in of_quantiles), strict=False)
     return scores
-
-
-def column_rows(
-    names: Sequence[str],
-    sums: Float[Tensor, "parts columns"],
-    scores: Callable[[Tensor], Mapping[str, Tensor]],
-) -> list[dict[str, Any]]:
-    """How many values are known of each of several columns, and their scores; none of a single
-    column."""
-    rows = [
-        {"column": name, "count": int(of[0]), **{k: float(v) for k, v in scores(of).items()}}
-        for name, of in zip(names, sums.cpu().split(1, dim=1), strict=True)
-    ]
-    return rows if len(rows) > 1 else []

@@ -15,21 +15,14 @@ from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.device import exact, on_device
 from seqmodels.engine.contract import Contract, Step
-from seqmodels.engine.task import Described, Task
-from seqmodels.engine.value_scores import (
-    QUANTILE_SCORES,
-    VALUE_SCORES,
-    column_rows,
-    known_values,
-    named_values,
-    value_scores,
-    value_sums,
-)
+from seqmodels.engine.task import Described
+from seqmodels.engine.value_scores import known_values, value_scores, value_sums
+from seqmodels.engine.value_task import ValueTask
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Constants, Score
-from seqmodels.nn.values import ERRORS, ValueOptions, ValueOutput
+from seqmodels.nn.values import ERRORS, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
 
@@ -38,7 +31,7 @@ Values = Float[Tensor, "batch horizon values"]
 Forecast = Values | Float[Tensor, "batch horizon values quantiles"]
 
 
-class Forecaster(Constants, Task):
+class Forecaster(Constants, ValueTask):
     """The next `data["horizon"]` values of the columns in `data["values"]`.
 
     The head decides how. One that reads a vector for each sequence forecasts all of them at once:
@@ -61,7 +54,6 @@ class Forecaster(Constants, Task):
     """
 
     contract = Contract(per="sequence", target="forecast")
-    Options = ValueOptions
     curves = ("loss", "mase")
     bar = "mase"
     mean: Tensor  # (S, K), of the targets of each series
@@ -191,7 +183,7 @@ class Forecaster(Constants, Task):
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        return (*(QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES), *SCALED_SCORES)
+        return (*super().measures, *SCALED_SCORES)
 
     def count_errors(
         self, made: Forecast, targets: Values, batch: SequenceBatch
@@ -209,10 +201,6 @@ class Forecaster(Constants, Task):
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return forecast_scores(sums["values"])
 
-    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        """Of each column, if there are several."""
-        return column_rows(self._names, sums["values"], forecast_scores)
-
     # predictions
 
     def forecast(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
@@ -227,28 +215,17 @@ class Forecaster(Constants, Task):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
-        return self._plain(self.forecast(batch, states), self.output.level_names)
-
-    def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        made = self._plain(score.decision, self.output.level_names)
-        rows = zip(self.targets_of(batch), made, strict=True)
-        return [{"target": target, "prediction": prediction} for target, prediction in rows]
+        return self.named(self.forecast(batch, states), self._steps(batch), self.output.level_names)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        return self._plain(self.restore(self._targets(batch), batch))
+        return self.named(self.restore(self._targets(batch), batch), self._steps(batch))
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The first column of some forecasts beside what came."""
         return {"forecasts.png": draw_forecasts(self, self.some_of(dataset, COUNT))}
 
-    def _plain(self, values: Tensor, levels: Sequence[str] = ()) -> list[dict[str, Any]]:
-        # (B, H, K), or with levels (B, H, K, Q)
-        rows = values.movedim(1, -1).tolist()  # (B, K, [Q], H)
-        return [named_values(row, self._names, levels) for row in rows]
-
-    @property
-    def _names(self) -> Sequence[str]:
-        return self.hparams["data"]["values"]
+    def _steps(self, batch: SequenceBatch) -> list[int]:
+        return [self.horizon] * len(batch)
 
     def _targets(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
         assert batch.targets is not None

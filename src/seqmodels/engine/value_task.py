@@ -1,0 +1,58 @@
+"""What a regressor and a forecaster share: each target is some numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from seqmodels.engine.task import Task
+from seqmodels.engine.value_scores import QUANTILE_SCORES, VALUE_SCORES, value_scores
+from seqmodels.nn.values import ValueOptions
+
+
+class ValueTask(Task):
+    """A task whose targets are the values in `data["values"]`."""
+
+    Options = ValueOptions
+
+    @property
+    def names(self) -> list[str]:
+        """Of the values, in the order of the predictions."""
+        return self.hparams["data"]["values"]
+
+    @property
+    def measures(self) -> Sequence[str]:  # type: ignore[override]
+        return QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES
+
+    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return value_scores(sums["values"])
+
+    def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Of each column, if there are several: how many values are known, and their scores."""
+        rows = []
+        for name, of in zip(self.names, sums["values"].cpu().split(1, dim=1), strict=True):
+            scores = {k: float(v) for k, v in self.scores({"values": of}).items()}
+            rows.append({"column": name, "count": int(of[0]), **scores})
+        return rows if len(rows) > 1 else []
+
+    def named(
+        self, values: Tensor, steps: Iterable[int] | None = None, levels: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Each row's values by the name of their column; with levels, its quantiles by these.
+
+        Args:
+            values: `(B, K)`, or with levels `(B, K, Q)`; with steps `(B, T, K)`, `(B, T, K, Q)`.
+            steps: how many of each row to take.
+        """
+        rows: Iterable[Tensor] = values.cpu()
+        if steps is not None:  # (T, K, [Q]) -> (K, [Q], T)
+            rows = (row[:count].movedim(0, -1) for row, count in zip(rows, steps, strict=True))
+        found = []
+        for row in rows:
+            columns = zip(self.names, row.tolist(), strict=True)
+            found.append(
+                {n: dict(zip(levels, of, strict=True)) if levels else of for n, of in columns}
+            )
+        return found
