@@ -7,21 +7,17 @@ import math
 import subprocess
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.audit import audit
 from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
-from seqmodels.errors import UserError
-from seqmodels.nn.cell import CELLS, Cell
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
@@ -110,21 +106,6 @@ def test_the_function_of_a_task_gives_the_logits_that_the_loss_is_made_of(kind: 
             batch.target.inputs[row : row + 1, : written + 1],
         )
         torch.testing.assert_close(alone[0], logits[row, : written + 1], rtol=0, atol=1e-5)
-
-
-@mock.patch.dict(CELLS)
-def test_states_that_cannot_stand_side_by_side_are_refused() -> None:
-    class Counting(Cell, nn.GRUCell, name="counting"):
-        """Has a state whose width is its own."""
-
-        states, widths = ("h", "steps"), MappingProxyType({"steps": 1})
-
-        def forward(self, x: Tensor, state: Any) -> Any:
-            return super().forward(x, state[0]), state[1] + 1
-
-    seq2seq("final_state", "counting", two=False)
-    with pytest.raises(UserError, match="counting cells can't start from two directions"):
-        seq2seq("final_state", "counting")
 
 
 # ---------------------------------------------------------------- options

@@ -15,7 +15,6 @@ from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
-from seqmodels.errors import UserError
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score, SmoothingOptions
@@ -41,9 +40,6 @@ class Seq2Seq(Task):
             validation is.
         longest: the largest number of tokens to write; None: twice as many as the longest target of
             the training has.
-
-    Raises:
-        UserError: for a cell whose states can't stand side by side.
     """
 
     contract = Contract(per="sequence", target="text")
@@ -77,8 +73,17 @@ class Seq2Seq(Task):
         size = options.size or TOKEN_EMBEDDING_SIZE
         drop = dropout(options.dropout or 0.0)
         embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
-        rnn = self._recurrent(encoder, size)
-        width = encoder.num_directions * encoder.output_size
+        directions = encoder.num_directions
+        rnn = RecurrentEncoder(
+            size,
+            directions * encoder.rnn.hidden_size,
+            encoder.num_layers,
+            cell=encoder.cell,
+            proj_size=directions * encoder.rnn.proj_size,
+            dropout=encoder.rnn.dropout,
+            locked_dropout=self.hparams["locked_dropout"],
+        )
+        width = directions * encoder.output_size
         return Decoder(
             rnn,
             embedding,
@@ -92,25 +97,6 @@ class Seq2Seq(Task):
             end=data["end"],
             dropout=dropout(self.hparams["dropout"]),
         )
-
-    def _recurrent(self, encoder: RecurrentEncoder, size: int) -> RecurrentEncoder:
-        directions, rnn = encoder.num_directions, encoder.rnn
-        made = RecurrentEncoder(
-            size,
-            directions * rnn.hidden_size,
-            encoder.num_layers,
-            cell=encoder.cell,
-            proj_size=directions * rnn.proj_size,
-            dropout=rnn.dropout,
-            locked_dropout=self.hparams["locked_dropout"],
-        )
-        beside = {name: directions * width for name, width in encoder.state_sizes.items()}
-        if made.state_sizes != beside:  # of a cell of your own, whose states grow otherwise
-            raise UserError(
-                f"a decoder of {encoder.cell} cells can't start from two directions side by side: "
-                "set model.encoder.bidirectional=false"
-            )
-        return made
 
     def step(self, batch: PairBatch) -> Step:
         score = self.score(batch)
