@@ -120,7 +120,7 @@ def _reach(task: Task, batch: SequenceBatch, projected: bool) -> Tensor:
     with isolated([task]):
         embedded = task.embed(rows).detach().requires_grad_()
         with few_tokens(task.head.output):
-            states = task.read_whole(embedded, rows.lengths)
+            states = task.read(embedded, rows.lengths, whole=True)
             result = task.read_out(states, batch) if projected else task.head.select(states)
             if by_step:
                 valid = (steps < rows.lengths).nonzero().flatten()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -65,20 +66,14 @@ class Network(nn.Module):
         embedded: Float[Tensor, "batch time embedding"],
         lengths: Int[Tensor, " batch"],
         state: State | None = None,
+        *,
+        whole: bool = False,
     ) -> RNNOutput:
-        """Everything that the recurrent network returns for what `embed` gave."""
-        if self.window is None or self.training:
-            return self.read_whole(embedded, lengths, state)
-        return read_in_windows(self.read_whole, embedded, lengths, self.window)
-
-    def read_whole(
-        self,
-        embedded: Float[Tensor, "batch time embedding"],
-        lengths: Int[Tensor, " batch"],
-        state: State | None = None,
-    ) -> RNNOutput:
-        """As `read`, of each row at once, without windows."""
-        return self.encoder(self.convolve(embedded, lengths), lengths, state)
+        """Everything that the recurrent network returns for what `embed` gave; `whole`: without
+        windows."""
+        if self.window is None or self.training or whole:
+            return self.encoder(self.convolve(embedded, lengths), lengths, state)
+        return read_in_windows(partial(self.read, whole=True), embedded, lengths, self.window)
 
     def convolve(
         self, embedded: Float[Tensor, "batch time embedding"], lengths: Int[Tensor, " batch"]

@@ -16,8 +16,3 @@ def parts_of(state: State) -> tuple[Tensor, ...]:
 def state_of(*parts: Tensor) -> State:
     """The state that has these parts."""
     return parts if len(parts) > 1 else parts[0]
-
-
-def without_gradient(state: State) -> State:
-    """The same values, detached: no gradient flows back through them."""
-    return state.detach() if isinstance(state, Tensor) else tuple(p.detach() for p in state)

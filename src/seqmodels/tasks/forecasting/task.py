@@ -207,10 +207,9 @@ class Forecaster(Constants, ValueTask):
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
             return self.restore(self._roll(batch, states), batch)
-        made = self.read_out(states or self.encode(batch), batch)
-        made = made.unflatten(1, (self.horizon, self.count, -1))
-        made = made.squeeze(3) if self.levels is None else made.sort(dim=3).values
-        return self.restore(made, batch)
+        output: Any = self.head.output
+        made = output.standardised(self.head(states or self.encode(batch)))
+        return self.restore(self._of_windows(made, batch), batch)
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,

@@ -12,11 +12,10 @@ from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, SequenceBatch
 from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
-from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score, SmoothingOptions
-from seqmodels.nn.state import State, parts_of, state_of, without_gradient
+from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
@@ -69,14 +68,10 @@ class LanguageModel(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         state = self.carried.get(self.split) if batch.continues else None
-        if state is not None and (rows := parts_of(state)[0].shape[1]) != len(batch):
-            raise UserError(
-                f"the checkpoint carries the state of {rows} streams and this training has "
-                f"{len(batch)}: keep data.batch_size as it was"
-            )
         assert batch.targets is not None
         states = self.encode(batch, state)
-        self.carried[self.split] = without_gradient(states.state)  # starts the next window
+        final = (part.detach() for part in parts_of(states.state))
+        self.carried[self.split] = state_of(*final)  # starts the next window
         measured = None
         if self.measures_more:
             known = batch.targets != PADDING_TARGET
