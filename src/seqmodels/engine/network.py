@@ -1,8 +1,8 @@
-"""The way of a batch through embedding, encoder and head."""
+"""The way of a batch through embedding, encoder and head, which are made to fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -19,6 +19,7 @@ from seqmodels.heads import HEADS, Head
 from seqmodels.heads.pooling import pooled
 from seqmodels.nn.characters import CharacterEncoder
 from seqmodels.nn.convolutions import Convolutions
+from seqmodels.nn.embedding import EmbeddingOptions
 from seqmodels.nn.encoder import Pooled, RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score
 from seqmodels.nn.state import State, parts_of, state_of
@@ -196,3 +197,47 @@ class Network(nn.Module):
             return states, parts_of(states.state)
         states = replace(states, before=Pooled(*carried[count:]) if carried else None)
         return states, (*parts_of(states.state), *pooled(states))
+
+
+def build_encoder(
+    width: int, options: Mapping[str, Any], head: type[Head], contract: Contract
+) -> RecurrentEncoder:
+    """The encoder for this head and task.
+
+    `bidirectional` None means what the head needs; where it fits one direction and two, two for a
+    prediction at every step that may look ahead, else one. "if_possible" means two directions,
+    unless head or task needs one.
+
+    Raises:
+        UserError: if an argument is out of range, or arguments don't fit together.
+    """
+    options = dict(options)
+    wanted = options.get("bidirectional")
+    if wanted is None or wanted == "if_possible":
+        two = not contract.causal and (wanted is not None or contract.per == "step")
+        needed = head.requires_bidirectional
+        options["bidirectional"] = two if needed is None else needed
+    if contract.causal and options["bidirectional"]:
+        raise UserError(
+            "this model predicts what comes next, so its encoder must read in one direction, "
+            "because a backward direction has already seen it: set model.encoder.bidirectional=null"
+        )
+    try:
+        return RecurrentEncoder(width, **options)
+    except ValueError as error:
+        raise UserError(f"model.{error}") from error
+
+
+def build_convolutions(
+    width: int, options: EmbeddingOptions, contract: Contract
+) -> Convolutions | None:
+    """The convolutions between embedding and encoder, if there are some. Raises UserError for a
+    task that predicts what they see."""
+    if options.convolutions is None:
+        return None
+    if contract.causal:
+        raise UserError(
+            "this model predicts what comes next, which convolutions have already seen: set "
+            "model.embedding.convolutions=null"
+        )
+    return Convolutions(width, options.channels, options.convolutions)

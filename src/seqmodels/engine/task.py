@@ -25,15 +25,14 @@ from seqmodels.arguments import (
 )
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Step, Sums, share_of_loss
-from seqmodels.engine.fitting import build_convolutions, build_encoder
-from seqmodels.engine.network import Network
+from seqmodels.engine.network import Network, build_convolutions, build_encoder
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.metrics import metric_named
-from seqmodels.nn.characters import build_characters
+from seqmodels.nn.characters import CharacterEncoder, CharacterOptions
 from seqmodels.nn.embedding import (
     EmbeddingOptions,
     LockedDropout,
@@ -127,8 +126,11 @@ class Task(Network, pl.LightningModule):
         share = dropout if options.dropout is None else options.dropout
         self.embedding_options = options = replace(options, dropout=share)
         self.embedding, width = build_embedding(self.inputs_of(data), options, make_dropout(share))
-        self.characters = build_characters(data, options, make_dropout(share))
-        width += self.characters.width if self.characters else 0
+        self.characters = None
+        if (count := data.get("num_characters")) is not None:
+            sizes = CharacterOptions(**(options.character_options or {}))
+            self.characters = CharacterEncoder(count, sizes, make_dropout(share))
+            width += self.characters.width
         self.convolutions = build_convolutions(width, options, self.contract)
         width = options.channels if self.convolutions else width
         fitting = find_head(head, per=self.contract.per, target=self.contract.target)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from seqmodels.arguments import Count
 from seqmodels.batch import PADDING_ID, Words
-from seqmodels.nn.embedding import EmbeddingOptions, SmallEmbedding
+from seqmodels.nn.embedding import SmallEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder
 
 
@@ -59,17 +57,3 @@ class CharacterEncoder(nn.Module):
         h_n = self.encoder(self.embedding(different), lengths).h_n[-1]  # (D, N, H)
         final = torch.cat([*h_n], dim=-1) * (different != PADDING_ID).any(dim=1, keepdim=True)
         return self.dropout(final[places])
-
-
-def build_characters(
-    data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
-) -> CharacterEncoder | None:
-    """What reads the characters of words; None for data that gives none.
-
-    Args:
-        data: `num_characters` says how many different ones there are.
-    """
-    if (count := data.get("num_characters")) is None:
-        return None
-    sizes = CharacterOptions(**(options.character_options or {}))
-    return CharacterEncoder(count, sizes, dropout)
