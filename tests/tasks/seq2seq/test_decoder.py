@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq.bridge import Attention, Memory, side_by_side
-from seqmodels.tasks.seq2seq.decoder import Decoder
+from seqmodels.tasks.seq2seq.decoder import Attention, Decoder, Memory, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search
 
 pytestmark = pytest.mark.filterwarnings(

@@ -19,8 +19,7 @@ from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmb
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq.bridge import Attention
-from seqmodels.tasks.seq2seq.decoder import Decoder
+from seqmodels.tasks.seq2seq.decoder import Attention, Decoder
 from seqmodels.tasks.seq2seq.search import Found
 from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
 from seqmodels.tasks.seq2seq.text_targets import TextDecoder
