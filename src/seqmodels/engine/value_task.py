@@ -38,14 +38,16 @@ class ValueTask(Task):
         return rows if len(rows) > 1 else []
 
     def named(
-        self, values: Tensor, steps: Iterable[int] | None = None, levels: Sequence[str] = ()
+        self, values: Tensor, steps: Iterable[int] | None = None, *, made: bool = False
     ) -> list[dict[str, Any]]:
-        """Each row's values by the name of their column; with levels, its quantiles by these.
+        """Each row's values by the name of their column; quantiles by their levels, such as `0.1`.
 
         Args:
-            values: `(B, K)`, or with levels `(B, K, Q)`; with steps `(B, T, K)`, `(B, T, K, Q)`.
+            values: `(B, K)`, or of quantiles `(B, K, Q)`; with steps `(B, T, K)`, `(B, T, K, Q)`.
             steps: how many of each row to take.
+            made: whether they are predictions, which may be quantiles.
         """
+        levels = [f"{level:g}" for level in self.output.quantiles or ()] if made else []
         rows: Iterable[Tensor] = values.cpu()
         if steps is not None:  # (T, K, [Q]) -> (K, [Q], T)
             rows = (row[:count].movedim(0, -1) for row, count in zip(rows, steps, strict=True))

@@ -117,8 +117,6 @@ class SteppedRNN(nn.Module):
         """
         (batch, time), device = inputs.shape[:2], inputs.device
         lengths = torch.full((batch,), time) if lengths is None else lengths
-        if bool(((lengths < 1) | (lengths > time)).any()):
-            raise ValueError(f"lengths must lie in 1..{time}: {lengths.tolist()}")
         step = torch.arange(time, device=device)
         last = on_device(lengths, device).unsqueeze(1) - 1
         valid = (step <= last).unsqueeze(2)  # (B, T, 1)

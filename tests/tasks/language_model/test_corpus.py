@@ -193,7 +193,7 @@ def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path)
     ("content", "message"),
     [
         ("a b\n" * 10, "the train split of a.txt has .* tokens, too few for .*batch_size"),
-        (b"a line\ncaf\xe9\nb\n", "a.txt: line 2 is not utf-8"),
+        (b"a line\ncaf\xe9\nb\n", "a.txt cannot be read: line 2 is not utf-8"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:

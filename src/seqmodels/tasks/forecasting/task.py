@@ -214,7 +214,7 @@ class Forecaster(Constants, ValueTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
-        return self.named(self.forecast(batch, states), self._steps(batch), self.output.level_names)
+        return self.named(self.forecast(batch, states), self._steps(batch), made=True)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self.restore(self._targets(batch), batch), self._steps(batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,8 +15,7 @@ from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.examples import digest
 from seqmodels.data.token_rows import encode_rows
 from seqmodels.data.tokenizer import START_ID, Tokenizer
-from seqmodels.errors import UserError
-from seqmodels.files import existing_file
+from seqmodels.files import existing_file, read_lines
 
 BLOCK = 1 << 18  # bytes of text to encode at a time
 LEARNED = 32 << 20  # bytes of text at most to learn tokens from, which takes memory
@@ -32,17 +32,14 @@ def read_text(path: str) -> memoryview:
         UserError: if there is no such file, or naming a line that is not UTF-8.
     """
     content = Path(existing_file(path)).read_bytes()
-    text, line = memoryview(content), 1
+    text = memoryview(content)
     if content.startswith(codecs.BOM_UTF8):
         text = text[len(codecs.BOM_UTF8) :]
     try:
-        for block in blocks([text]):
-            line += block.count("\n")
-    except UnicodeDecodeError as error:
-        line += error.object[: error.start].count(b"\n")
-        raise UserError(
-            f"{path}: line {line} is not utf-8 text ({error.reason}); save it as utf-8"
-        ) from error
+        deque(blocks([text]), maxlen=0)
+    except UnicodeDecodeError:
+        deque(read_lines(path), maxlen=0)  # names the line
+        raise
     return text
 
 

@@ -70,9 +70,8 @@ class Regressor(ValueTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
-        levels, logits = self.output.level_names, self.head(states or self.encode(batch))
-        made = cast(Any, self._values).quantiles(logits) if levels else self._values.restore(logits)
-        return self.named(made, self._steps(batch), levels)
+        made = self._values.standardised(self.head(states or self.encode(batch)))
+        return self.named(self._values.in_own_units(made), self._steps(batch), made=True)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self._targets(batch), self._steps(batch))
