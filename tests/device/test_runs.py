@@ -87,7 +87,7 @@ def test_a_run_from_its_first_step_to_its_uses(
     rows = (folder / "predictions.csv").read_text().splitlines()
     assert len(rows) > 2 and (folder / "dataflow.svg").stat().st_size > 1000
     pictures = {file.name for file in (folder / "figures").iterdir()}
-    assert len(pictures) > (task in ("classification", "texts", "forecasting", "seq2seq"))
+    assert len(pictures) > (task in ("classification", "texts", "forecasting"))
     run = load_run(folder)
     for accelerator in ("gpu", "cpu"):  # the same weights have the same scores
         scores = run.evaluate(accelerator=accelerator)

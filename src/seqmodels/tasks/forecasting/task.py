@@ -208,7 +208,7 @@ class Forecaster(Constants, ValueTask):
         if self.recursive:
             return self.restore(self._roll(batch, states), batch)
         output: Any = self.head.output
-        made = output.standardised(self.head(states or self.encode(batch)))
+        made = output.in_own_units(output.standardised(self.head(states or self.encode(batch))))
         return self.restore(self._of_windows(made, batch), batch)
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
