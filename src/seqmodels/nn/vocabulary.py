@@ -13,7 +13,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Features, Mask, Output, Score, full
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
@@ -75,8 +74,7 @@ class TiedVocabulary(Vocabulary):
     def layers(
         self, width: int, vocabulary_size: int, embedding: nn.Embedding | None
     ) -> tuple[nn.Module, nn.Linear]:
-        if embedding is None:
-            raise UserError("a tied softmax shares the embedding of the tokens: give it one")
+        assert embedding is not None
         project = nn.Linear(embedding.embedding_dim, vocabulary_size)
         nn.init.zeros_(project.bias)
         project.weight = embedding.weight
