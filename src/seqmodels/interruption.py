@@ -21,10 +21,6 @@ class Interrupted(BaseException):
         self.signum = signal.Signals(signum)
 
 
-class Pruned(BaseException):
-    """A pruner ended the training, because others are better at this point of theirs."""
-
-
 def interrupt(signum: int, frame: FrameType | None = None) -> NoReturn:
     """A signal handler that raises `Interrupted`."""
     raise Interrupted(signum)

@@ -9,22 +9,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
 
 from seqmodels.errors import UserError
-from seqmodels.interruption import Pruned
-from seqmodels.launch.search import Pruning, _distribution, open_study, sampler
+from seqmodels.launch.search import _distribution, open_study, sampler
 from seqmodels.plain_values import flattened, resolved
-from seqmodels.runs import train
-from seqmodels.runs.folder import RunFolder, read_metrics
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.result import Result
-from tests.conftest import Config, Refused, Script, result_of
+from tests.conftest import Refused, Script, result_of
 from tests.launch.conftest import running_sweep
 
 LR = "model.optimizer.lr=tag(log,interval(1e-4,1e-1))"
@@ -54,17 +50,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         def train(config: DictConfig, *_: object, **__: object) -> None:
             folder = RunFolder(Path(config.folder))
             begun.append(folder.path.name)
-            end = ends.get(folder.path.name)
-            if end and not isinstance(end, Pruned):
+            if end := ends.get(folder.path.name):
                 raise end
             plain = resolved(config)
             OmegaConf.save(config, folder.config_file, resolve=True)
             result = Result(seed=0, config=plain, seconds={"total": 1.0}, metric="loss")
-            result.status, result.error = "pruned" if end else "completed", str(end)
+            result.status = "completed"
             result.metrics = {METRIC: loss(flattened(plain))}
             folder.write_result(result)
-            if end:
-                raise end
 
         monkeypatch.setattr("seqmodels.runs.training.train", train)
         return begun
@@ -74,10 +67,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 def trials(sweep: Path) -> list[tuple[Any, ...]]:
     """What a study holds of each trial, but for its times."""
-    study = open_study(sweep, 2, METRIC)
-    return [
-        (t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in study.trials
-    ]
+    study = open_study(sweep, METRIC)
+    return [(t.number, t.state.name, t.params, t.value) for t in study.trials]
 
 
 def parse(*words: str) -> list[Any]:
@@ -91,21 +82,19 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
     script: Script, refused: Refused, trainings: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     words = (*SEARCH, "hydra.sweeper.n_trials=13")  # Optuna learns from the first ten
-    worse = {"3_trial": Pruned("worse than others")}
-    trainings(**worse)
+    trainings()
     script("train.py", *words, f"hydra.sweep.dir={tmp_path / 'whole'}")
     cut = (*words, f"hydra.sweep.dir={tmp_path / 'cut'}")
-    trainings(**worse, **{"12_trial": SystemExit(3)})
+    trainings(**{"12_trial": SystemExit(3)})
     script("train.py", *cut, status=3)
     states = [state for _, state, *_ in trials(tmp_path / "cut")]
-    assert states == ["COMPLETE"] * 3 + ["PRUNED"] + ["COMPLETE"] * 8 + ["RUNNING"]
+    assert states == ["COMPLETE"] * 12 + ["RUNNING"]
     again = trainings(**{"12_trial": UserError("no luck")})
     done = script("train.py", *cut, status=1)
     assert again == ["12_trial"] and re.search("trial 12 of 13: .*failed, no", done.stdout)
     again = trainings()
     longer = script("train.py", *cut, "hydra.sweeper.n_trials=14", "tags=[x]")
-    assert again == ["12_trial", "13_trial"] and "13 of 14 trials" in longer.stdout
-    assert "1 were pruned" in longer.stdout
+    assert again == ["12_trial", "13_trial"] and "14 of 14 trials" in longer.stdout
     whole = trials(tmp_path / "whole")
     assert trials(tmp_path / "cut")[:13] == whole
     assert len({str(params) for _, _, params, *_ in whole}) == 13
@@ -131,12 +120,12 @@ def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the
     script("train.py", *words, f"hydra.sweep.dir={killed}")
     assert trials(killed) == trials(sweep) and done.stderr == ""
 
-    best = open_study(sweep, 5, METRIC).best_trial
-    for number, _, params, value, _ in trials(sweep):  # the values of the study are the runs'
+    best = open_study(sweep, METRIC).best_trial
+    for number, _, params, value in trials(sweep):  # the values of the study are the runs'
         saved = flattened(RunFolder(sweep / f"{number}_trial").read_config())
         assert {key: saved[key] for key in params} == params
         assert value == result_of(sweep / f"{number}_trial")["metrics"][METRIC]
-    assert "3 of 3 trials completed, 0 were pruned" in done.stdout
+    assert "3 of 3 trials completed. Trial" in done.stdout
     assert f"Trial {best.number} is the best by validation/loss: {best.value:.4f}" in done.stdout
     assert (sweep / "trials.csv").is_file()
     # what was printed trains the default and the winner, and compares them
@@ -169,7 +158,7 @@ def test_hydras_words_are_a_space() -> None:
         assert _distribution(parse(f"x={word}")[0]) == expected
 
 
-# ---------------------------------------------------------------- what learns, and what is pruned
+# ---------------------------------------------------------------- what learns
 
 
 def test_a_search_learns(tmp_path: Path) -> None:
@@ -178,39 +167,10 @@ def test_a_search_learns(tmp_path: Path) -> None:
     means = {}
     for name in ("ours", "random"):
         (tmp_path / name).mkdir()
-        study = open_study(tmp_path / name, None, METRIC)
+        study = open_study(tmp_path / name, METRIC)
         for number in range(30):
             study.sampler = sampler(3, number) if name == "ours" else RandomSampler(number)
             trial = study.ask(space)
             study.tell(trial, loss(trial.params))
         means[name] = sum(trial.value or 0 for trial in study.trials[-12:]) / 12
     assert means["ours"] < 0.6 * means["random"]
-
-
-@pytest.mark.parametrize("warmup", [5, None])
-def test_a_trial_that_is_worse_than_others_is_pruned(tmp_path: Path, warmup: int | None) -> None:
-    study, stopped = open_study(tmp_path, warmup, METRIC), list[int]()
-    for number in range(8):
-        trial = study.ask()
-        for step in range(1, 20):
-            trial.report(1.0 + number / step, step)  # each is worse than those before
-            if trial.should_prune():
-                stopped.append(step)
-        study.tell(trial, 1.0)
-    assert min(stopped, default=None) == warmup
-
-
-def test_each_validation_is_reported_and_the_pruner_ends_the_training(
-    config: Config, tmp_path: Path
-) -> None:
-    often = ("trainer.val_check_interval=0.5", "trainer.max_epochs=3", "data.batch_size=16")
-    settings = config("data=uea", "data.name=GunPoint", *QUICK, *often)
-    trial = optuna.create_study(pruner=ThresholdPruner(upper=0.0, n_warmup_steps=3)).ask()
-    with pytest.raises(Pruned, match="^validation/loss .* after validation 3$"):
-        train(settings, callbacks=[Pruning(trial, METRIC)])
-    folder = RunFolder(tmp_path / "run")
-    rows = [row for row in read_metrics(folder.metrics_file) if METRIC in row]
-    reported = trial.study.trials[0].intermediate_values
-    assert reported == {n: pytest.approx(row[METRIC]) for n, row in enumerate(rows, start=1)}
-    result = folder.read_result()
-    assert result.status == "pruned" and result.metrics == {} and len(reported) == 3

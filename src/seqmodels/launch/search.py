@@ -11,27 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import optuna
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
-from lightning.pytorch.callbacks import Callback
 from matplotlib import pyplot
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as draw
 
-from seqmodels.arguments import Count, Natural, Seed, arguments, validated
+from seqmodels.arguments import Count, Seed, arguments, validated
 from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.files import write_figure, write_text
-from seqmodels.interruption import Pruned
 from seqmodels.launch.composed import job_folder, key_of
 from seqmodels.launch.sweep import check_jobs, parsed
 from seqmodels.metrics import more_is_better
@@ -46,7 +41,6 @@ class Settings:
 
     n_trials: Count
     at_once: Count
-    warmup: Natural | None
     seed: Seed
     params: dict[str, Any] | None = None  # the space, as files give it
 
@@ -70,7 +64,7 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
     space = {w.get_key_element(): _distribution(w) for w in words if w.is_sweep_override()}
     _check_search(config, fixed, space)
     folder.mkdir(parents=True, exist_ok=True)
-    study, failed = open_study(folder, settings.warmup, metric), False
+    study, failed = open_study(folder, metric), False
     choice = [metric, job_folder(fixed), sorted(f"{key}: {each}" for key, each in space.items())]
     if study.user_attrs.get("choice", choice) != choice:
         raise UserError(f"{folder} holds another search: choose another sweep folder")
@@ -91,8 +85,6 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
             result = RunFolder(folder / f"{number}_trial").result_if_any()
             if result and result.completed:
                 study.tell(number, result.metrics.get(metric, math.nan))
-            elif result and result.status == "pruned":
-                study.tell(number, state=TrialState.PRUNED)
             else:  # it stays running for Optuna, and so is repeated when the search is resumed
                 failed = True
     _report(study, config, fixed, folder)
@@ -100,74 +92,18 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
         sys.exit(1)
 
 
-def open_study(folder: Path, warmup: int | None, metric: str) -> optuna.Study:
-    """The study of a sweep folder, as any of its processes sees it."""
+def open_study(folder: Path, metric: str) -> optuna.Study:
+    """The study of a sweep folder."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    with unusable(f"{folder / JOURNAL} is not the journal of a search"):
+    path = str(folder / JOURNAL)
+    with unusable(f"{path} is not the journal of a search"):
         return optuna.create_study(
-            storage=_storage(folder),
-            pruner=NopPruner() if warmup is None else MedianPruner(n_warmup_steps=warmup),
+            storage=JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path))),
             study_name=STUDY,
             direction="maximize" if more_is_better(metric) else "minimize",
             load_if_exists=True,
         )
-
-
-def _storage(folder: Path) -> JournalStorage:
-    path = str(folder / JOURNAL)
-    return JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
-
-
-class Pruning(Callback):
-    """Reports each validation to Optuna, whose pruner decides whether the training goes on.
-
-    Args:
-        trial: an `optuna.Trial`.
-        metric: what to report, such as `validation/loss`.
-
-    Raises:
-        Pruned: at the end of a training that the pruner has stopped.
-    """
-
-    def __init__(self, trial: Any, metric: str) -> None:
-        self.trial, self.metric = trial, metric
-        self._reason: str | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._every = trainer.val_check_batch  # the last validation comes as soon as it must
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            value = float(trainer.callback_metrics[self.metric])
-            number = _number_of_validation(trainer, self._every)
-            self.trial.report(value, number)
-            if self.trial.should_prune():
-                trainer.should_stop = True
-                self._reason = f"{self.metric} {value:.4g} after validation {number}"
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # only here, so that a signal has ended the whole search before
-        if self._reason is not None:
-            raise Pruned(self._reason)
-
-
-def _number_of_validation(trainer: pl.Trainer, every: int | float | None) -> int:
-    """The number of this validation, from 1 on: also in a training that was resumed, and the same
-    share of the data whatever the batch size."""
-    if every is None or math.isinf(every):
-        return trainer.current_epoch + 1
-    return math.ceil((trainer.fit_loop.total_batch_idx + 1) / every)
-
-
-def pruning(metric: str, number: int) -> Pruning:
-    """The callback that reports the validations of this process's trial, and ends it early."""
-    hydra = HydraConfig.get()
-    folder = Path(hydra.sweep.dir)
-    study, storage = open_study(folder, hydra.sweeper.warmup, metric), _storage(folder)
-    known = storage.get_study_id_from_name(STUDY)
-    trial = storage.get_trial_id_from_study_id_trial_number(known, number)
-    return Pruning(optuna.Trial(study, trial), metric)
 
 
 def sampler(seed: int, number: int) -> TPESampler:
@@ -228,12 +164,11 @@ def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folde
                 continue
             write_figure(folder / f"{name}.png", axes.figure, dpi=160, bbox_inches="tight")
             pyplot.close(axes.figure)
-    states = [trial.state.name for trial in study.trials]
+    completed = sum(trial.state.is_finished() for trial in study.trials)
     print(
-        f"{states.count('COMPLETE')} of {len(states)} trials completed, {states.count('PRUNED')} "
-        f"were pruned. Trial {best.number} is the best by {config.sweep.metric}: {best.value:.4f}, "
-        f"with {' '.join(_words(best))}\nIt owes part of its place to luck: compare it with the "
-        "default on new seeds, by"
+        f"{completed} of {len(study.trials)} trials completed. Trial {best.number} is the best by "
+        f"{config.sweep.metric}: {best.value:.4f}, with {' '.join(_words(best))}\n"
+        "It owes part of its place to luck: compare it with the default on new seeds, by"
     )
     contest = [
         "seed=" + ",".join(f"{config.seed + number}" for number in range(1, 6)),

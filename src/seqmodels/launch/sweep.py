@@ -27,7 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from seqmodels.errors import UserError
 from seqmodels.installation import require
-from seqmodels.interruption import SIGNALS, Interrupted, Pruned
+from seqmodels.interruption import SIGNALS, Interrupted
 from seqmodels.launch.commands.compare import compare_runs
 from seqmodels.launch.composed import as_typed, ignore_launcher_warning, key_of, mistake
 from seqmodels.launch.readable_errors import readable_errors
@@ -52,22 +52,22 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     for handler in logging.getLogger().handlers[:]:  # the log has the warnings already
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
-    # of a search: its number is the name of its folder
-    trial = int(settings.sweep.subdir.split("_")[0]) if "n_trials" in settings.sweeper else None
     try:
-        ended = _run(config, overrides, trial)
+        ended = _run(config, overrides)
     except SystemExit as end:
         if isinstance(end.__cause__, Interrupted) and SweepReport.running:
             SweepReport.running.interrupt(end.__cause__.signum)
         raise
     jobs, *varied = os.environ.get(SWEEP, "?").split()
-    number = settings.job.num + 1 if trial is None else f"trial {trial}"
+    number = settings.job.num + 1
+    if "n_trials" in settings.sweeper:  # of a search, which names the folder by it
+        number = f"trial {settings.sweep.subdir.removesuffix('_trial')}"
     name = " ".join(word for word in overrides if key_of(word) in varied) or "one setting"
     line = visible_line(f"{number} of {jobs}: {name}: {ended}")
     print(f"{line}\n", end="", flush=True)  # in one write, or lines of processes mix
 
 
-def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str:
+def _run(config: DictConfig, overrides: Sequence[str]) -> str:
     folder = RunFolder(Path(str(config.folder)))
     plain = resolved(config)
     if folder.is_training:
@@ -89,15 +89,8 @@ def _run(config: DictConfig, overrides: Sequence[str], trial: int | None) -> str
         try:
             from seqmodels.runs import train
 
-            callbacks = []
-            if trial is not None:
-                from seqmodels.launch.search import pruning
-
-                callbacks.append(pruning(config.sweep.metric, trial))
-            if folder.status not in ("completed", "pruned"):
-                train(config, overrides, callbacks=callbacks)
-        except Pruned:
-            pass
+            if folder.status != "completed":
+                train(config, overrides)
         except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
             traceback.print_exc()
             result = folder.result_if_any() or Result(

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.errors import UserError, unusable
-from seqmodels.interruption import Interrupted, Pruned, handling_signals, interrupt
+from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.loggers import log_hyperparameters
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder
@@ -64,9 +64,7 @@ class Recording(Callback):
             self.result.status = "completed"
             self.folder.write_result(self.result)
             return
-        if isinstance(error, Pruned):
-            self.result.status, self.result.error = "pruned", str(error)
-        elif isinstance(error, Exception):
+        if isinstance(error, Exception):
             self.result.fail(error)
         if self._writes:
             with suppress(UserError):  # it must not hide the other error

@@ -67,7 +67,7 @@ class RunFolder:
         if any(self.path.glob("checkpoints/*.ckpt")):
             return True
         if status := self.status:
-            return status in ("completed", "pruned")
+            return status == "completed"
         try:
             config: Any = read_yaml(self.config_file) if self.config_file.exists() else None
         except UserError:  # of a run that a full disk has cut

@@ -29,7 +29,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    status: str = "interrupted"  # or completed, failed, pruned
+    status: str = "interrupted"  # or completed, failed
     error: str | None = None
     task: str = ""
     data: str = ""
