@@ -10,13 +10,12 @@ import sys
 import warnings
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, ClassVar
 
 import hydra
-import hydra.utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,14 +27,11 @@ from omegaconf import DictConfig, OmegaConf
 from seqmodels.errors import UserError, choices, one_line, refusing, shown, unknown_key
 from seqmodels.launch.readable_errors import error_line, readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened
-from seqmodels.plugins import project_configs, project_packages
+from seqmodels.plugins import project_configs
 
 # a wheel has it in the package, a checkout at the root
 PLACES = [Path(__file__).resolve().parents[number] / "configs" for number in (1, 3)]
 SHIPPED = next(path for path in PLACES if path.is_dir())
-IN_1_3 = hydra.__version__.startswith("1.3.")
-VERSION: Any = {"version_base": "1.3"} if IN_1_3 else {}  # Hydra 1.4 has one behaviour only
-
 
 OPTIONS = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
 OPTIONS.add_argument("-m", "--multirun", action="store_true")
@@ -65,14 +61,12 @@ def prepare_hydra() -> None:
     """Register the search path, and the functions that `configs/` calls, such as `${unique:}`."""
     Plugins.instance().register(ProjectConfigs)
     ignore_launcher_warning()
-    # OmegaConf 2.4, of Hydra 1.4, deprecates the one; in 2.3, the other is an older function
-    register: Any = OmegaConf.register_new_resolver if IN_1_3 else OmegaConf.register_resolver
     for name, resolver, use_cache in (
         ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
         ("unique", lambda: secrets.token_hex(4), True),
     ):
-        register(name, resolver, use_cache=use_cache, replace=True)
+        OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)
 
 
 def ignore_launcher_warning() -> None:
@@ -175,7 +169,7 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     GlobalHydra.instance().clear()  # it composes for one program at a time
     ProjectConfigs.config_dir = config_dir or before  # `mistake` composes within
     try:
-        with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION):
+        with hydra.initialize_config_dir(str(SHIPPED), name, version_base="1.3"):
             yield GlobalHydra.instance().hydra
     except (UserError, BrokenPipeError):
         raise
@@ -183,13 +177,6 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
         raise mistake(error, name, words) from error
     finally:
         ProjectConfigs.config_dir, GlobalHydra.instance().hydra = before, yours
-
-
-def _trusting() -> AbstractContextManager[Any]:
-    """What `hydra.callbacks` and `hydra.job_logging` may name, which Hydra 1.4 asks for."""
-    packages = ("seqmodels", "logging", "hydra.experimental", *project_packages())
-    trusting: Any = getattr(hydra.utils, "execution_whitelist", lambda _: nullcontext())
-    return trusting([f"{each}.*" for each in packages])
 
 
 def _help(name: str, words: Sequence[str]) -> str:

@@ -185,8 +185,6 @@ class SweepReport(Callback):
         """Compare the runs; exit with status 1 if any failed."""
         if "n_trials" in config.hydra.sweeper:  # a search has said what it found
             return
-        if sys.exception():  # of the sweep, after which Hydra 1.4 calls this, too
-            return
         folder, sweep = str(self.folder), config.sweep
         compare_runs(folder, metric=sweep.metric, different_data=sweep.different_data)
         sys.stdout.flush()
