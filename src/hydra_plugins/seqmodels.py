@@ -9,8 +9,8 @@ from hydra.plugins.sweeper import Sweeper
 class OptunaSweeper(Sweeper):
     """`hydra/sweeper=search`: see `seqmodels.launch.search`."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+    def __init__(self, params: Any = None, **settings: Any) -> None:
+        self.settings = settings  # `params`, the space, is read from the configuration
 
     def setup(self, **context: Any) -> None:
         self.context = context
@@ -19,6 +19,9 @@ class OptunaSweeper(Sweeper):
         from seqmodels.installation import require
 
         require("optuna", "hydra/sweeper=search", "search")
+        from seqmodels.arguments import arguments as takes
+        from seqmodels.arguments import validated
         from seqmodels.launch.search import search
 
-        search(self.settings, **self.context)
+        settings = validated(takes(search), self.settings, "hydra.sweeper", self.context)
+        search(**settings, **self.context)

@@ -103,7 +103,6 @@ def test_a_search_that_is_cut_or_fails_is_finished_by_its_command(
 
 
 @pytest.mark.slow
-@pytest.mark.pictures
 def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the_default(
     script: Script, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,16 @@ import numpy as np
 import optuna
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
-from matplotlib import pyplot
 from omegaconf import DictConfig
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
-from optuna.visualization import matplotlib as draw
 
-from seqmodels.arguments import Count, Seed, arguments, validated
+from seqmodels.arguments import Count, Seed
 from seqmodels.errors import UserError, refusing, unusable
-from seqmodels.files import write_figure, write_text
+from seqmodels.files import write_text
 from seqmodels.launch.composed import job_folder, key_of
 from seqmodels.launch.sweep import check_jobs, parsed
 from seqmodels.metrics import more_is_better
@@ -35,29 +32,27 @@ from seqmodels.runs.folder import RunFolder, as_override
 JOURNAL, STUDY = "journal.log", "search"  # the file in the sweep folder, and the name in it
 
 
-@dataclass(frozen=True)
-class Settings:
-    """`hydra.sweeper` of a search, as `configs/hydra/sweeper/search.yaml` documents it."""
-
-    n_trials: Count
-    at_once: Count
-    seed: Seed
-    params: dict[str, Any] | None = None  # the space, as files give it
-
-
-def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+def search(
+    n_trials: Count,
+    at_once: Count,
+    seed: Seed,
+    *,
+    hydra_context: Any,
+    task_function: Any,
+    config: DictConfig,
+) -> None:
     """Run the trials that have not ended, `at_once` of them together, and say which is the best.
 
     A trial is a job, and its number is the name of its folder. One that was left running, or has
     failed, is repeated with its values.
 
     Args:
-        values: of `Settings`; the others are Hydra's.
+        n_trials, at_once, seed: as `configs/hydra/sweeper/search.yaml` documents them; the others
+            are Hydra's.
     """
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config
     )
-    settings = Settings(**validated(arguments(Settings), values, "hydra.sweeper"))
     folder, metric = Path(config.hydra.sweep.dir), config.sweep.metric
     words = parsed(config)
     fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
@@ -70,10 +65,10 @@ def search(values: Any, *, hydra_context: Any, task_function: Any, config: DictC
         raise UserError(f"{folder} holds another search: choose another sweep folder")
     study.set_user_attr("choice", choice)
     left = [trial.number for trial in study.trials if not trial.state.is_finished()]
-    while left or len(study.trials) < settings.n_trials:
-        batch, left = left[: settings.at_once], left[settings.at_once :]
-        while len(batch) < settings.at_once and len(study.trials) < settings.n_trials:
-            study.sampler = sampler(settings.seed, len(study.trials))
+    while left or len(study.trials) < n_trials:
+        batch, left = left[:at_once], left[at_once:]
+        while len(batch) < at_once and len(study.trials) < n_trials:
+            study.sampler = sampler(seed, len(study.trials))
             batch.append(study.ask(space).number)
         jobs = [
             [*fixed, *_words(study.trials[number]), f"hydra.sweep.subdir={number}_trial"]
@@ -150,20 +145,10 @@ def _check_search(config: DictConfig, fixed: list[str], space: dict[str, Any]) -
 
 
 def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folder: Path) -> None:
-    """Write `trials.csv` and Optuna's pictures, and say how to compare the winner with the
-    default."""
+    """Write `trials.csv`, and say how to compare the winner with the default."""
     with refusing(f"{folder} has no winner", ValueError):
         best = study.best_trial
     write_text(folder / "trials.csv", study.trials_dataframe().to_csv(index=False))
-    pyplot.switch_backend("agg")  # Optuna draws with pyplot
-    with pyplot.rc_context():
-        for name in ("optimization_history", "param_importances"):
-            try:
-                axes = getattr(draw, f"plot_{name}")(study)
-            except (ValueError, RuntimeError):  # importance, of equal scores
-                continue
-            write_figure(folder / f"{name}.png", axes.figure, dpi=160, bbox_inches="tight")
-            pyplot.close(axes.figure)
     completed = sum(trial.state.is_finished() for trial in study.trials)
     print(
         f"{completed} of {len(study.trials)} trials completed. Trial {best.number} is the best by "

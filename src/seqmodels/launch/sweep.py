@@ -142,7 +142,7 @@ class SweepReport(Callback):
         hydra, words = config.hydra, parsed(config)
         _check_sweep(config, words)
         count = hydra.sweeper.get("n_trials")  # of a search
-        if count is None:
+        if "n_trials" not in hydra.sweeper:
             jobs = [*product(*map(_each, words))]
             check_jobs(config, jobs)
             count = len(jobs)
