@@ -61,9 +61,9 @@ train model.head=every_step
 train trainer.max_epochs=-1
     ...set trainer.max_epochs or trainer.max_steps
 train trainer.max_time=10min
-    trainer.max_time=10min: write days:hours:minutes:seconds, such as 00:00:10:00 ...
+    trainer: ...'10min')` is not a valid duration. Expected a string in the format DD:HH:MM:SS.
 train trainer.max_time=10
-    trainer.max_time=10: write days:hours:...
+    trainer: ...Expected a string in the format DD:HH:MM:SS.
 train sweep.metric=test/f1
     sweep.metric=test/f1: choose one of test/accuracy, ...
 train resume=wrong.csv

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
@@ -27,14 +24,6 @@ LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
 
 
-def _duration(given: Any) -> Any:
-    if isinstance(given, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", given.strip()):
-        example = "write days:hours:minutes:seconds, such as 00:00:10:00 for ten minutes"
-        raise PydanticCustomError("duration", example)
-    return given
-
-
-Duration = Annotated[str | timedelta | dict[str, int] | None, AfterValidator(_duration)]
 ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None
 
 
@@ -63,7 +52,6 @@ class Trainer(pl.Trainer):
         val_check_interval: ValidationInterval = 1.0,
         check_val_every_n_epoch: Count | None = 1,
         float32_matmul_precision: Literal["highest", "high", "medium"] = "highest",
-        max_time: Duration = None,
         **options: Any,
     ) -> None:
         if options.get("precision") == "16-true":
@@ -80,7 +68,6 @@ class Trainer(pl.Trainer):
             plugins=[*(plugins or []), CheckpointFiles()],
             val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
-            max_time=max_time,
             **options,
         )
         # after the timer of `max_time`, which Lightning adds, and before the checkpoints
