@@ -10,15 +10,15 @@ from omegaconf import DictConfig
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
 from seqmodels.engine.own_metrics import build_metrics
-from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class, check
 from seqmodels.machine import find_device
-from seqmodels.metrics import more_is_better
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 
 Object = dict[str, Any]
+# what the code passes by itself
+GIVEN = {"model": ("data",), "trainer": ("callbacks", "logger", "default_root_dir")}
 
 
 @dataclass
@@ -72,18 +72,12 @@ def check_config(config: DictConfig) -> type[Task]:
     find_device(str(config.trainer.accelerator))
     kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
     find_head(str(config.model.head))
-    check(config.model, ["data"], "model", allowed_targets=allowed)
     build_metrics(config.model.get("metrics"), allowed)
-    if config.sweep.metric is not None:
-        metric = str(config.sweep.metric)
-        if not metric.startswith(("validation/", "test/")):
-            raise UserError(f"sweep.metric={metric}: write test/ or validation/ before its name")
-        more_is_better(metric)
-    given = ["callbacks", "logger", "default_root_dir"]
-    check(config.trainer, given, "trainer", allowed_targets=allowed)
-    check(config.data, key="data", allowed_targets=allowed)
+    objects = {"model": config.model, "trainer": config.trainer, "data": config.data}
     for group in ("callbacks", "logger"):
         for name, entry in (config[group] or {}).items():
             if entry is not None:  # a logger writes when it is built
-                check(entry, key=f"{group}.{name}", allowed_targets=allowed)
+                objects[f"{group}.{name}"] = entry
+    for key, entry in objects.items():
+        check(entry, GIVEN.get(key, ()), key, allowed_targets=allowed)
     return kind

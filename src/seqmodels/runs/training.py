@@ -28,7 +28,7 @@ from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.loggers import log_result
 from seqmodels.machine import device_name, keep_memory
-from seqmodels.metrics import METRICS, without_split
+from seqmodels.metrics import METRICS, more_is_better, without_split
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
@@ -287,6 +287,7 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
     if metric not in known:
         raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
+    more_is_better(metric)
 
 
 def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
