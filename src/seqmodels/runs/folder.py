@@ -16,7 +16,7 @@ from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.files import write_json, write_text
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
-from seqmodels.runs.result import Result, read_result
+from seqmodels.runs.result import Result
 
 
 def as_override(key: str, path: Path) -> str:
@@ -144,7 +144,9 @@ class RunFolder:
 
     def read_result(self) -> Result:
         """Raises UserError if there is none, or it is not the result of a run of this version."""
-        return read_result(self.result_file)
+        content = read_json(self.result_file)
+        with unusable(f"{self.result_file} is not the result of a run of this version"):
+            return Result.model_validate(content)
 
     def result_if_any(self) -> Result | None:
         """The same; None where no run has written one, or it is just being replaced."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from seqmodels.errors import UserError, one_line
-from seqmodels.plain_values import flattened, read_json
+from seqmodels.plain_values import flattened
 
 # JSON has no nan
 Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -75,21 +74,3 @@ class Result(BaseModel):
     def fail(self, error: BaseException) -> None:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         self.status, self.error = "failed", f"{kind}{one_line(error)}"
-
-
-def read_result(path: Path) -> Result:
-    """Reads a `result.json`.
-
-    Raises:
-        UserError: if there is none, or it is not the result of a run of this version.
-    """
-    content = read_json(path)
-    try:
-        return Result.model_validate(content)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"])) or "it"
-        what = "missing" if wrong["type"] == "missing" else f"{wrong['input']!r:.40}"
-        raise UserError(
-            f"{path} is not the result of a run of this version: {where} is {what}"
-        ) from None
