@@ -16,11 +16,11 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.errors import UserError
 from seqmodels.files import write_text, written_whole
-from seqmodels.runs import load_run, train
+from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import read_metrics
 from seqmodels.screen import logging_to
-from tests.conftest import Config, Script, result_of
+from tests.conftest import Script, result_of
 from tests.runs.resumed import OWN, Copy, callback, same_run
 
 # ---------------------------------------------------------------- faults in the second epoch
@@ -240,42 +240,6 @@ def test_best_is_the_best_and_is_what_is_tested(
         assert saved["global_step"] == 14 * (1 + expected)
         tested = {k: v for k, v in result_of(run)["metrics"].items() if k.startswith("test/")}
         assert load_run(run).evaluate("test", accelerator="cpu") == tested
-
-
-# ---------------------------------------------------------------- one state, two names
-
-
-class Worse(Callback):
-    """From the second epoch on, every validation is worse than the first."""
-
-    def on_validation_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.current_epoch > 0:
-            trainer.callback_metrics["validation/loss"] = torch.tensor(99.0)
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_the_best_state_is_written_once_where_it_is_the_last_one_too(
-    config: Config, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError("this file system has no links")
-
-    if not links:
-        monkeypatch.setattr("os.link", refuse)
-    written: list[str] = []
-    save = torch.save
-    monkeypatch.setattr(
-        "torch.save", lambda state, file: (written.append(Path(file.name).name), save(state, file))
-    )
-    once = config("trainer.max_epochs=1", "callbacks.dataflow=null", "baseline=false")
-    train(once)
-    best, last = (Path(once.folder, "checkpoints", f"{name}.ckpt") for name in ("best", "last"))
-    assert written == [".best.ckpt"] + [".last.ckpt"] * (not links)
-    assert best.samefile(last) == links and best.read_bytes() == last.read_bytes()
-    twice = [*callback(Worse), "callbacks.dataflow=null", "baseline=false", "trainer.max_epochs=2"]
-    train(config(*twice, f"folder={once.folder}2"))
-    best, last = (Path(f"{once.folder}2", "checkpoints", path.name) for path in (best, last))
-    assert read_checkpoint(best)["global_step"] == read_checkpoint(last)["global_step"] / 2
 
 
 def test_a_checkpoint_that_cannot_be_read_is_answered_with_those_beside_it(tmp_path: Path) -> None:

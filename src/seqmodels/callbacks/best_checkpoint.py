@@ -22,7 +22,6 @@ class BestCheckpoint(ModelCheckpoint):
     one with the smaller loss.
 
     Attributes:
-        step: the step whose state this training saved last; None before.
         validation: the metrics of the validation right before the best state was saved; None if
             this training has saved none, or validates nothing.
 
@@ -43,7 +42,6 @@ class BestCheckpoint(ModelCheckpoint):
     ) -> None:
         mode = mode or ("max" if monitor and more_is_better(monitor) else "min")
         super().__init__(dirpath, "best", monitor, mode=mode, enable_version_counter=False)
-        self.step: int | None = None
         self.validation: dict[str, float] | None = None
         self._loss: Tensor | None = None  # of the best state
 
@@ -63,7 +61,6 @@ class BestCheckpoint(ModelCheckpoint):
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
-        self.step = trainer.global_step
         found = trainer.callback_metrics.items()
         self.validation = {k: float(v) for k, v in found if k.startswith("validation/")} or None
 

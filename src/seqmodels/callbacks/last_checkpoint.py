@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, distributed
 
 from seqmodels.arguments import Name, NonNegative
-from seqmodels.callbacks.best_checkpoint import BestCheckpoint
 from seqmodels.errors import UserError
 from seqmodels.interruption import Interrupted, handling_signals
 
@@ -117,12 +116,12 @@ class LastCheckpoint(Checkpoint):
         return signum
 
     def _save(self, trainer: pl.Trainer) -> None:
-        self._between_steps, same_as = None, _just_saved(trainer)
+        self._between_steps = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for logger in trainer.loggers:  # a run resumed from here does not log it again
             logger.save()
-        trainer.save_checkpoint(self.path, storage_options=same_as and {"same_as": same_as})
+        trainer.save_checkpoint(self.path)
         self.step, self._saved_at = trainer.global_step, time.monotonic()
 
     def _agree(self, due: bool = False) -> tuple[int, bool]:
@@ -142,14 +141,6 @@ class LastCheckpoint(Checkpoint):
         if signum == signal.SIGINT and self._received == signal.SIGINT:
             raise Interrupted(signum)
         self._received = signum
-
-
-def _just_saved(trainer: pl.Trainer) -> Path | None:
-    """The best checkpoint, if it was saved right before, and so holds what the last one would."""
-    best: Any = trainer.checkpoint_callback
-    newest = isinstance(best, BestCheckpoint) and best.step == trainer.global_step
-    links = getattr(trainer.strategy.checkpoint_io, "links", False)  # Lightning's own doesn't
-    return Path(best.best_model_path) if newest and links else None
 
 
 def accumulates(trainer: pl.Trainer) -> bool:

@@ -20,32 +20,21 @@ class CheckpointFiles(TorchCheckpointIO):
     `last.ckpt` is kept as `previous.ckpt` when a newer one takes its place.
     """
 
-    links = True  # takes `same_as`
-
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """The content of `path`; `UserError` if it is absent or broken."""
         return read_checkpoint(Path(path))
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Args:
-            storage_options: `{"same_as": path}` of a file that holds this checkpoint already, of
-                which `path` becomes another name, where the file system has such.
-
-        Raises:
-            UserError: if the file cannot be written; the one before is untouched then.
-        """
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, **_: Any) -> None:
+        """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
         partial = path.with_name(f".{path.name}")  # what a killed process left is replaced
         try:
             path.parent.mkdir(exist_ok=True)  # not the run folder, if somebody has removed it
-            if not (storage_options and _linked(storage_options["same_as"], partial)):
-                with partial.open("wb") as file:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                check_whole(partial)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            check_whole(partial)
             if path.name == "last.ckpt" and path.is_file():
                 path.replace(path.with_name("previous.ckpt"))
             partial.replace(path)
@@ -61,16 +50,6 @@ class CheckpointFiles(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes a file; Lightning's own would remove a folder with all that is in it."""
         Path(path).unlink(missing_ok=True)
-
-
-def _linked(file: Path, name: Path) -> bool:
-    """Whether this is another name of the file now."""
-    name.unlink(missing_ok=True)
-    try:
-        os.link(file, name)
-    except OSError:  # not on every file system
-        return False
-    return True
 
 
 def check_whole(path: Path) -> None:
