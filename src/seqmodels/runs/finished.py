@@ -28,7 +28,6 @@ from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import HEADS, Head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
-from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
@@ -161,16 +160,22 @@ class Run:
         Raises:
             UserError: for an unknown tensor, one that this network lacks, or a wrong input.
         """
-        head, found = head_for(self.task, tensor), list[Tensor]()
+        final = tensor if tensor in self.task.encoder.state_sizes else None
+        head, found = self.task.head if final else head_for(self.task, tensor), list[Tensor]()
+        by_step = not final and head.per == "step"
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
                 states = self.task.encode(batch)
-                if head.per == "step":
+                if by_step:
                     steps = unpad_sequence(head.select(states), states.lengths, batch_first=True)
                     found += self._a_row_each(steps, batch)
-                else:  # a forecaster may read each column of an input as a row of its own
-                    found += head.features(states).reshape(len(batch), -1).cpu()
-        return found if head.per == "step" else torch.stack(found)
+                    continue
+                # of the last layer: (D, B, H) -> (B, D*H)
+                last = states.finals[final][-1].transpose(0, 1).flatten(1) if final else None
+                features = head.features(states) if last is None else last
+                # a forecaster may read each column of an input as a row of its own
+                found += features.reshape(len(batch), -1).cpu()
+        return found if by_step else torch.stack(found)
 
     @torch.no_grad()
     def attention(self, inputs: Any, accelerator: str = "auto") -> list[Tensor]:
@@ -303,19 +308,6 @@ class Run:
         return unusable(f"{self.folder} cannot be used")
 
 
-def final_head(tensor: str) -> type[Head]:
-    """A head that selects this final state of the last layer, its directions side by side."""
-
-    class Final(Head):
-        name = tensor
-        reads = (tensor,)
-
-        def select(self, states: RNNOutput) -> Tensor:
-            return states.finals[tensor][-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
-
-    return Final
-
-
 def head_for(task: Task, tensor: str | None) -> Head:
     """The head that selects this tensor: the task's own for None, or one without weights.
 
@@ -330,10 +322,9 @@ def head_for(task: Task, tensor: str | None) -> Head:
             f"head {own.name!r} gives a decoder several tensors: set tensor, such as h_n or output"
         )
     plain = {n: h for n, h in HEADS.items() if h.build is Head.build and h.output_class is None}
-    finals = {state: final_head(state) for state in encoder.state_sizes}
-    known = {**plain, "output": HEADS["every_step"], **finals}
+    known = {**plain, "output": HEADS["every_step"]}
     if tensor not in known:
-        raise UserError(f"tensor={tensor}: {choices(tensor, known)}")
+        raise UserError(f"tensor={tensor}: {choices(tensor, {*known, *encoder.state_sizes})}")
     return known[tensor](encoder, lambda width, **options: Output()).eval()
 
 
