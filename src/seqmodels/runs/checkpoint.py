@@ -24,7 +24,9 @@ class CheckpointFiles(TorchCheckpointIO):
         """The content of `path`; `UserError` if it is absent or broken."""
         return read_checkpoint(Path(path))
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, **_: Any) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, *_: Any, **__: Any
+    ) -> None:
         """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
         partial = path.with_name(f".{path.name}")  # what a killed process left is replaced
