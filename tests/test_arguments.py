@@ -11,7 +11,7 @@ from hydra.utils import get_object
 from seqmodels.arguments import arguments, validated
 from seqmodels.data import Text
 from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
+from seqmodels.instantiate import check, instantiate
 from seqmodels.runs.keys import check_config
 from tests.conftest import ROOT, Config
 
@@ -106,3 +106,6 @@ def test_every_shipped_file_gives_arguments_that_its_classes_take(
     composed.data = {k: v for k, v in composed.data.items() if k in names or k == "_target_"}
     composed.trainer.accelerator = "cpu"  # also where there is no GPU
     check_config(composed)
+    check(composed.data, key="data")
+    for name, entry in composed.callbacks.items():
+        check(entry, key=f"callbacks.{name}")

@@ -338,7 +338,11 @@ def test_what_else_differs_is_said(runs: Runs) -> None:
     ("change", "metric", "key"),
     [
         ("{", None, "is not JSON"),
-        ({"parameters": "many"}, None, "of this version .*parameters Input should be a valid integer"),
+        (
+            {"parameters": "many"},
+            None,
+            "version .*parameters Input should be a valid integer",
+        ),
         ({"status": "failed", "metrics": {}}, None, "none of these runs is completed"),
         ({"metrics": {"test/accuracy": math.inf}}, None, "^metric=test/accuracy is not a finite"),
         ({}, "test/acuracy", "^metric=test/acuracy: .*did you mean test/accuracy"),

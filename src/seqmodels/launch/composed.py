@@ -141,7 +141,7 @@ def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[
 
     try:
         here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
-    except UserError:
+    except (UserError, HydraException):  # which composes all jobs before the first
         raise
     except Exception as error:
         if SweepReport.running is None:

@@ -25,7 +25,7 @@ from seqmodels.arguments import Count, Seed
 from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.files import write_text
 from seqmodels.launch.composed import job_folder, key_of
-from seqmodels.launch.sweep import check_jobs, parsed
+from seqmodels.launch.sweep import parsed
 from seqmodels.metrics import more_is_better
 from seqmodels.runs.folder import RunFolder, as_override
 
@@ -57,7 +57,7 @@ def search(
     words = parsed(config)
     fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
     space = {w.get_key_element(): _distribution(w) for w in words if w.is_sweep_override()}
-    _check_search(config, fixed, space)
+    _check_search(config, space)
     folder.mkdir(parents=True, exist_ok=True)
     study, failed = open_study(folder, metric), False
     choice = [metric, job_folder(fixed), sorted(f"{key}: {each}" for key, each in space.items())]
@@ -127,7 +127,7 @@ def _distribution(override: Override) -> Any:
         return FloatDistribution(low, high, log=log, step=step)
 
 
-def _check_search(config: DictConfig, fixed: list[str], space: dict[str, Any]) -> None:
+def _check_search(config: DictConfig, space: dict[str, Any]) -> None:
     if not str(config.sweep.metric).startswith("validation/"):
         raise UserError(
             f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation, "
@@ -138,10 +138,6 @@ def _check_search(config: DictConfig, fixed: list[str], space: dict[str, Any]) -
             "a search needs a space, without the seed, of which it would choose the luckiest: add "
             "what to choose from, such as model.optimizer.lr='tag(log, interval(1e-4, 1e-1))'"
         )
-    ends = {k: getattr(d, "choices", None) or (d.low, d.high) for k, d in space.items()}
-    for number in range(max(map(len, ends.values()))):
-        some = [f"{key}={each[number % len(each)]}" for key, each in ends.items()]
-        check_jobs(config, [[*fixed, *some]])
 
 
 def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folder: Path) -> None:

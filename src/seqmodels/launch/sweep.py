@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import shlex
@@ -10,9 +11,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
@@ -21,7 +21,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
@@ -29,7 +28,7 @@ from seqmodels.errors import UserError
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted
 from seqmodels.launch.commands.compare import compare_runs
-from seqmodels.launch.composed import as_typed, ignore_launcher_warning, key_of, mistake
+from seqmodels.launch.composed import as_typed, ignore_launcher_warning, key_of
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened, resolved
 from seqmodels.runs.folder import RunFolder, as_override
@@ -139,17 +138,19 @@ class SweepReport(Callback):
 
     @readable_errors(exits=True)  # of other errors in a callback, Hydra would only warn
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+
         hydra, words = config.hydra, parsed(config)
         _check_sweep(config, words)
+        swept = [word for word in words if word.is_sweep_override()]
         count = hydra.sweeper.get("n_trials")  # of a search
         if "n_trials" not in hydra.sweeper:
-            jobs = [*product(*map(_each, words))]
-            check_jobs(config, jobs)
-            count = len(jobs)
+            count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
+        check_config(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
         with read_write(hydra.overrides):  # jobs may start in another folder
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
-        varied = [key_of(str(word.input_line)) for word in words if word.is_sweep_override()]
+        varied = [key_of(str(word.input_line)) for word in swept]
         os.environ[SWEEP] = " ".join([str(count), *varied])
         if (threads := hydra.launcher.get("cpus_per_task")) is not None:
             # submitit starts jobs with this environment, all cores each
@@ -193,13 +194,6 @@ class SweepReport(Callback):
             sys.exit(1)
 
 
-def _each(word: Override) -> list[str]:
-    """The words of the jobs that the words of a sweep stand for."""
-    if not word.is_sweep_override():
-        return [str(word.input_line)]
-    return [f"{word.get_key_element()}={value}" for value in word.sweep_string_iterator()]
-
-
 def _several(devices: Any) -> bool:
     """Whether Lightning would take several of them, and so start a process for each."""
     if devices == "auto":
@@ -240,24 +234,3 @@ def parsed(config: DictConfig) -> list[Override]:
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
     return [*{word.get_key_element(): word for word in words}.values()]
-
-
-def check_jobs(config: DictConfig, jobs: Iterable[Sequence[str]]) -> None:
-    """Check each value of a sweep in one of its jobs, before the first one trains.
-
-    Raises:
-        UserError: for the first mistake.
-    """
-    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
-
-    checked, loader = set[str](), GlobalHydra.instance().config_loader()
-    for job in jobs:
-        if not checked.issuperset(job):
-            try:
-                one = loader.load_sweep_config(config, [*job])
-            except HydraException as error:
-                raise mistake(error, "train", job) from error
-            OmegaConf.set_struct(one, False)
-            del one["hydra"]
-            check_config(one)
-            checked.update(job)

@@ -9,10 +9,8 @@ from omegaconf import DictConfig
 
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
-from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class, check
-from seqmodels.machine import find_device
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 
@@ -58,7 +56,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def check_config(config: DictConfig) -> type[Task]:
-    """Checks each value, but not whether head, encoder and task fit together.
+    """Checks what needs no data: keys, and the values of model and trainer.
 
     Returns:
         The class of the task.
@@ -69,15 +67,8 @@ def check_config(config: DictConfig) -> type[Task]:
     check_keys(config)
     import_modules(config.imports)
     allowed = trusted_classes(config)
-    find_device(str(config.trainer.accelerator))
     kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
     find_head(str(config.model.head))
-    build_metrics(config.model.get("metrics"), allowed)
-    objects = {"model": config.model, "trainer": config.trainer, "data": config.data}
-    for group in ("callbacks", "logger"):
-        for name, entry in (config[group] or {}).items():
-            if entry is not None:  # a logger writes when it is built
-                objects[f"{group}.{name}"] = entry
-    for key, entry in objects.items():
-        check(entry, GIVEN.get(key, ()), key, allowed_targets=allowed)
+    for key, given in GIVEN.items():
+        check(config[key], given, key, allowed_targets=allowed)
     return kind
