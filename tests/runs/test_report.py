@@ -76,10 +76,10 @@ def test_each_line_of_the_learning_curves_has_its_name(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: saved.append(figure))
     names = ("train/loss_step", "train/loss", "validation/loss")
     history = [{"epoch": 0.0, "step": float(n), **dict.fromkeys(names, 1.0)} for n in range(3)]
-    learning_curves(history, tmp_path / "curves.png", ["loss"], tested=2)
+    learning_curves(history, tmp_path / "curves.png", ["loss"])
     [axes] = saved[0].axes
     named = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert named == ["train, some steps", "train", "validation", "tested: epoch 0"]
+    assert named == ["train, some steps", "train", "validation"]
     assert len(axes.lines) == len(named)
 
 

@@ -41,9 +41,6 @@ class Recording(Callback):
             result.resumed = [*(before.resumed if before else []), environment(result.device)]
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.begin(trainer)
-
-    def begin(self, trainer: pl.Trainer) -> None:
         if self.begun:
             return
         self.begun = True

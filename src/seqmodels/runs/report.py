@@ -44,6 +44,10 @@ def metrics_table(
         title: printed above the table.
         baselines: metric -> name of the baseline -> value.
     """
+
+    def cell(name: str, value: float | None) -> str:
+        return "" if value is None else show_with_unit(name, value)
+
     baselines = baselines or {}
     splits = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics))
     table = Table()
@@ -52,16 +56,12 @@ def metrics_table(
         table.add_column(split or "value", justify="right", no_wrap=True)
     for short in dict.fromkeys(map(without_split, metrics)):
         names = [f"{split}/{short}".lstrip("/") for split in splits]
-        table.add_row(short, *(_cell(name, metrics.get(name)) for name in names))
+        table.add_row(short, *(cell(name, metrics.get(name)) for name in names))
         known = {name: baselines.get(name, {}) for name in names}
         for baseline in dict.fromkeys(baseline for each in known.values() for baseline in each):
-            cells = (_cell(name, each.get(baseline)) for name, each in known.items())
+            cells = (cell(name, each.get(baseline)) for name, each in known.items())
             table.add_row(f"  {baseline}", *cells, style="dim")
     return Group(Text(title, style="bold"), table)
-
-
-def _cell(name: str, value: float | None) -> str:
-    return "" if value is None else show_with_unit(name, value)
 
 
 def results_table(result: Result) -> Group:
@@ -164,14 +164,12 @@ def learning_curves(
     picture: Path,
     metrics: Sequence[str],
     title: str = "",
-    tested: int | None = None,
 ) -> None:
     """Metrics of training, by some steps and by epoch, and of validation; over the steps, so that a
     training of one epoch is a curve too.
 
     Args:
         history: the rows of `metrics.csv`.
-        tested: the step of the validation whose weights were tested.
     """
     figure = Figure(figsize=(5 * len(metrics), 4.4), layout="constrained")
     figure.suptitle(figure_text(title, most=40 * len(metrics)), fontsize="medium")
@@ -186,10 +184,6 @@ def learning_curves(
             if points:
                 colour = {"color": "tab:blue", "markersize": 4, **style}
                 axes.plot(*zip(*points, strict=True), label=label, **colour)
-        epoch = [int(r["epoch"]) for r in history if r["step"] == tested]
-        if epoch:
-            label = f"tested: epoch {epoch[-1]}"
-            axes.axvline(tested, color="0.5", linestyle=":", label=label)
         axes.set(xlabel="step", ylabel=metric.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)

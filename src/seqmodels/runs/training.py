@@ -220,7 +220,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     trainer.fit(
         task, datamodule=data, ckpt_path=resume.checkpoint if resume else None, weights_only=True
     )
-    recording.begin(trainer)  # a training that was at its end already has no first batch
+    recording.on_train_batch_start(trainer)  # a training that was at its end has no first batch
     result.seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and trainer.is_global_zero:  # its first step would wait for them
         result.baselines = data.baselines()
@@ -228,7 +228,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     setattr(result, f"{task.contract.kind.unit}_per_second", speed)
 
     clock = time.perf_counter()
-    tested = _load_best(trainer, task)
+    _load_best(trainer, task)
     # of the validation right before the best checkpoint was saved, with its weights
     validation = getattr(trainer.checkpoint_callback, "validation", None)
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
@@ -242,7 +242,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     if trainer.is_global_zero:
         curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
         history = read_metrics(folder.metrics_file)
-        learning_curves(history, curves, task.curves, title, tested)
+        learning_curves(history, curves, task.curves, title)
         log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
         result.verdict = verdict(result)
     result.seconds["total"] = time.perf_counter() - training.started
@@ -311,14 +311,12 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
     )
 
 
-def _load_best(trainer: pl.Trainer, task: Task) -> int:
-    """Gives the task the weights of the best checkpoint, in every process; returns their last step,
-    counted from 0."""
+def _load_best(trainer: pl.Trainer, task: Task) -> None:
+    """Gives the task the weights of the best checkpoint, in every process."""
     callback = trainer.checkpoint_callback
     path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     if not path:  # none was saved, as without a validation: test what was trained last
-        return trainer.global_step - 1
+        return
     saved = read_checkpoint(Path(path))
     with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
         task.load_state_dict(saved["state_dict"])
-    return int(saved["global_step"]) - 1
