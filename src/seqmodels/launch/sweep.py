@@ -146,7 +146,7 @@ class SweepReport(Callback):
         count = hydra.sweeper.get("n_trials")  # of a search
         if "n_trials" not in hydra.sweeper:
             count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
-        check_config(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+        check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
         with read_write(hydra.overrides):  # jobs may start in another folder
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
