@@ -56,10 +56,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def check_config(config: DictConfig) -> type[Task]:
-    """Checks what needs no data: keys, and the values of model and trainer.
-
-    Returns:
-        The class of the task.
+    """Checks keys and values of model and trainer, which need no data; returns the task's class.
 
     Raises:
         UserError: naming the key, and what is wrong with its value.
