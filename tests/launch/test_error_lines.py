@@ -78,6 +78,8 @@ train trainer=cpu trainer.devices=3 trainer.val_check_interval=9
     ...is more than the 5 batches of an epoch: ...
 train -m trainer=ddp seed=0,1
     ...start this command again
+train -m seed=0,1 model.dropout=2
+    model.embedding.dropout=2: input should be less than 1
 train -m seed=0,1 folder=mine
     folder=mine: each job of a sweep has the folder of its settings, ...
 
