@@ -58,7 +58,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
             SweepReport.running.interrupt(end.__cause__.signum)
         raise
     jobs, *varied = os.environ.get(SWEEP, "?").split()
-    number = settings.job.num + 1
+    number: Any = settings.job.num + 1
     if "n_trials" in settings.sweeper:  # of a search, which names the folder by it
         number = f"trial {settings.sweep.subdir.removesuffix('_trial')}"
     name = " ".join(word for word in overrides if key_of(word) in varied) or "one setting"

@@ -137,7 +137,9 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
         table.add_column(name, justify=side, max_width=WIDTH, no_wrap=short)  # others may shrink
     for row in rows:
         cells = ((name, row.get(name, "")) for name in rows[0])
-        shown = (_cell(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in cells)
+        shown = (
+            show_with_unit(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in cells
+        )
         table.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in shown))
     return Group(Text(title, style="bold"), table)
 
