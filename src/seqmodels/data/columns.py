@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,6 @@ class Names:
     codes: np.ndarray
     names: list[str]
 
-    def __getitem__(self, rows: Any) -> Names:
-        return Names(self.codes[rows], self.names)
-
     @cached_property
     def texts(self) -> np.ndarray:
         """Each row's text, or None."""
@@ -48,25 +45,40 @@ class Columns:
     Args:
         table: of Arrow.
         path: to name in errors.
-        rows: which row of the table each row is; None: each is one.
-        places: which row of the file each row of the table is, for errors; None: each is one.
+        places: the row of the file that each row is of, for errors; None: each is one.
     """
 
-    def __init__(
-        self,
-        table: pa.Table,
-        path: str,
-        rows: np.ndarray | None = None,
-        places: np.ndarray | None = None,
-    ) -> None:
-        self.table, self.path, self.rows, self.places = table, path, rows, places
+    def __init__(self, table: pa.Table, path: str, places: np.ndarray | None = None) -> None:
+        self.table, self.path, self.places = table, path, places
         self._names: dict[str, Names] = {}
 
     def __len__(self) -> int:
-        return len(self.table if self.rows is None else self.rows)
+        return len(self.table)
 
     def __contains__(self, column: object) -> bool:
         return column in self.table.column_names
+
+    def take(self, rows: np.ndarray) -> Columns:
+        """These rows."""
+        return Columns(self.table.take(rows), self.path, self.places_of(rows))
+
+    def beside(self, other: Columns, rows: np.ndarray) -> Columns:
+        """With further columns: for each row a row of another table."""
+        table = self.table
+        for column in other.table.column_names:
+            if column not in self:
+                values = other.table[column]
+                short = values if is_number(values.type) else values.dictionary_encode()
+                table = table.append_column(column, short.take(rows))
+        return Columns(table, self.path, self.places)
+
+    def places_of(self, rows: Any) -> Any:
+        """The rows of the file, from 0, that these rows are of."""
+        return rows if self.places is None else self.places[rows]
+
+    def where(self, row: Any) -> str:
+        """The file and the row of it, for an error."""
+        return f"{self.path}: row {1 + int(self.places_of(row))}"
 
     def check(self, column: str, key: str) -> None:
         """Raises a `UserError` that names the key, such as `data.group`, without such a column."""
@@ -74,11 +86,7 @@ class Columns:
             known = choices(column, self.table.column_names)
             raise UserError(f"{self.path} has no column {column!r}: set {key}; {known}")
 
-    def where(self, row: Any) -> str:
-        """The file and the row of it that a row of the table is, for an error."""
-        return f"{self.path}: row {1 + int(row if self.places is None else self.places[row])}"
-
-    @cached_property
+    @property
     def lists(self) -> list[str]:
         """The columns whose cells are lists."""
         return [field.name for field in self.table.schema if is_list(field.type)]
@@ -89,10 +97,16 @@ class Columns:
             encoded = self.table[column].combine_chunks().dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
             found = texts_of(encoded.dictionary)
-            known = np.array([text is not None and bool(text.strip()) for text in found] + [False])
+            known = np.array([bool((text or "").strip()) for text in found] + [False])
             self._names[column] = Names(np.where(known[codes], codes, -1), found)
-        names = self._names[column]
-        return names if self.rows is None else names[self.rows]
+        return self._names[column]
+
+    def filled(self, column: str) -> Names:
+        """As `names`; raises a `UserError` for a row without one."""
+        names = self.names(column)
+        if (names.codes < 0).any():
+            raise UserError(f"{self.where((names.codes < 0).argmax())} has no {column!r}: fill it")
+        return names
 
     def numbers(self, column: str, *, needed: bool = False) -> np.ndarray | None:
         """A column as float64, nan where a number is missing; None if it holds texts.
@@ -107,59 +121,66 @@ class Columns:
         import pyarrow.compute as pc
 
         array = self.table[column]
-        kind = array.type
-        if is_number(kind):
+        if is_number(array.type):
             found = pc.cast(array, pa.float64(), safe=False).to_numpy()
-            if np.isinf(found).any():
-                row = int(np.isinf(found).argmax())
-                as_number(found[row], self.where(row), column)  # says that
-        elif is_list(kind) or pa.types.is_temporal(kind):
+            if (wrong := np.isinf(found)).any():
+                as_number(found[wrong.argmax()], self.where(wrong.argmax()), column)  # says that
+            return found
+        if is_list(array.type) or pa.types.is_temporal(array.type):
             return None
-        else:
-            names = Columns(self.table, self.path).names(column)
-            values, wrong = [math.nan] * (len(names.names) + 1), []
-            for n, text in enumerate(names.names):
-                try:
-                    values[n] = as_number(None if text in MISSING else text, "", "")
-                except UserError:
-                    wrong.append(n)
-            bad = np.isin(names.codes, wrong)
-            if bad.any() and (needed or 2 * bad.sum() < (names.codes >= 0).sum()):
-                row = int(bad.argmax())
-                as_number(names.texts[row], self.where(row), column)
-            found = None if bad.any() else np.array(values)[names.codes]
-        return found if found is None or self.rows is None else found[self.rows]
+        names = self.names(column)
+        numbers = np.array([*map(_number, names.names), math.nan])
+        wrong = np.isinf(numbers)[names.codes]
+        if wrong.any() and (needed or 2 * wrong.sum() < (names.codes >= 0).sum()):
+            row = wrong.argmax()
+            as_number(names.texts[row], self.where(row), column)
+        return None if wrong.any() else numbers[names.codes]
 
 
-def read_columns(
-    path: str,
-    tables: Tables,
-    texts: Collection[str] = (),
-    wanted: Sequence[str] = (),
-) -> Columns:
+def _number(text: str | None) -> float:
+    # infinite for what is none
+    try:
+        return as_number(None if text in MISSING else text, "", "")
+    except UserError:
+        return math.inf
+
+
+def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Columns:
     """The columns of a CSV, TSV, JSON, JSON Lines or Parquet file.
 
     Args:
         texts: columns of which a number in a CSV file is a text, as it stands there.
-        wanted: which to read; without any, all.
 
     Raises:
-        UserError: if the file cannot be read, is empty, or has no such column.
+        UserError: if the file cannot be read, or is empty.
     """
     import pyarrow as pa
 
-    name = called(path)
-    with refusing(f"{name} cannot be read", pa.ArrowException, OSError, ValueError, LookupError):
-        table = read_table(path, tables, texts, wanted)
-    if not len(table):
-        raise UserError(f"{name} has no rows")
-    return Columns(table, name)
+    with refusing(f"{called(path)} cannot be read", pa.ArrowException, OSError, ValueError):
+        return columns_of(read_table(path, tables, texts), called(path))
 
 
-def steps_of(columns: Columns) -> tuple[Columns, Columns, np.ndarray]:
-    """The columns with lists, a row for each of their elements; the others, each row as often as
-    its lists have elements; and the row of each element. Lists of lists are `(T, C)` series, whose
-    channels become columns.
+def columns_of(given: Any, path: str) -> Columns:
+    """Those of a table of Arrow, or of rows, each a dict.
+
+    Raises:
+        UserError: if there are no rows, or a column has values of several types.
+    """
+    import pyarrow as pa
+
+    if isinstance(given, list):
+        names = dict.fromkeys(name for row in given for name in row)
+        with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
+            given = pa.table({name: [row.get(name) for row in given] for name in names})
+    if not len(given):
+        raise UserError(f"{path} has no rows")
+    return Columns(given, path)
+
+
+def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
+    """The columns with lists, a row for each of their elements, beside the others, each row as
+    often as its lists have elements; and the row of each element. Lists of lists are `(T, C)`
+    series, whose channels become columns.
 
     Raises:
         UserError: for a row without a list, or with lists of unequal length.
@@ -172,30 +193,26 @@ def steps_of(columns: Columns) -> tuple[Columns, Columns, np.ndarray]:
     first, *others = sizes
     for name in others:
         if (wrong := sizes[name] != sizes[first]).any():
-            row = int(wrong.argmax())
+            row = wrong.argmax()
             both = f"{sizes[first][row]} of {first!r} and {sizes[name][row]} of {name!r}"
             raise UserError(f"{columns.where(row)} has {both}: give one of each for each step")
     if not sizes[first].all():
-        row = int(sizes[first].argmin())
-        raise UserError(f"{columns.where(row)} has no steps: fill its lists, or remove it")
-    rows, flat = np.repeat(np.arange(len(columns.table)), sizes[first]), dict[str, Any]()
-    steps = Columns(pa.table({}), columns.path, places=rows)
+        where = columns.where(sizes[first].argmin())
+        raise UserError(f"{where} has no steps: fill its lists, or remove it")
+    rows, flat = np.repeat(np.arange(len(columns)), sizes[first]), dict[str, Any]()
     for name, each in lists.items():
-        flat[name] = each.flatten()
-        if not is_list(flat[name].type):
+        steps = each.flatten()
+        if not is_list(steps.type):
+            flat[name] = steps
             continue
-        widths = pc.list_value_length(flat[name]).fill_null(0).to_numpy()
+        widths = pc.list_value_length(steps).fill_null(0).to_numpy()
         if (wrong := widths != widths[0]).any():
             what = f"{shown(name)} has steps of {widths[0]} channels and of others"
-            raise UserError(f"{steps.where(wrong.argmax())}: {what}: give each step all of them")
-        cells, width = flat.pop(name).flatten(), int(widths[0])
-        of = {f"{name}[{n}]": cells.take(np.arange(n, len(cells), width)) for n in range(width)}
-        flat |= of
-        for channel in of:
-            Columns(pa.table(of), columns.path, places=rows).numbers(channel, needed=True)
-    rest = columns.table.drop_columns([*lists])
-    return (
-        Columns(pa.table(flat), columns.path, places=rows),
-        Columns(rest, columns.path, rows),
-        rows,
-    )
+            raise UserError(f"{columns.where(rows[wrong.argmax()])}: {what}: give each all of them")
+        cells, width = steps.flatten(), int(widths[0])
+        for channel in range(width):
+            column = f"{name}[{channel}]"
+            flat[column] = cells.take(np.arange(channel, len(cells), width))
+            Columns(pa.table(flat), columns.path, rows).numbers(column, needed=True)
+    rest = Columns(columns.table.drop_columns([*lists]), columns.path)
+    return Columns(pa.table(flat), columns.path, rows).beside(rest, rows), rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +48,11 @@ class TableSeries:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def part(self, start: int, stop: int) -> TableSeries:
+        """Its steps from `start` to before `stop`."""
+        times = None if self.times is None else self.times[start:stop]
+        return replace(self, values=self.values[start:stop], times=times)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.values, dtype)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from seqmodels.arguments import Name
 from seqmodels.batch import Per
-from seqmodels.data.columns import Columns, Names, read_columns, steps_of
+from seqmodels.data.columns import Columns, Names, columns_of, read_columns, steps_of
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
@@ -23,7 +24,7 @@ from seqmodels.data.tables import AS_TEXT, Tables, as_text, ending
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
-from seqmodels.errors import UserError, choices, listed, refusing, shown
+from seqmodels.errors import UserError, listed, refusing, shown
 from seqmodels.files import called, read_lines
 
 LINES = (".jsonl", ".ndjson")
@@ -36,63 +37,47 @@ class Steps:
     """All steps of a table, one series after the other, each in the order of time.
 
     Args:
-        parts: where their columns are.
-        order: `(N,)`, the row that each step has there.
+        columns: of the steps.
         starts: `(S + 1,)`, where each series begins, and the end of the last one.
         names: of the series; empty where they have none.
-        times: `(N,)`, or None.
+        times: of the steps; None where they have none.
     """
 
-    parts: list[Columns]
-    order: np.ndarray
+    columns: Columns
     starts: np.ndarray
     names: list[str]
     times: np.ndarray | None
 
-    def part(self, column: str) -> Columns | None:
-        """Where a column is; None: nowhere."""
-        return next((part for part in self.parts if column in part), None)
+    def series(self, step: Any) -> int:
+        """The number of the series that a step is of."""
+        return int(np.searchsorted(self.starts, step, "right")) - 1
 
-    def names_of(self, part: Columns, column: str) -> Names:
-        """A column of each step as texts."""
-        return part.names(column)[self.order]
+    def called(self, number: int) -> str:
+        """A series, for an error."""
+        return f"series {shown(self.names[number] or str(number + 1))}"
+
+    def varying(self, values: np.ndarray, texts: np.ndarray, column: str) -> str:
+        """`series 7 has 2 values of 'label' (walk, run)`; empty if none has several.
+
+        Args:
+            values: of each step; nan is as good as another.
+            texts: to name them by.
+        """
+        first = np.repeat(values[self.starts[:-1]], np.diff(self.starts))
+        differs = (values != first) & ~((values != values) & (first != first))
+        if not differs.any():
+            return ""
+        number = self.series(differs.argmax())
+        own = [*dict.fromkeys(texts[self.starts[number] : self.starts[number + 1]])]
+        few = ", ".join(shown(str(text)) for text in own[:3]) + ", ..." * (len(own) > 3)
+        return f"{self.called(number)} has {len(own)} values of {column!r} ({few})"
 
     def of_series(self, column: str) -> np.ndarray:
-        """The text that a column has in each series.
-
-        Raises:
-            UserError: for a series without one, or with several.
-        """
-        part = self.part(column)
-        assert part is not None
-        names = self.names_of(part, column)
-        self.check_same(names, column)
-        texts = names.texts[self.starts[:-1]]
-        for name, text in zip(self.names, texts, strict=True):
-            if text is None:
-                raise UserError(f"{part.path}: series {shown(name)} has no {column!r}: fill it")
-        return texts
-
-    def varying(self, codes: np.ndarray) -> int | None:
-        """The number of the first series whose steps differ."""
-        first = np.repeat(codes[self.starts[:-1]], np.diff(self.starts), axis=0)
-        differs = (codes != first) & ~(np.isnan(codes) & np.isnan(first))
-        rows = np.flatnonzero(differs.reshape(len(codes), -1).any(axis=1))
-        return int(np.searchsorted(self.starts, rows[0], "right")) - 1 if len(rows) else None
-
-    def several(self, number: int, texts: np.ndarray, column: str) -> str:
-        """`series 7 has 2 values of 'label' (walk, run)`"""
-        own = dict.fromkeys(texts[self.starts[number] : self.starts[number + 1]])
-        few = ", ".join(shown(str(text)) for text in [*own][:3])
-        more = ", ..." if len(own) > 3 else ""
-        name = shown(self.names[number] or str(number + 1))
-        return f"series {name} has {len(own)} values of {column!r} ({few}{more})"
-
-    def check_same(self, names: Names, column: str) -> None:
-        """Raises a `UserError` for a series with several values of a column."""
-        if (number := self.varying(names.codes)) is not None:
-            several = self.several(number, names.texts, column)
-            raise UserError(f"{self.parts[0].path}: {several}: one is needed for all its steps")
+        """The text that a column has in each series; a `UserError` if one has none or several."""
+        names = self.columns.filled(column)
+        if several := self.varying(names.codes, names.texts, column):
+            raise UserError(f"{self.columns.path}: {several}: one is needed for all its steps")
+        return names.texts[self.starts[:-1]]
 
 
 class SeriesTable(OwnFiles):
@@ -153,72 +138,64 @@ class SeriesTable(OwnFiles):
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
         self._found: list[str] = []  # notes
-
-    # what there is to predict
+        self._train: tuple[str, Steps | None] = "", None  # once read, until it becomes examples
 
     @cached_property
     def targets(self) -> TargetEncoder:
         """By the labels of the training split, which this reads, or as `per` says."""
-        path = self._train_path
+        path = self.split_paths()["train"]
         if ending(path) == ".ts":
             return Values() if has_numbers(path) else Classes()
-        return self._targets(self._per or self._per_of(self._train))
+        steps, several = self._read(path), ""
+        self._train = path, steps
+        key = "data.value_columns" if self.value_columns else "data.label_column"
+        for column in self._targets:
+            steps.columns.check(column, key)
+            several = several or self._targets_of(steps, column)[1]
+        for role, column in self.roles.items():
+            steps.columns.check(column, ROLES[role])
+        self.mismatch = (
+            f"; {listed(self._targets)} is the same at all steps of each series: for one "
+        )
+        self.mismatch += "at each step, set data.per=step"
+        if several:
+            cures = "choose model=tagger or head=every_step, or give one for each series"
+            self.mismatch = f"; {several}: {cures}"
+        return self._encoder(self._per or ("step" if several else "sequence"))
 
-    def _targets(self, per: Per) -> TargetEncoder:
+    def _encoder(self, per: Per) -> TargetEncoder:
         if self.value_columns:
             return Values(self.value_columns, per)
         return Tags() if per == "step" else Classes()
 
-    @cached_property
-    def _train_path(self) -> str:
-        return self.split_paths()["train"]
+    @property
+    def _targets(self) -> list[str]:
+        return self.value_columns or [self.label_column]
 
-    @cached_property
-    def _train(self) -> Steps:
-        return self._read(self._train_path)
-
-    def _per_of(self, steps: Steps) -> Per:
-        key = "value_columns" if self.value_columns else "label_column"
-        columns = self.value_columns or [self.label_column]
-        for column in columns:
-            self._needed(steps, column, f"data.{key}")
-            codes: Any = steps.part(column)
-            codes = self._numbers(steps, column) if self.value_columns else None
-            texts = codes
-            if codes is None:
-                names = steps.names_of(self._needed(steps, column, ""), column)
-                codes, texts = names.codes, names.texts
-            if (number := steps.varying(codes)) is not None:
-                several = steps.several(number, texts, column)
-                self.mismatch = (
-                    f"; {several}: choose model=tagger or head=every_step, or give one for each "
-                    "series, such as by data.labels"
-                )
-                return "step"
-        self.mismatch = (
-            f"; {listed(columns)} is the same at all steps of each series: for a target at each "
-            "step, set data.per=step"
-        )
-        return "sequence"
+    def _targets_of(self, steps: Steps, column: str) -> tuple[np.ndarray, str]:
+        """What a column of targets has at each step, and which series has several."""
+        if not self.value_columns:
+            names = steps.columns.names(column)
+            return names.texts, steps.varying(names.codes, names.texts, column)
+        numbers = steps.columns.numbers(column, needed=True)
+        assert numbers is not None
+        return numbers, steps.varying(numbers, numbers, column)
 
     @property
     def spec(self) -> dict[str, Any]:
         return {**super().spec, "per": self.per}
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        self.targets = self._targets(spec["per"])  # without the files
-        if "values" in spec:
-            self.targets = Values(spec["values"], spec["per"])
+        per = spec["per"]  # without the files
+        self.targets = Values(spec["values"], per) if "values" in spec else self._encoder(per)
         super().use_spec(spec)
-
-    # reading
 
     def read(self) -> dict[Split, Examples]:
         _ = self.targets  # reads the training split
         return super().read()
 
     def check_column(self, path: str, column: str, key: str) -> None:
-        pass  # once the table is read, which may be several
+        pass  # once a table is read, which may be several
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         """Each series of a file with its target or None, and what `Examples.also` holds of it.
@@ -228,278 +205,210 @@ class SeriesTable(OwnFiles):
         """
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
-            return
-        if path == "-":
+        elif path == "-":
             rows = []
             for row in _json_rows(path):
                 if any(isinstance(value, list) for value in row.values()):
-                    yield from self._examples(self._placed(_table([row], path)))
+                    yield from self._examples(self._placed(columns_of([row], "standard input")))
                 else:
                     rows.append(row)
             if rows:
-                yield from self._examples(self._placed(_table(rows, path)))
-            return
-        training = path == self.__dict__.get("_train_path")
-        yield from self._examples(self._train if training else self._read(path), training)
-        if training:
-            self.__dict__.pop("_train")  # large, and no longer needed
-
-    def read_inputs(self, path: str) -> Iterator[Any]:
-        return (raw for raw, *_ in self.read_file(path))
+                yield from self._examples(self._placed(columns_of(rows, "standard input")))
+        else:
+            (read, steps), self._train = self._train, ("", None)  # large
+            if steps is None or read != path:
+                yield from self._examples(self._read(path))
+            else:
+                yield from self._examples(steps, training=True)
 
     def read_steps(self, path: str) -> Iterator[Any]:
         for raw in self.read_inputs(path):
-            if not isinstance(raw, TableSeries):
-                yield from (raw[n : n + 1] for n in range(len(raw)))
-                continue
             for n in range(len(raw)):
-                times = None if raw.times is None else raw.times[n : n + 1]
-                values = raw.values[n : n + 1]
-                yield TableSeries(values, raw.columns, raw.texts, raw.name, times)
+                yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
 
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
-        for each, row in zip(raw, super().described(raw, rows), strict=True):
+        for each, row in zip(raw, rows, strict=True):
             times = getattr(each, "times", None) if self.per == "step" else None
-            name = {key: row.pop(key) for key in ("series",) if key in row}
-            yield {**name, **({} if times is None else {"time": time_texts(times)}), **row}
+            time = {} if times is None else {"time": time_texts(times)}
+            yield {**self.inputs.describe(each), **time, **row}
+
+    # from a table to its steps
 
     def _read(self, path: str) -> Steps:
         if ending(path) in LINES:
-            return self._placed(_table([*_json_rows(path)], path))
-        texts = {self.by, self.label_column, *self.roles.values()} - {None}
-        return self._placed(read_columns(path, self.tables, texts))  # type: ignore[arg-type]
+            return self._placed(columns_of([*_json_rows(path)], called(path)))
+        return self._placed(read_columns(path, self.tables, self._texts))
 
-    def _placed(self, columns: Columns) -> Steps:
+    @property
+    def _texts(self) -> set[str]:
+        """Columns that hold no numbers, whatever they look like."""
+        return {*filter(None, (self.by, self.files, self.label_column, *self.roles.values()))}
+
+    def _placed(self, table: Columns) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
-        parts, rows, names = [columns], None, list[str]()
+        rows, by = None, self.by
         if self.files:
-            parts, rows = self._of_files(columns)
-            names = parts[1].names(self.by or self.files).texts.tolist()
-        elif columns.lists and not (self.by and self.by not in columns):
-            flat, rest, rows = steps_of(columns)
-            parts = [flat, rest]
-            names = rest.names(self.by).texts.tolist() if self.by else [""] * len(rows)
+            table, rows = self._of_files(table)
+            by = by or self.files
+        elif table.lists:
+            table, rows = steps_of(table)
+        elif by is None:
+            raise UserError(f"{table.path}: {_no_series(table)}")
+        if by:
+            table.check(by, "data.series")
+        names = table.filled(by) if by else None
         if rows is None:
-            if self.by is None:
-                raise UserError(f"{columns.path}: {self._no_series(columns)}")
-            columns.check(self.by, "data.series")
-            found = columns.names(self.by)
-            if (found.codes < 0).any():
-                row = int((found.codes < 0).argmax())
-                raise UserError(f"{columns.path}: row {row + 1} has no {self.by!r}: fill it")
-            rows, by_code = found.codes, found.names
-        else:
-            by_code = [str(name) for name in dict(zip(rows.tolist(), names, strict=True)).values()]
-            rows = np.unique(rows, return_inverse=True)[1]
-        if self.labels:
-            parts.append(self._of_labels(rows, by_code, columns.path))
-        times = self._times(parts)
-        order = np.arange(len(rows))
-        later = np.ones(len(rows) - 1, bool) if times is None else times[1:] >= times[:-1]
-        if not ((rows[1:] > rows[:-1]) | ((rows[1:] == rows[:-1]) & later)).all():
-            order = np.lexsort((order if times is None else times, rows))
-        rows = rows[order]
-        times = None if times is None else times[order]
+            assert names is not None
+            rows = names.codes
+        if self.labels and names:
+            table = self._with_labels(table, names)
+        times = None if self.time is None else _times(table, self.time)
+        order = np.lexsort((np.arange(len(rows)) if times is None else times, rows))
+        if (np.diff(order) != 1).any():
+            table, rows = table.take(order), rows[order]
+            times, names = None if times is None else times[order], table.names(by) if by else None
         starts = np.concatenate([[0], np.flatnonzero(np.diff(rows)) + 1, [len(rows)]])
-        names = [by_code[code] for code in rows[starts[:-1]]]
-        steps = Steps(parts, order, starts, names, times)
-        if times is not None:
-            self._check_times(steps, rows)
+        called = names.texts[starts[:-1]].tolist() if names else [""] * (len(starts) - 1)
+        steps = Steps(table, starts, called, times)
+        if times is not None and len(times) > len(called):
+            self._check_times(steps, np.delete(np.arange(1, len(rows)), starts[1:-1] - 1))
         return steps
 
-    def _no_series(self, columns: Columns) -> str:
-        runs = {}
-        for column in columns.table.column_names:
-            if columns.numbers(column) is None:
-                codes = columns.names(column).codes
-                runs[column] = len({*codes.tolist()}), 1 + int((np.diff(codes) != 0).sum())
-        long = [name for name, (texts, count) in runs.items() if 1 < texts <= count < len(columns)]
-        like = f", such as data.series={max(long, key=lambda name: runs[name])}" if long else ""
-        return f"each row is a step, so say which series it is of: set data.series{like}"
-
-    def _of_files(self, columns: Columns) -> tuple[list[Columns], np.ndarray]:
+    def _of_files(self, table: Columns) -> tuple[Columns, np.ndarray]:
         import pyarrow as pa
 
         assert self.files is not None
-        columns.check(self.files, "data.files")
-        folder, read = Path(columns.path).parent, []
-        for row, name in enumerate(columns.names(self.files).texts, start=1):
-            if name is None:
-                raise UserError(f"{columns.path}: row {row} has no {self.files!r}: fill it")
-            read.append(read_columns(str(folder / name), self.tables, self.roles.values()))
-        with refusing(f"{columns.path}: the files don't have the same columns", pa.ArrowException):
-            table = pa.concat_tables([each.table for each in read])
-        rows = np.repeat(np.arange(len(read)), [len(each) for each in read])
-        return [Columns(table, columns.path), Columns(columns.table, columns.path, rows)], rows
+        table.check(self.files, "data.files")
+        folder, names = Path(table.path).parent, table.filled(self.files).texts
+        read = [read_columns(str(folder / name), self.tables, self._texts) for name in names]
+        with refusing(f"{table.path}: its files differ in columns", pa.ArrowException):
+            steps = pa.concat_tables([each.table for each in read])
+        rows = np.repeat(np.arange(len(read)), [*map(len, read)])
+        return Columns(steps, table.path, rows).beside(table, rows), rows
 
-    def _of_labels(self, rows: np.ndarray, names: list[str], path: str) -> Columns:
-        assert self.labels is not None
-        texts = {self.by, self.label_column, *self.roles.values()} - {None}
-        table = read_columns(self.labels, self.tables, texts)  # type: ignore[arg-type]
-        column = self.by or "series"
-        table.check(column, "data.series")
-        place: dict[str, int] = {}
-        for row, name in enumerate(table.names(column).texts):
+    def _with_labels(self, table: Columns, names: Names) -> Columns:
+        assert self.labels and self.by
+        labels, place = read_columns(self.labels, self.tables, self._texts), dict[str, int]()
+        labels.check(self.by, "data.series")
+        for row, name in enumerate(labels.filled(self.by).texts):
             if place.setdefault(name, row) != row:
                 twice = f"rows {place[name] + 1} and {row + 1} are both of series {shown(name)}"
-                raise UserError(f"{table.path}: {twice}: have one for each")
-        for name in names:
+                raise UserError(f"{labels.path}: {twice}: have one for each")
+        for name in names.names:
             if name not in place:
-                raise UserError(f"{table.path} has no row for series {shown(name)} of {path}")
-        return Columns(table.table, table.path, np.array([place[name] for name in names])[rows])
-
-    def _times(self, parts: Sequence[Columns]) -> np.ndarray | None:
-        if self.time is None:
-            return None
-        part = next((part for part in parts if self.time in part), parts[0])
-        part.check(self.time, "data.time")
-        if (numbers := part.numbers(self.time)) is None:
-            names = part.names(self.time)
-            dates = moments([name.strip() for name in names.names], part.path)
-            numbers = np.append(dates, np.datetime64("NaT"))[names.codes]
-        if (unknown := np.isnan(numbers)).any():
-            row = int(unknown.argmax())
-            raise UserError(f"{part.path}: row {row + 1} has no {self.time!r}: fill it")
-        return numbers
-
-    def _check_times(self, steps: Steps, rows: np.ndarray) -> None:
-        assert steps.times is not None
-        apart = np.diff(steps.times).astype(float)
-        same = (apart == 0) & (rows[1:] == rows[:-1])
-        if same.any():
-            n = int(same.argmax())
-            first, second = sorted(steps.order[n : n + 2] + 1)
-            number = int(np.searchsorted(steps.starts, n, "right")) - 1
-            [time] = time_texts(steps.times[n : n + 1])
-            raise UserError(
-                f"{steps.parts[0].path}: series {shown(steps.names[number])}: time {time} stands "
-                f"twice (rows {first}, {second}): have each once"
-            )
-        inside = np.flatnonzero(rows[1:] == rows[:-1])
-        if len(inside):
-            longest, usual = inside[apart[inside].argmax()], float(np.median(apart[inside]))
-            if apart[longest] > UNEVEN * usual:
-                number = int(np.searchsorted(steps.starts, longest, "right")) - 1
-                unit = 1.0 if steps.times.dtype.kind == "f" else 1e9
-                self._found.append(
-                    f"{steps.parts[0].path}: steps of {self.time} differ: the median is "
-                    f"{usual / unit:g}, the longest {apart[longest] / unit:g} (series "
-                    f"{shown(steps.names[number])}): resample, or add the difference as a channel"
+                raise UserError(
+                    f"{labels.path} has no row for series {shown(name)} of {table.path}"
                 )
+        return table.beside(labels, np.array([place[name] for name in names.names])[names.codes])
+
+    def _check_times(self, steps: Steps, inside: np.ndarray) -> None:
+        """Raises a `UserError` for a time that stands twice, and notes steps that differ much.
+
+        Args:
+            inside: the steps that are not the first of their series.
+        """
+        assert steps.times is not None
+        apart = (steps.times[inside] - steps.times[inside - 1]).astype(float)
+        if not apart.all():
+            step = inside[apart.argmin()]
+            rows = sorted(1 + steps.columns.places_of(np.array([step - 1, step])))
+            [time] = time_texts(steps.times[[step]])
+            raise UserError(
+                f"{steps.columns.path}: {steps.called(steps.series(step))}: time {time} stands "
+                f"twice (rows {rows[0]}, {rows[1]}): have each once"
+            )
+        longest, usual = apart.argmax(), float(np.median(apart))
+        if apart[longest] > UNEVEN * usual:
+            unit = 1.0 if steps.times.dtype.kind == "f" else 1e9  # nanoseconds
+            series = steps.called(steps.series(inside[longest]))
+            self._found.append(
+                f"{steps.columns.path}: steps of {self.time} differ: the median is "
+                f"{usual / unit:g}, the longest {apart[longest] / unit:g} ({series}): resample, or "
+                "add the difference as a channel"
+            )
 
     # from steps to examples
 
     def _examples(self, steps: Steps, training: bool = False) -> Iterator[tuple[Any, ...]]:
-        columns, values, texts = self._channels(steps)
-        targets = self._raw_targets(steps, training)
-        also: dict[str, Any] = {}
-        for role, column in self.roles.items():
-            if training:
-                self._needed(steps, column, ROLES[role])
-            if steps.part(column):
-                also[role] = steps.of_series(column)
+        table, starts = steps.columns, steps.starts
+        columns, values, texts = self._channels(table)
+        also: dict[str, Any] = {
+            role: steps.of_series(column) for role, column in self.roles.items() if column in table
+        }
         if "weight" in also:
-            where = steps.parts[0].path
-            also["weight"] = [as_weight(x, where, self.roles["weight"]) for x in also["weight"]]
+            column = self.roles["weight"]
+            also["weight"] = [as_weight(each, table.path, column) for each in also["weight"]]
         if "group" not in also and training:
             also |= self._unnamed(steps, columns)
-        steps.parts.clear()  # large, and no longer needed
-        for n, (start, stop) in enumerate(zip(steps.starts, steps.starts[1:], strict=False)):
+        targets, known = None, all(column in table for column in self._targets)
+        if known:
+            read = [self._targets_of(steps, column) for column in self._targets]
+            targets = np.stack([own for own, _ in read], 1) if self.value_columns else read[0][0]
+            if self.per == "sequence":
+                self._check_targets(steps, targets, "".join(several for _, several in read[:1]))
+        for n, (start, stop) in enumerate(pairwise(starts.tolist())):
             times = None if steps.times is None else steps.times[start:stop]
             raw = TableSeries(values[start:stop], columns, texts, steps.names[n], times)
+            target = None
+            if targets is not None:
+                target = targets[start] if self.per == "sequence" else targets[start:stop]
             own = {role: each[n] for role, each in also.items()}
-            yield raw, targets(n, start, stop), *([own] if own else [])
+            yield raw, target, *([own] if own else [])
 
-    def _channels(self, steps: Steps) -> tuple[list[str], np.ndarray, dict[str, Any]]:
+    def _check_targets(self, steps: Steps, targets: np.ndarray, several: str) -> None:
+        if several:
+            raise UserError(
+                f"{steps.columns.path}: {several}: for one at each step, leave data.per out and "
+                "choose model=tagger or head=every_step"
+            )
+        if not self.value_columns:
+            for number, label in enumerate(targets[steps.starts[:-1]]):
+                if label is None:
+                    none = f"{steps.called(number)} has no {self.label_column!r}"
+                    raise UserError(f"{steps.columns.path}: {none}: fill it, or leave it out")
+
+    def _channels(self, table: Columns) -> tuple[list[str], np.ndarray, dict[str, Any]]:
         """The names of the channels, their values `(N, C)`, and what stands for texts."""
         known = self.inputs.columns if self._fitted else None
-        chosen = known or self.chosen or self._numeric(steps)
-        values, texts = np.empty((len(steps.order), len(chosen))), {}
-        nested = [n for n in steps.parts[0].table.column_names if n.endswith("]")]
-        unnamed = bool(known) and len(nested) == len(chosen) and not steps.part(chosen[0])
-        for n, column in enumerate(nested if unnamed else chosen):
-            part = self._needed(steps, column, "data.inputs")
+        chosen = [*(known or self.chosen or self._numeric(table))]
+        values, texts = np.empty((len(table), len(chosen))), {}
+        nested = [name for name in table.table.column_names if name.endswith("]")]
+        for n, column in enumerate(chosen):
+            if known and chosen[0] not in table and len(nested) == len(chosen):  # without names
+                column = nested[n]
+            table.check(column, "data.inputs")
             of_texts = known is not None and self.inputs.categories[n] is not None
-            of_numbers = known is not None and not of_texts
-            numbers = None if of_texts else part.numbers(column, needed=of_numbers)
+            numbers = None if of_texts else table.numbers(column, needed=known is not None)
             if numbers is None:
-                names = part.names(column)
+                names = table.names(column)
                 codes = np.array([*map(text_number, names.names), np.nan])
                 texts[column] = dict(zip(codes.tolist(), names.names, strict=False))
                 numbers = codes[names.codes]
-            values[:, n] = numbers[steps.order]
-        return [*chosen], values, texts
+            values[:, n] = numbers
+        return chosen, values, texts
 
-    def _numeric(self, steps: Steps) -> list[str]:
-        named = {self.by, self.time, self.files, *(self.value_columns or ()), *self.roles.values()}
-        named |= set() if self.value_columns else {self.label_column}
-        found = [
-            column
-            for part in steps.parts
-            for column in part.table.column_names
-            if column not in named and part.numbers(column) is not None
-        ]
+    def _numeric(self, table: Columns) -> list[str]:
+        named = {*self._texts, *filter(None, (self.time, *self._targets))}
+        found = [name for name in table.table.column_names if name not in named]
+        found = [name for name in found if table.numbers(name) is not None]
         if not found:
-            raise UserError(f"{steps.parts[0].path} has no column with numbers: set data.inputs")
+            raise UserError(f"{table.path} has no column with numbers: set data.inputs")
         self._found.append(f"channels: {listed(found)} (set data.inputs to choose)")
         return found
 
-    def _raw_targets(self, steps: Steps, training: bool) -> Any:
-        """A function that gives the raw target of a series, by its number, start and stop."""
-        columns, per = self.value_columns or [self.label_column], self.targets.per
-        if not all(steps.part(column) for column in columns) and not training:
-            return lambda *_: None
-        if self.value_columns:
-            values = np.stack([self._numbers(steps, column) for column in columns], axis=1)
-            if per == "step":
-                return lambda n, start, stop: values[start:stop]
-            for column, own in zip(columns, values.T, strict=True):
-                if (number := steps.varying(own)) is not None:
-                    self._refuse(steps.several(number, own, column), steps)
-            return lambda n, start, stop: values[start]
-        names = steps.names_of(self._needed(steps, columns[0], "data.label_column"), columns[0])
-        if per == "step":
-            return lambda n, start, stop: names.texts[start:stop].tolist()
-        if (number := steps.varying(names.codes)) is not None:
-            self._refuse(steps.several(number, names.texts, columns[0]), steps)
-
-        for n in np.flatnonzero(names.codes[steps.starts[:-1]] < 0) if training else ():
-            what = f"series {shown(steps.names[n] or str(n + 1))} has no {columns[0]!r}"
-            raise UserError(f"{steps.parts[0].path}: {what}: fill it, or leave the series out")
-        return lambda n, start, stop: names.texts[start]
-
-    def _refuse(self, several: str, steps: Steps) -> None:
-        cures = "leave data.per out and choose model=tagger or head=every_step, or cut the series"
-        raise UserError(f"{steps.parts[0].path}: {several}: {cures}")
-
-    def _numbers(self, steps: Steps, column: str) -> np.ndarray:
-        part = self._needed(steps, column, "data.value_columns")
-        numbers = part.numbers(column, needed=True)
-        assert numbers is not None
-        return numbers[steps.order]
-
-    def _needed(self, steps: Steps, column: str, key: str) -> Columns:
-        if part := steps.part(column):
-            return part
-        known = {name for part in steps.parts for name in part.table.column_names}
-        path = steps.parts[0].path
-        raise UserError(f"{path} has no column {column!r}: set {key}; {choices(column, known)}")
-
     def _unnamed(self, steps: Steps, columns: Sequence[str]) -> dict[str, np.ndarray]:
         """Columns of texts that may say whose each series is, as a patient's name does."""
-        named = {self.by, self.time, self.files, self.label_column, *self.roles.values(), *columns}
-        found = {}
-        for part in steps.parts:
-            for column in part.table.column_names:
-                if column in named or part.numbers(column) is not None or column in part.lists:
-                    continue
-                names = steps.names_of(part, column)
-                first = names.codes[steps.starts[:-1]]
-                count = len({*first.tolist()})
-                if count in SOME and 2 * count <= len(first) and steps.varying(names.codes) is None:
-                    found[column] = names.texts[steps.starts[:-1]]
+        named, found = {*self._texts, *columns, *filter(None, (self.time,))}, {}
+        for column in steps.columns.table.column_names:
+            if column in named or steps.columns.numbers(column) is not None:
+                continue
+            names = steps.columns.names(column)
+            count = len({*names.codes[steps.starts[:-1]].tolist()})
+            few = count in SOME and 2 * count < len(steps.starts)
+            if few and not steps.varying(names.codes, names.texts, column):
+                found[column] = names.texts[steps.starts[:-1]]
         return found
 
     @property
@@ -544,15 +453,23 @@ def moments(texts: Sequence[str], path: str) -> np.ndarray:
     return found.tz_localize(None).to_numpy()
 
 
-def _table(rows: Sequence[Mapping[str, Any]], path: str) -> Columns:
-    import pyarrow as pa
+def _no_series(table: Columns) -> str:
+    texts = [name for name in table.table.column_names if table.numbers(name) is None]
+    runs = {name: 1 + int((np.diff(table.names(name).codes) != 0).sum()) for name in texts}
+    long = [name for name, count in runs.items() if 1 < count < len(table) / 2]
+    like = f", such as data.series={max(long, key=lambda name: runs[name])}" if long else ""
+    return f"each row is a step, so say which series it is of: set data.series{like}"
 
-    name = called(path) if path != "-" else "standard input"
-    if not rows:
-        raise UserError(f"{name} has no rows")
-    names = dict.fromkeys(name for row in rows for name in row)
-    with refusing(f"{name} cannot be read", pa.ArrowException, TypeError, ValueError):
-        return Columns(pa.table({n: [row.get(n) for row in rows] for n in names}), name)
+
+def _times(table: Columns, column: str) -> np.ndarray:
+    table.check(column, "data.time")
+    if (times := table.numbers(column)) is None:
+        names = table.names(column)
+        dates = moments([name.strip() for name in names.names], table.path)
+        times = np.append(dates, np.datetime64("NaT"))[names.codes]
+    if (unknown := np.isnan(times)).any():
+        raise UserError(f"{table.where(unknown.argmax())} has no {column!r}: fill it")
+    return times
 
 
 def _json_rows(path: str) -> Iterator[Mapping[str, Any]]:

@@ -218,15 +218,12 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, An
                 yield dict(zip(chosen, values, strict=True)), names
 
 
-def read_table(
-    path: str, tables: Tables, texts: Collection[str] = (), wanted: Sequence[str] = ()
-) -> pa.Table:
+def read_table(path: str, tables: Tables, texts: Collection[str] = ()) -> pa.Table:
     """A table of Arrow from a CSV, TSV, JSON, JSON Lines or Parquet file. In CSV, a column is of
     numbers if all of it is; in JSON, all are texts, or lists of texts.
 
     Args:
         texts: columns of a CSV file that stay texts.
-        wanted: the columns to read; without any, all.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -234,11 +231,11 @@ def read_table(
     kind = ending(existing_file(path))
     if kind in SEPARATORS:
         try:
-            batches = [batch for batch, _ in tables.separated(path, wanted, texts)]
+            batches = [batch for batch, _ in tables.separated(path, (), texts)]
         except pa.ArrowInvalid as error:
             if "conversion error" not in str(error):
                 raise
-            batches = [batch for batch, _ in tables.separated(path, wanted)]
+            batches = [batch for batch, _ in tables.separated(path, ())]
         return pa.Table.from_batches(batches) if batches else pa.table({})
     if kind == ".parquet":
         found = pq.read_table(path, page_checksum_verification=True)
