@@ -154,13 +154,9 @@ class SeriesTable(OwnFiles):
             several = several or self._targets_of(steps, column)[1]
         for role, column in self.roles.items():
             steps.columns.check(column, ROLES[role])
-        self.mismatch = (
-            f"; {listed(self._targets)} is the same at all steps of each series: for one "
-        )
-        self.mismatch += "at each step, set data.per=step"
-        if several:
-            cures = "choose model=tagger or head=every_step, or give one for each series"
-            self.mismatch = f"; {several}: {cures}"
+        same = f"{listed(self._targets)} is the same at all steps of each series"
+        cures = "choose model=tagger or head=every_step, or give one for each series"
+        self.mismatch = f"; {several}: {cures}" if several else f"; {same}: or set data.per=step"
         return self._encoder(self._per or ("step" if several else "sequence"))
 
     def _encoder(self, per: Per) -> TargetEncoder:
