@@ -27,13 +27,17 @@ class ValueTask(Task):
         return QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return value_scores(sums["values"])
+        return self.scores_of(sums["values"])
+
+    def scores_of(self, sums: Tensor) -> dict[str, Tensor]:
+        """The scores of some columns, from what `value_sums` gives."""
+        return value_scores(sums)
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column, if there are several: how many values are known, and their scores."""
         rows = []
         for name, of in zip(self.names, sums["values"].cpu().split(1, dim=1), strict=True):
-            scores = {k: float(v) for k, v in self.scores({"values": of}).items()}
+            scores = {k: float(v) for k, v in self.scores_of(of).items()}
             rows.append({"column": name, "count": int(of[0]), **scores})
         return rows if len(rows) > 1 else []
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from seqmodels.arguments import Name, Seed, arguments, validated
 from seqmodels.engine import Task
+from seqmodels.engine.own_metrics import build_metrics
 from seqmodels.heads import find_head
 from seqmodels.instantiate import allowed_class, check
 from seqmodels.plain_values import resolved
@@ -66,6 +67,7 @@ def check_config(config: DictConfig) -> type[Task]:
     allowed = trusted_classes(config)
     kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
     find_head(str(config.model.head))
+    build_metrics(config.model.get("metrics"), allowed)  # which others may monitor
     for key, given in GIVEN.items():
         check(config[key], given, key, allowed_targets=allowed)
     return kind

@@ -198,8 +198,8 @@ class Forecaster(Constants, ValueTask):
 
         return {"values": value_sums(made, targets, self.levels, self.mean.mean(0), scaled)}
 
-    def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return forecast_scores(sums["values"])
+    def scores_of(self, sums: Tensor) -> dict[str, Tensor]:
+        return forecast_scores(sums)
 
     # predictions
 
