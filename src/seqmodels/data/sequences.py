@@ -228,7 +228,7 @@ class SequenceDataModule(DataModule):
                         "data.tokenizer, data.max_length and data.stack"
                     )
         dataset = SequenceDataset(sequences, targets)
-        dataset.raw, dataset.encoder = examples.inputs, self.inputs
+        dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
         if "weight" in examples.also:
             dataset.weights = torch.tensor(examples.also["weight"], dtype=torch.float32)
         return dataset
@@ -240,6 +240,10 @@ class SequenceDataModule(DataModule):
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
         if isinstance(sequences, TokenRows):
             self._note(unknown(sequences.count(UNKNOWN_ID), len(sequences.ids), source))
+
+    def name_of(self, raw: Any) -> dict[str, Any]:
+        """What a raw input can be recognised by in a table, in plain values."""
+        return self.inputs.name(raw)
 
     def reads_whole_rows(self) -> str:
         return self.inputs.reads_whole_rows()

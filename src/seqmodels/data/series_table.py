@@ -202,14 +202,8 @@ class SeriesTable(OwnFiles):
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
         elif path == "-":
-            rows = []
-            for row in _json_rows(path):
-                if any(isinstance(value, list) for value in row.values()):
-                    yield from self._examples(self._placed(columns_of([row], "standard input")))
-                else:
-                    rows.append(row)
-            if rows:
-                yield from self._examples(self._placed(columns_of(rows, "standard input")))
+            for row in _json_rows(path):  # a series, or a step of one, as soon as it is there
+                yield from self._examples(self._placed(columns_of([row], "standard input")))
         else:
             (read, steps), self._train = self._train, ("", None)  # large
             if steps is None or read != path:
@@ -222,13 +216,18 @@ class SeriesTable(OwnFiles):
             for n in range(len(raw)):
                 yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
 
+    def name_of(self, raw: Any) -> dict[str, Any]:
+        return {**super().name_of(raw), **self._time_of(raw)}
+
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         for each, row in zip(raw, rows, strict=True):
-            times = getattr(each, "times", None) if self.per == "step" else None
-            time = {} if times is None else {"time": time_texts(times)}
-            yield {**self.inputs.describe(each), **time, **row}
+            yield {**self.inputs.describe(each), **self._time_of(each), **row}
+
+    def _time_of(self, raw: Any) -> dict[str, Any]:
+        times = getattr(raw, "times", None) if self.per == "step" else None
+        return {} if times is None else {"time": time_texts(times)}
 
     # from a table to its steps
 
