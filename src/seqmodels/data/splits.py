@@ -102,7 +102,7 @@ def _groups_off(
         )
     off, wanted = np.zeros(0, int), fraction * len(examples)
     pieces = folds_of(examples, min(count, max(PIECES, round(1 / fraction))), seed, strata)
-    for piece in pieces:
+    for piece in pieces[:-1]:  # something remains
         if abs(len(off) + len(piece) - wanted) < abs(len(off) - wanted):
             off = np.concatenate([off, piece])
     return off if len(off) else min(pieces, key=len)  # each is more than twice the share
