@@ -26,6 +26,10 @@ LIBRARY = library_files()[:40]
 # files of your own that an experiment asks for, by the class that reads them
 FILES = {
     "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),
+    "seqmodels.data.SeriesTable": (
+        "night,eeg,label\n",
+        "".join(f"{n},{n % 3}.5,wake\n{n},{n}.5,asleep\n" for n in range(8)),
+    ),
     "seqmodels.tasks.tagging.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
     "seqmodels.tasks.language_model.PlainText": ("", "the words of a line\n"),
     "seqmodels.tasks.seq2seq.Pairs": ("source,target\n", "abc,cba\nxy,yx\nabx,xba\n"),
@@ -60,6 +64,8 @@ def test_every_experiment_trains_with_a_debugging_file(
     file = str(kept / f"{composed.data._target_}.csv")
     if "train" in composed.data and composed.data.train is None:
         composed.data.train = file
+        if composed.data._target_.endswith("SeriesTable"):
+            composed.data.series = "night"
     if OmegaConf.is_missing(composed.data, "file"):
         composed.data.file, composed.data.target = file, "load"
     if OmegaConf.is_missing(composed.data, "name"):

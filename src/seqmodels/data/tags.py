@@ -58,14 +58,14 @@ class Tags(NamedTargets):
     target = "tag"
     word = "tag"
 
-    def fit(self, raw: Sequence[Sequence[Any]], source: str) -> None:
+    def fit(self, raw: Sequence[Any], source: str) -> None:
         found = (str(tag) for tags in raw for tag in tags if not missing(tag))
         self._learn(found, f"{source}: every tag", "tagging needs at least two tags")
 
-    def encode(self, raw: Sequence[Sequence[Any]], source: str) -> list[Tensor]:
+    def encode(self, raw: Sequence[Any], source: str) -> list[Tensor]:
         return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
 
-    def _numbers(self, raw: Sequence[Any]) -> list[int]:
+    def _numbers(self, raw: Iterable[Any]) -> list[int]:
         tags = ["" if missing(tag) else str(tag) for tag in raw]
         known = {**self.names, "": PADDING_TARGET}
         numbers = [known.get(tag, UNSEEN_TARGET) for tag in tags]
