@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels import compose, load_run, train
+from seqmodels.errors import UserError
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import ROOT, Script, result_of
 from tests.in_process import WITHOUT_LOCAL
@@ -54,6 +55,16 @@ def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
         assert config == hydra_compose("train", [*words]) == compose(*words)
         assert GlobalHydra.instance().is_initialized()
+
+
+def test_it_searches_a_folder_of_your_own_for_this_once(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [classifier]\nhead: max_pool\n")
+    assert compose("model=mine", config_dir=str(tmp_path)).model.head == "max_pool"
+    with pytest.raises(UserError, match="^model=mine: choose one of classifier"):
+        compose("model=mine")
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        compose("model=mine", config_dir=str(tmp_path / "nowhere"))
 
 
 def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(

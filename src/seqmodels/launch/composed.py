@@ -196,16 +196,17 @@ def _groups(parent: str = "") -> Iterator[str]:
             yield from _groups(f"{group}/")
 
 
-def compose(*overrides: str) -> DictConfig:
+def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:
     """What `python scripts/train.py` would train with. It leaves no state of Hydra.
 
     Args:
         overrides: the words of the command line, such as `model.head=max_pool`.
+        config_dir: a folder of your own configurations, as `--config-dir` names one.
 
     Raises:
         UserError: for a key or a file that does not exist, with what was probably meant.
     """
-    with hydra_of("train", overrides):
+    with hydra_of("train", overrides, config_dir):
         config = hydra.compose("train", for_resume(overrides))
         config.folder = config.folder  # named once
     OmegaConf.set_struct(config, False)
