@@ -21,7 +21,10 @@ IN_MEMORY = " in memory.parquet"  # the end of the name of a file that holds row
 
 
 def called(path: str) -> str:
-    """What to call a file: its path, or `data.train in memory` for rows that a program gave."""
+    """What to call a file: its path, `standard input` for `-`, or `data.train in memory` for rows
+    that a program gave."""
+    if path == "-":
+        return "standard input"
     return Path(path).stem if path.endswith(IN_MEMORY) else path
 
 
@@ -55,7 +58,7 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
-    number, source = 0, "standard input" if path == "-" else path
+    number, source = 0, called(path)
     advice = "save it as utf-8" + (", or set data.encoding" if encoding else "")
     encoding = encoding or "utf-8"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,17 @@ def test_a_file_is_evaluated_with_the_labels_that_the_archive_writes(tmp_path: P
     (tmp_path / "new.jsonl").write_text(json.dumps({"series": series, "label": "Standing"}))
     [batch] = data.file_loader(str(tmp_path / "new.jsonl"))
     assert batch.targets.tolist() == [2]
+
+
+def test_new_series_in_lists_need_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{trip},{trip}.5,{'ab'[trip % 2]}\n" for trip in range(40) for _ in range(3)]
+    (tmp_path / "trips.csv").write_text("trip,ax,label\n" + "".join(rows))
+    data = SeriesTable(str(tmp_path / "trips.csv"), series="trip")
+    data.setup()
+    for new in ('{"ax": [1.5, 2.5]}', "[[1.5], [2.5]]"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(new.encode())))
+        [series] = data.read_inputs("-")
+        assert series.values.tolist() == [[1.5], [2.5]] and not data.inputs.describe(series)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1.5,2.5")))
+    with pytest.raises(UserError, match="^standard input: line 1 is not JSON"):
+        [*data.read_inputs("-")]

@@ -203,7 +203,7 @@ class SeriesTable(OwnFiles):
             yield from rows_of_ts(path)
         elif path == "-":
             for row in _json_rows(path):  # a series, or a step of one, as soon as it is there
-                yield from self._examples(self._placed(columns_of([row], "standard input")))
+                yield from self._examples(self._placed(columns_of([row], called(path))))
         else:
             (read, steps), self._train = self._train, ("", None)  # large
             if steps is None or read != path:
@@ -249,6 +249,7 @@ class SeriesTable(OwnFiles):
             by = by or self.files
         elif table.lists:
             table, rows = steps_of(table)
+            by = by if by in table or not self._fitted else None  # a new series needs no name
         elif by is None:
             raise UserError(f"{table.path}: {_no_series(table)}")
         if by:
@@ -471,7 +472,7 @@ def _json_rows(path: str) -> Iterator[Mapping[str, Any]]:
     """The object in each line of JSON; a list in its place is that of a series' steps."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
-            with refusing(f"{path}: line {number} is not JSON", ValueError, RecursionError):
+            with refusing(f"{called(path)}: line {number} is not JSON", ValueError, RecursionError):
                 value = AS_TEXT.decode(line)
             row = value if isinstance(value, dict) else {"series": value}
             yield {key: as_text(each) for key, each in row.items()}
