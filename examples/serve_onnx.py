@@ -3,7 +3,9 @@
     python examples/serve_onnx.py runs/<folder>/export < inputs.jsonl
 
 Each line is a text or a series in JSON: "a fine film", or [[0.5, 1.2], [null, 1.3]] for two steps
-of two channels, the second of which lacks a value. Prints what `predict.py` prints for it.
+of two channels, the second of which lacks a value. If channels have names, also {"ax": [0.5, null],
+"ay": [1.2, 1.3], "model": "B"}; what is no list is the same at all steps. Prints what `predict.py`
+prints for it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+import warnings
 from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
@@ -35,12 +38,14 @@ class Model:
         kind, options = encoder["kind"], {**encoder["options"]}
         self.options = {**options.pop("tokenizer", {}), **options}
         level, scale = self.options.get("level", "word"), self.options.get("scale", "none")
+        missing = self.options.get("missing", "error")
         can = {
             f"the task {task}": task in ("SequenceClassifier", "Regressor"),
             "predictions of every step": len(self.graph.get_outputs()[0].shape) == 2,
             f"inputs of the kind {kind}": kind in OPTIONS,
             f"{level} tokens": level in ("word", "space", "char"),
             f"scale={scale}": scale in ("split", "series", "both", "none"),
+            f"missing={missing}": missing in ("error", "interpolate", "last", "mark"),
             "tokens that keep whitespace": not self.options.get("keep_whitespace"),
             **{name: name in OPTIONS.get(kind, name).split() for name in self.options},
         }
@@ -52,7 +57,7 @@ class Model:
             self.ids = {token: n for n, token in enumerate(fitted["tokens"]) if n > 1}
 
     def predict(self, raw: list[Any], first: int = 1) -> list[dict[str, Any]]:
-        """A prediction for each text, or series `(T, F)`; a ValueError counts them from `first`."""
+        """A prediction for each text or series; a ValueError counts them from `first`."""
         rows = [self.encode(given, f"input {number}") for number, given in enumerate(raw, first)]
         lengths = np.array([len(row) for row in rows])
         inputs = np.zeros((len(rows), lengths.max(), *rows[0].shape[1:]), rows[0].dtype)
@@ -77,29 +82,69 @@ class Model:
         most = self.options["max_length"] or len(words)
         return np.array([self.ids.get(word, 1) for word in words[:most]])  # 1: unknown
 
-    def features(self, series: list[list[float | None]], where: str) -> np.ndarray:
-        """Steps `(T, F)`, filled, scaled and stacked."""
+    def features(self, series: Any, where: str) -> np.ndarray:
+        """Steps `(T, F)`: filled and scaled numbers, a column for each known text, marks of gaps;
+        stacked."""
         fitted, options = self.fitted, self.options
-        steps = np.array(series, float)  # None becomes nan
-        if steps.ndim != 2 or not len(steps) or steps.shape[1] != len(fitted["mean"]):
-            raise ValueError(f"{where} is not a series of {len(fitted['mean'])} channels")
-        gaps = np.isnan(steps)
-        if gaps.all(axis=0).any() or (gaps.any() and options["missing"] != "interpolate"):
-            raise ValueError(f"{where} lacks too much for data.missing={options['missing']}")
-        for channel, gap in zip(steps.T, gaps.T, strict=True):
-            channel[gap] = np.interp(np.flatnonzero(gap), np.flatnonzero(~gap), channel[~gap])
-        mean, deviation = steps.mean(axis=0), steps.std(axis=0)
-        deviation = np.where(deviation > 0, deviation, 1)
-        by_split = (steps - fitted["mean"]) / fitted["deviation"]
-        by_series = (steps - mean) / deviation
+        steps = self.steps(series, where)
+        gaps, texts = np.isnan(steps), [names is not None for names in fitted["categories"]]
+        if gaps.any() and options["missing"] == "error":
+            raise ValueError(f"{where} lacks a value, which data.missing=error refuses")
+        if options["missing"] == "interpolate":  # but not between texts
+            if gaps.all(axis=0)[np.logical_not(texts)].any():
+                raise ValueError(f"{where} has a channel without any value to interpolate from")
+            for channel, gap, of_texts in zip(steps.T, gaps.T, texts, strict=True):
+                if not of_texts:
+                    there = np.flatnonzero(~gap)
+                    channel[gap] = np.interp(np.flatnonzero(gap), there, channel[there])
+        if options["missing"] == "last":
+            last = np.where(gaps, 0, np.arange(len(steps))[:, None])
+            steps = np.take_along_axis(steps, np.maximum.accumulate(last, axis=0), axis=0)
+        numbers = steps[:, np.logical_not(texts)]
+        by_split = (numbers - fitted["mean"]) / fitted["deviation"]
+        mean, deviation = mean_and_deviation(numbers)
+        by_series = (numbers - mean) / deviation
         scaled = {"split": [by_split], "series": [by_series], "both": [by_split, by_series]}
-        made = np.concatenate(scaled.get(options["scale"], [steps]), axis=1)
+        plain = np.where(np.isnan(numbers), fitted["mean"], numbers)
+        made = [np.nan_to_num(each) for each in scaled.get(options["scale"], [plain])]
+        for channel, names in zip(steps.T, fitted["categories"], strict=True):
+            if names is not None:
+                made.append(channel[:, None] == np.arange(len(names)))
+        if options["missing"] == "mark":
+            made.append(gaps[:, fitted["marked"]])
+        rows = np.concatenate(made, axis=1)
         if (size := fitted["stacked"]) > 1:
-            made = np.concatenate([made, np.repeat(made[-1:], -len(made) % size, axis=0)])
-            made = made.reshape(len(made) // size, -1)
-        if not (np.abs(made) <= np.finfo(np.float32).max).all():
+            rows = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
+            rows = rows.reshape(len(rows) // size, -1)
+        if not (np.abs(rows) <= np.finfo(np.float32).max).all():
             raise ValueError(f"{where} has a value too far from those of the training")
-        return made.astype(np.float32)
+        return rows.astype(np.float32)
+
+    def steps(self, series: Any, where: str) -> np.ndarray:
+        """The channels of each step `(T, C)`: of a text its number among those known, -1 for
+        another; nan where there is none."""
+        names, categories = self.fitted["columns"], self.fitted["categories"]
+        if isinstance(series, dict) and names:
+            if lacking := [name for name in names if name not in series]:
+                raise ValueError(f"{where} has no {lacking[0]!r}")
+            channels = [series[name] for name in names]
+            sizes = {len(channel) for channel in channels if isinstance(channel, list)}
+            if len(sizes) != 1:
+                raise ValueError(f"{where} has no list for its steps, or some of other lengths")
+            size = sizes.pop()
+            channels = [each if isinstance(each, list) else [each] * size for each in channels]
+            series = [*zip(*channels, strict=True)]
+        width, rows = len(categories), series if isinstance(series, list) and series else [None]
+        if any(not isinstance(row, list | tuple) or len(row) != width for row in rows):
+            raise ValueError(f"{where} is not a series of {width} channels")
+        channels = [
+            step if known is None else [number_of(text, known) for text in step]
+            for step, known in zip(zip(*rows, strict=True), categories, strict=True)
+        ]
+        try:
+            return np.array(channels, float).T.copy()  # None becomes nan
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where} has a text instead of a number: {error}") from None
 
     def classes(self, logits: np.ndarray) -> dict[str, Any]:
         """The label, and the probability of each class, of logits `(C,)`."""
@@ -116,6 +161,23 @@ class Model:
             return dict(zip(names, made[:, 0].tolist(), strict=True))
         keys, rows = [f"{level:g}" for level in levels], zip(names, made.tolist(), strict=True)
         return {name: dict(zip(keys, row, strict=True)) for name, row in rows}
+
+
+def number_of(value: Any, known: list[str]) -> float | None:
+    """Of a text among those known; None for a blank one."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if value is None or not text.strip():
+        return None
+    return known.index(text) if text in known else -1
+
+
+def mean_and_deviation(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each channel, without its gaps; the deviation of a constant is 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a channel that has nothing else
+        least, largest = np.nanmin(numbers, axis=0), np.nanmax(np.abs(numbers), axis=0)
+        mean, deviation = np.nanmean(numbers - least, axis=0), np.nanstd(numbers - least, axis=0)
+    return least + mean, np.where(deviation > 1e-13 * largest, deviation, 1.0)
 
 
 def kind_of(letter: str) -> int:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.series_inputs import Series
+from seqmodels.data.series_inputs import Series, TableSeries, text_number
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.tokens import Tokens
 from seqmodels.runs import load_run, train
@@ -66,11 +66,31 @@ def made_up(count: int, seed: int) -> list[np.ndarray]:
     return series
 
 
-@pytest.mark.parametrize("kind", ["text", "series"])
+def in_a_table(count: int, seed: int, kinds: str) -> list[dict[str, Any]]:
+    """Rows with made-up series as columns `x` and `y`, beside texts of these kinds for each step
+    and a text for the series, of which some are missing, too."""
+    draw, rows = np.random.default_rng(seed), []
+    for number, steps in enumerate(made_up(count, seed)):
+        x, y = map(list, zip(*with_gaps(steps), strict=True))
+        texts = draw.choice([*kinds, None], len(steps)).tolist()
+        rows.append({"y": y, "x": x, "phase": texts, "maker": "12 "[number % 3].strip() or None})
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["text", "series", "table"])
 def test_it_predicts_what_the_run_does(
     kind: str, config: Config, reviews: Path, tmp_path: Path
 ) -> None:
-    if kind == "text":
+    if kind == "table":
+        rows = [
+            {**row, "label": "ab"[number % 2], "series": f"s {number}"}
+            for number, row in enumerate(in_a_table(60, 6, "pq"))
+        ]
+        (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        raw, inputs, name = in_a_table(70, 7, "pqr"), in_a_table(70, 7, "pqr"), "probabilities"
+        data = ("data=series", f"data.train={tmp_path / 'table.jsonl'}", "data.missing=mark")
+        given = (*data, "data.inputs=[maker,x,phase,y]", "data.scale=both")
+    elif kind == "text":
         raw, inputs, name = TEXTS, TEXTS, "probabilities"
         given = ("data=text", f"data.train={reviews}", "model.head=concat_pool")
     else:
@@ -115,6 +135,64 @@ def test_a_line_that_is_not_json_is_refused_with_an_example(examples_importable:
     assert parsed('"a fine film"\n', 1) == "a fine film"
     with pytest.raises(ValueError, match='^input 7 is not JSON, such as "a fine film" .*: a film$'):
         parsed("a film\n", 7)
+
+
+def of_a_table(rows: list[dict[str, Any]]) -> list[TableSeries]:
+    """As `SeriesTable` gives them: a number stands for a text."""
+    columns, series = ["x", "phase", "maker", "y"], []
+    for row in rows:
+        given = {**row, "maker": [row["maker"]] * len(row["x"])}
+        codes = {c: {text_number(t): t for t in {*given[c]} - {None}} for c in columns[1:3]}
+        for column in codes:
+            given[column] = [None if t is None else text_number(t) for t in given[column]]
+        values = np.array([given[column] for column in columns], float).T
+        series.append(TableSeries(values, columns, codes))
+    known = {c: {k: t for each in series for k, t in each.texts[c].items()} for c in columns[1:3]}
+    return [TableSeries(each.values, columns, known) for each in series]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"missing": "mark", "scale": "both"},
+        {"missing": "mark", "scale": "none", "stack": 2},
+        {"missing": "last", "scale": "series"},
+        {"missing": "last"},
+        {"missing": "interpolate"},
+    ],
+)
+def test_it_encodes_a_row_of_a_table_as_the_data_does(
+    options: dict[str, Any], model: Callable[..., Any]
+) -> None:
+    encoder, new = Series(**options), in_a_table(9, 9, "pqr")
+    encoder.fit(of_a_table(in_a_table(5, 8, "pq")))
+    theirs = model(encoder.state())
+    for row, wanted in zip(new, encoder.encode(of_a_table(new), "new"), strict=True):
+        assert torch.equal(torch.from_numpy(theirs.encode(row, "raw")), wanted)
+        steps = zip(row["x"], row["phase"], [row["maker"]] * len(row["x"]), row["y"], strict=True)
+        assert torch.equal(torch.from_numpy(theirs.encode([*map(list, steps)], "raw")), wanted)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"x": [1.0], "phase": "p", "maker": "1"}, "has no 'y'"),
+        ({"x": 1.0, "y": 1.0, "phase": "p", "maker": "1"}, "has no list for its steps"),
+        ({"x": [1.0], "y": [1.0, 2.0], "phase": "p", "maker": "1"}, "some of other lengths"),
+        ({"x": ["a"], "y": [1.0], "phase": "p", "maker": "1"}, "has a text instead of a number"),
+        ([[1.0, "p", "1", None]], "lacks a value, which data.missing=error refuses"),
+        ([1.0], "is not a series of 4 channels"),
+        ([], "is not a series of 4 channels"),
+    ],
+)
+def test_a_wrong_row_of_a_table_is_named_by_its_number(
+    given: Any, wrong: str, model: Callable[..., Any]
+) -> None:
+    encoder = Series()
+    row = {"x": [1.0, 2.0], "y": [3.0, 5.0], "phase": ["p", "q"], "maker": "1"}
+    encoder.fit(of_a_table([row]))
+    with pytest.raises(ValueError, match=f"^input 7 .*{wrong}"):
+        model(encoder.state()).predict([given], 7)
 
 
 SERIES = [*made_up(4, 4), np.array([[3.0, 0.5]]), np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])]
