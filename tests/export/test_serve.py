@@ -68,12 +68,14 @@ def made_up(count: int, seed: int) -> list[np.ndarray]:
 
 def in_a_table(count: int, seed: int, kinds: str) -> list[dict[str, Any]]:
     """Rows with made-up series as columns `x` and `y`, beside texts of these kinds for each step
-    and a text for the series, of which some are missing, too."""
+    and a text for the series, of which some are missing, too. Training, with kinds p and q, lacks
+    no `y`."""
     draw, rows = np.random.default_rng(seed), []
     for number, steps in enumerate(made_up(count, seed)):
         x, y = map(list, zip(*with_gaps(steps), strict=True))
+        y = [1.0 if value is None and kinds == "pq" else value for value in y]
         texts = draw.choice([*kinds, None], len(steps)).tolist()
-        rows.append({"y": y, "x": x, "phase": texts, "maker": "12 "[number % 3].strip() or None})
+        rows.append({"y": y, "x": x, "phase": texts, "maker": "AB "[number % 3]})
     return rows
 
 
@@ -141,7 +143,7 @@ def of_a_table(rows: list[dict[str, Any]]) -> list[TableSeries]:
     """As `SeriesTable` gives them: a number stands for a text."""
     columns, series = ["x", "phase", "maker", "y"], []
     for row in rows:
-        given = {**row, "maker": [row["maker"]] * len(row["x"])}
+        given = {**row, "maker": [row["maker"].strip() or None] * len(row["x"])}
         codes = {c: {text_number(t): t for t in {*given[c]} - {None}} for c in columns[1:3]}
         for column in codes:
             given[column] = [None if t is None else text_number(t) for t in given[column]]
@@ -176,11 +178,11 @@ def test_it_encodes_a_row_of_a_table_as_the_data_does(
 @pytest.mark.parametrize(
     ("given", "wrong"),
     [
-        ({"x": [1.0], "phase": "p", "maker": "1"}, "has no 'y'"),
-        ({"x": 1.0, "y": 1.0, "phase": "p", "maker": "1"}, "has no list for its steps"),
-        ({"x": [1.0], "y": [1.0, 2.0], "phase": "p", "maker": "1"}, "some of other lengths"),
-        ({"x": ["a"], "y": [1.0], "phase": "p", "maker": "1"}, "has a text instead of a number"),
-        ([[1.0, "p", "1", None]], "lacks a value, which data.missing=error refuses"),
+        ({"x": [1.0], "phase": "p", "maker": "A"}, "has no 'y'"),
+        ({"x": 1.0, "y": 1.0, "phase": "p", "maker": "A"}, "has no list for its steps"),
+        ({"x": [1.0], "y": [1.0, 2.0], "phase": "p", "maker": "A"}, "some of other lengths"),
+        ({"x": ["a"], "y": [1.0], "phase": "p", "maker": "A"}, "has a text instead of a number"),
+        ([[1.0, "p", "A", None]], "lacks a value, which data.missing=error refuses"),
         ([1.0], "is not a series of 4 channels"),
         ([], "is not a series of 4 channels"),
     ],
@@ -189,7 +191,7 @@ def test_a_wrong_row_of_a_table_is_named_by_its_number(
     given: Any, wrong: str, model: Callable[..., Any]
 ) -> None:
     encoder = Series()
-    row = {"x": [1.0, 2.0], "y": [3.0, 5.0], "phase": ["p", "q"], "maker": "1"}
+    row = {"x": [1.0, 2.0], "y": [3.0, 5.0], "phase": ["p", "q"], "maker": "A"}
     encoder.fit(of_a_table([row]))
     with pytest.raises(ValueError, match=f"^input 7 .*{wrong}"):
         model(encoder.state()).predict([given], 7)
