@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from seqmodels.files import called
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,27 @@ class Columns:
             row = wrong.argmax()
             as_number(names.texts[row], self.where(row), column)
         return None if wrong.any() else numbers[names.codes]
+
+    def moments(self, column: str) -> Any:
+        """A column of dates in ISO 8601, also with slashes, as a `DatetimeIndex`; in UTC if the
+        first one has an offset.
+
+        Raises:
+            UserError: for another text, or none.
+        """
+        import pandas as pd  # slow to import
+
+        names = self.filled(column)
+        given = [str(text).strip().replace("/", "-") for text in names.names]
+        dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in given]  # else a month
+        found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)[names.codes]
+        if found.hasnans:
+            row = found.isna().argmax()
+            raise UserError(
+                f"{self.where(row)} has {shown(repr(names.texts[row]))} as {column!r}: write times "
+                "as 2013-01-31 06:00, with or without an offset such as +01:00"
+            )
+        return found if OFFSET.search(given[names.codes[0]]) else found.tz_localize(None)
 
 
 def _number(text: str | None) -> float:

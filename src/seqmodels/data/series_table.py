@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -429,26 +428,6 @@ def time_texts(times: np.ndarray) -> list[Any]:
     return [*map(str, pd.DatetimeIndex(times))]
 
 
-def moments(texts: Sequence[str], path: str) -> np.ndarray:
-    """Dates in ISO 8601, also with slashes, as `datetime64`; those with an offset in UTC.
-
-    Raises:
-        UserError: for another text.
-    """
-    import pandas as pd  # slow to import
-
-    given = [text.replace("/", "-") for text in texts]
-    dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in given]  # else a month
-    found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)
-    if found.hasnans:
-        wrong = texts[int(found.isna().argmax())]
-        raise UserError(
-            f"{path}: {shown(repr(wrong))} is no time: write numbers, or times as "
-            "2013-01-31 06:00, with or without an offset such as +01:00"
-        )
-    return found.tz_localize(None).to_numpy()
-
-
 def _no_series(table: Columns) -> str:
     texts = [name for name in table.table.column_names if table.numbers(name) is None]
     runs = {name: 1 + int((np.diff(table.names(name).codes) != 0).sum()) for name in texts}
@@ -460,9 +439,7 @@ def _no_series(table: Columns) -> str:
 def _times(table: Columns, column: str) -> np.ndarray:
     table.check(column, "data.time")
     if (times := table.numbers(column)) is None:
-        names = table.names(column)
-        dates = moments([name.strip() for name in names.names], table.path)
-        times = np.append(dates, np.datetime64("NaT"))[names.codes]
+        return np.asarray(table.moments(column), "M8[ns]")
     if (unknown := np.isnan(times)).any():
         raise UserError(f"{table.where(unknown.argmax())} has no {column!r}: fill it")
     return times

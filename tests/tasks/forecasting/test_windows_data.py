@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -193,7 +194,7 @@ def test_times_go_on_in_the_same_steps_of_which_a_day_or_a_year_is_a_period(
     [
         ({}, ["t,y", "1,1", "2,", "3,3"], "row 2 has no 'y': .*data.missing=last"),
         ({"time": "t"}, ["t,y", "1949,1", "1949,2"], "1949-01-01 00:00:00 is not after the row"),
-        ({"time": "t"}, ["t,y", "2013,1", "2013.5,2"], "row 2 has '2013.5' as its time"),
+        ({"time": "t"}, ["t,y", "2013,1", "2013.5,2"], "row 2 has '2013.5' as 't': write times as"),
         (
             {"time": "t", "missing": "last"},
             ["t,y", *(f"2024-01-0{day},1" for day in (1, 2, 3, 4)), "2024-01-05 12:00,4"],
@@ -208,6 +209,22 @@ def test_a_mistake_in_a_file_is_named(
 ) -> None:
     with pytest.raises(UserError, match=f"table.csv.*{message}"):
         windows(write(*lines), **options)
+
+
+def test_ids_are_texts_in_the_order_in_which_series_begin(write: Write) -> None:
+    frame = pd.DataFrame({"id": ["07", "7", "07", "1"], "y": [1, 2, 3, 4]})
+    table = write("id,y", *(f"{name},{y}" for name, y in frame.to_numpy()))
+    sorted_ids = as_file(frame.astype({"id": "category"}), "table")
+    for file in (table, sorted_ids):
+        found = read_series(file, {"y": "data.target"}, series="id")
+        values = {each.name: each.values.flatten().tolist() for each in found}
+        assert [*values.items()] == [("07", [1, 3]), ("7", [2]), ("1", [4])]
+
+
+def test_a_line_of_standard_input_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1.5\nNA\n3\n\n")))
+    [series] = read_series("-", {"y": "data.target"}, fill=True)
+    assert series.values.flatten().tolist() == [1.5, 1.5, 3, 3]
 
 
 # ---------------------------------------------------------------- baselines

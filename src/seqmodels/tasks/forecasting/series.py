@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.tables import Row, Tables, as_number
+from seqmodels.data.columns import Columns, Names, columns_of, read_columns
+from seqmodels.data.tables import Tables, ending
 from seqmodels.errors import UserError, shown
-from seqmodels.files import called
-
-MISSING = ("NA", "N/A", "null")  # how others write what is not there
-DECIMAL = re.compile(r"\d+\.\d*")
-OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+from seqmodels.files import called, read_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,67 +83,43 @@ def read_series(
     Raises:
         UserError: if the file cannot be read, or a row is wrong.
     """
-    found: dict[str, tuple[array[float], list[Any]]] = {}
-    named = {**columns, **({time: "data.time"} if time else {})}
-    named |= {series: "data.series"} if series else {}
-    for row in Tables().rows(path, [*named]):
-        for column, key in named.items() if row.number == 1 else ():
-            row.value(column, key)
-        name = row.filled(row.values.get(series), series) if series else ""
-        values, times = found.setdefault(name, (array("d"), []))
-        values.extend(_number(row, column) for column in columns)
-        times.append(row.values.get(time) if time else None)
-    if not found:
-        raise UserError(f"{called(path)} has no rows")
+    import pandas as pd  # slow to import
+
+    texts = {name: f"data.{key}" for key, name in (("time", time), ("series", series)) if name}
+    if path == "-" or ending(path) == ".txt":  # a value on each line
+        rows = [{next(iter(columns)): line} for line in read_lines(path)]
+        table = columns_of(rows, called(path))
+    else:
+        table = read_columns(path, Tables(), texts)
+    for column, key in {**columns, **texts}.items():
+        table.check(column, key)
+    values = pd.DataFrame({name: table.numbers(name, needed=True) for name in columns})
+    times = table.moments(time) if time else None
+    names = table.filled(series) if series else Names(np.zeros(len(table), int), [""])
     return [
-        _series(name, called(path), [*columns], values, times if time else None, fill=fill)
-        for name, (values, times) in found.items()
+        _series(names.names[code], table, part, times, fill=fill)
+        for code, part in values.groupby(names.codes, sort=False)
     ]
 
 
-def _number(row: Row, column: str) -> float:
-    value = row.values.get(column)
-    missing = isinstance(value, str) and value.strip() in MISSING
-    return as_number(None if missing else value, row.where, column)
-
-
-def _series(
-    name: str, path: str, columns: list[str], cells: Any, times: Sequence[Any] | None, *, fill: bool
-) -> TimedSeries:
-    import pandas as pd  # slow to import
-
-    where = f"{path}: series {shown(name)}" if name else path
-    values = pd.DataFrame(np.array(cells).reshape(-1, len(columns)))
+def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -> TimedSeries:
+    where = f"{table.path}: series {shown(name)}" if name else table.path
     if times is not None:
-        index = _moments(times, where)
+        index = times[values.index]
         values = values.set_axis(index).reindex(_equal_steps(index, where))
     known = values.notna().to_numpy()
     if not known.any(axis=0).all():
-        raise UserError(f"{where}: every {columns[int(known.any(axis=0).argmin())]!r} is missing")
+        column = values.columns[known.any(axis=0).argmin()]
+        raise UserError(f"{where}: every {column!r} is missing")
     if not (fill or known.all()):
         row, column = np.argwhere(~known)[0]
-        step = f"row {row + 1}" if times is None else values.index[row]
+        step = f"row {values.index[row] + 1}" if times is None else values.index[row]
         raise UserError(
-            f"{where}: {step} has no {columns[column]!r}: fill it, or set data.missing=last to "
-            "repeat the last known value"
+            f"{where}: {step} has no {values.columns[column]!r}: fill it, or set data.missing=last "
+            "to repeat the last known value"
         )
     filled = values.ffill().to_numpy()  # nothing of what comes later
     return TimedSeries(name, filled, known, None if times is None else values.index)
-
-
-def _moments(times: Sequence[Any], where: str) -> Any:
-    import pandas as pd
-
-    texts = ["" if time is None else str(time).strip().replace("/", "-") for time in times]
-    dates = ["" if DECIMAL.fullmatch(text) else text for text in texts]  # pandas reads a month
-    found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)
-    if found.hasnans:
-        row = int(found.isna().argmax())
-        raise UserError(
-            f"{where}: row {row + 1} has {shown(repr(texts[row]))} as its time; write times as "
-            "2013-01-31 06:00, with or without an offset such as +01:00"
-        )
-    return found if OFFSET.search(texts[0]) else found.tz_localize(None)
 
 
 def _equal_steps(times: Any, where: str) -> Any:
