@@ -1,0 +1,458 @@
+"""Your own series: tables of steps or of series, arrays, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqmodels import compose, load_run, train
+from seqmodels.data import Series, SeriesTable
+from seqmodels.errors import UserError
+from seqmodels.runs import Run
+from tests.conftest import WITHOUT_LOCAL, Refused, Script
+
+SENSORS = ["ax", "ay"]
+NAN = np.nan
+
+
+def trips(count: int = 12, seed: int = 0) -> pd.DataFrame:
+    """Steps of `count` trips of 4 to 6 steps, one trip after the other."""
+    random, rows = np.random.default_rng(seed), list[dict[str, Any]]()
+    for trip in range(count):
+        for time in range(4 + trip % 3):
+            ax, ay = random.normal(size=2).round(3).tolist()
+            who = {"trip": f"t{trip}", "user": f"u{trip % 4}", "label": "ab"[trip % 2]}
+            rows.append({**who, "time": time, "ax": ax, "ay": ay})
+    return pd.DataFrame(rows)
+
+
+def table(*frames: Any, **options: Any) -> SeriesTable:
+    """Data of trips, ready."""
+    usual = {"series": "trip", "time": "time", "inputs": SENSORS}
+    data = SeriesTable(*frames, **{**usual, **options})
+    data.setup()
+    return data
+
+
+def read(frame: Any, **options: Any) -> list[tuple[Any, ...]]:
+    """Name, numbers and target of each series of a table."""
+    usual = {"series": "trip", "time": "time", "inputs": SENSORS}
+    examples = SeriesTable(frame, **{**usual, **options}).read()["train"]
+    rows = zip(examples.inputs, examples.targets, strict=True)
+    return [(raw.name, raw.values.tolist(), np.asarray(target).tolist()) for raw, target in rows]
+
+
+def steps_of(data: SeriesTable, split: str = "train") -> list[np.ndarray]:
+    return [each.numpy() for each in data.datasets[split].sequences]
+
+
+def long(*series: list[Any], **more: Any) -> pd.DataFrame:
+    """A table of one channel `x`, with a series for each list."""
+    rows = [
+        {"s": f"s{n}", "x": x, "label": "ab"[n % 2]} for n, each in enumerate(series) for x in each
+    ]
+    return pd.DataFrame(rows).assign(**more)
+
+
+def as_lists(frame: pd.DataFrame, steps: list[str]) -> pd.DataFrame:
+    """A row for each trip."""
+    once = {name: "first" for name in frame.columns if name not in ("trip", *steps)}
+    return (
+        frame.groupby("trip", sort=False).agg({**once, **dict.fromkeys(steps, list)}).reset_index()
+    )
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "memory"])
+def test_a_long_table_gives_the_same_series_whatever_it_is_written_as(
+    tmp_path: Path, ending: str
+) -> None:
+    frame, path = trips(), tmp_path / f"trips.{ending}"
+    write: dict[str, Callable[[], Any]] = {
+        "csv": lambda: frame.to_csv(path, index=False),
+        "tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        "jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        "json": lambda: frame.to_json(path, orient="records"),
+        "parquet": lambda: frame.to_parquet(path),
+        "memory": lambda: None,
+    }
+    write[ending]()
+    by_hand = [
+        (name, rows[SENSORS].to_numpy().tolist(), rows.label.iloc[0])
+        for name, rows in frame.groupby("trip", sort=False)
+    ]
+    assert read(frame if ending == "memory" else str(path)) == by_hand
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_rows_with_lists_give_the_series_of_the_long_table(tmp_path: Path, ending: str) -> None:
+    frame, path = trips(), tmp_path / f"trips.{ending}"
+    lists = as_lists(frame, ["time", *SENSORS])
+    if ending == "parquet":
+        lists.to_parquet(path)
+    else:
+        lists.to_json(path, orient="records", lines=True)
+    assert read(str(path)) == read(frame)
+    named = read(str(path), series=None)
+    assert [row[1:] for row in named] == [row[1:] for row in read(frame)]
+    assert {name for name, *_ in named} == {""}
+
+
+@given(order=st.permutations(range(41)), kind=st.sampled_from(["number", "text", "date", "zone"]))
+def test_steps_are_sorted_by_their_times(order: list[int], kind: str) -> None:
+    frame = trips(8)
+    dates = pd.Timestamp("2024-02-28 23:59:59") + pd.to_timedelta(frame.time, "s")
+    times = {
+        "number": frame.time - 2.5,
+        "text": dates.astype(str),
+        "date": dates,
+        "zone": dates.dt.tz_localize("Europe/Berlin"),
+    }
+    shuffled = frame.assign(time=times[kind]).iloc[[n for n in order if n < len(frame)]]
+    assert sorted(read(shuffled)) == sorted(read(frame))
+
+
+def test_dates_with_other_offsets_are_one_clock() -> None:
+    frame = long([1.0, 2.0, 3.0], [4.0, 5.0]).rename(columns={"s": "trip"})
+    frame["time"] = ["2024-01-01T12:00+02:00", "2024-01-01 10:30Z", "2024/01/01 09:45", "5", "6"][
+        :5
+    ]
+    frame.loc[3:, "time"] = ["2024-01-01", "2024-01-02"]
+    [first, _] = read(frame, inputs=["x"])
+    assert first[1] == [[3.0], [1.0], [2.0]]
+
+
+def test_without_times_the_rows_of_a_series_keep_their_order_and_need_not_stand_together() -> None:
+    frame = trips()
+    mixed = frame.sort_values("time", kind="stable")
+    assert read(mixed, time=None) == read(frame)
+
+
+@pytest.mark.parametrize("dates", [False, True])
+def test_a_time_that_stands_twice_is_refused_with_both_rows(dates: bool) -> None:
+    frame = trips()
+    frame.loc[2, "time"] = 1
+    if dates:
+        frame["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame.time, "D")
+    said = "2024-01-02 00:00:00" if dates else "1"
+    with pytest.raises(UserError, match=rf"series t0: time {said} stands twice \(rows 2, 3\)"):
+        table(frame)
+
+
+def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
+    frame = trips()
+    for trip, steps in frame.groupby("trip"):
+        steps[["time", *SENSORS]].to_csv(tmp_path / f"{trip}.csv", index=False)
+    once = frame.groupby("trip", sort=False).first().reset_index()
+    once["file"] = once.trip + ".csv"
+    once[["file", "trip", "label", "user"]].to_csv(tmp_path / "labels.csv", index=False)
+    path = str(tmp_path / "labels.csv")
+    assert read(path, files="file") == read(frame)
+    assert read(path, files="file", series=None)[0][0] == "t0.csv"
+    data = table(path, files="file", group="user")
+    assert not {*data.examples["train"].also["group"]} & {*data.examples["test"].also["group"]}
+    (tmp_path / "t3.csv").unlink()
+    with pytest.raises(UserError, match="t3.csv: no such file"):
+        read(path, files="file")
+
+
+# ---------------------------------------------------------------- frames of pandas
+
+
+@pytest.mark.parametrize(
+    "kind", ["int8", "float32", "Int64", "Float64", "float64[pyarrow]", "string", "category"]
+)
+def test_numbers_of_any_type_of_pandas_are_numbers(kind: str) -> None:
+    values = pd.Series([1, 2, 3, 4, 5, 6]).astype(str if kind == "string" else int)
+    frame = long([0.0] * 3, [0.0] * 3).assign(x=values.astype(kind))
+    assert [row[1] for row in read(frame, series="s", time=None, inputs=None)] == [
+        [[1.0], [2.0], [3.0]],
+        [[4.0], [5.0], [6.0]],
+    ]
+
+
+def test_a_gap_is_one_whatever_it_is_written_as(tmp_path: Path) -> None:
+    gaps = [None, NAN, pd.NA]
+    frames = [long([1.0, 2.0, 3.0]).astype({"x": "Float64"}) for _ in gaps]
+    for frame, gap in zip(frames, gaps, strict=True):
+        frame.loc[1, "x"] = pd.NA if gap is None else gap
+    files = []
+    for gap in ("", "NA", "null", "nan"):
+        (tmp_path / f"a{gap}.csv").write_text(f"s,x,label\na,1,b\na,{gap},b\na,3,b\n")
+        files.append(str(tmp_path / f"a{gap}.csv"))
+    for given_as in (*frames, *files):
+        [(_, values, _)] = read(given_as, series="s", time=None, inputs=["x"])
+        assert np.isnan(values[1][0]) and [values[0], values[2]] == [[1.0], [3.0]]
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def test_texts_are_a_channel_for_each_one_that_training_has() -> None:
+    frame, numbers = trips().drop(columns="user"), trips().trip.str[1:].astype(int)
+    kinds = frame.assign(kind=np.where(numbers == 4, "new", np.where(numbers % 2, "B", "A")))
+    kinds["split"] = np.where(numbers == 4, "test", np.where(numbers < 3, "validation", "train"))
+    data = table(kinds, inputs=["ax", "kind"], split="split")
+    assert data.inputs.categories == [None, ["A", "B"]]
+    raw = data.examples["train"].inputs[0]
+    assert steps_of(data)[0][:, 1:].tolist() == [[0, 1]] * len(raw)  # t3
+    assert steps_of(data, "test")[0][:, 1:].tolist() == [[0, 0]] * 5
+    [note] = data.notes
+    assert "kind has 'new', which was not in training (A, B)" in note
+    # a file of which all texts look like numbers has texts
+    odd = kinds.drop(columns="split").assign(kind="7")
+    data = table(kinds[numbers != 4], odd, odd, inputs=["ax", "kind"])
+    assert not np.concatenate(steps_of(data, "test"))[:, 1:].any()
+
+
+@pytest.mark.parametrize("level", [0.1, 1e8, -3.0])
+def test_a_channel_at_any_level_is_standardised(level: float) -> None:
+    frame = trips().assign(ax=lambda f: f.ax + level, ay=level)
+    data = table(frame)
+    raw = np.concatenate([each.values for each in data.examples["train"].inputs])
+    expected = (raw[:, 0] - raw[:, 0].mean()) / (raw[:, 0] - level).std()
+    found = np.concatenate(steps_of(data))
+    assert found[:, 0] == pytest.approx(expected, abs=1e-4)
+    assert not found[:, 1].any()
+
+
+def test_other_units_are_a_note() -> None:
+    frame, new = trips(), trips(seed=1)
+    data = table(frame, new, new.assign(ax=new.ax * 1000))
+    [note] = data.notes
+    assert "of the values of ax lie further than 5 deviations" in note
+    assert note.startswith("data.test in memory: ")
+
+
+# ---------------------------------------------------------------- targets
+
+
+@pytest.mark.parametrize("label", [None, NAN, "", " "])
+def test_a_series_without_a_label_is_refused(tmp_path: Path, label: Any) -> None:
+    frame = trips()
+    frame.loc[frame.trip == "t5", "label"] = label
+    frame.to_csv(tmp_path / "trips.csv", index=False)
+    for given_as in (frame, str(tmp_path / "trips.csv")):
+        with pytest.raises(UserError, match="series t5 has no 'label': fill it, or leave it out"):
+            table(given_as)
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, str, "category"])
+def test_labels_of_any_type_have_the_names_that_a_file_has(kind: Any) -> None:
+    frame = trips().assign(label=lambda f: (f.trip.str[1:].astype(int) % 2).astype(kind))
+    names = ["false", "true"] if kind is bool else ["0", "1"]
+    assert table(frame).spec["classes"] == names
+
+
+def test_splits_may_be_said_and_weights_must_be_numbers() -> None:
+    frame, number = trips(), trips().trip.str[1:].astype(int)
+    split = np.where(number < 6, "train", np.where(number < 9, "validation", "test"))
+    data = table(frame.assign(split=split), split="split")
+    assert [len(data.examples[s]) for s in ("train", "validation", "test")] == [6, 3, 3]
+    with pytest.raises(UserError, match="has -1.0 as 'w': a weight is 0 or more"):
+        table(frame.assign(w=-1), weight_column="w")
+    with pytest.raises(UserError, match="series t0 has 4 values of 'ax' .*: one is needed"):
+        table(frame, group="ax")
+
+
+# ---------------------------------------------------------------- gaps, by hand
+
+GAPS = [
+    [NAN, 1.0, NAN, 4.0, NAN],
+    [2.0, 3.0, NAN, NAN, 5.0],
+    [NAN, NAN],  # a sensor that was off
+    [6.0],
+]
+FILLED: dict[str, list[Any]] = {
+    "interpolate": [[1, 1, 2.5, 4, 4], [2, 3, 11 / 3, 13 / 3, 5], None, [6]],  # None: refused
+    "last": [[NAN, 1, 1, 4, 4], [2, 3, 3, 3, 5], [NAN, NAN], [6]],
+    "mark": GAPS,
+}
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "last", "mark"])
+@pytest.mark.parametrize("scale", ["split", "series", "both", "none"])
+def test_gaps_are_filled_as_by_hand(missing: Any, scale: Any) -> None:
+    pairs = [*zip(GAPS, FILLED[missing], strict=True)]
+    raw, filled = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
+    encoder = Series(missing=missing, scale=scale)
+    encoder.fit([np.array(each)[:, None] for each in raw])
+    known = np.concatenate([np.array(each, float) for each in filled])
+    mean, deviation = np.nanmean(known), np.nanstd(known)
+    for each, full in zip(raw, filled, strict=True):
+        values = np.array(full, float)
+        own = values[~np.isnan(values)]
+        own_deviation = own.std() if len(own) and own.std() else 1.0
+        by_split = np.nan_to_num((values - mean) / deviation)
+        by_itself = np.nan_to_num((values - (own.mean() if len(own) else 0)) / own_deviation)
+        columns = {
+            "split": [by_split],
+            "series": [by_itself],
+            "both": [by_split, by_itself],
+            "none": [np.where(np.isnan(values), mean, values)],
+        }[scale]
+        marks = [np.isnan(each)] if missing == "mark" else []
+        [found] = encoder.encode([np.array(each)[:, None]], "x")
+        assert found.numpy() == pytest.approx(np.stack([*columns, *marks], 1), abs=1e-6)
+
+
+def test_gaps_are_refused_unless_you_say_how_to_fill_them() -> None:
+    frame = long(*GAPS[:2], [1.0], [2.0, 3.0])
+    options: dict[str, Any] = {"series": "s", "time": None, "inputs": ["x"]}
+    with pytest.raises(UserError, match="series s. has . missing values; fill them, or train with"):
+        table(frame, **options)
+    off = long(*[[1.0, 2.0]] * 8, [NAN, NAN])
+    with pytest.raises(UserError, match="series s8 has a channel without any value .*=mark"):
+        table(off, **options, missing="interpolate", split_seed=1)
+    nowhere = long(*[[NAN, NAN]] * 8)
+    with pytest.raises(UserError, match="every value of 'x' is missing in the training split"):
+        table(nowhere, **options, missing="mark")
+
+
+def test_only_channels_with_gaps_in_training_are_marked() -> None:
+    encoder = Series(missing="mark")
+    encoder.fit([np.array([[1.0, 2.0], [NAN, 4.0]])])
+    [found] = encoder.encode([np.array([[NAN, NAN]])], "x")
+    assert encoder.num_inputs == 3
+    assert found.tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_three_series_are_enough_and_one_is_too_few() -> None:
+    three = long([1.0], [2.0, 3.0], [4.0]).assign(label=["a", "b", "b", "a"])
+    own = table(three, three, three, series="s", time=None, inputs=["x"])
+    assert [len(own.datasets[split]) for split in own.datasets] == [3, 3, 3]
+    with pytest.raises(UserError, match="cannot cut a test split from .*; give data.test"):
+        table(three[:1], series="s", time=None, inputs=["x"])
+
+
+# ---------------------------------------------------------------- arrays
+
+X = [np.random.default_rng(n).normal(size=(4 + n % 3, 2)).astype(np.float32) for n in range(12)]
+Y = ["ab"[n % 2] for n in range(12)]
+
+
+def arrays(inputs: Any, targets: Any = Y, *also: Any, **options: Any) -> SeriesTable:
+    data = SeriesTable((inputs, targets, *also), **options)
+    data.setup()
+    return data
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda x: x,
+        lambda x: [each.astype(np.float64) for each in x],
+        lambda x: [each.tolist() for each in x],
+        lambda x: [torch.tensor(each) for each in x],
+        lambda x: torch.nested.nested_tensor([torch.tensor(e) for e in x], layout=torch.jagged),
+        lambda x: [pd.DataFrame(each) for each in x],
+        lambda x: [pd.DataFrame(each[:, ::-1], columns=[1, 0])[[n % 2, 1 - n % 2]]
+                   for n, each in enumerate(x)],
+    ],
+)  # fmt: skip
+def test_arrays_of_any_kind_are_the_same_series(kind: Callable[[Any], Any]) -> None:
+    expected, found = arrays(X), arrays(kind(X))
+    for split in ("train", "validation", "test"):
+        assert found.examples[split].targets == expected.examples[split].targets
+        by_name = np.argsort(found.inputs.columns or [])
+        for one, other in zip(steps_of(expected, split), steps_of(found, split), strict=True):
+            assert np.array_equal(one, other[:, by_name])
+
+
+def test_one_array_of_all_series_is_them() -> None:
+    x = np.arange(60.0).reshape(12, 5)
+    for each in (x[..., None], torch.tensor(x)[..., None], [*x]):
+        data = arrays(each)
+        assert sorted(
+            int(raw.values[0, 0]) for s in data.examples.values() for raw in s.inputs
+        ) == [*range(0, 60, 5)]
+
+
+# ---------------------------------------------------------------- the same data
+
+
+# ---------------------------------------------------------------- a finished run
+
+
+def trained(folder: Path, frame: Any, *words: str, **more: Any) -> Run:
+    quick = ("trainer=cpu", "trainer.max_steps=2", "model.encoder.hidden_size=8", "baseline=false")
+    words = (f"folder={folder}", "data=series", *quick, *WITHOUT_LOCAL, *words)
+    train(compose(*words), data={"train": frame, **more})
+    return load_run(folder)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))
+        words = ("data.series=trip", "data.time=time", "data.inputs=[ax,ay,kind]")
+        yield trained(tmp_path_factory.mktemp("runs") / "run", frame, *words)
+
+
+def new_trips() -> pd.DataFrame:
+    return trips(3, seed=9).assign(kind="A")
+
+
+# ---------------------------------------------------------------- commands
+
+WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]] = [
+    (lambda f: f, ("data.series=tirp",), "has no column 'tirp'.*did you mean trip"),
+    (lambda f: f, ("data.series=null",), "set data.series, such as data.series=trip"),
+    (lambda f: f, ("data.label_column=lable",), "no column 'lable'.*did you mean label"),
+    (lambda f: f, ("data.inputs=[ax,az]",), "no column 'az': set data.inputs"),
+    (lambda f: f, ("data.group=usr",), "no column 'usr': set data.group.*did you mean user"),
+    (lambda f: f.assign(user="me"), ("data.group=user",), "all of it is of one group, 'me'"),
+    (lambda f: f[f.trip == "t1"], (), "cannot cut a test split"),
+    (lambda f: f.assign(ax=["q", *f.ax[1:]]), (), "row 1 has 'q' as 'ax'"),
+    (lambda f: f.assign(ax=["inf", *f.ax[1:]]), (), "row 1 has inf as 'ax'"),
+    (lambda f: f.assign(time=0), (), r"series t0: time 0 stands twice \(rows 1, 2\)"),
+    (lambda f: f.assign(time="noon"), (), "'noon' is no time"),
+    (lambda f: f[:0], (), "trips.csv has no rows"),
+    (lambda f: f.assign(label=f.ax > 0), (), "series t0 has 2 values of 'label'.*model=tagger"),
+    (lambda f: f.assign(label=f.ax > 0), ("data.per=sequence",), "2 values.*leave data.per out"),
+    (lambda f: f, ("model=tagger",), "is the same at all steps of each series.*data.per=step"),
+    (lambda f: f, ("data.folds=3", "data.fold=3"), "must be below data.folds=3"),
+    (lambda f: f.set_axis(["trip", "ax", "label", "time", "ax", "ay"], axis=1), (), "two columns"),
+    (lambda f: f.assign(ax="q", ay="r"), (), "has no column with numbers: set data.inputs"),
+]  # fmt: skip
+
+
+def test_rows_with_lists_that_do_not_fit_are_one_line(tmp_path: Path, refused: Refused) -> None:
+    rows = {
+        '{"ax": [1, 2], "ay": [1], "label": "a"}': "row 2 has 2 of 'ax' and 1 of 'ay'",
+        '{"ax": [], "ay": [], "label": "a"}': "row 2 has no steps",
+        '{"ax": [1, "q"], "ay": [1, 2], "label": "a"}': "row 2 has 'q' as 'ax'",
+    }
+    for row, said in rows.items():
+        good = '{"ax": [1, 2], "ay": [1, 2], "label": "b"}\n'
+        (tmp_path / "x.jsonl").write_text(good + row + "\n" + good * 4)
+        line = refused("train.py", "data=series", "data.train=x.jsonl", "folder=run")
+        assert f"x.jsonl: {said}" in line
+
+
+def test_a_command_predicts_a_table_by_its_series(tmp_path: Path, script: Script) -> None:
+    trips().to_csv(tmp_path / "trips.csv", index=False)
+    words = ("data=series", "data.train=trips.csv", "data.series=trip", "data.time=time")
+    quick = ("trainer=cpu", "trainer.max_steps=2", "baseline=false", "folder=run")
+    script("train.py", *words, *quick, "model.encoder.bidirectional=false")
+    ask = ("predict.py", "run=run", "accelerator=cpu")
+    rows = [*map(json.loads, script(*ask, "input=trips.csv").stdout.splitlines())]
+    assert [row["series"] for row in rows] == [f"t{n}" for n in range(12)]
+    lines = trips().to_json(orient="records", lines=True)
+    piped = [*map(json.loads, script(*ask, "input=-", stdin=lines).stdout.splitlines())]
+    assert piped == rows
+    steps = script(*ask, "input=trips.csv", "stream=true").stdout.splitlines()
+    last = {row["series"]: row["label"] for row in map(json.loads, steps)}
+    assert last == {row["series"]: row["label"] for row in rows}
