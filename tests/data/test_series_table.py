@@ -170,6 +170,13 @@ def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- frames of pandas
 
 
+def test_the_numbers_of_the_rows_of_a_frame_are_no_channel() -> None:
+    frame = trips()
+    data = table(frame[frame.trip != "t3"], inputs=None)
+    assert data.inputs.columns == SENSORS
+    assert read(frame.set_index("trip")) == read(frame)
+
+
 @pytest.mark.parametrize(
     "kind", ["int8", "float32", "Int64", "Float64", "float64[pyarrow]", "string", "category"]
 )
@@ -377,6 +384,36 @@ def test_one_array_of_all_series_is_them() -> None:
         assert sorted(
             int(raw.values[0, 0]) for s in data.examples.values() for raw in s.inputs
         ) == [*range(0, 60, 5)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "said"),
+    [
+        (X, Y[:-1], "12 inputs and 11 of 'label'"),
+        (X, [*Y[:-1], NAN], "series 12 has no 'label'"),
+        (X, [*Y[:-1], None], "series 12 has no 'label'"),
+        (X, np.array([1.0, 2.0] * 5 + [1.0, NAN]), "series 12 has no 'label'"),
+        (X, [1, "a"] * 6, "give the path of a file, .* or .X, y. .*'a'"),
+        (X, [["a", "b"]] * 12, "row 1 has 4 of 'channel 1' and 2 of 'label'"),
+        ([x.T for x in X], Y, "the series have 4 to 6 channels: steps come first: transpose"),
+        ([*X[:-1], X[-1][:, :1]], Y, "1 to 2 channels: give all the same"),
+        ([*X[:-1], X[-1][:0]], Y, r"series 12 has shape \(0, 2\), not \(steps, channels\)"),
+        (np.zeros((12, 3, 2, 2)), Y, r"series 1 has shape \(3, 2, 2\)"),
+        ([["a", "b"]] * 12, Y, "give the path of a file, .*could not convert string"),
+        ([*map(pd.DataFrame, X[:-1]), pd.DataFrame(X[-1][:, :1])], Y, "12 has no column '1'"),
+        ([], [], " in memory has no rows"),
+        ([*X[:-1], X[-1] * np.inf], Y, "row 12 has -?inf as 'channel 1', which is not a finite"),
+    ],
+)  # fmt: skip
+def test_arrays_that_cannot_be_series_are_refused(inputs: Any, targets: Any, said: str) -> None:
+    with pytest.raises(UserError, match=f"data.train.*{said}"):
+        arrays(inputs, targets)
+
+
+def test_what_is_not_two_arrays_is_refused() -> None:
+    for wrong in ((X,), (X, Y, Y)):
+        with pytest.raises(UserError, match=r"data.train: give the path of a file, .* or \(X, y\)"):
+            SeriesTable(wrong)
 
 
 # ---------------------------------------------------------------- the same data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -94,10 +95,24 @@ class Columns:
         """The columns whose cells are lists."""
         return [field.name for field in self.table.schema if is_list(field.type)]
 
+    @property
+    def texts(self) -> list[str]:
+        """The columns that hold texts; not those of numbers, one of which may be wrong."""
+        found = []
+        for column in self.table.column_names:
+            with suppress(UserError):
+                found += [column] if self.numbers(column) is None else []
+        return found
+
     def names(self, column: str) -> Names:
         """A column as texts; blank ones are none."""
+        import pyarrow as pa
+
         if column not in self._names:
-            encoded = self.table[column].combine_chunks().dictionary_encode()
+            array = self.table[column].combine_chunks()
+            if pa.types.is_dictionary(array.type):
+                array = array.dictionary_decode()  # which may hold names that no row has
+            encoded = array.dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
             found = texts_of(encoded.dictionary)
             known = np.array([bool((text or "").strip()) for text in found] + [False])
@@ -127,7 +142,8 @@ class Columns:
         if is_number(array.type):
             found = pc.cast(array, pa.float64(), safe=False).to_numpy()
             if (wrong := np.isinf(found)).any():
-                as_number(found[wrong.argmax()], self.where(wrong.argmax()), column)  # says that
+                row = int(wrong.argmax())
+                as_number(found[row].item(), self.where(row), column)  # says that
             return found
         if is_list(array.type) or pa.types.is_temporal(array.type):
             return None

@@ -19,7 +19,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.tables import Row, Tables, as_number
-from seqmodels.errors import UserError, one_line, unusable
+from seqmodels.errors import UserError, one_line, shown, unusable
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
 
@@ -130,18 +130,22 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     import pyarrow as pa  # takes time and memory
     import pyarrow.parquet as pq
 
-    if isinstance(given, tuple):
-        given = of_arrays(name, *given)
     try:
+        if isinstance(given, tuple):
+            given = of_arrays(name, *given)
         if isinstance(given, Sequence):  # of which any may have a column that the first lacks
             columns = dict.fromkeys(column for row in given for column in row)
             given = {column: [row.get(column) for row in given] for column in columns}
         table = pa.table(given)
-    except (pa.ArrowException, AttributeError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except (pa.ArrowException, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"{name}: give the path of a file, a DataFrame, a dict of columns, a list of dicts, "
             f"each a row, or (X, y) ({one_line(error)})"
         ) from error
+    index = [column for column in table.column_names if column.startswith("__index_level_")]
+    table = table.drop_columns(index)  # a row of pandas keeps its number when others are removed
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content, file = sink.getvalue(), f"{Path(name).name}{IN_MEMORY}"
@@ -177,10 +181,16 @@ def of_arrays(
     for column, values in columns.items():
         if len(values) != len(rows):
             raise UserError(f"{name}: {len(rows)} inputs and {len(values)} of {column!r}")
-    columns = {column: pa.array([*map(_plain, values)]) for column, values in columns.items()}
+    columns = {
+        column: pa.array([*map(_plain, values)], from_pandas=True)
+        for column, values in columns.items()
+    }
     if all(isinstance(row, str) for row in rows):
         return {"text": rows, **columns}
     if rows and hasattr(rows[0], "columns"):  # by their names
+        for number, row in enumerate(rows, start=1):
+            if lacking := [str(c) for c in rows[0].columns if c not in row]:
+                raise UserError(f"{name}: series {number} has no column {shown(lacking[0])!r}")
         series = [[np.asarray(row[c]) for row in rows] for c in rows[0].columns]
         named = dict(zip(map(str, rows[0].columns), series, strict=True))
     else:
