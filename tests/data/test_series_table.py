@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from seqmodels import compose, load_run, train
 from seqmodels.data import Series, SeriesTable
 from seqmodels.errors import UserError
+from seqmodels.launch.commands.predict import streamed
 from seqmodels.runs import Run
 from tests.conftest import WITHOUT_LOCAL, Refused, Script
 
@@ -150,6 +152,26 @@ def test_a_time_that_stands_twice_is_refused_with_both_rows(dates: bool) -> None
         table(frame)
 
 
+def test_a_step_without_a_time_is_refused_with_its_row(tmp_path: Path) -> None:
+    frame = trips().assign(time=lambda f: "2024-01-01 00:00:0" + f.time.astype(str))
+    frame.loc[6, "time"] = ""
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(UserError, match="x.csv: row 7 has no 'time': fill it"):
+        table(str(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize(("unit", "of_one"), [("s", 1), ("D", 86400)])
+def test_time_steps_that_differ_much_are_a_note_in_seconds(unit: str, of_one: int) -> None:
+    frame = trips().drop(columns="user")
+    frame.loc[7:8, "time"] += 1000
+    dates = frame.assign(time=pd.Timestamp("2024-01-01") + pd.to_timedelta(frame.time, unit))
+    for each, one in ((frame, 1), (dates, of_one)):
+        [note] = table(each).notes
+        said = f"the median is {one:g}, the longest {one * 1001:g} (series t1)"
+        assert said in note
+    assert not table(trips().drop(columns="user")).notes
+
+
 def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
     frame = trips()
     for trip, steps in frame.groupby("trip"):
@@ -203,7 +225,42 @@ def test_a_gap_is_one_whatever_it_is_written_as(tmp_path: Path) -> None:
         assert np.isnan(values[1][0]) and [values[0], values[2]] == [[1.0], [3.0]]
 
 
+def test_names_that_no_row_has_are_not_asked_for() -> None:
+    frame = trips().assign(trip=lambda f: f.trip.astype("category"))
+    frame = frame[frame.trip != "t3"]
+    labels = frame.groupby("trip", observed=True)[["label"]].first().reset_index()
+    found = read(frame.drop(columns="label"), labels=labels)
+    assert len(found) == 11
+
+
+def test_a_column_that_nothing_reads_may_hold_anything() -> None:
+    for wrong in ("x", "inf"):
+        note = ["1"] * (len(trips()) - 1) + [wrong]
+        assert read(trips().assign(note=note)) == read(trips())
+
+
 # ---------------------------------------------------------------- inputs
+
+
+def test_channels_are_all_numbers_that_are_not_named_otherwise() -> None:
+    data = table(trips(), inputs=None, group="user")
+    assert data.inputs.columns == SENSORS
+    assert data.notes == ["channels: ax, ay (set data.inputs to choose)"]
+    files = table(trips(), trips(seed=1), trips(seed=2), inputs=None)
+    assert files.notes == data.notes
+
+
+def test_the_channels_of_a_file_are_those_of_training() -> None:
+    frame, new = trips(), trips(seed=1)
+    shuffled = new.assign(extra=1.0)[["ay", "extra", "ax", "time", "label", "trip"]]
+    expected = steps_of(table(frame, new, new, inputs=None), "test")
+    found = steps_of(table(frame, new, shuffled, inputs=None), "test")
+    assert all(map(np.array_equal, expected, found))
+    with pytest.raises(UserError, match="data.test in memory has no column 'ay': set data.inputs"):
+        table(frame, new, new.drop(columns="ay"), inputs=None)
+    for inputs in (None, SENSORS):
+        with pytest.raises(UserError, match="data.test in memory: row 1 has 'q' as 'ax', which"):
+            table(frame, new, new.assign(ax="q"), inputs=inputs)
 
 
 def test_texts_are_a_channel_for_each_one_that_training_has() -> None:
@@ -245,6 +302,27 @@ def test_other_units_are_a_note() -> None:
 # ---------------------------------------------------------------- targets
 
 
+def test_a_label_that_varies_in_a_series_is_one_for_each_step() -> None:
+    frame = trips()
+    assert table(frame).per == "sequence"
+    varies = frame.assign(label=np.where(frame.ax > 0, "up", "down"))
+    data = table(varies)
+    assert data.per == "step"
+    assert read(varies)[0][2] == varies.label[:4].tolist()
+    assert "a label for each step" in data.summary[0]
+    assert table(frame, per="step").per == "step"
+    with pytest.raises(UserError, match=r"series t0 has 2 values of 'label' \(up, down\)"):
+        table(varies, per="sequence")
+
+
+def test_an_empty_label_of_a_step_is_not_learned() -> None:
+    labels = ["a", None, "b", "a", NAN, " ", "b"]
+    frame = long([1.0] * 7, [2.0] * 7, [3.0] * 7).assign(label=labels * 3)
+    data = table(frame, series="s", time=None, inputs=["x"])
+    assert data.datasets["train"].targets[0].tolist() == [0, -100, 1, 0, -100, -100, 1]
+    assert data.spec["classes"] == ["a", "b"]
+
+
 @pytest.mark.parametrize("label", [None, NAN, "", " "])
 def test_a_series_without_a_label_is_refused(tmp_path: Path, label: Any) -> None:
     frame = trips()
@@ -255,11 +333,56 @@ def test_a_series_without_a_label_is_refused(tmp_path: Path, label: Any) -> None
             table(given_as)
 
 
+def test_values_are_for_each_series_or_for_each_step() -> None:
+    frame = trips().assign(weight=lambda f: f.trip.str[1:].astype(float), speed=lambda f: f.ax * 2)
+    assert table(frame, value_columns=["weight"]).per == "sequence"
+    found = read(frame, value_columns=["weight"])
+    assert [target for *_, target in found] == [[float(n)] for n in range(12)]
+    by_step = read(frame, value_columns=["weight", "speed"])
+    assert by_step[1][2] == frame[["weight", "speed"]][4:9].to_numpy().tolist()
+    for columns in (["speed", "weight"], ["weight", "speed"]):
+        with pytest.raises(UserError, match="series t0 has 4 values of 'speed'"):
+            table(frame, value_columns=columns, per="sequence")
+
+
+def test_gaps_in_values_are_one_value_in_an_error() -> None:
+    frame = trips().assign(speed=[NAN, NAN, 1.0, NAN] + [1.0] * (len(trips()) - 4))
+    with pytest.raises(UserError, match=r"series t0 has 2 values of 'speed' \(nan, 1.0\)"):
+        table(frame, value_columns=["speed"], per="sequence")
+
+
 @pytest.mark.parametrize("kind", [int, float, bool, str, "category"])
 def test_labels_of_any_type_have_the_names_that_a_file_has(kind: Any) -> None:
     frame = trips().assign(label=lambda f: (f.trip.str[1:].astype(int) % 2).astype(kind))
     names = ["false", "true"] if kind is bool else ["0", "1"]
     assert table(frame).spec["classes"] == names
+
+
+def test_a_second_table_says_what_a_series_is() -> None:
+    frame = trips()
+    once = frame.groupby("trip")[["label", "user"]].first().reset_index()
+    once = once.assign(age=np.arange(12.0), kind=[*"xyz"] * 4, much=2.0).sample(
+        frac=1, random_state=0
+    )
+    bare, age = frame[["trip", "time", *SENSORS]], dict(zip(once.trip, once.age, strict=True))
+    assert read(bare, labels=once) == read(frame)
+    data = table(
+        bare, labels=once, inputs=["ax", "age", "kind"], group="user", weight_column="much"
+    )
+    train = data.examples["train"]
+    assert [each.values[:, 1].tolist() for each in train.inputs] == [
+        [age[each.name]] * len(each) for each in train.inputs
+    ]
+    assert data.inputs.categories[2] == ["x", "y", "z"]
+    assert not {*train.also["group"]} & {*data.examples["test"].also["group"]}
+    assert data.datasets["train"].weights.tolist() == [2.0] * len(train)
+    assert table(bare, labels=once, inputs=None).inputs.columns == ["ax", "ay", "age", "much"]
+    with pytest.raises(UserError, match="rows 1 and 13 are both of series"):
+        table(bare, labels=pd.concat([once, once[:1]]))
+    with pytest.raises(UserError, match="data.labels in memory has no row for series t5 of"):
+        table(bare, labels=once[once.trip != "t5"])
+    with pytest.raises(UserError, match="data.labels has a row for each series: set data.series"):
+        table(as_lists(bare, ["time", *SENSORS]), series=None, labels=once)
 
 
 def test_splits_may_be_said_and_weights_must_be_numbers() -> None:
@@ -271,6 +394,18 @@ def test_splits_may_be_said_and_weights_must_be_numbers() -> None:
         table(frame.assign(w=-1), weight_column="w")
     with pytest.raises(UserError, match="series t0 has 4 values of 'ax' .*: one is needed"):
         table(frame, group="ax")
+
+
+def test_a_column_that_may_say_whose_a_series_is_and_is_in_several_splits_is_a_note() -> None:
+    each = [trips(5, seed).drop(columns="user").assign(who=f"p{seed}") for seed in range(8)]
+    frame = pd.concat([f.assign(trip=f.trip + f.who) for f in each], ignore_index=True)
+    for column in ("who", "group", "split", "weight"):  # whatever it is called
+        named = frame.rename(columns={"who": column})
+        first, *_ = notes = table(named).notes
+        assert len(notes) == 3
+        assert first.startswith(f"5 of 5 values of {column!r} (100.00 %) of the validation split")
+        assert first.endswith(f"set data.group={column} for scores of new ones")
+    assert not table(frame, group="who").notes
 
 
 # ---------------------------------------------------------------- gaps, by hand
@@ -386,6 +521,17 @@ def test_one_array_of_all_series_is_them() -> None:
         ) == [*range(0, 60, 5)]
 
 
+def test_targets_of_arrays_are_labels_numbers_or_those_of_steps() -> None:
+    assert arrays(X, np.array([0, 1] * 6)).spec["classes"] == ["0", "1"]
+    assert arrays(X, np.arange(12.0), value_columns=["label"]).spec["values"] == ["label"]
+    steps = [["up" if step > 0 else None for step in each[:, 0]] for each in X]
+    steps[0] = ["down"] * 4
+    assert arrays(X, steps, split_seed=3).per == "step"
+    by_group = arrays(X, Y, {"who": [f"u{n % 4}" for n in range(12)]}, group="who")
+    who = [{*by_group.examples[split].also["group"]} for split in ("train", "test")]
+    assert not who[0] & who[1]
+
+
 @pytest.mark.parametrize(
     ("inputs", "targets", "said"),
     [
@@ -419,6 +565,23 @@ def test_what_is_not_two_arrays_is_refused() -> None:
 # ---------------------------------------------------------------- the same data
 
 
+def test_a_fingerprint_is_of_numbers_and_targets() -> None:
+    frame = trips().assign(kind="A", stage=lambda f: np.where(f.ax > 0, "up", "down"))
+    usual = table(frame, inputs=["ax", "kind"], label_column="stage").fingerprint
+
+    def changed(**columns: Any) -> bool:
+        data = table(frame.assign(**columns), inputs=["ax", "kind"], label_column="stage")
+        return data.fingerprint != usual
+
+    middle = len(frame) // 2
+    assert changed(ax=frame.ax.where(frame.index != middle, 7.0))
+    assert changed(kind=frame.kind.where(frame.index != middle, "B"))
+    assert changed(stage=frame.stage.where(frame.index != middle, "else"))
+    assert changed(time=-frame.time)  # another order
+    # but not of what the network does not read
+    assert not changed(time=frame.time * 10 + 5, ay=0.0)
+
+
 # ---------------------------------------------------------------- a finished run
 
 
@@ -440,6 +603,114 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 def new_trips() -> pd.DataFrame:
     return trips(3, seed=9).assign(kind="A")
+
+
+def test_predictions_name_series_and_need_no_labels(classifier: Run) -> None:
+    new = new_trips()
+    expected = [*classifier.predict(new)]
+    assert [row["series"] for row in expected] == ["t0", "t1", "t2"]
+    others = [
+        new[new.columns[::-1]],
+        new.drop(columns=["label", "user"]),
+        new.assign(label=""),
+        new.assign(label=[None, "a"] + [None] * 13),
+        new.sample(frac=1, random_state=0).sort_values("trip", kind="stable"),
+    ]
+    for other in others:
+        assert [*classifier.predict(other)] == expected
+    alone = [each for _, each in new.groupby("trip")]
+    for frames in (alone, [each[["kind", "ay", "ax"]] for each in alone]):
+        found = [*classifier.predict(frames)]
+        assert [row["label"] for row in found] == [row["label"] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (lambda new: new.drop(columns="ay"), "inputs in memory has no column 'ay'"),
+        (lambda new: [new.drop(columns="ay")], "inputs: series 1 has no column 'ay'"),
+        (lambda new: new.assign(ax=["x", *new.ax[1:].astype(str)]), "row 1 has 'x' as 'ax'"),
+        (lambda new: new.assign(ax=[np.inf, *new.ax[1:]]), "row 1 has inf as 'ax'"),
+        (lambda new: new.assign(ax=[NAN, *new.ax[1:]]), "series t0 has 1 missing value"),
+        (lambda new: [new.assign(kind=None)], "inputs: series 1 has 15 missing values"),
+        (lambda new: new.rename(columns={"trip": "tirp"}), "no column 'trip': set data.series"),
+    ],
+)  # fmt: skip
+def test_new_tables_that_lack_something_are_refused(
+    classifier: Run, frame: Callable[[pd.DataFrame], Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        [*classifier.predict(frame(new_trips()))]
+
+
+def test_a_text_that_training_never_saw_is_said_once(classifier: Run) -> None:
+    data: Any = classifier.data
+    doubts, frame = data.inputs.doubts, new_trips()
+    for new, said in ((frame.assign(kind="Z"), "'Z'"), ([frame.assign(kind="Z")], "a text")):
+        doubts.clear()
+        [*classifier.predict(new)]
+        [note] = classifier.data.doubts
+        assert note.startswith(f"inputs: kind has {said}, which was not in training (A, B)")
+    doubts.clear()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning's test loop
+def test_evaluated_rows_of_training_are_a_note(classifier: Run) -> None:
+    frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))
+    classifier.evaluate(file=frame)
+    notes = list(classifier.data.notes)
+    assert any(note.startswith("10 of 12 rows (83.33 %) of the evaluated") for note in notes)
+    with pytest.raises(UserError, match="file in memory: .* has no label"):
+        classifier.evaluate(file=frame.drop(columns="label"))
+
+
+def test_new_series_need_a_second_table_for_what_they_lack_alone(tmp_path: Path) -> None:
+    frame = trips()
+    once = frame.groupby("trip")[["label"]].first().reset_index().assign(age=np.arange(12.0))
+    words = ("data.series=trip", "data.inputs=[ax,age]")
+    run = trained(tmp_path / "run", frame.drop(columns="label"), *words, labels=once)
+    new = frame[["trip", "time", "ax"]].assign(trip="new " + frame.trip)
+    assert len([*run.predict(new.assign(age=1.0))]) == 12
+    with pytest.raises(UserError, match="has no row for series new t0 of inputs in memory"):
+        [*run.predict(new)]
+
+
+def test_columns_with_brackets_are_found_by_their_names(tmp_path: Path) -> None:
+    frame = trips().rename(columns={"ax": "ax [g]", "ay": "ay [g]"})
+    run = trained(tmp_path / "run", frame, "data.series=trip", "data.time=time")
+    with pytest.raises(UserError, match=r"has no column 'ax \[g\]'"):
+        [*run.predict(trips().rename(columns={"ax": "ax [m]", "ay": "ay [m]"}))]
+    with pytest.raises(UserError, match="has 4 channels, not 2: steps come first"):
+        [*run.predict([np.zeros((2, 4))])]
+
+
+@pytest.mark.parametrize("missing", ["last", "mark"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_stream_of_a_table_is_the_table(tmp_path: Path, missing: str, named: bool) -> None:
+    frame = trips().assign(stage=lambda f: np.where(f.ay > 0, "up", "down"))
+    frame.loc[[0, 1, 6, 9, 10, 21], "ax"] = NAN
+    frame.loc[frame.trip == "t2", "ay"] = NAN
+    words = ["model=tagger", "model.encoder.bidirectional=false", f"data.missing={missing}"]
+    words += ["data.label_column=stage", "data.inputs=[ax,ay]"]
+    path = str(tmp_path / "trips.parquet")
+    if named:
+        frame.to_parquet(path)
+        words += ["data.series=trip", "data.time=time"]
+    else:  # each row begins anew
+        as_lists(frame, ["ax", "ay", "stage"]).drop(columns="trip").to_parquet(path)
+    run = trained(tmp_path / "run", path, *words)
+    whole = [*run.predict(pd.read_parquet(path))]
+    by_step = [*streamed(run.stream(), run.data.read_steps(path))]
+    probabilities = [p for row in whole for p in row["probabilities"]]
+    assert [p for row in by_step for p in row["probabilities"]] == pytest.approx(probabilities)
+    assert [row.get("series") for row in by_step] == (
+        frame.trip.tolist() if named else [None] * len(frame)
+    )
+    if named:
+        assert [row["time"] for row in by_step] == [[time] for time in frame.time]
+    stream, [first] = run.stream(), [*run.data.read_inputs(path)][:1]  # some steps a call
+    found = [p for a, b in ((0, 1), (1, 3), (3, 4)) for p in stream([first.part(a, b)])]
+    assert [p for row in found for p in row["probabilities"]] == pytest.approx(probabilities[:4])
 
 
 # ---------------------------------------------------------------- commands
@@ -466,6 +737,20 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_a_wrong_table_is_one_line_and_nothing_is_written(
+    tmp_path: Path, refused: Refused, number: int
+) -> None:
+    change, words, said = WRONG[number]
+    change(trips()).to_csv(tmp_path / "trips.csv", index=False)
+    usual = ["data=series", "data.train=trips.csv", "data.series=trip", "data.time=time"]
+    given_keys = {word.split("=")[0] for word in words}
+    usual = [word for word in usual if word.split("=")[0] not in given_keys]
+    line = refused("train.py", *usual, *words, "trainer=cpu", "folder=run")
+    assert re.search(said, line), line
+    assert not (tmp_path / "run").exists()
+
+
 def test_rows_with_lists_that_do_not_fit_are_one_line(tmp_path: Path, refused: Refused) -> None:
     rows = {
         '{"ax": [1, 2], "ay": [1], "label": "a"}': "row 2 has 2 of 'ax' and 1 of 'ay'",
@@ -477,6 +762,12 @@ def test_rows_with_lists_that_do_not_fit_are_one_line(tmp_path: Path, refused: R
         (tmp_path / "x.jsonl").write_text(good + row + "\n" + good * 4)
         line = refused("train.py", "data=series", "data.train=x.jsonl", "folder=run")
         assert f"x.jsonl: {said}" in line
+
+
+def test_a_file_of_the_archive_has_no_groups(tmp_path: Path) -> None:
+    (tmp_path / "x.ts").write_text("@problemName x\n@classLabel true a b\n@data\n1,2:a\n1,3:b\n")
+    with pytest.raises(UserError, match="x.ts has no columns: leave data.group out"):
+        SeriesTable(str(tmp_path / "x.ts"), group="user").setup()
 
 
 def test_a_command_predicts_a_table_by_its_series(tmp_path: Path, script: Script) -> None:

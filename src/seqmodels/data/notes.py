@@ -15,6 +15,8 @@ from seqmodels.batch import PADDING_TARGET
 from seqmodels.data.examples import Examples, contents
 from seqmodels.errors import UserError, choices, listed, shown
 
+GROUP_KEY = "data.group="  # before the name of a column that may say whose an example is
+
 
 def share(count: int, total: int, what: str) -> str:
     """`3 of 40 labels (7.50 %)`."""
@@ -72,14 +74,21 @@ def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
 
 
 def shared_groups(splits: Mapping[str, Examples]) -> list[str]:
-    """Groups that stand in two splits, each of which has a file of its own."""
-    groups = {split: {*each.also.get("group", ())} for split, each in splits.items()}
-    return [
-        f"{share(len(both), len(own), 'groups')} of the {second} split are in the {first} split, "
-        f"too, such as {listed(sorted(both)[:3])}: its scores are not of new ones"
-        for (first, known), (second, own) in combinations(groups.items(), 2)
-        if (both := known & own)
-    ]
+    """Groups that stand in two splits: of files of their own, or of columns that may be some."""
+    found, named = [], {name for each in splits.values() for name in each.also}
+    for key in sorted(name for name in named if name.startswith(("group", GROUP_KEY))):
+        groups = {split: {*each.also.get(key, ())} for split, each in splits.items()}
+        what, end = "groups", "its scores are not of new ones"
+        if key != "group":
+            what = f"values of {key.removeprefix(GROUP_KEY)!r}"
+            end = f"set {key} for scores of new ones"
+        found += [
+            f"{share(len(both), len(own), what)} of the {second} split are in the {first} split, "
+            f"too, such as {listed(sorted(both)[:3])}: {end}"
+            for (first, known), (second, own) in combinations(groups.items(), 2)
+            if (both := known & own)
+        ]
+    return found
 
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:

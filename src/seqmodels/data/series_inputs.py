@@ -38,6 +38,7 @@ class TableSeries:
         texts: what the numbers in channels of texts stand for.
         name: its id; empty where it has none.
         times: of its steps, numbers or `datetime64`; None where the table has none.
+        number: of the series, in its table.
     """
 
     values: Float[np.ndarray, "time channels"]
@@ -45,6 +46,7 @@ class TableSeries:
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     name: str = ""
     times: np.ndarray | None = None
+    number: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -235,7 +237,10 @@ class Series(InputEncoder, name="features"):
             return given.values[:, places] if places != [*range(len(names))] else given.values
         known = zip(self.columns, self.categories, strict=True)
         columns = [
-            given[c] if names is None else [*map(text_number, given[c])] for c, names in known
+            given[c]
+            if names is None
+            else [text_number(t) if isinstance(t, str) and t.strip() else np.nan for t in given[c]]
+            for c, names in known
         ]
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
@@ -275,9 +280,10 @@ class Series(InputEncoder, name="features"):
             column, names = self.columns[n] if self.columns else str(n), self.categories[n]
             new = set(np.unique(series[~np.isnan(series[:, n]), n]).tolist()) - {*codes.tolist()}
             if new and (source, column) not in self.doubts:
-                text = getattr(given, "texts", {}).get(column, {}).get(new.pop(), "one")
+                text = getattr(given, "texts", {}).get(column, {}).get(new.pop())
+                one = shown(repr(text)) if text else "a text"
                 self.doubts[source, column] = (
-                    f"{source}: {shown(column)} has {shown(repr(text))}, which was not in training "
+                    f"{source}: {shown(column)} has {one}, which was not in training "
                     f"({listed(names or ())}): such texts read as none of them"
                 )
 

@@ -17,6 +17,7 @@ from seqmodels.batch import Per
 from seqmodels.data.columns import Columns, Names, columns_of, read_columns, steps_of
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
+from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file, as_weight
 from seqmodels.data.tables import AS_TEXT, Tables, as_text, ending
@@ -67,8 +68,8 @@ class Steps:
         if not differs.any():
             return ""
         number = self.series(differs.argmax())
-        own = [*dict.fromkeys(texts[self.starts[number] : self.starts[number + 1]])]
-        few = ", ".join(shown(str(text)) for text in own[:3]) + ", ..." * (len(own) > 3)
+        own = [*dict.fromkeys(map(str, texts[self.starts[number] : self.starts[number + 1]]))]
+        few = ", ".join(shown(text) for text in own[:3]) + ", ..." * (len(own) > 3)
         return f"{self.called(number)} has {len(own)} values of {column!r} ({few})"
 
     def of_series(self, column: str) -> np.ndarray:
@@ -133,10 +134,13 @@ class SeriesTable(OwnFiles):
         self.by, self.time, self.chosen, self.files = series, time, inputs, files
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
         self.labels = None if labels is None else as_file(labels, "data.labels")
+        if self.labels and not (series or files):
+            raise UserError("data.labels has a row for each series: set data.series, its name")
         if weight_column:
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
         self._found: list[str] = []  # notes
+        self._of_texts: dict[str, bool] = {}  # the channels of training
         self._train: tuple[str, Steps | None] = "", None  # once read, until it becomes examples
 
     @cached_property
@@ -144,6 +148,8 @@ class SeriesTable(OwnFiles):
         """By the labels of the training split, which this reads, or as `per` says."""
         path = self.split_paths()["train"]
         if ending(path) == ".ts":
+            for role in self.roles:
+                raise UserError(f"{path} has no columns: leave {ROLES[role]} out")
             return Values() if has_numbers(path) else Classes()
         steps, several = self._read(path), ""
         self._train = path, steps
@@ -192,8 +198,14 @@ class SeriesTable(OwnFiles):
     def check_column(self, path: str, column: str, key: str) -> None:
         pass  # once a table is read, which may be several
 
-    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
+    def read_inputs(self, path: str) -> Iterator[Any]:
+        return (raw for raw, *_ in self.read_file(path, targets=False))
+
+    def read_file(self, path: str, targets: bool = True) -> Iterator[tuple[Any, ...]]:
         """Each series of a file with its target or None, and what `Examples.also` holds of it.
+
+        Args:
+            targets: whether to read more than the inputs.
 
         Raises:
             UserError: if the file cannot be read, or something in it is wrong.
@@ -202,11 +214,12 @@ class SeriesTable(OwnFiles):
             yield from rows_of_ts(path)
         elif path == "-":
             for row in _json_rows(path):  # a series, or a step of one, as soon as it is there
-                yield from self._examples(self._placed(columns_of([row], called(path))))
+                table = columns_of([row], called(path))
+                yield from self._examples(self._placed(table, targets), targets)
         else:
             (read, steps), self._train = self._train, ("", None)  # large
             if steps is None or read != path:
-                yield from self._examples(self._read(path))
+                yield from self._examples(self._read(path, targets), targets)
             else:
                 yield from self._examples(steps, training=True)
 
@@ -230,17 +243,17 @@ class SeriesTable(OwnFiles):
 
     # from a table to its steps
 
-    def _read(self, path: str) -> Steps:
+    def _read(self, path: str, targets: bool = True) -> Steps:
         if ending(path) in LINES:
-            return self._placed(columns_of([*_json_rows(path)], called(path)))
-        return self._placed(read_columns(path, self.tables, self._texts))
+            return self._placed(columns_of([*_json_rows(path)], called(path)), targets)
+        return self._placed(read_columns(path, self.tables, self._texts), targets)
 
     @property
     def _texts(self) -> set[str]:
         """Columns that hold no numbers, whatever they look like."""
         return {*filter(None, (self.by, self.files, self.label_column, *self.roles.values()))}
 
-    def _placed(self, table: Columns) -> Steps:
+    def _placed(self, table: Columns, targets: bool) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
         rows, by = None, self.by
         if self.files:
@@ -257,7 +270,8 @@ class SeriesTable(OwnFiles):
         if rows is None:
             assert names is not None
             rows = names.codes
-        if self.labels and names:
+        known = self.inputs.columns if self._fitted and not targets else None
+        if self.labels and names and not (known and all(column in table for column in known)):
             table = self._with_labels(table, names)
         times = None if self.time is None else _times(table, self.time)
         order = np.lexsort((np.arange(len(rows)) if times is None else times, rows))
@@ -305,7 +319,8 @@ class SeriesTable(OwnFiles):
             inside: the steps that are not the first of their series.
         """
         assert steps.times is not None
-        apart = (steps.times[inside] - steps.times[inside - 1]).astype(float)
+        unit = 1.0 if steps.times.dtype.kind == "f" else np.timedelta64(1, "s")
+        apart = (steps.times[inside] - steps.times[inside - 1]) / unit
         if not apart.all():
             step = inside[apart.argmin()]
             rows = sorted(1 + steps.columns.places_of(np.array([step - 1, step])))
@@ -316,39 +331,42 @@ class SeriesTable(OwnFiles):
             )
         longest, usual = apart.argmax(), float(np.median(apart))
         if apart[longest] > UNEVEN * usual:
-            unit = 1.0 if steps.times.dtype.kind == "f" else 1e9  # nanoseconds
             series = steps.called(steps.series(inside[longest]))
             self._found.append(
                 f"{steps.columns.path}: steps of {self.time} differ: the median is "
-                f"{usual / unit:g}, the longest {apart[longest] / unit:g} ({series}): resample, or "
-                "add the difference as a channel"
+                f"{usual:g}, the longest {apart[longest]:g} ({series}): resample, or add the "
+                "difference as a channel"
             )
 
     # from steps to examples
 
-    def _examples(self, steps: Steps, training: bool = False) -> Iterator[tuple[Any, ...]]:
+    def _examples(
+        self, steps: Steps, wanted: bool = True, training: bool = False
+    ) -> Iterator[tuple[Any, ...]]:
         table, starts = steps.columns, steps.starts
         columns, values, texts = self._channels(table)
-        also: dict[str, Any] = {
-            role: steps.of_series(column) for role, column in self.roles.items() if column in table
-        }
+        roles = {role: column for role, column in self.roles.items() if wanted and column in table}
+        also: dict[str, Any] = {role: steps.of_series(column) for role, column in roles.items()}
         if "weight" in also:
             column = self.roles["weight"]
             also["weight"] = [as_weight(each, table.path, column) for each in also["weight"]]
         if "group" not in also and training:
             also |= self._unnamed(steps, columns)
-        targets, known = None, all(column in table for column in self._targets)
-        if known:
+        targets = None
+        if wanted and all(column in table for column in self._targets):
             read = [self._targets_of(steps, column) for column in self._targets]
             targets = np.stack([own for own, _ in read], 1) if self.value_columns else read[0][0]
             if self.per == "sequence":
-                self._check_targets(steps, targets, "".join(several for _, several in read[:1]))
+                self._check_targets(
+                    steps, targets, next(filter(None, [each for _, each in read]), "")
+                )
         for n, (start, stop) in enumerate(pairwise(starts.tolist())):
             times = None if steps.times is None else steps.times[start:stop]
-            raw = TableSeries(values[start:stop], columns, texts, steps.names[n], times)
+            raw = TableSeries(values[start:stop], columns, texts, steps.names[n], times, n)
             target = None
             if targets is not None:
                 target = targets[start] if self.per == "sequence" else targets[start:stop]
+                target = target.tolist() if isinstance(self.targets, Tags) else target
             own = {role: each[n] for role, each in also.items()}
             yield raw, target, *([own] if own else [])
 
@@ -366,22 +384,26 @@ class SeriesTable(OwnFiles):
 
     def _channels(self, table: Columns) -> tuple[list[str], np.ndarray, dict[str, Any]]:
         """The names of the channels, their values `(N, C)`, and what stands for texts."""
-        known = self.inputs.columns if self._fitted else None
+        if self._fitted and self.inputs.columns:
+            each = zip(self.inputs.columns, self.inputs.categories, strict=True)
+            self._of_texts = {column: words is not None for column, words in each}
+        known = self._of_texts
         chosen = [*(known or self.chosen or self._numeric(table))]
         values, texts = np.empty((len(table), len(chosen))), {}
-        nested = [name for name in table.table.column_names if name.endswith("]")]
+        nested = [name for name in table.table.column_names if re.search(r"\[\d+\]$", name)]
         for n, column in enumerate(chosen):
             if known and chosen[0] not in table and len(nested) == len(chosen):  # without names
                 column = nested[n]
             table.check(column, "data.inputs")
-            of_texts = known is not None and self.inputs.categories[n] is not None
-            numbers = None if of_texts else table.numbers(column, needed=known is not None)
+            of_texts = known.get(chosen[n])
+            numbers = None if of_texts else table.numbers(column, needed=of_texts is False)
             if numbers is None:
                 names = table.names(column)
                 codes = np.array([*map(text_number, names.names), np.nan])
                 texts[column] = dict(zip(codes.tolist(), names.names, strict=False))
                 numbers = codes[names.codes]
             values[:, n] = numbers
+        self._of_texts = known or {column: column in texts for column in chosen}
         return chosen, values, texts
 
     def _numeric(self, table: Columns) -> list[str]:
@@ -396,14 +418,12 @@ class SeriesTable(OwnFiles):
     def _unnamed(self, steps: Steps, columns: Sequence[str]) -> dict[str, np.ndarray]:
         """Columns of texts that may say whose each series is, as a patient's name does."""
         named, found = {*self._texts, *columns, *filter(None, (self.time,))}, {}
-        for column in steps.columns.table.column_names:
-            if column in named or steps.columns.numbers(column) is not None:
-                continue
+        for column in [name for name in steps.columns.texts if name not in named]:
             names = steps.columns.names(column)
             count = len({*names.codes[steps.starts[:-1]].tolist()})
             few = count in SOME and 2 * count < len(steps.starts)
             if few and not steps.varying(names.codes, names.texts, column):
-                found[column] = names.texts[steps.starts[:-1]]
+                found[GROUP_KEY + column] = names.texts[steps.starts[:-1]]
         return found
 
     @property
@@ -429,8 +449,8 @@ def time_texts(times: np.ndarray) -> list[Any]:
 
 
 def _no_series(table: Columns) -> str:
-    texts = [name for name in table.table.column_names if table.numbers(name) is None]
-    runs = {name: 1 + int((np.diff(table.names(name).codes) != 0).sum()) for name in texts}
+    changes = {name: np.diff(table.names(name).codes) != 0 for name in table.texts}
+    runs = {name: 1 + int(changed.sum()) for name, changed in changes.items()}
     long = [name for name, count in runs.items() if 1 < count < len(table) / 2]
     like = f", such as data.series={max(long, key=lambda name: runs[name])}" if long else ""
     return f"each row is a step, so say which series it is of: set data.series{like}"

@@ -16,9 +16,9 @@ def streamed(read: Any, steps: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """A prediction after each step; every series of a table is a row of its own."""
     row = None
     for each in steps:
-        if (name := getattr(each, "name", row)) != row:
+        if (own := (getattr(each, "name", ""), getattr(each, "number", 0))) != row:
             read.reset()
-            row = name
+            row = own
         yield read([each])[0]
 
 
