@@ -726,7 +726,7 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (lambda f: f.assign(ax=["q", *f.ax[1:]]), (), "row 1 has 'q' as 'ax'"),
     (lambda f: f.assign(ax=["inf", *f.ax[1:]]), (), "row 1 has inf as 'ax'"),
     (lambda f: f.assign(time=0), (), r"series t0: time 0 stands twice \(rows 1, 2\)"),
-    (lambda f: f.assign(time="noon"), (), "'noon' is no time"),
+    (lambda f: f.assign(time="noon"), (), "row 1 has 'noon' as 'time'"),
     (lambda f: f[:0], (), "trips.csv has no rows"),
     (lambda f: f.assign(label=f.ax > 0), (), "series t0 has 2 values of 'label'.*model=tagger"),
     (lambda f: f.assign(label=f.ax > 0), ("data.per=sequence",), "2 values.*leave data.per out"),

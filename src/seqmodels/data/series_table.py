@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -213,8 +214,15 @@ class SeriesTable(OwnFiles):
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
         elif path == "-":
-            for row in _json_rows(path):  # a series, or a step of one, as soon as it is there
-                table = columns_of([row], called(path))
+            rows = []
+            for row in _json_rows(path):
+                if any(isinstance(value, list) for value in row.values()):  # a series
+                    table = columns_of([row], called(path))
+                    yield from self._examples(self._placed(table, targets), targets)
+                else:
+                    rows.append(row)
+            if rows:
+                table = columns_of(rows, called(path))
                 yield from self._examples(self._placed(table, targets), targets)
         else:
             (read, steps), self._train = self._train, ("", None)  # large
@@ -224,7 +232,13 @@ class SeriesTable(OwnFiles):
                 yield from self._examples(steps, training=True)
 
     def read_steps(self, path: str) -> Iterator[Any]:
-        for raw in self.read_inputs(path):
+        read = self.read_inputs(path)
+        if path == "-":  # each line as soon as it is there
+            tables = (columns_of([row], called(path)) for row in _json_rows(path))
+            read = (
+                each[0] for t in tables for each in self._examples(self._placed(t, False), False)
+            )
+        for raw in read:
             for n in range(len(raw)):
                 yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
 
