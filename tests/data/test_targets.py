@@ -229,7 +229,7 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
         known = ~np.isnan(values[:, k])
         model = Ridge().fit(((inputs - mean) / deviation)[known], values[known, k])
         predictions[:, k] = model.predict((test_inputs - mean) / deviation)
-    errors["ridge regression on channel means, deviations and parts"] = predictions - test_values
+    errors["ridge regression on channel statistics"] = predictions - test_values
     assert set(found["test/rmse"]) == set(errors)
     for name, error in errors.items():
         assert found["test/rmse"][name] == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-5)

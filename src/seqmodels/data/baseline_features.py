@@ -40,7 +40,7 @@ def baseline_features(
     Args:
         columns: how many coefficients each feature will have.
     """
-    inputs, what = data.examples["train"].inputs, "channel means, deviations and parts"
+    inputs, what = data.examples["train"].inputs, "channel statistics"
     most = min(EXAMPLES, PREDICTIONS // columns)
     chosen = np.random.default_rng(0).permutation(len(inputs))[:most]
     if data.inputs.kind == "tokens":

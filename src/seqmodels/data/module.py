@@ -20,7 +20,7 @@ from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 11  # the version of the baselines in the cache
+BASELINES = 12  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]

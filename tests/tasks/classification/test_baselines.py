@@ -48,7 +48,7 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     assert best["test"] > 0.95 and best["test"] != max(of["test"] for of in right)
     found = data.compute_baselines()
     for split, share in best.items():
-        name = "logistic regression on channel means, deviations and parts"
+        name = "logistic regression on channel statistics"
         assert found[f"{split}/accuracy"][name] == pytest.approx(share)
 
 
