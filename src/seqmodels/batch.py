@@ -99,8 +99,8 @@ class SequenceBatch(ShowsShapes):
             or None for inputs without targets.
         continues: whether each row continues the same row of the previous batch, as the windows of
             a stream do; if so, start from that batch's final state.
-        series: `(B,)` int64 on the CPU, the number of the series that each row is a window of; None
-            where rows are not windows of series.
+        scale: `(B, 3, K)` float64, the mean, the deviation and the naive error of the K values in
+            the series that each row is a window of; None where rows are not windows of series.
         rows: `(B,)` int64 on the CPU, the number of each row in its split, from 0; None where
             nobody has counted them.
         weights: `(B,)` float32, how much each row counts in the loss; None: all of them equally.
@@ -114,7 +114,7 @@ class SequenceBatch(ShowsShapes):
     lengths: LengthsTensor
     targets: Tensor | None = None
     continues: bool = False
-    series: Tensor | None = None
+    scale: Tensor | None = None
     rows: Tensor | None = None
     weights: Tensor | None = None
     words: Words | None = field(default=None, init=False)  # of words with characters, on a device
@@ -134,10 +134,12 @@ class SequenceBatch(ShowsShapes):
                 f"features (B, T, F) floating point, got {shape_of(inputs)}"
             )
         batch, time = inputs.shape[:2]
-        for name in ("lengths", "series", "rows"):
+        for name in ("lengths", "rows"):
             of = getattr(self, name)
             if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
                 raise ValueError(f"{name} must be ({batch},) int64, got {shape_of(of)}")
+        if self.scale is not None and self.scale.shape[:2] != (batch, 3):
+            raise ValueError(f"scale must be ({batch}, 3, K), got {shape_of(self.scale)}")
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
         shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, 1)
@@ -180,13 +182,13 @@ class SequenceBatch(ShowsShapes):
         return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
 
     def to(self, device: torch.device | str) -> SequenceBatch:
-        """The same batch with inputs, targets and weights on `device`, copied without a wait.
-        `lengths` stay on the CPU, with a copy on the device for all that computes with them
+        """The same batch with inputs, targets, scale and weights on `device`, copied without a
+        wait. `lengths` stay on the CPU, with a copy on the device for all that computes with them
         there."""
         there = torch.device(device)
         if self.inputs.device == there:
             return self
-        names = ("inputs", "targets", "weights")
+        names = ("inputs", "targets", "scale", "weights")
         batch = self.map(partial(on_device, device=there), *names)
         if self.inputs.dtype == torch.int64 and self.inputs.dim() == 3:  # while they are on the CPU
             object.__setattr__(batch, "words", Words.of(self.inputs[..., 1:]).to(there))
@@ -194,14 +196,13 @@ class SequenceBatch(ShowsShapes):
         return batch
 
     def keep_steps(self) -> None:
-        """Has everyone share one copy of lengths and series on the device of `inputs`."""
-        for numbers in (self.lengths, self.series):
-            if numbers is not None and self.inputs.device.type != "cpu":
-                keep_on_device(numbers, self.inputs.device)
+        """Has everyone share one copy of the lengths on the device of `inputs`."""
+        if self.inputs.device.type != "cpu":
+            keep_on_device(self.lengths, self.inputs.device)
 
     def pin_memory(self) -> SequenceBatch:
         """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
-        names = ("inputs", "lengths", "targets", "series", "weights")
+        names = ("inputs", "lengths", "targets", "scale", "weights")
         return self.map(Tensor.pin_memory, *names)
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> SequenceBatch:

@@ -25,6 +25,8 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     kept: Tensor | None = getattr(tensor, "kept", None)
     if kept is not None and kept.device == device:
         return kept
+    if device.type == MPS and tensor.dtype == torch.float64:  # which it has none of
+        tensor = tensor.float()
     if copies_at_once(device) or tensor.device.type != CPU:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

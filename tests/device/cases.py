@@ -54,8 +54,9 @@ def batch_for(task: Task, *, ragged: bool = True) -> SequenceBatch:
     padding = ~valid_steps(lengths, steps)
     by_step = task.contract.per == "step"
     if kind == "forecast":
-        series, width = torch.zeros(rows, dtype=torch.int64), data["horizon"] * len(data["values"])
-        return SequenceBatch(inputs, lengths, torch.randn(rows, width), series=series)
+        scale = torch.ones(rows, 3, len(data["values"]), dtype=torch.float64)
+        width = data["horizon"] * len(data["values"])
+        return SequenceBatch(inputs, lengths, torch.randn(rows, width), scale=scale)
     if kind == "value":
         values = torch.randn(rows, steps, 1).masked_fill(padding.unsqueeze(-1), torch.nan)
         return SequenceBatch(inputs, lengths, values if by_step else values[:, 0])

@@ -94,7 +94,7 @@ def test_pin_memory_pins_every_tensor_that_travels(
 ) -> None:
     pinned = batch_for(made(kind, head, {})).pin_memory()
     for side in (pinned, getattr(pinned, "target", pinned)):
-        held = (side.inputs, side.lengths, side.targets, side.series)
+        held = (side.inputs, side.lengths, side.targets, side.scale)
         assert all(tensor.is_pinned() for tensor in held if tensor is not None)
 
 

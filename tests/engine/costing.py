@@ -62,10 +62,10 @@ def batch_of(name: str, task: Task) -> SequenceBatch:
         target = SequenceBatch(texts, lengths, texts.masked_fill(padding, PADDING_TARGET))
         return PairBatch.of(SequenceBatch(inputs, lengths), target)
     if kind == "forecast":
-        series, full = torch.zeros(ROWS, dtype=torch.int64), torch.full((ROWS,), STEPS)
+        scale = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64).expand(ROWS, 3, 1)
         targets = torch.randn(ROWS, data["horizon"] * len(data["values"]))
         targets[2, 1] = targets[5] = torch.nan
-        return SequenceBatch(inputs, full, targets, series=series)
+        return SequenceBatch(inputs, torch.full((ROWS,), STEPS), targets, scale=scale)
     by_step = task.contract.per == "step"
     if kind == "value":
         targets = torch.randn(ROWS, STEPS, 1).masked_fill(padding.unsqueeze(2), torch.nan)
@@ -81,12 +81,12 @@ def batch_of(name: str, task: Task) -> SequenceBatch:
 
 def rows_of(batch: SequenceBatch, rows: slice) -> SequenceBatch:
     """A part of a batch."""
-    series = None if batch.series is None else batch.series[rows]
+    scale = None if batch.scale is None else batch.scale[rows]
     targets = None if batch.targets is None else batch.targets[rows]
     if isinstance(batch, PairBatch):
         source = SequenceBatch(batch.inputs[rows], batch.lengths[rows])
         return PairBatch.of(source, rows_of(batch.target, rows))
-    return SequenceBatch(batch.inputs[rows], batch.lengths[rows], targets, series=series)
+    return SequenceBatch(batch.inputs[rows], batch.lengths[rows], targets, scale=scale)
 
 
 def without_targets(batch: SequenceBatch, rows: slice) -> SequenceBatch:

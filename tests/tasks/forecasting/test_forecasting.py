@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import mean_pinball_loss
@@ -46,19 +48,25 @@ def stepwise(**options: object) -> Forecaster:
     return forecaster(STEPWISE, head="every_step", **options)
 
 
+def scale_of(spec: dict) -> torch.Tensor:
+    """That of B rows, of each series in turn."""
+    parts = [[of[:K] for of in spec[name]] for name in ("mean", "deviation", "naive_error")]
+    return torch.tensor(parts, dtype=torch.float64)[:, torch.arange(B) % S].transpose(0, 1)
+
+
 def batch_of(columns: int = C) -> SequenceBatch:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(B, W, columns, generator=generator)
     targets = torch.randn(B, H * K, generator=generator)
     targets[0, 3] = targets[2, :2] = torch.nan
-    return SequenceBatch(inputs, torch.full((B,), W), targets, series=torch.arange(B) % S)
+    return SequenceBatch(inputs, torch.full((B,), W), targets, scale=scale_of(SPEC))
 
 
-def own_units(values: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
+def own_units(values: torch.Tensor) -> torch.Tensor:
     """Standardised `(B, H, K)` in their own units, row by row."""
-    assert batch.series is not None
     rows = []
-    for row, series in zip(values, batch.series.tolist()):
+    for n, row in enumerate(values):
+        series = n % S
         deviation, mean = (torch.tensor(SPEC[k][series][:K]) for k in ("deviation", "mean"))  # type: ignore[index]
         rows.append(row.double() * deviation + mean)
     return torch.stack(rows)
@@ -89,7 +97,7 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
     torch.manual_seed(0)
     task, batch = forecaster(dropout=0.0, **reading), batch_of()
     standardised = by_hand(task, batch)
-    expected = own_units(standardised, batch)
+    expected = own_units(standardised)
     torch.testing.assert_close(task(batch), standardised.flatten(1))
     torch.testing.assert_close(task.forecast(batch), expected)
     step = task.step(batch)
@@ -121,7 +129,7 @@ def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
         output, _ = task.encoder.rnn(steps)
         following = project(output[:, -1]) + steps[:, -1]
         steps = torch.cat([steps, following.unsqueeze(1)], dim=1)
-    expected = own_units(steps[:, W:], batch)
+    expected = own_units(steps[:, W:])
     torch.testing.assert_close(task.forecast(batch), expected)
     step = task.step(batch)
     assert batch.targets is not None
@@ -142,7 +150,7 @@ def test_it_learns_the_next_value_at_every_step() -> None:
     step = task.step(batch)
     expected = (made - following).square().nanmean().item()
     assert step.score.loss.item() == pytest.approx(expected, rel=1e-5)
-    errors = (own_units(made[:, -H:], batch) - own_units(ahead, batch)).abs()
+    errors = (own_units(made[:, -H:]) - own_units(ahead)).abs()
     sums = Sums()
     sums.add(step)
     found = task.measured(sums)
@@ -154,13 +162,13 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     batch = batch_of()
     made = task.head(task.encode(batch)).view(B, K, H, 3).transpose(1, 2).sort(-1).values
     made = made + batch.inputs[:, -1, :K].view(B, 1, K, 1)
-    expected = torch.stack([own_units(each, batch) for each in made.unbind(-1)], dim=-1)
+    expected = torch.stack([own_units(each) for each in made.unbind(-1)], dim=-1)
     torch.testing.assert_close(task.forecast(batch), expected)
-    rows = task.describe(SequenceBatch(batch.inputs, batch.lengths, series=batch.series))
+    rows = task.describe(SequenceBatch(batch.inputs, batch.lengths, scale=batch.scale))
     assert [*rows[1]] == ["y", "z"] and [*rows[1]["z"]] == ["0.1", "0.5", "0.8"]
     np.testing.assert_allclose(rows[1]["z"]["0.8"], expected[1, :, 1, 2].detach(), rtol=1e-5)
     assert batch.targets is not None
-    targets, known = own_units(batch.targets.view(B, H, K), batch), ~batch.targets.isnan()
+    targets, known = own_units(batch.targets.view(B, H, K)), ~batch.targets.isnan()
     measured, flat = measured_of(task, batch), targets.flatten(1)[known]
     losses = [
         mean_pinball_loss(flat, expected.flatten(1, 2)[known][:, n].detach(), alpha=level)
@@ -173,12 +181,14 @@ def test_quantiles_are_restored_and_scored_in_own_units() -> None:
 def test_scores_keep_the_digits_of_a_large_level(head: str) -> None:
     spec = STEPWISE if head == "every_step" else SPEC
     scales = {"deviation": [[0.5] * C] * S, "naive_error": [[1.0] * K] * S}
-    small, large = (
-        forecaster({**spec, **scales, "mean": [[mean] * C] * S}, head=head) for mean in (0.0, 1e8)
-    )
+    specs = [{**spec, **scales, "mean": [[mean] * C] * S} for mean in (0.0, 1e8)]
+    small, large = (forecaster(each, head=head) for each in specs)
     large.load_state_dict(small.state_dict())
     batch = batch_of(K if head == "every_step" else C)
-    expected, found = measured_of(small, batch), measured_of(large, batch)
+    expected, found = (
+        measured_of(task, replace(batch, scale=scale_of(each)))
+        for task, each in zip((small, large), specs, strict=True)
+    )
     assert expected["rmse"] > 0.1 and found == pytest.approx(expected, rel=1e-5)
 
 
@@ -229,6 +239,29 @@ def test_a_run_beats_the_naive_ones_and_continues_a_file(
     metrics = run.evaluate(file=str(waves))  # of which training saw the most
     assert metrics["file/mase"] < naive["naive"] / 2
     assert run.evaluate()["test/mase"] == pytest.approx(mase, rel=1e-5)
+
+
+@pytest.mark.parametrize("head", ["last_hidden", "every_step"])
+def test_a_run_forecasts_series_that_it_never_saw_in_their_own_units(
+    config: Config, waves: Path, tmp_path: Path, head: str
+) -> None:
+    train(config(*words(waves, f"model.head={head}", "trainer.max_epochs=1", "baseline=false")))
+    run, time = load_run(tmp_path / "run"), np.arange(60)
+    y = np.sin(time) + time / 40
+    tables = {
+        name: {"at": pd.date_range("2024-01-01", periods=60, freq="h"), "id": name, "y": values}
+        for name, values in {"c": y, "d": 1000 * y + 7}.items()
+    }
+    both = pd.concat(map(pd.DataFrame, tables.values()))
+    c, d = run.predict(both)
+    assert (c["series"], d["series"]) == ("c", "d")
+    np.testing.assert_allclose(d["y"], 1000 * np.array(c["y"]) + 7, rtol=1e-4)
+    of_c, of_d = (run.evaluate(file=pd.DataFrame(tables[name])) for name in "cd")
+    assert of_c["file/mase"] == pytest.approx(of_d["file/mase"], rel=1e-4)
+    assert of_d["file/mae"] == pytest.approx(1000 * of_c["file/mae"], rel=1e-4)
+    if head == "every_step":
+        with pytest.raises(UserError, match="can't stream: each series is scaled by its own"):
+            run.stream()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,12 +13,12 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from seqmodels.batch import SequenceBatch
 from seqmodels.data.module import SPLITS
 from seqmodels.data.sources import as_file
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows
 from seqmodels.tasks.forecasting.series import read_series
+from seqmodels.tasks.forecasting.windows import SCALES
 
 W, H = 7, 3  # window and horizon
 Write = Callable[..., str]
@@ -50,12 +50,14 @@ def windows(file: str, **options: object) -> Windows:
     return data
 
 
-def restored(data: Windows, batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray]:
+def restored(data: Windows, split: str, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Inputs `(B, W, C)` and targets `(B, H, K)` in their own units."""
-    assert batch.series is not None and batch.targets is not None
-    mean = torch.tensor(data.spec["mean"])[batch.series].unsqueeze(1)
-    deviation = torch.tensor(data.spec["deviation"])[batch.series].unsqueeze(1)
+    dataset = data.datasets[split]
+    batch, names = dataset.__getitems__(rows), data.spec["series"]
+    series = [names.index(dataset.row_name(row).get("series", "")) for row in rows]
+    mean, deviation = (torch.tensor(data.spec[k])[series].unsqueeze(1) for k in SCALES[1:3])
     count = len(data.targets)
+    assert batch.targets is not None
     targets = batch.targets.view(len(batch), H, count)
     return (
         (batch.inputs * deviation + mean).numpy(),
@@ -69,8 +71,7 @@ def test_every_step_of_a_split_is_forecast_and_none_of_another(two_series: str) 
     ahead: dict[str, set[int]] = {}
     for split in SPLITS:
         dataset = data.datasets[split]
-        batch = dataset.__getitems__([*range(len(dataset))])
-        inputs, targets = restored(data, batch)
+        inputs, targets = restored(data, split, range(len(dataset)))
         np.testing.assert_allclose(inputs[..., 1], -inputs[..., 0], rtol=1e-5)
         steps = np.concatenate([inputs[..., 0], targets[..., 0]], axis=1)
         np.testing.assert_allclose(np.diff(steps, axis=1), 1, atol=0.01)  # none is left out
@@ -114,8 +115,7 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
     assert data.notes == ["4 of 100 values are missing and repeat the last known one"]
     [series] = data.series
     assert series.values[[50, 70, 71, 83], 0].tolist() == [490, 690, 690, 820]
-    dataset = data.datasets["validation"]  # 60 .. 79
-    inputs, targets = restored(data, dataset.__getitems__([0, 11]))
+    inputs, targets = restored(data, "validation", [0, 11])  # of 60 .. 79
     np.testing.assert_allclose(inputs[1, -2:, 0], [690, 690], rtol=1e-5)  # 70
     assert np.isnan(targets[1, :, 0]).tolist() == [True, False, False]  # 71, 72, 73
     baselines = data.compute_baselines()
@@ -134,8 +134,7 @@ def test_a_gap_at_the_beginning_is_the_mean_of_training_and_never_what_comes_lat
     values = [*range(5, 65)]
     lines = [f"{'NA' if n < 9 else y},{y}" for n, y in enumerate(values)]
     data = windows(write("y,x", *lines), missing="last", inputs=["x"], stride=1)
-    first = data.datasets["train"].__getitems__([0])
-    inputs, targets = restored(data, first)
+    inputs, targets = restored(data, "train", [0])
     np.testing.assert_allclose(inputs[0, :, 0], np.mean(values[9:36]), rtol=1e-5)
     np.testing.assert_allclose(inputs[0, :, 1], values[:W], rtol=1e-5)
     assert np.isnan(targets[0, :, 0]).tolist() == [True, True, False]
@@ -161,10 +160,80 @@ def test_a_column_that_is_constant_in_training_is_read_as_its_difference(write: 
     assert data.spec["deviation"][0][1] == data.spec["naive_error"][0][1] == 1
 
 
-def test_a_series_that_training_never_saw_is_named_without_another(two_series: str) -> None:
-    data = windows(two_series, series="id")
-    with pytest.raises(UserError, match="'c' was not in training, .*: train with it, too; there"):
-        data.file_loader(as_file({"id": ["c"] * 20, "y": [*range(20)]}, "table"))
+# ---------------------------------------------------------------- series that training never saw
+
+
+def new_series(values: np.ndarray, **more: np.ndarray) -> str:
+    """A file of `c`, which training never saw, and more series."""
+    tables = {"c": values, **more}
+    ids = np.repeat([*tables], [*map(len, tables.values())])
+    y, x = np.concatenate([*tables.values()]).T
+    return as_file({"id": ids, "y": y, "x": x}, "table")
+
+
+def test_each_forecast_of_a_new_series_is_scaled_by_the_steps_before_it(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id", period=2, missing="last")
+    values = np.random.default_rng(0).normal(size=(30, 2)) * [4, 0.1] + [50, -7]
+    values[3, 0] = np.nan
+    known = np.stack([np.arange(1010, 1040.0), -np.arange(1010, 1040.0)], axis=1)
+    batch = next(iter(data.file_loader(new_series(values, a=known))))
+    assert len(batch) == 2 * (30 - W - H + 1) and batch.scale is not None
+    filled = values.copy()
+    filled[3, 0] = values[2, 0]
+    for row in range(30 - W - H + 1):
+        so_far, ahead = values[: row + W], values[row + W : row + W + H, 0]
+        mean, deviation = np.nanmean(so_far, axis=0), np.nanstd(so_far, axis=0)
+        naive = np.nanmean(np.abs(so_far[2:] - so_far[:-2]), axis=0)
+        expected = (filled[row : row + W] - mean) / deviation
+        np.testing.assert_allclose(batch.inputs[row], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(batch.targets[row], (ahead - mean[0]) / deviation[0], rtol=1e-4)
+        scale = np.stack([mean, deviation, naive])[:, :1]
+        np.testing.assert_allclose(batch.scale[row], scale, rtol=1e-9)
+    of_training = [data.spec[name][0][0] for name in SCALES[1:]]
+    assert batch.scale[-1, :, 0].tolist() == of_training
+    assert data.notes[-1] == "training never saw c: scaled by the steps before each forecast"
+
+
+def test_what_is_read_of_a_new_series_does_not_depend_on_what_comes_later(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id")
+    values = np.random.default_rng(0).normal(size=(40, 2))
+    later = values.copy()
+    later[20:] = 1e4
+    first, second = (next(iter(data.file_loader(new_series(each)))) for each in (values, later))
+    before = 20 - W + 1  # windows that end there
+    assert torch.equal(first.inputs[:before], second.inputs[:before])
+    assert torch.equal(first.scale[:before], second.scale[:before])
+    assert not torch.equal(first.scale[before], second.scale[before])
+
+
+def test_the_end_of_a_new_series_is_read_as_evaluation_reads_it(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id")
+    values = np.random.default_rng(0).normal(size=(30, 2)).cumsum(axis=0)
+    evaluated = next(iter(data.file_loader(new_series(values))))
+    [raw] = data.read_inputs(new_series(values[:-H]))
+    assert data.doubts
+    for given in (raw, values[:-H]):
+        batch = data.batch_of([given])
+        torch.testing.assert_close(batch.inputs[0], evaluated.inputs[-1])
+        torch.testing.assert_close(batch.scale[0], evaluated.scale[-1])
+
+
+def test_a_new_series_of_one_value_is_read_as_its_difference(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id")
+    values = np.full((20, 2), 0.1)
+    values[-1] = 0.3
+    batch = next(iter(data.file_loader(new_series(values))))
+    assert batch.scale[0, 1:].tolist() == [[1.0], [1.0]] and not batch.inputs[0].any()
+    assert batch.targets[-1].tolist() == pytest.approx([0, 0, 0.2])
+
+
+def test_a_new_series_without_a_known_value_before_its_forecast_is_refused(two_series: str) -> None:
+    data = windows(two_series, inputs=["x"], series="id", missing="last")
+    values = np.ones((30, 2))
+    values[:W, 1] = np.nan
+    with pytest.raises(UserError, match="no 'x' of c is known before the first forecast"):
+        data.file_loader(new_series(values))
+    assert [*data.read_inputs(new_series(values))]  # whose forecast comes later
 
 
 @pytest.mark.parametrize(

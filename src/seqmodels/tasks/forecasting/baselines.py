@@ -19,7 +19,7 @@ Forecast = Callable[[Any, np.ndarray], np.ndarray]
 """The forecasts `(B, H, K)` for the windows with these numbers `(B,)`, standardised."""
 
 
-def forecast_baselines(datasets: Mapping[str, Any], data: Mapping[str, Any]) -> Baselines:
+def forecast_baselines(datasets: Mapping[str, Any], period: int) -> Baselines:
     """The errors of simple forecasts on the validation and the test split.
 
     - `naive` repeats the last value, `seasonal naive` the last period, also where that begins
@@ -30,21 +30,20 @@ def forecast_baselines(datasets: Mapping[str, Any], data: Mapping[str, Any]) -> 
 
     Args:
         datasets: a `WindowDataset` for each split.
-        data: what `Windows.spec` says of them.
+        period: after how many steps they repeat.
     """
-    period = data["period"]
     forecasts: dict[str, Forecast] = {"naive": lambda windows, rows: _repeated(windows, rows, 1)}
     if period > 1:
         name = f"seasonal naive, period {period}"
         forecasts[name] = lambda windows, rows: _repeated(windows, rows, period)
     forecasts |= _linear(datasets)
     models = {name: dict.fromkeys(EVALUATED, forecast) for name, forecast in forecasts.items()}
-    return baseline_rows(models, lambda split, made: _errors(datasets[split], data, made))
+    return baseline_rows(models, lambda split, made: _errors(datasets[split], made))
 
 
 def _repeated(windows: Any, rows: np.ndarray, period: int) -> np.ndarray:
     back = np.arange(len(windows.ahead)) % period - period + len(windows.read)
-    return windows.values[windows.starts[rows, None] + back, : windows.targets.shape[1]]
+    return windows.steps(rows, back)[..., : windows.known.shape[1]]
 
 
 def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
@@ -52,10 +51,14 @@ def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
     from sklearn.linear_model import Ridge  # slow to import
 
     def pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
-        count = windows.targets.shape[1]
+        count = windows.known.shape[1]
         rows = np.arange(0, len(windows), -(-len(windows) * count // ROWS))
         read, last = _read(windows, rows)
-        ahead = (_targets(windows, rows) - last).transpose(0, 2, 1).reshape(len(read), -1)
+        ahead = (
+            (windows.targets(rows).astype(np.float64) - last)
+            .transpose(0, 2, 1)
+            .reshape(len(read), -1)
+        )
         there = ~np.isnan(ahead).any(axis=1)
         return read[there], ahead[there]
 
@@ -76,26 +79,21 @@ def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
 
 def _read(windows: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Windows less their last values `(B * K, W)`, and these `(B, 1, K)`."""
-    count = windows.targets.shape[1]
-    values = windows.values[windows.starts[rows, None] + windows.read, :count]
+    count = windows.known.shape[1]
+    values = windows.steps(rows, windows.read)[..., :count]
     last = values[:, -1:]
     return (values - last).transpose(0, 2, 1).reshape(len(rows) * count, -1), last
 
 
-def _targets(windows: Any, rows: np.ndarray) -> np.ndarray:
-    return windows.targets[windows.starts[rows, None] + windows.ahead].astype(np.float64)
-
-
-def _errors(windows: Any, data: Mapping[str, Any], forecast: Forecast) -> dict[str, float]:
+def _errors(windows: Any, forecast: Forecast) -> dict[str, float]:
     """The metrics of a forecaster, over all values that are known."""
     blocks = np.array_split(np.arange(len(windows)), -(-len(windows) // BLOCK))
-    sums, count = np.zeros(6), windows.targets.shape[1]
-    deviation, naive = (np.array(data[name])[:, :count] for name in ("deviation", "naive_error"))
+    sums = np.zeros(6)
     for rows in blocks:
-        off = forecast(windows, rows) - _targets(windows, rows)
-        of, known = windows.series[rows, None], ~np.isnan(off)
-        own = off * deviation[of]
-        parts = (own**2, np.abs(own), np.abs(own) / naive[of], off**2, np.abs(off), known)
+        off = forecast(windows, rows) - windows.targets(rows).astype(np.float64)
+        _, deviation, naive = windows.scale(rows)[:, None].transpose(2, 0, 1, 3)
+        own, known = off * deviation, ~np.isnan(off)
+        parts = (own**2, np.abs(own), np.abs(own) / naive, off**2, np.abs(off), known)
         sums += [np.nansum(part) for part in parts]
     squares, *means = (sums[:-1] / sums[-1]).tolist()
     names = ("mae", "mase", "standardised_mse", "standardised_mae")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from seqmodels.screen import figure_text
 COUNT, HISTORY = 6, 3  # origins; times the horizon to show of what was read
 
 
-def draw_forecasts(task: Any, batch: Any) -> Figure:
+def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) -> Figure:
     """A panel for each row of a batch: the values of its first column that were read, its forecast
     with the interval, and what came.
 
     Args:
         task: a `Forecaster`.
+        names: of the rows, as `WindowDataset.row_name` gives them.
     """
-    data, down = task.hparams["data"], -(-len(batch) // 2)
+    column, down = task.hparams["data"]["values"][0], -(-len(batch) // 2)
     ahead = batch.targets.unflatten(1, (task.horizon, task.count))
     before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
     read, came = (task.restore(values, batch)[..., 0].cpu() for values in (before, ahead))
@@ -35,7 +37,7 @@ def draw_forecasts(task: Any, batch: Any) -> Figure:
         if task.levels:
             axes.fill_between(steps, made[row, :, 0], made[row, :, -1], color="tab:blue", alpha=0.2)
         axes.plot(steps, middle[row], color="tab:blue", label="forecast")
-        name = f"{data['series'][int(batch.series[row])]} {data['values'][0]}".strip()
+        name = f"{names[row].get('series', '')} {column}".strip()
         axes.set_title(figure_text(name, most=50), fontsize="medium")
         axes.set_xlabel("steps from the origin")
         axes.grid(alpha=0.3)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from seqmodels.data.columns import Columns, Names, columns_of, read_columns
+from seqmodels.data.series_inputs import ROUNDING
 from seqmodels.data.tables import Tables, ending
 from seqmodels.errors import UserError, shown
 from seqmodels.files import called, read_lines
@@ -24,12 +25,14 @@ class TimedSeries:
         values: of the columns; nan before the first one that is known.
         known: False where the file lacks a value, and the last one stands in `values` instead.
         times: of the steps, a `DatetimeIndex` that knows its frequency; None: the file has none.
+        scale: the mean, the deviation and the naive error of each column; None: not known yet.
     """
 
     name: str
     values: Float[np.ndarray, "time columns"]
     known: Bool[np.ndarray, "time columns"]
     times: Any = None
+    scale: Any = None  # (3, columns)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -38,6 +41,21 @@ class TimedSeries:
     def of(self) -> str:
         """` of <name>`, for errors; empty for the only series of a file."""
         return f" of {shown(self.name)}" if self.name else ""
+
+    def scale_so_far(self, period: int) -> Float[np.ndarray, "time 3 columns"]:
+        """What `scale` is after each step; nan before the first known value.
+
+        Args:
+            period: after how many steps the naive forecast repeats.
+        """
+        import pandas as pd  # slow to import
+
+        values = pd.DataFrame(np.where(self.known, self.values, np.nan))
+        so_far, least = values.expanding(), ROUNDING * values.abs().expanding().max()
+        deviation = so_far.std(ddof=0).where(lambda found: found > least, 1.0)
+        error = values.diff(period).abs().expanding().mean()
+        error = error.where(error > least, deviation)  # else each period is as the last one
+        return np.stack([so_far.mean(), deviation, error], axis=1)
 
     def part(self, start: int, stop: int) -> TimedSeries:
         """Its steps from `start` to before `stop`."""

@@ -56,9 +56,7 @@ class Forecaster(Constants, ValueTask):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    mean: Tensor  # (S, K), of the targets of each series
-    deviation: Tensor  # (S, K)
-    naive_error: Tensor  # (S, K)
+    center: Tensor  # (K,), of the targets in training
 
     def __init__(
         self,
@@ -82,9 +80,8 @@ class Forecaster(Constants, ValueTask):
                 f"{'data.inputs' if inputs else 'model.output.quantiles'}: leave that out, or "
                 "choose a head that forecasts all at once, such as model.head=last_hidden"
             )
-        for name in ("mean", "deviation", "naive_error"):  # saved in the data's spec
-            of_targets = torch.tensor(data[name], dtype=torch.float64)[:, : self.count]
-            self.register_buffer(name, of_targets, persistent=False)
+        center = torch.tensor(data["mean"], dtype=torch.float64)[:, : self.count].mean(0)
+        self.register_buffer("center", center, persistent=False)  # saved in the data's spec
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
@@ -190,13 +187,13 @@ class Forecaster(Constants, ValueTask):
     ) -> dict[str, Tensor]:
         """What `scores` are made of, for each column: `value_sums`, then the `SCALED_SCORES`, of
         forecasts and targets in their own units, nan where there is none."""
-        naive_error, deviation = (self._of_rows(n, batch) for n in ("naive_error", "deviation"))
+        _, deviation, naive_error = self._scale(batch)
 
         def scaled(errors: Tensor) -> list[Tensor]:
             standardised = errors / deviation
             return [errors / naive_error, standardised.square(), standardised]
 
-        return {"values": value_sums(made, targets, self.levels, self.mean.mean(0), scaled)}
+        return {"values": value_sums(made, targets, self.levels, self.center, scaled)}
 
     def scores_of(self, sums: Tensor) -> dict[str, Tensor]:
         return forecast_scores(sums)
@@ -221,7 +218,9 @@ class Forecaster(Constants, ValueTask):
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The first column of some forecasts beside what came."""
-        return {"forecasts.png": draw_forecasts(self, self.some_of(dataset, COUNT))}
+        batch = self.some_of(dataset, COUNT)
+        names = [dataset.row_name(int(row)) for row in batch.rows]
+        return {"forecasts.png": draw_forecasts(self, batch, names)}
 
     def _steps(self, batch: SequenceBatch) -> list[int]:
         return [self.horizon] * len(batch)
@@ -230,15 +229,15 @@ class Forecaster(Constants, ValueTask):
         assert batch.targets is not None
         return batch.targets.unflatten(1, (self.horizon, self.count))
 
-    def _of_rows(self, name: str, batch: SequenceBatch, dims: int = 3) -> Tensor:
-        assert batch.series is not None
-        scale = getattr(self, name)[on_device(batch.series, batch.inputs.device)]
-        return scale.view(len(batch), 1, self.count, *[1] * (dims - 3))
+    def _scale(self, batch: SequenceBatch, dims: int = 3) -> Sequence[Tensor]:
+        assert batch.scale is not None
+        shape = len(batch), 1, self.count, *[1] * (dims - 3)
+        return [part.view(shape) for part in batch.scale.unbind(1)]
 
     def restore(self, made: Tensor, batch: SequenceBatch) -> Tensor:
         """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
-        deviation = self._of_rows("deviation", batch, made.dim())
-        return exact(made) * deviation + self._of_rows("mean", batch, made.dim())
+        mean, deviation, _ = self._scale(batch, made.dim())
+        return exact(made) * deviation + mean
 
 
 def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:

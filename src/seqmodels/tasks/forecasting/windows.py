@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch.utils.data import Dataset
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
@@ -36,26 +37,29 @@ class WindowDataset(Dataset[SequenceBatch]):
     """Windows of series, taken when a batch is made: the values are in memory once.
 
     Args:
-        values: `(N, C)` float32, all series one after the other, standardised.
-        targets: `(N, K)` of them, nan where there is none.
+        values: `(N, C)`, all series one after the other; float32 if they are standardised.
+        known: `(N, K)`, where there is something to forecast.
         starts: `(M,)`, where each window begins.
-        series: `(M,)`, the number of the series of each window.
+        scales: `(S, 3, C)`, as `TimedSeries.scale` is.
+        scaled: `(M,)`, which of these each window has.
         window, horizon: the steps that are read, and those after them to forecast.
-        sources: by the number of a series, it, and where it begins in `values`.
+        series: whose values these are.
     """
 
     def __init__(
         self,
         values: Float[np.ndarray, "steps columns"],
-        targets: Float[np.ndarray, "steps targets"],
+        known: Bool[np.ndarray, "steps targets"],
         starts: Int[np.ndarray, " windows"],
-        series: Int[np.ndarray, " windows"],
+        scales: Float[np.ndarray, "scales 3 columns"],
+        scaled: Int[np.ndarray, " windows"],
         window: int,
         horizon: int,
-        sources: Mapping[int, tuple[TimedSeries, int]],
+        series: Sequence[TimedSeries],
     ) -> None:
-        self.values, self.targets, self.starts, self.series = values, targets, starts, series
-        self.sources = sources
+        self.values, self.known, self.starts = values, known, starts
+        self.scales, self.scaled, self.series = scales, scaled, series
+        self.begins = np.cumsum([0, *map(len, series)])
         self.read, self.ahead = np.arange(window), np.arange(window, window + horizon)
         self.lengths = torch.full((len(starts),), window)
 
@@ -65,22 +69,49 @@ class WindowDataset(Dataset[SequenceBatch]):
     def __getitems__(self, indices: Sequence[int]) -> SequenceBatch:
         """Inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by side."""
         rows = np.asarray(indices)
-        starts = self.starts[rows, None]
         return SequenceBatch(
-            torch.from_numpy(self.values[starts + self.read]),
+            torch.from_numpy(self.steps(rows, self.read)),
             torch.full((len(rows),), len(self.read)),
-            torch.from_numpy(self.targets[starts + self.ahead]).flatten(1),
-            series=torch.from_numpy(self.series[rows]),
+            torch.from_numpy(self.targets(rows)).flatten(1),
+            scale=torch.from_numpy(self.scale(rows)),
             rows=torch.from_numpy(rows),
         )
 
+    def steps(
+        self, rows: Int[np.ndarray, " batch"], offsets: Int[np.ndarray, " read"]
+    ) -> Float[np.ndarray, "batch read columns"]:
+        """Steps of windows, at these offsets from where they begin, standardised."""
+        values = self.values[self.starts[rows, None] + offsets]
+        if values.dtype == np.float32:
+            return values
+        return standardised(values, self.scales[self.scaled[rows]])
+
+    def targets(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch ahead targets"]:
+        """What follows windows, standardised; nan where it is missing."""
+        known = self.known[self.starts[rows, None] + self.ahead]
+        values = self.steps(rows, self.ahead)[..., : known.shape[2]]
+        return np.where(known, values, np.float32(np.nan))
+
+    def scale(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3 targets"]:
+        """That of the values to forecast, of the series of windows."""
+        return self.scales[self.scaled[rows], :, : self.known.shape[1]]
+
     def row_name(self, row: int) -> dict[str, Any]:
         """The series of a window, and the step of its first forecast, from 0, with its time."""
-        series, offset = self.sources[int(self.series[row])]
-        step = int(self.starts[row]) + len(self.read) - offset
+        start = int(self.starts[row])
+        number = int(np.searchsorted(self.begins, start, "right")) - 1
+        series, step = self.series[number], start + len(self.read) - int(self.begins[number])
         name = {"series": series.name} if series.name else {}
         time = {} if series.times is None else {"time": str(series.times[step])}
         return {**name, "step": step, **time}
+
+
+def standardised(
+    values: Float[np.ndarray, "*batch steps columns"], scale: Float[np.ndarray, "*batch 3 columns"]
+) -> Float[np.ndarray, "*batch steps columns"]:
+    """Values as a network reads them: the mean before the first one that is known."""
+    mean, deviation = scale[..., :1, :], scale[..., 1:2, :]
+    return np.nan_to_num((values - mean) / deviation).astype(np.float32)
 
 
 class Windows(DataModule):
@@ -88,7 +119,8 @@ class Windows(DataModule):
 
     Each series is cut in time: training, then validation, then test. The values to forecast lie in
     one split of one series; the window before them may begin in the split before. Every column is
-    standardised by its mean and deviation in the training split of its series.
+    standardised by its mean and deviation in the training split of its series; in a series that
+    training never saw, by those of all steps before a forecast.
 
     Args:
         file: a CSV, TSV, JSON Lines or Parquet file with a row for each step, or such rows in
@@ -150,6 +182,7 @@ class Windows(DataModule):
         self.fractions = validation_fraction, test_fraction
         self.scales: dict[str, Any] = {}  # until `setup` or `use_spec`
         self.series: list[TimedSeries] = []
+        self.unseen: list[str] = []  # series that training never saw
         self.datasets: dict[str, WindowDataset] = {}
 
     def fits(self, per: Per, target: str) -> bool:
@@ -164,7 +197,12 @@ class Windows(DataModule):
         unknown = sum(int((~each.known).sum()) for each in self.series)
         values = sum(each.known.size for each in self.series)
         note = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
-        return [note] if unknown else []
+        return [*([note] if unknown else []), *self.doubts]
+
+    @property
+    def doubts(self) -> Collection[str]:
+        what = f"training never saw {listed(self.unseen)}: scaled by the steps before each forecast"
+        return [what] if self.unseen else []
 
     @property
     def summary(self) -> Sequence[str]:
@@ -215,7 +253,9 @@ class Windows(DataModule):
         if not self.scales:
             self.period = self.period or self.series[0].usual_period
             train = [each.part(*of["train"]) for each, of in zip(self.series, bounds, strict=True)]
-            self.scales = self._scales(train)
+            scales = zip(*map(self._scale_of_training, train), strict=True)
+            parts = [[each.tolist() for each in part] for part in scales]
+            self.scales = dict(zip(SCALES, ([each.name for each in train], *parts), strict=True))
         self.datasets = self._windows(self.series, bounds, self.file)
         for line in self.summary:
             log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
@@ -245,45 +285,52 @@ class Windows(DataModule):
             )
         return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
 
-    def _scales(self, train: Sequence[TimedSeries]) -> dict[str, Any]:
+    def _scale_of_training(self, train: TimedSeries) -> tuple[np.ndarray, ...]:
         period, count = self.period or 1, len(self.targets)
-        scales: dict[str, list[Any]] = {name: [] for name in SCALES}
-        for each in train:
-            values = np.where(each.known, each.values, np.nan)
-            steps = np.abs(values[period:] - values[:-period])[:, :count]
-            if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
-                raise UserError(
-                    f"{called(self.file)}: too few values are known in the train split{each.of} of "
-                    f"{len(each):,} steps, of which data.period is {period:,}: lower it, or give "
-                    "more rows"
-                )
-            mean, deviation = mean_and_deviation(values)
-            error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
-            some = error > ROUNDING * largest  # else each period is as the last one
-            scales["series"].append(each.name)
-            scales["mean"].append(mean.tolist())
-            scales["deviation"].append(deviation.tolist())
-            scales["naive_error"].append(np.where(some, error, deviation[:count]).tolist())
-        return scales
-
-    def _standardised(
-        self, series: Sequence[TimedSeries], source: str
-    ) -> tuple[list[int], list[np.ndarray]]:
-        """The numbers of series, and their values as the network reads them: before the first that
-        is known, the mean in training."""
-        numbers = {name: number for number, name in enumerate(self.scales["series"])}
-        if unseen := [each.name for each in series if each.name not in numbers]:
+        values = np.where(train.known, train.values, np.nan)
+        steps = np.abs(values[period:] - values[:-period])[:, :count]
+        if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
             raise UserError(
-                f"{source}: series {shown(unseen[0])!r} was not in training, which scales each by "
-                f"its own mean and deviation: train with it, too; there are {listed(numbers)}"
+                f"{called(self.file)}: too few values are known in the train split{train.of} of "
+                f"{len(train):,} steps, of which data.period is {period:,}: lower it, or give more "
+                "rows"
             )
-        found = [numbers[each.name] for each in series]
-        mean, deviation = (np.array(self.scales[name]) for name in ("mean", "deviation"))
-        values = (
-            (each.values - mean[number]) / deviation[number]
-            for number, each in zip(found, series, strict=True)
-        )
-        return found, [np.nan_to_num(each).astype(np.float32) for each in values]
+        mean, deviation = mean_and_deviation(values)
+        error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
+        some = error > ROUNDING * largest  # else each period is as the last one
+        return mean, deviation, np.where(some, error, deviation[:count])
+
+    @cached_property
+    def trained_scales(self) -> dict[str, np.ndarray]:
+        """The scale of each series in training, `(1, 3, C)`, by its name."""
+        names, *parts = (self.scales[name] for name in SCALES)
+        rest = [np.nan] * (len(self.columns) - len(self.targets))  # which nobody forecasts
+        return {
+            name: np.array([[mean, deviation, [*error, *rest]]])
+            for name, mean, deviation, error in zip(names, *parts, strict=True)
+        }
+
+    def _scales(
+        self, series: Sequence[TimedSeries], source: str, least: int | None = None
+    ) -> list[Any]:
+        """Of each series the scale in training, `(1, 3, C)`; if training never saw it, one for each
+        step, `(T, 3, C)`.
+
+        Args:
+            least: how many steps there are before the first forecast; None: all.
+        """
+        found, self.unseen = [self.trained_scales.get(each.name) for each in series], []
+        for n, each in enumerate(series):
+            if found[n] is not None:
+                continue
+            found[n] = scale = each.scale_so_far(self.period or 1)
+            if (unknown := np.isnan(scale[(least or len(each)) - 1, 0])).any():
+                raise UserError(
+                    f"{source}: no {self.columns[unknown.argmax()]!r}{each.of} is known before the "
+                    "first forecast, and training never saw it: leave its first rows out"
+                )
+            self.unseen.append(each.name or "a series without a name")
+        return found
 
     def _windows(
         self,
@@ -293,29 +340,37 @@ class Windows(DataModule):
     ) -> dict[str, WindowDataset]:
         """The windows whose horizon lies within these bounds of their series, by the split's name.
         They may begin before, so that the first steps of a split are forecast, too."""
-        numbers, values = self._standardised(series, of)
-        read, count = np.concatenate(values), len(self.targets)
-        known = np.concatenate([each.known[:, :count] for each in series])
-        ahead = np.where(known, read[:, :count], np.float32(np.nan))
+        found, values = self._scales(series, of, self.window), [each.values for each in series]
+        scales, befores = np.concatenate(found), np.cumsum([0, *map(len, found)])
+        if len(scales) == len(series):  # all of training, which takes each value often
+            values = [*map(standardised, values, scales)]
+        read = np.concatenate(values)
+        known = np.concatenate([each.known[:, : len(self.targets)] for each in series])
         before = np.cumsum([0, *map(len, series)])[:-1].tolist()
-        sources = dict(zip(numbers, zip(series, before, strict=True), strict=True))
         datasets = {}
         for split in bounds[0]:
-            starts, some = [], False
-            for offset, (first, end) in zip(before, (own[split] for own in bounds), strict=True):
+            starts, scaled, some = [], [], False
+            for n, (offset, of_series) in enumerate(zip(before, bounds, strict=True)):
+                first, end = of_series[split]
                 some |= bool(known[offset + first : offset + end].any())
                 last = end - self.window - self.horizon
                 own = np.arange(max(first - self.window, 0), last + 1, self.stride)
                 starts.append(offset + own)
+                scaled.append(befores[n] + np.minimum(own + self.window, len(found[n])) - 1)
             if not some:
                 raise UserError(
                     f"{of}: no {', '.join(self.targets)} is known in the {split} split; there is "
                     "nothing to compare with"
                 )
-            which = np.repeat(numbers, [*map(len, starts)])
-            sizes = (self.window, self.horizon)
             datasets[split] = WindowDataset(
-                read, ahead, np.concatenate(starts), which, *sizes, sources
+                read,
+                known,
+                np.concatenate(starts),
+                scales,
+                np.concatenate(scaled),
+                self.window,
+                self.horizon,
+                series,
             )
         return datasets
 
@@ -325,18 +380,24 @@ class Windows(DataModule):
         return self.loader(self._windows(series, bounds, path)["file"])
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
-        for each in self._read(path, self.window):
-            yield each.part(len(each) - self.window, len(each))
+        series = self._read(path, self.window)
+        for each, scale in zip(series, self._scales(series, path), strict=True):
+            yield replace(each.part(len(each) - self.window, len(each)), scale=scale[-1])
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        """As `DataModule` says; of arrays `(T, columns)`, too, if training had only one series."""
+        """As `DataModule` says; also of arrays `(T, columns)`."""
         series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
-        return self._batch_of(series, source)
+        return self._batch_of(series)
+
+    def reads_whole_rows(self) -> str:
+        if "" in self.scales["series"]:
+            return ""
+        return "each series is scaled by its own values: train with data.series=null"
 
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
         """Of arrays `(t, columns)`, if training had only one series."""
         steps = (self._series(each, f"row {n}", len(each)) for n, each in enumerate(raw, 1))
-        return self._batch_of([*steps], "inputs")
+        return self._batch_of([*steps])
 
     def read_steps(self, path: str) -> Iterator[np.ndarray]:
         """One step of each line: its values, or the only one, as JSON."""
@@ -344,23 +405,26 @@ class Windows(DataModule):
             with refusing(f"{path}: line {number} is not the values of a step", ValueError):
                 yield np.array(json.loads(line), np.float64).reshape(1, -1)
 
-    def _batch_of(self, series: Sequence[TimedSeries], source: str) -> SequenceBatch:
-        numbers, values = self._standardised(series, source)
-        inputs = torch.from_numpy(np.stack(values))
-        lengths = torch.full((len(series),), inputs.shape[1])
-        return SequenceBatch(inputs, lengths, series=torch.tensor(numbers))
+    def _batch_of(self, series: Sequence[TimedSeries]) -> SequenceBatch:
+        scale = np.stack([each.scale for each in series])
+        values = standardised(np.stack([each.values for each in series]), scale)
+        lengths, of_targets = [values.shape[1]] * len(series), scale[..., : len(self.targets)]
+        return SequenceBatch(
+            torch.from_numpy(values), torch.tensor(lengths), scale=torch.from_numpy(of_targets)
+        )
 
     def _series(self, raw: Any, where: str, steps: int | None = None) -> TimedSeries:
         if isinstance(raw, TimedSeries):
             return raw
-        steps = steps or self.window
-        values = np.asarray(raw, np.float64)[-steps:]
+        steps, whole = steps or self.window, np.asarray(raw, np.float64)
+        values = whole[-steps:]
         if values.shape != (steps, len(self.columns)) or not np.isfinite(values).all():
             raise UserError(
                 f"{where} has shape {np.shape(raw)}: give {steps:,} known steps of "
                 f"{', '.join(self.columns)}"
             )
-        return TimedSeries("", values, np.isfinite(values))
+        [scale] = self._scales([TimedSeries("", whole, np.isfinite(whole))], where)
+        return TimedSeries("", values, np.isfinite(values), scale=scale[-1])
 
     def described(
         self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
@@ -372,7 +436,7 @@ class Windows(DataModule):
             yield {**name, **({"time": each.after(self.horizon)} if timed else {}), **row}
 
     def compute_baselines(self) -> Baselines:
-        return forecast_baselines(self.datasets, self.spec)
+        return forecast_baselines(self.datasets, self.period or 1)
 
     @property
     def baseline_recipe(self) -> list[Any]:
