@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import runpy
 import shutil
@@ -11,6 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
@@ -55,12 +59,55 @@ LACKING = (  # what a test does not have: a device, a cluster, a download, an ex
     *("=gpu", "=mps", "trainer=ddp", "hydra/launcher=", "data=uea", "logger="),
     *("experiment=study", "hparams_search=", "vectors=glove"),
 )
+ARCHIVED = "@problemName Mine\n@targetLabel true\n@data\n" + "1,2,3:0.5\n2,1:1.5\n" * 9
 EXTRAS = tomllib.loads(read(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
 
 
 def can_be_trained(line: str) -> bool:
     downloads = "experiment=language_model" in line and "data=" not in line  # or takes minutes
     return not downloads and not any(lacking in line for lacking in LACKING)
+
+
+def of_series() -> dict[str, str]:
+    """Tables of series: a row for each step, or for each series (`engines.parquet`, in JSON)."""
+    draw, files, people = (
+        np.random.default_rng(0),
+        dict[str, str](),
+        "ann bob eve joe kim lea".split(),
+    )
+    trips, steps, nights, walks, engines = ([] for _ in range(5))
+    labels, table = ["file,activity,user"], ["trip,activity,user,age,sex"]
+    for n in range(48):
+        activity, user = ("run", "sit", "walk")[n % 3], people[n // 8]
+        strength, split = (2, 0.1, 1)[n % 3], "test" if user == "joe" else "train"
+        own = [
+            f"{t / 2},{x:.2f},{y:.2f}" for t, (x, y) in enumerate(draw.normal(0, strength, (9, 2)))
+        ]
+        trips += [f"trip {n},{step},{activity},{user},{split},{1 + n % 2}" for step in own]
+        steps += [f"trip {n},{step}" for step in own]
+        name = f"{activity}_{user}_{n}.csv"
+        files[f"recordings/{name}"] = "\n".join(["time,ax,ay", *own])
+        labels.append(f"{name},{activity},{user}")
+        table.append(f"trip {n},{activity},{user},{20 + n // 8},{'fm'[n // 8 % 2]}")
+        levels = draw.normal(n % 3, 1, 9)
+        stages = ["deep" if level > 1 else "wake" for level in levels]
+        nights += [
+            f"night {n},{t},{level:.2f},{'' if t == 4 else 60 + t},{stage}"
+            for t, (level, stage) in enumerate(zip(levels, stages, strict=True))
+        ]
+        walks += [f"{n},{level:.2f},{level / 2:.2f}" for level in levels]
+        engine = {"engine": f"e{n}", "temp": [*levels], "pressure": [*levels / 2]}
+        engines.append(engine | {"model_type": "ABC"[n % 3], "remaining_life": 9.5 * n})
+    return files | {
+        "trips.csv": "\n".join(["trip,time,ax,ay,activity,user,split,weight", *trips]),
+        "steps.csv": "\n".join(["trip,time,ax,ay", *steps]),
+        "people.csv": "\n".join(table),
+        "recordings/labels.csv": "\n".join(labels),
+        "nights.csv": "\n".join(["night,epoch,eeg,pulse,stage", *nights]),
+        "walks.csv": "\n".join(["walk,ax,speed", *walks]),
+        "engines.parquet": "\n".join(map(json.dumps, engines)),
+        **{f"Mine_{split}.ts": ARCHIVED for split in ("TRAIN", "TEST")},
+    }
 
 
 def files() -> dict[str, str]:
@@ -75,6 +122,7 @@ def files() -> dict[str, str]:
         for n in range(1_000)
     ]
     return {
+        **of_series(),
         "my.csv": "\n".join(["text,label", *rows * 10]),
         "new.csv": "\n".join(["text,label", *rows]),
         "reviews.csv": "\n".join(["review,sentiment", *rows * 10]),
@@ -100,16 +148,21 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     for name, content in files().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
+        if name.endswith(".parquet"):
+            pd.read_json(io.StringIO(content), lines=True).to_parquet(folder / name)
+        else:
+            (folder / name).write_text(content)
     (folder / "examples").symlink_to(ROOT / "examples")
     sweep = (*COMMANDS[SWEEP].words[1:], "data=text", "data.train=my.csv")
     no_pictures = ("callbacks.dataflow=null", "callbacks.pictures=null")
     windows = "model=forecaster data=windows data.file=power.csv data.target=load data.time=time"
+    series = "data=series data.train=trips.csv data.series=trip data.label_column=activity"
     streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
     for words, shown in (
         ((*sweep, "hydra.sweep.dir=runs/sweep", *no_pictures), COMMANDS[SWEEP].output),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
         ((*windows.split(), "data.series=site", "folder=runs/forecaster"), ""),
+        ((*series.split(), "data.inputs=[ax,ay]", "folder=runs/series"), ""),
         (("model=tagger", "data=tags", "data.train=train.txt", "folder=runs/tagger"), ""),
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
     ):
