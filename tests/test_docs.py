@@ -70,12 +70,9 @@ def can_be_trained(line: str) -> bool:
 
 def of_series() -> dict[str, str]:
     """Tables of series: a row for each step, or for each series (`engines.parquet`, in JSON)."""
-    draw, files, people = (
-        np.random.default_rng(0),
-        dict[str, str](),
-        "ann bob eve joe kim lea".split(),
-    )
-    trips, steps, nights, walks, engines = ([] for _ in range(5))
+    draw, people = np.random.default_rng(0), ("ann", "bob", "eve", "joe", "kim", "lea")
+    files, engines = dict[str, str](), []
+    trips, steps, nights, walks = list[str](), list[str](), list[str](), list[str]()
     labels, table = ["file,activity,user"], ["trip,activity,user,age,sex"]
     for n in range(48):
         activity, user = ("run", "sit", "walk")[n % 3], people[n // 8]
