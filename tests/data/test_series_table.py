@@ -182,6 +182,10 @@ def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
     path = str(tmp_path / "labels.csv")
     assert read(path, files="file") == read(frame)
     assert read(path, files="file", series=None)[0][0] == "t0.csv"
+    one = table(path, files="file", series=None)
+    for file in (tmp_path / "t0.csv", tmp_path / "t1.csv"):  # by itself
+        [raw] = one.read_inputs(str(file))
+        assert raw.values.tolist() == pd.read_csv(file)[SENSORS].values.tolist()
     data = table(path, files="file", group="user")
     assert not {*data.examples["train"].also["group"]} & {*data.examples["test"].also["group"]}
     (tmp_path / "t3.csv").unlink()

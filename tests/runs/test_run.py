@@ -205,9 +205,7 @@ def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     mean, deviation = first.mean(0), first.std(0)
     model = LogisticRegression(max_iter=1000).fit((first - mean) / deviation, train.targets)
     score = model.score((second - mean) / deviation, test.targets)
-    assert found["logistic regression on channel statistics"] == pytest.approx(
-        score, abs=0.02
-    )
+    assert found["logistic regression on channel statistics"] == pytest.approx(score, abs=0.02)
 
 
 def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,12 +270,14 @@ class SeriesTable(OwnFiles):
     def _placed(self, table: Columns, targets: bool) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
         rows, by = None, self.by
-        if self.files:
+        if self.files and (self.files in table or not self._fitted):
             table, rows = self._of_files(table)
             by = by or self.files
         elif table.lists:
             table, rows = steps_of(table)
             by = by if by in table or not self._fitted else None  # a new series needs no name
+        elif by is None and self.files:  # one of its files
+            rows = np.zeros(len(table), dtype=int)
         elif by is None:
             raise UserError(f"{table.path}: {_no_series(table)}")
         if by:
