@@ -162,7 +162,11 @@ class SeriesTable(OwnFiles):
             steps.columns.check(column, ROLES[role])
         same = f"{listed(self._targets)} is the same at all steps of each series"
         cures = "choose model=tagger or head=every_step, or give one for each series"
-        self.mismatch = f"; {several}: {cures}" if several else f"; {same}: or set data.per=step"
+        self.mismatch = (
+            f"; {several}: {cures}"
+            if several
+            else f"; {same}: set data.per=step to learn one for each"
+        )
         return self._encoder(self._per or ("step" if several else "sequence"))
 
     def _encoder(self, per: Per) -> TargetEncoder:
