@@ -62,6 +62,15 @@ def test_a_cut_by_groups_is_near_its_share_with_even_classes(share: float) -> No
     assert Counter(off.targets)["b"] / len(off) == pytest.approx((labels == "b").mean(), abs=0.05)
 
 
+@pytest.mark.parametrize("count", [5, 20, 40])
+def test_another_seed_cuts_other_groups_off_however_few_there_are(count: int) -> None:
+    groups = [str(n % count) for n in range(200)]
+    labels = ["ab"[n % 3 % 2] for n in range(200)]
+    examples = Examples(labels, labels, "x", {"group": groups})
+    cut = [cut_off(examples, 0.2, seed, "test", labels)[1].also["group"] for seed in range(12)]
+    assert len({frozenset(off) for off in cut}) > 2
+
+
 def test_a_group_is_in_one_split_of_a_file(tmp_path: Path) -> None:
     data = data_of(tmp_path, group="who")
     data.setup()

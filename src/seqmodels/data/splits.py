@@ -102,6 +102,7 @@ def _groups_off(
         )
     off, wanted = np.zeros(0, int), fraction * len(examples)
     pieces = folds_of(examples, min(count, max(PIECES, round(1 / fraction))), seed, strata)
+    np.random.default_rng(seed).shuffle(pieces)  # few groups are a piece each, in their own order
     for piece in pieces[:-1]:  # something remains
         if abs(len(off) + len(piece) - wanted) < abs(len(off) - wanted):
             off = np.concatenate([off, piece])
