@@ -69,7 +69,8 @@ class Steps:
         if not differs.any():
             return ""
         number = self.series(differs.argmax())
-        own = [*dict.fromkeys(map(str, texts[self.starts[number] : self.starts[number + 1]]))]
+        of_series = texts[self.starts[number] : self.starts[number + 1]]
+        own = [*dict.fromkeys("empty" if text is None else str(text) for text in of_series)]
         few = ", ".join(shown(text) for text in own[:3]) + ", ..." * (len(own) > 3)
         return f"{self.called(number)} has {len(own)} values of {column!r} ({few})"
 
