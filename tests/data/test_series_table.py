@@ -724,6 +724,7 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (lambda f: f, ("data.series=null",), "set data.series, such as data.series=trip"),
     (lambda f: f, ("data.label_column=lable",), "no column 'lable'.*did you mean label"),
     (lambda f: f, ("data.inputs=[ax,az]",), "no column 'az': set data.inputs"),
+    (lambda f: f, ("data.inputs=[ax,label]",), "'label' is what the model is to predict"),
     (lambda f: f, ("data.group=usr",), "no column 'usr': set data.group.*did you mean user"),
     (lambda f: f.assign(user="me"), ("data.group=user",), "all of it is of one group, 'me'"),
     (lambda f: f[f.trip == "t1"], (), "cannot cut a test split"),

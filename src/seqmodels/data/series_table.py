@@ -135,6 +135,8 @@ class SeriesTable(OwnFiles):
         self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         self.by, self.time, self.chosen, self.files = series, time, inputs, files
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
+        for name in {*self._targets} & {*(inputs or ())}:
+            raise UserError(f"data.inputs: {name!r} is what the model is to predict: leave it out")
         self.labels = None if labels is None else as_file(labels, "data.labels")
         if self.labels and not (series or files):
             raise UserError("data.labels has a row for each series: set data.series, its name")
