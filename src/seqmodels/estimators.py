@@ -1,0 +1,288 @@
+"""Recurrent networks behind scikit-learn's `fit` and `predict`, for sequences of unequal length.
+
+    model = SequenceClassifier(head="mean_pool", max_epochs=30)
+    model.fit(X, y)  # X: a list of (T, C) arrays, or of texts
+    cross_val_score(model, X, y, groups=subject, cv=GroupKFold(5))
+
+A fit is `seqmodels.train` with the same words, so its run can be loaded, explained and exported.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import shutil
+import tempfile
+import warnings
+import weakref
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from seqmodels.data.examples import Examples
+from seqmodels.data.sources import of_arrays
+from seqmodels.data.splits import cut_off
+from seqmodels.errors import UserError
+from seqmodels.launch.composed import compose
+from seqmodels.machine import one_thread, unchanged_process
+from seqmodels.runs import load_run, train
+from seqmodels.runs.folder import read_metrics
+
+KEYS = {
+    "head": "model.head",
+    "cell": "model.encoder.cell",
+    "hidden_size": "model.encoder.hidden_size",
+    "num_layers": "model.encoder.num_layers",
+    "bidirectional": "model.encoder.bidirectional",
+    "dropout": "model.dropout",
+    "max_epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "lr": "model.optimizer.lr",
+    "class_weight": "model.output.class_weights",
+    "missing": "data.missing",
+}
+
+
+class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What classifiers and regressors share. `fit` checks the parameters.
+
+    Args:
+        head, cell, hidden_size, num_layers, bidirectional, dropout, max_epochs, batch_size, lr,
+            class_weight, missing: as in the configuration; None: what `experiment` says, or the
+            default.
+        validation_fraction: the share of the examples that chooses the best weights, and is not
+            learned from.
+        experiment: a recipe by its name, such as `series_classification`.
+        options: further words of the command line: `{"model.embedding.convolutions": [7, 5]}`.
+        folder: where to keep the run; None: a temporary one, which goes with the object.
+        random_state: the seed.
+        verbose: 0 prints nothing.
+
+    Attributes:
+        n_features_in_: the number of channels; of series only.
+        run_: the run, as `load_run` gives it: `run_.export(...)`.
+        history_: the metrics of the training, a dict for each row.
+        classes_: of a classifier, the labels in the order of `predict_proba`.
+    """
+
+    _task = ""
+
+    def __init__(
+        self,
+        *,
+        head: str | None = None,
+        cell: str | None = None,
+        hidden_size: int | None = None,
+        num_layers: int | None = None,
+        bidirectional: bool | None = None,
+        dropout: float | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        class_weight: Any = None,
+        validation_fraction: float = 0.1,
+        missing: str | None = None,
+        experiment: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        folder: str | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        for name, value in locals().copy().items():  # untouched, as `clone` compares them
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = tags.input_tags.three_d_array = True  # 2-D is one channel
+        tags.input_tags.allow_nan = self.missing not in (None, "error")
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def words(self, texts: bool, seed: int = 0) -> list[str]:
+        """The words of the command line that a fit is."""
+        data = {"model": self._task, "data": "text" if texts else "series"}
+        given = {key: getattr(self, name) for name, key in KEYS.items()}
+        first = {"experiment": self.experiment} if self.experiment else {}
+        values = {**given, "seed": seed, **(self.options or {})}
+        words = [f"{key}={value}" for key, value in {**first, **data}.items()]
+        words += [] if texts else ["data.series=series"]
+        words += [f"{k}={_word(v)}" for k, v in values.items() if v is not None]
+        return [*words, "baseline=false", f"trainer.enable_progress_bar={bool(self.verbose)}"]
+
+    def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Any:
+        """Trains on sequences and their targets.
+
+        Args:
+            X: series `(T, C)`, or texts.
+            y: a label or a number for each.
+            groups: whose each is: the validation has groups of its own.
+            sample_weight: how much each counts in the loss.
+
+        Raises:
+            ValueError: for parameters or data that don't fit, in one line.
+        """
+        if y is None:
+            raise ValueError("this estimator requires y to be passed, but the target y is None")
+        rows, also = self._rows(X), {"group": groups, "weight": sample_weight}
+        also = {k: column_or_1d(each).tolist() for k, each in also.items() if each is not None}
+        if len(rows) < 2:
+            raise ValueError("X has 1 sample: give one more, to choose the best weights by")
+        if "weight" in also and not any(also["weight"]):
+            raise ValueError("every sample_weight is zero")
+        labels, texts = self._labels(column_or_1d(y, warn=True)), isinstance(rows[0], str)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        if isinstance(self.random_state, int | np.integer):
+            seed = int(self.random_state)
+        words = self.words(texts, seed)
+        words += [
+            f"data.{key}={name}" for key, name in (("weight_column", "weight"),) if name in also
+        ]
+        with _errors(), self._quiet():
+            of_arrays("X", rows, labels)  # names what is wrong by its place in X
+            if not texts:
+                also["series"] = [f"X[{number}]" for number in range(len(rows))]
+            examples = Examples([*range(len(rows))], labels, "fit", also)
+            strata = labels if self._task == "classifier" else None
+            parts = cut_off(examples, self.validation_fraction, seed, "validation", strata)
+            splits = zip(("train", "validation", "test"), (*parts, parts[1]), strict=True)
+            data = {
+                name: ([rows[n] for n in each.inputs], each.targets, {**each.also})
+                for name, each in splits
+            }
+            place = self.folder or f"{self._temporary()}/run"
+            train(compose(*words, f"folder={place}"), words, data=data)
+            self._load(place)
+        self.history_ = read_metrics(Path(place) / "metrics.csv")
+        return self
+
+    def _temporary(self) -> str:
+        """A folder that goes with this object."""
+        place = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
+        return place
+
+    def _load(self, place: str) -> None:
+        self.run_ = load_run(place)
+        encoder = getattr(self.run_.data, "inputs", None)
+        if (channels := getattr(encoder, "num_channels", None)) is not None:
+            self.n_features_in_ = channels
+
+    def _rows(self, X: Any) -> list[Any]:
+        if hasattr(X, "unbind"):  # a tensor
+            return [*X.unbind()]
+        if hasattr(X, "columns") and np.ndim(X.iloc[0, 0]):  # of lists, a channel each
+            rows = zip(*(X[column] for column in X.columns), strict=True)
+            return [np.stack([np.asarray(each, float) for each in row], axis=1) for row in rows]
+        if issparse(X) or (hasattr(X, "__array__") and np.asarray(X).dtype != object):
+            finite = "allow-nan" if self.missing not in (None, "error") else True
+            return [*check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=finite)]
+        if not len(X):
+            raise ValueError("X is empty: 0 sample(s) while a minimum of 1 is required")
+        return [*X]
+
+    def _predicted(self, X: Any) -> list[dict[str, Any]]:
+        check_is_fitted(self)
+        with _errors(), self._quiet():
+            return [*self.run_.predict(self._rows(X), "X")]
+
+    def encode(self, X: Any, tensor: str | None = None) -> np.ndarray:
+        """Features `(N, S)` of sequences: what the head selects, or another tensor by its name."""
+        check_is_fitted(self)
+        with _errors(), self._quiet():
+            return np.stack([each.numpy() for each in self.run_.encode(self._rows(X), tensor)])
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(unchanged_process())
+            stack.enter_context(warnings.catch_warnings())
+            if multiprocessing.parent_process():  # of several fits at once
+                stack.enter_context(one_thread())
+            if not self.verbose:
+                stack.enter_context(redirect_stdout(io.StringIO()))
+                stack.enter_context(redirect_stderr(io.StringIO()))
+            yield
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**super().__getstate__()}
+        if run := state.pop("run_", None):  # the files that it needs
+            kept = io.BytesIO()
+            with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as file:
+                for name in ("config.yaml", "result.json", "checkpoints/best.ckpt"):
+                    file.write(run.folder / name, name)
+            state["_run"] = kept.getvalue()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        run = state.pop("_run", None)
+        super().__setstate__(state)
+        if run:
+            place = self._temporary()
+            with zipfile.ZipFile(io.BytesIO(run)) as file:
+                file.extractall(place)
+            self._load(place)
+
+
+class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
+    """Classifies sequences. Parameters and attributes: `SequenceEstimator`."""
+
+    _task = "classifier"
+
+    def _labels(self, y: Any) -> list[str]:
+        check_classification_targets(y)
+        self.classes_, numbers = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_[0]}: a classifier needs two")
+        return [f"{self.classes_[number]}" for number in numbers]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of each class, `(N, C)`."""
+        shares = [row["probabilities"] for row in self._predicted(X)]
+        names = [f"{each}" for each in self.classes_]
+        return np.array([[row.get(name, 0.0) for name in names] for row in shares])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each sequence, of the type of `y`."""
+        numbers = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[numbers]
+
+
+class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]
+    """Predicts a number for each sequence. Parameters and attributes: `SequenceEstimator`."""
+
+    _task = "regressor"
+
+    def words(self, texts: bool, seed: int = 0) -> list[str]:
+        return [*super().words(texts, seed), "data.value_columns=[label]"]
+
+    def _labels(self, y: Any) -> list[float]:
+        return np.asarray(y, float).tolist()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The number of each sequence."""
+        return np.array([row["label"] for row in self._predicted(X)])
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_word(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value.item() if hasattr(value, "item") else value)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:  # which scikit-learn doesn't know
+        raise ValueError(str(error)) from error

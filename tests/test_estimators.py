@@ -1,0 +1,248 @@
+"""scikit-learn's `fit` and `predict`: what it does with an estimator, on lists of ragged series."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    StratifiedGroupKFold,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_val_score,
+    learning_curve,
+)
+from sklearn.utils.estimator_checks import check_estimator
+
+from seqmodels import compose, train
+from seqmodels.estimators import SequenceClassifier, SequenceRegressor
+
+SERIES, CHANNELS = 48, 2
+SPLITS = ("train", "validation", "test")
+GROUPS = np.arange(SERIES) % 6
+
+
+def ragged() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [
+        random.normal(size=(random.integers(3, 9), CHANNELS)) + 2 * (n % 2) for n in range(SERIES)
+    ]
+
+
+X, Y = ragged(), np.array(["no", "yes"])[np.arange(SERIES) % 2]
+
+
+def classifier(**options: Any) -> SequenceClassifier:
+    fast = {"max_epochs": 3, "hidden_size": 8, "head": "mean_pool", "lr": 0.03, "random_state": 0}
+    return SequenceClassifier(**{**fast, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SequenceClassifier:
+    return classifier().fit(X, Y)
+
+
+# ---------------------------------------------------------------- what it promises
+
+
+def test_a_fit_is_a_training_with_the_same_words(tmp_path: Path) -> None:
+    model = classifier(folder=str(tmp_path / "fit"), options={"model.dropout": 0.2}).fit(X, Y)
+    words = model.words(texts=False)
+    assert "model.dropout=0.2" in words and 'model.head="mean_pool"' in words
+    data = {s: pd.read_parquet(p) for s, p in model.run_.config["data"].items() if s in SPLITS}
+    train(compose(*words, f"folder={tmp_path / 'train'}"), words, data=data)
+    one, two = (
+        torch.load(tmp_path / name / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        for name in ("fit", "train")
+    )
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_predictions_stand_in_the_order_of_the_inputs(fitted: SequenceClassifier) -> None:
+    assert fitted.classes_.tolist() == ["no", "yes"] and fitted.n_features_in_ == CHANNELS
+    shares = fitted.predict_proba(X)
+    assert shares.shape == (SERIES, 2) and np.allclose(shares.sum(axis=1), 1)
+    order = np.random.default_rng(1).permutation(SERIES)
+    assert np.allclose(fitted.predict_proba([X[n] for n in order]), shares[order], atol=1e-6)
+    assert (fitted.predict(X) == np.array(["no", "yes"])[shares.argmax(axis=1)]).all()
+    assert fitted.score(X, Y) > 0.9 and fitted.encode(X).shape == (SERIES, 8)
+    assert len(fitted.history_) >= 3 and fitted.run_.result.head == "mean_pool"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("labels", [np.array([3, 7]), np.array([False, True]), ["b", "a"]])
+def test_labels_keep_their_type(labels: Any) -> None:
+    y = np.asarray(labels)[np.arange(SERIES) % 2]
+    made = classifier(max_epochs=1).fit(X, y).predict(X)
+    assert made.dtype == y.dtype and {*made} <= {*y}
+
+
+@pytest.mark.parametrize("dump", [pickle.dumps, None])
+def test_what_was_fitted_outlives_its_folder(dump: Any, tmp_path: Path) -> None:
+    model = classifier(max_epochs=1).fit(X, Y)
+    shares, folder = model.predict_proba(X), model.run_.folder
+    if dump:
+        kept = dump(model)
+    else:
+        joblib.dump(model, tmp_path / "model.joblib")
+    del model
+    assert not folder.exists()
+    loaded = pickle.loads(kept) if dump else joblib.load(tmp_path / "model.joblib")
+    assert np.array_equal(loaded.predict_proba(X), shares)
+
+
+def test_a_fit_is_silent_and_leaves_the_process_as_it_was(capfd: Any) -> None:
+    np.random.seed(3), torch.manual_seed(3)
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    classifier(max_epochs=1).fit(X, Y).predict(X)
+    assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_groups_and_weights_reach_the_training(tmp_path: Path) -> None:
+    weights = np.where(GROUPS == 0, 2.0, 1.0)
+    model = classifier(folder=str(tmp_path / "run"), max_epochs=1)
+    model.fit(X, Y, groups=GROUPS, sample_weight=weights)
+    parts = {s: pd.read_parquet(model.run_.config["data"][s]) for s in SPLITS}
+    assert not {*parts["train"].group} & {*parts["validation"].group}
+    assert len(parts["train"]) + len(parts["validation"]) == SERIES
+    assert parts["validation"].equals(parts["test"])
+    assert (parts["train"].weight == np.where(parts["train"].group == 0, 2.0, 1.0)).all()
+
+
+@pytest.mark.long
+def test_a_regressor_predicts_numbers_and_texts_are_sequences_too() -> None:
+    y = [x.mean() for x in X]
+    fast = {"max_epochs": 15, "hidden_size": 8, "head": "mean_pool", "lr": 0.03}
+    model = SequenceRegressor(**fast, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.8 and model.predict(X).shape == (SERIES,)
+    assert is_regressor(model) and is_classifier(classifier())
+    texts = [f"{'good' if label == 'yes' else 'bad'} film {n % 3}" for n, label in enumerate(Y)]
+    assert (
+        classifier(max_epochs=8, options={"data.min_count": 1}).fit(texts, Y).score(texts, Y) > 0.9
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "given",
+    [
+        pd.Series(X),
+        np.array([x[:3] for x in X]),
+        np.array([x[:3] for x in X], dtype=object),
+        pd.DataFrame({"a": [[*x[:, 0]] for x in X], "b": [[*x[:, 1]] for x in X]}),
+        [torch.tensor(x) for x in X],
+        [x[:3, 0] for x in X],
+        np.stack([x[:3, 0] for x in X]),
+    ],
+    ids=["Series", "array", "objects", "DataFrame", "tensors", "one channel", "2-D"],
+)
+def test_series_come_in_many_containers(given: Any) -> None:
+    model = classifier(max_epochs=1).fit(given, Y)
+    assert model.predict(given).shape == (SERIES,)
+
+
+# ---------------------------------------------------------------- inside scikit-learn
+
+
+def test_a_cross_validation_by_groups_is_a_loop_by_hand() -> None:
+    model, cv = classifier(), GroupKFold(3)
+    scores = cross_val_score(model, X, Y, groups=GROUPS, cv=cv)
+    by_hand = [
+        clone(model).fit([X[n] for n in a], Y[a]).score([X[n] for n in b], Y[b])
+        for a, b in cv.split(X, Y, GROUPS)
+    ]
+    assert scores.tolist() == by_hand
+
+
+@pytest.mark.long
+def test_a_search_by_groups_finds_the_better_head() -> None:
+    grid = {"head": ["mean_pool", "max_pool"], "hidden_size": [4]}
+    cv = StratifiedGroupKFold(2)
+    found = GridSearchCV(classifier(max_epochs=1), grid, cv=cv).fit(X, Y, groups=GROUPS)
+    assert len(found.cv_results_["params"]) == 2 and found.best_estimator_.hidden_size == 4
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: cross_val_predict(model, X, Y, cv=2),
+        lambda model: (
+            HalvingGridSearchCV(model, {"head": ["mean_pool"]}, cv=2, min_resources=24)
+            .fit(X, Y)
+            .predict(X)
+        ),
+        lambda model: CalibratedClassifierCV(model, cv=2).fit(X, Y).predict(X),
+        lambda model: TunedThresholdClassifierCV(model, cv=2).fit(X, Y).predict(X),
+        lambda model: StackingClassifier([("a", model)], cv=2).fit(X, Y).predict(X),
+        lambda model: VotingClassifier([("a", model), ("b", clone(model))]).fit(X, Y).predict(X),
+        lambda model: learning_curve(model, X, Y, cv=2, train_sizes=[0.5, 1.0])[1],
+        lambda model: cross_val_score(model, X, Y, cv=2, n_jobs=2),
+    ],
+    ids=["predict", "halving", "calibrated", "threshold", "stacking", "voting", "curve", "jobs"],
+)
+@pytest.mark.long
+def test_scikit_learn_takes_a_list_of_ragged_series(use: Any) -> None:
+    assert len(use(classifier(max_epochs=1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor])
+def test_the_checks_of_scikit_learn_pass_but_those_that_cannot(kind: Any) -> None:
+    model = kind(max_epochs=1, hidden_size=4, random_state=0)
+    check_estimator(model, expected_failed_checks=FAILS)
+
+
+ONE_CHANNEL = "a row of a matrix is a series of one channel, so it may have any number of columns"
+SHORT = "a network of one epoch on 20 rows is no better than chance"
+FAILS = {
+    **dict.fromkeys(("check_n_features_in", "check_n_features_in_after_fitting"), ONE_CHANNEL),
+    **dict.fromkeys(("check_fit2d_predict1d",), ONE_CHANNEL),
+    **dict.fromkeys(("check_classifiers_train", "check_regressors_train"), ONE_CHANNEL),
+    **dict.fromkeys(("check_class_weight_classifiers",), SHORT),
+    "check_sample_weight_equivalence_on_dense_data": "a repeated row changes the batches",
+}
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda m: m.predict([x[:, :1] for x in X]), ValueError, "series 1 has 1 channels, not 2"),
+        (lambda m: classifier().predict(X), NotFittedError, "not fitted yet"),
+        (lambda m: classifier().fit(X, ["a"] * SERIES), ValueError, "y has one class, a: "),
+        (lambda m: classifier().fit([x.T for x in X], Y), ValueError, "transpose each"),
+        (lambda m: classifier().fit(X, Y[:5]), ValueError, "48 inputs and 5 of"),
+        (lambda m: classifier(head="nope").fit(X, Y), ValueError, "model.head=nope: choose one of"),
+        (lambda m: classifier().fit([*X[:-1], X[0][:0]], Y), ValueError, "X: series 48 has shape"),
+        (lambda m: m.predict([X[0] * np.nan]), ValueError, "missing values; fill them"),
+        (
+            lambda m: classifier().fit([*X[:-1], X[0] * np.nan], Y),
+            ValueError,
+            r"series X\[47\] has",
+        ),
+        (lambda m: classifier(missing="no").fit(X, Y), ValueError, "data.missing=no"),
+        (lambda m: classifier(experiment="no").fit(X, Y), ValueError, "experiment"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_scikit_learn_knows(
+    call: Any, error: type, said: str, fitted: SequenceClassifier
+) -> None:
+    with pytest.raises(error, match=said) as found:
+        call(fitted)
+    assert type(found.value) is error and "\n" not in str(found.value)
