@@ -21,10 +21,13 @@ def whole(file: Path) -> str:
     return "".join(map(read, [file, *sorted((FOLDER / f"{file.stem}_parts").glob("*.py"))]))
 
 
+SLOWEST = ("sizes.py", "accelerator.py")
+
+
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param(file.name, marks=pytest.mark.long) if file.name == "sizes.py" else file.name
+        pytest.param(file.name, marks=pytest.mark.long) if file.name in SLOWEST else file.name
         for file in sorted(FOLDER.glob("*.py"))
         if file.name not in ("report.py", "soak.py") and not lacks(whole(file))
     ],
@@ -43,6 +46,7 @@ def test_a_benchmark_runs_and_writes_its_table(
 
 @pytest.mark.slow
 @pytest.mark.skipif(lacks(read(FOLDER / "soak.py")), reason="its task is deleted")
+@pytest.mark.long
 def test_trainings_in_one_process_keep_no_memory_files_or_threads(tmp_path: Path) -> None:
     output = tmp_path / "soak.md"
     command = [sys.executable, str(FOLDER / "soak.py"), "--minutes=0", f"--output={output}"]

@@ -64,7 +64,13 @@ def test_a_batch_travels_once(device: torch.device) -> None:
     assert sum(Seen.copies.values()) == 3, Seen.copies
 
 
-@pytest.mark.parametrize("task", existing("texts", "forecasting", "language model"))
+@pytest.mark.parametrize(
+    "task",
+    [
+        *existing("language model"),
+        *(pytest.param(t, marks=pytest.mark.long) for t in existing("texts", "forecasting")),
+    ],
+)
 def test_a_run_in_each_precision(task: str, files: Path, device: torch.device) -> None:
     words = ("trainer.max_epochs=1", "trainer.max_steps=4", "model.optimizer.fused=false")
     words += ("++callbacks.ema._target_=seqmodels.callbacks.weight_averages.EMA",)

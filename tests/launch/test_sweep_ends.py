@@ -120,6 +120,7 @@ def test_a_signal_ends_a_sweep_of_several_processes(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_workers_of_a_sweep_that_is_killed_finish_their_jobs(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     with running_sweep(sweep, 2, *TWO, "trainer.max_epochs=20") as running:

@@ -96,12 +96,16 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
         (41, False, ""),  # the last step of an epoch
         (56, True, ""),  # the last validation
         (20, True, "trainer.max_steps=20"),  # that of a training that ends within an epoch
-        (34, False, "trainer.val_check_interval=7"),  # before a validation inside of an epoch
+        pytest.param(
+            34, False, "trainer.val_check_interval=7", marks=pytest.mark.long
+        ),  # before a validation inside of an epoch
         (35, True, "trainer.val_check_interval=7"),  # that validation
         (7, False, "trainer.accumulate_grad_batches=3"),  # between two steps of the optimizer
-        (13, False, "trainer.check_val_every_n_epoch=3"),  # an epoch's last step, not validated
-        (20, False, "trainer.check_val_every_n_epoch=3"),
-        (42, True, "trainer.check_val_every_n_epoch=3"),
+        pytest.param(
+            13, False, "trainer.check_val_every_n_epoch=3", marks=pytest.mark.long
+        ),  # an epoch's last step, not validated
+        pytest.param(20, False, "trainer.check_val_every_n_epoch=3", marks=pytest.mark.long),
+        pytest.param(42, True, "trainer.check_val_every_n_epoch=3", marks=pytest.mark.long),
         (27, False, "trainer.val_check_interval=0.3"),  # an epoch's last step, after a validation
     ],
 )
