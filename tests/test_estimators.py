@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
@@ -24,6 +25,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
     cross_val_predict,
     cross_val_score,
+    cross_validate,
     learning_curve,
 )
 from sklearn.utils.estimator_checks import check_estimator
@@ -169,6 +171,17 @@ def test_a_cross_validation_by_groups_is_a_loop_by_hand() -> None:
     assert scores.tolist() == by_hand
 
 
+def test_routed_groups_keep_the_inner_validation_apart() -> None:
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = classifier(max_epochs=1).set_fit_request(groups=True)
+        how = {"params": {"groups": GROUPS}, "return_estimator": True, "error_score": "raise"}
+        found = cross_validate(model, X, Y, cv=GroupKFold(3), **how)["estimator"]
+    for each in found:
+        data = each.run_.config["data"]
+        groups = [{*pd.read_parquet(data[split]).group} for split in ("train", "validation")]
+        assert len(groups[0] | groups[1]) == 4 and not groups[0] & groups[1]
+
+
 @pytest.mark.long
 def test_a_search_by_groups_finds_the_better_head() -> None:
     grid = {"head": ["mean_pool", "max_pool"], "hidden_size": [4]}
@@ -201,10 +214,11 @@ def test_scikit_learn_takes_a_list_of_ragged_series(use: Any) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # of scikit-learn's own checks
 @pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor])
 def test_the_checks_of_scikit_learn_pass_but_those_that_cannot(kind: Any) -> None:
     model = kind(max_epochs=1, hidden_size=4, random_state=0)
-    check_estimator(model, expected_failed_checks=FAILS)
+    check_estimator(model, expected_failed_checks=FAILS, on_skip=None)
 
 
 ONE_CHANNEL = "a row of a matrix is a series of one channel, so it may have any number of columns"

@@ -80,23 +80,23 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def __init__(
         self,
         *,
-        head: str | None = None,
-        cell: str | None = None,
-        hidden_size: int | None = None,
-        num_layers: int | None = None,
-        bidirectional: bool | None = None,
-        dropout: float | None = None,
-        max_epochs: int | None = None,
-        batch_size: int | None = None,
-        lr: float | None = None,
+        head: Any = None,
+        cell: Any = None,
+        hidden_size: Any = None,
+        num_layers: Any = None,
+        bidirectional: Any = None,
+        dropout: Any = None,
+        max_epochs: Any = None,
+        batch_size: Any = None,
+        lr: Any = None,
         class_weight: Any = None,
-        validation_fraction: float = 0.1,
-        missing: str | None = None,
-        experiment: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        folder: str | None = None,
+        validation_fraction: Any = 0.1,
+        missing: Any = None,
+        experiment: Any = None,
+        options: Any = None,
+        folder: Any = None,
         random_state: Any = None,
-        verbose: int = 0,
+        verbose: Any = 0,
     ) -> None:
         for name, value in locals().copy().items():  # untouched, as `clone` compares them
             if name not in ("self", "__class__"):
@@ -160,7 +160,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
                 name: ([rows[n] for n in each.inputs], each.targets, {**each.also})
                 for name, each in splits
             }
-            place = self.folder or f"{self._temporary()}/run"
+            if self.folder is None:  # with its tables, of which a search would fill the cache
+                words += [f"paths.cache={(temporary := self._temporary())}"]
+            place = self.folder or f"{temporary}/run"
             train(compose(*words, f"folder={place}"), words, data=data)
             self._load(place)
         self.history_ = read_metrics(Path(place) / "metrics.csv")
