@@ -119,6 +119,8 @@ def test_groups_and_weights_reach_the_training(tmp_path: Path) -> None:
     weights = np.where(GROUPS == 0, 2.0, 1.0)
     model = classifier(folder=str(tmp_path / "run"), max_epochs=1)
     model.fit(X, Y, groups=GROUPS, sample_weight=weights)
+    assert model.n_features_in_ == CHANNELS  # neither is a channel
+    assert model.predict(X).shape == (SERIES,)
     parts = {s: pd.read_parquet(model.run_.config["data"][s]) for s in SPLITS}
     assert not {*parts["train"].group} & {*parts["validation"].group}
     assert len(parts["train"]) + len(parts["validation"]) == SERIES

@@ -148,6 +148,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         words += [
             f"data.{key}={name}" for key, name in (("weight_column", "weight"),) if name in also
         ]
+        if "group" in also:  # else a number in it would be a channel
+            words.append("data.group=group")
         with _errors(), self._quiet():
             of_arrays("X", rows, labels)  # names what is wrong by its place in X
             if not texts:
