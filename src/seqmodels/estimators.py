@@ -145,11 +145,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if isinstance(self.random_state, int | np.integer):
             seed = int(self.random_state)
         words = self.words(texts, seed)
-        words += [
-            f"data.{key}={name}" for key, name in (("weight_column", "weight"),) if name in also
-        ]
-        if "group" in also:  # else a number in it would be a channel
-            words.append("data.group=group")
+        words += ["data.weight_column=weight"] * ("weight" in also)
+        words += ["data.group=group"] * ("group" in also)  # else it would be a channel
         with _errors(), self._quiet():
             of_arrays("X", rows, labels)  # names what is wrong by its place in X
             if not texts:
