@@ -173,6 +173,7 @@ def test_a_cross_validation_by_groups_is_a_loop_by_hand() -> None:
     assert scores.tolist() == by_hand
 
 
+@pytest.mark.long
 def test_routed_groups_keep_the_inner_validation_apart() -> None:
     with sklearn.config_context(enable_metadata_routing=True):
         model = classifier(max_epochs=1).set_fit_request(groups=True)
