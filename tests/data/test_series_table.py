@@ -658,6 +658,19 @@ def test_a_text_that_training_never_saw_is_said_once(classifier: Run) -> None:
     doubts.clear()
 
 
+def test_a_doubt_is_logged_once_and_never_of_later_inputs(
+    classifier: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier.data.inputs.doubts.clear()
+    odd, fine = new_trips().assign(kind="Q"), new_trips()
+    for frame in (odd, fine, odd):
+        [*classifier.predict(frame)]
+    assert [note.split("(")[0] for note in caplog.messages] == [
+        "inputs: kind has 'Q', which was not in training "
+    ]
+    classifier.data.inputs.doubts.clear()
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning's test loop
 def test_evaluated_rows_of_training_are_a_note(classifier: Run) -> None:
     frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -142,6 +143,16 @@ class DataModule(pl.LightningDataModule):
     def doubts(self) -> Collection[str]:
         """What the user should know of the inputs that `batch_of` has encoded."""
         return ()
+
+    @cached_property
+    def _logged(self) -> set[str]:
+        return set()
+
+    def warn(self) -> None:
+        """Logs the `doubts` that it has not logged yet."""
+        for doubt in [each for each in self.doubts if each not in self._logged]:
+            self._logged.add(doubt)
+            log.warning(doubt)
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.

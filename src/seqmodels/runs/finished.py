@@ -224,9 +224,9 @@ class Run:
                 tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
                 unseen += int((tokens == UNKNOWN_ID).sum())
                 total += int(batch.lengths.sum())
-        for note in (unknown(unseen, total, source), *self.data.doubts):
-            if note:
-                log.warning(note)
+        if note := unknown(unseen, total, source):
+            log.warning(note)
+        self.data.warn()
 
     def _batch_of(self, chunk: list[Any], source: str, first: int) -> SequenceBatch:
         try:

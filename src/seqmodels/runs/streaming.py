@@ -57,6 +57,7 @@ class Stream:
             )
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
             batch = self.task.ready(self.data.batch_of_steps(rows, self.kept))
+        self.data.warn()
         with torch.no_grad():
             states, self.carried = self.task.carry(batch, self.carried)
             described = self.task.describe(batch, states)
