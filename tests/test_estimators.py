@@ -253,6 +253,11 @@ FAILS = {
             ValueError,
             r"series X\[47\] has",
         ),
+        (
+            lambda m: classifier().fit([pd.DataFrame({"label": x[:, 0]}) for x in X], Y),
+            ValueError,
+            "'label' is a channel and beside the series",
+        ),
         (lambda m: classifier(missing="no").fit(X, Y), ValueError, "data.missing=no"),
         (lambda m: classifier(experiment="no").fit(X, Y), ValueError, "experiment"),
     ],

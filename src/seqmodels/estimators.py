@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, column_or_1d
@@ -148,17 +149,14 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         words += ["data.weight_column=weight"] * ("weight" in also)
         words += ["data.group=group"] * ("group" in also)  # else it would be a channel
         with _errors(), self._quiet():
-            of_arrays("X", rows, labels)  # names what is wrong by its place in X
             if not texts:
                 also["series"] = [f"X[{number}]" for number in range(len(rows))]
+            table = pa.table(of_arrays("X", rows, labels, also))
             examples = Examples([*range(len(rows))], labels, "fit", also)
             strata = labels if self._task == "classifier" else None
             parts = cut_off(examples, self.validation_fraction, seed, "validation", strata)
             splits = zip(("train", "validation", "test"), (*parts, parts[1]), strict=True)
-            data = {
-                name: ([rows[n] for n in each.inputs], each.targets, {**each.also})
-                for name, each in splits
-            }
+            data = {name: table.take(each.inputs) for name, each in splits}
             if self.folder is None:  # with its tables, of which a search would fill the cache
                 words += [f"paths.cache={(temporary := self._temporary())}"]
             place = self.folder or f"{temporary}/run"

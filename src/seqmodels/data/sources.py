@@ -207,6 +207,8 @@ def of_arrays(
             raise UserError(f"{name}: the series have {widths}: {cure}")
         width = range(shapes[0][1] if shapes else 0)
         named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in width}
+    for column in named.keys() & columns.keys():
+        raise UserError(f"{name}: {column!r} is a channel and beside the series, too: rename one")
     ends = np.cumsum([0, *(len(row) for row in rows)])
     return {
         column: pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(steps)))
