@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,16 @@ def test_a_fit_is_silent_and_leaves_the_process_as_it_was(capfd: Any) -> None:
     classifier(max_epochs=1).fit(X, Y).predict(X)
     assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_fit_handles_signals_unless_it_is_a_worker_s(worker: bool, monkeypatch: Any) -> None:
+    handled, handle = [], signal.signal
+    monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given) or handle(*given))
+    if worker:  # of joblib's
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda: "parent")
+    classifier(max_epochs=1).fit(X, Y)
+    assert bool(handled) is not worker
 
 
 def test_groups_and_weights_reach_the_training(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.sources import of_arrays
 from seqmodels.data.splits import cut_off
 from seqmodels.errors import UserError
+from seqmodels.interruption import left_alone
 from seqmodels.launch.composed import compose
 from seqmodels.machine import one_thread, unchanged_process
 from seqmodels.runs import load_run, train
@@ -208,6 +209,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             stack.enter_context(warnings.catch_warnings())
             if multiprocessing.parent_process():  # of several fits at once
                 stack.enter_context(one_thread())
+                stack.callback(left_alone.reset, left_alone.set(True))
             if not self.verbose:
                 stack.enter_context(redirect_stdout(io.StringIO()))
                 stack.enter_context(redirect_stderr(io.StringIO()))

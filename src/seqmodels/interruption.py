@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import NoReturn
 
 # Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+left_alone: ContextVar[bool] = ContextVar("left_alone", default=False)  # by another's workers
 
 
 class Interrupted(BaseException):
@@ -28,9 +30,9 @@ def interrupt(signum: int, frame: FrameType | None = None) -> NoReturn:
 
 @contextmanager
 def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Within: `handler` handles the signals. Not outside of the main thread, where Python allows
-    no handlers."""
-    if threading.current_thread() is not threading.main_thread():
+    """Within: `handler` handles the signals. Not if they are `left_alone`, and not outside of the
+    main thread, where Python allows no handlers."""
+    if left_alone.get() or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.signal(number, handler) for number in SIGNALS}
