@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -12,6 +14,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from rich.console import Console
 
+from seqmodels.callbacks import progress
 from seqmodels.callbacks.progress import LiveProgressBar
 
 pytestmark = [
@@ -86,3 +89,32 @@ def test_without_a_terminal_it_prints_a_line_after_each_validation(
         f"epoch {step > 12:d}, step {step}: validation/accuracy 59.30 %" for step in (6, 12, 18, 24)
     ]
     assert capsys.readouterr().out.splitlines() == lines and model.reads == 0
+
+
+def test_without_a_terminal_no_minute_passes_without_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    class Slow(OnADevice):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            nonlocal now
+            now += 45.0 if self.training else 70.0
+            return super().forward(batch)
+
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    train(model := Slow(), 0.0, epochs=2).test(model, verbose=False)
+    lines = [
+        re.sub(r"loss \d.\d{4}", "loss", line) for line in capsys.readouterr().out.splitlines()
+    ]
+    assert lines[:4] == [
+        f"epoch 0, step {step} of 24, at most {left} min left: loss"
+        for step, left in ((2, 16), (4, 15), (6, 14), (8, 12))
+    ]
+    assert lines[6:9] == [
+        "validation: batch 1 of 2",
+        "validation: batch 2 of 2",
+        "epoch 0, step 12: validation/accuracy 59.30 %",
+    ]
+    assert lines[-2:] == ["test: batch 1 of 2", "test: batch 2 of 2"]
+    assert model.reads == 12
