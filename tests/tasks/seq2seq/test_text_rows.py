@@ -41,6 +41,8 @@ def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, tokens:
     script(*WORDS, *QUICK, *SMALL, *own, "model.optimizer.lr=0.03")
     rows = rows_of(tmp_path / "run" / "predictions.csv")
     metrics = result_of(tmp_path / "run")["metrics"]
+    sources = (line.split("\t")[0] for line in lines[1:])
+    assert [row["input"] for row in rows] == [*dict.fromkeys(sources)]
     made = [row["prediction"] or "" for row in rows]
     right = [[row["target"], *(row["other_targets"] or [])] for row in rows]
     assert {len(texts) for texts in right} == {1, 2}

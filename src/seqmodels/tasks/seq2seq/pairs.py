@@ -77,12 +77,10 @@ class PairDataModule(SequenceDataModule):
         targets = self.targets.encode(examples.targets, examples.source)
         self._note_unknown(sequences, examples.source)
         self._note_unknown(targets, f"{examples.source}, targets")
-        return PairDataset(
-            sequences,
-            targets,
-            self.targets.references(examples.targets),
-            [*map(len, examples.targets)],
-        )
+        references = self.targets.references(examples.targets)
+        dataset = PairDataset(sequences, targets, references, [*map(len, examples.targets)])
+        dataset.raw, dataset.name_of = examples.inputs, self.name_of
+        return dataset
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         """Each source of a file with its targets, as soon as it can be read. In JSON Lines and
