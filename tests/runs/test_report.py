@@ -46,9 +46,32 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
     ],
 )
 def test_a_run_says_which_baseline_is_better_and_whether_they_are_level(
-    result: Result, said: str | None
+    result: Result, said: str | None, tmp_path: Path
 ) -> None:
-    assert verdict(result) == ([] if said is None else [f"max_pool {said}"])
+    result.baselines.pop("test/f1")
+    assert verdict(result, tmp_path) == ([] if said is None else [f"max_pool {said}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "counts", "lost"),
+    [
+        (0.6, 0.8, [100, 100], True),
+        (0.7, 0.8, [100, 100], True),
+        (0.73, 0.8, [100, 100], False),  # 1.96 deviations are 8.3 points
+        (0.6, 0.8, [190, 10], False),  # and with ten of a class 19
+        (0.45, 0.8, [190, 10], True),
+    ],
+)
+def test_a_run_says_if_macro_f1_lost_by_more_than_chance(
+    value: float, other: float, counts: list[int], lost: bool, tmp_path: Path
+) -> None:
+    result = run(0.8, 0.7)
+    result.baselines = {**result.baselines, "test/f1": {}, "test/macro_f1": {"b": other}}
+    result.metrics["test/macro_f1"] = value
+    rows = "".join(f"{name},{count}\n" for name, count in zip("abc", [*counts, 0], strict=True))
+    (tmp_path / "scores.csv").write_text("class,count\n" + rows)
+    said = f"max_pool lost to b: test/macro_f1 {value:.2%} and {other:.2%}.".replace("%", " %")
+    assert verdict(result, tmp_path) == ([said] if lost else [])
 
 
 def written(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -67,6 +90,12 @@ def test_the_ten_rows_with_the_largest_losses(tmp_path: Path) -> None:
     found = worst_rows(written(tmp_path, *rows, {**rows[0], "prediction": "", "loss": 99}))
     assert [row["loss"] for row in found] == [*range(12, 2, -1)]
     assert all([*row] == ["row", "target", "prediction", "loss"] for row in found)
+
+
+def test_a_row_with_a_large_loss_shows_its_input(tmp_path: Path) -> None:
+    row = {"row": 1, "night": "a", "tokens": ["x"], "target": "1", "prediction.y": 2, "loss": 3}
+    [found] = worst_rows(written(tmp_path, {**row, "probability": 0.5}))
+    assert [*found] == ["row", "night", "tokens", "target", "prediction.y", "loss"]
 
 
 def test_each_line_of_the_learning_curves_has_its_name(

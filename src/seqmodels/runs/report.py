@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from seqmodels.screen import figure_text, visible_line
 
 MOST_PARTS = 10  # of a test, to show the scores of
 MOST_ROWS = 10
-BESIDE = ("row", "series", "time", "input")  # columns of `predictions.csv` that say which row it is
 # columns of `scores.csv` that hold no score
 PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
@@ -78,47 +77,71 @@ def results_table(result: Result) -> Group:
     return Group(table, *map(Text, result.verdict))
 
 
-def verdict(result: Result) -> list[str]:
+def verdict(result: Result, folder: Path) -> list[str]:
     """A sentence if a baseline is better on the test split or level, in the metric that the task is
-    compared by; none for a run on a part of its splits, as with `debug`.
+    compared by, and one if it is better in another; none for a run on a part of its splits, as with
+    `debug`.
 
     Two numbers are level if they differ by half a percent or less; two accuracies also by less than
-    1.96 standard deviations, each taken as a binomial share of the test split's examples. A metric
-    that `METRICS` lacks is skipped.
+    1.96 standard deviations, each taken as a binomial share of the test split's examples, and two
+    macro F1 by those of the mean of such shares, one of each class. A metric that `METRICS` lacks
+    is skipped.
+
+    Args:
+        folder: where the test has left `scores.csv`, which counts each class.
     """
-    name = f"test/{result.metric}"
+    counts = [int(row["count"]) for row in _parts(folder) if "class" in row]
+    found, others = _behind(result, result.metric, counts), list[tuple[str, str]]()
+    if found is None or found[0] != "lost to":
+        names = (n.removeprefix("test/") for n in result.baselines if n.startswith("test/"))
+        rest = (_behind(result, name, counts) for name in names if name != result.metric)
+        others = [each for each in rest if each and each[0] == "lost to"]
+    said = [found, *others[:1]]
+    return [f"{result.head} {each[0]} {each[1]}." for each in said if each]
+
+
+def _behind(result: Result, metric: str, counts: Sequence[int]) -> tuple[str, str] | None:
+    """How a run does beside the best baseline, if that is level or better: and the numbers."""
+    name = f"test/{metric}"
     rows, value = result.baselines.get(name, {}), result.metrics.get(name)
     known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
-    metric = find_metric(name)
-    if value is None or metric is None or metric.higher_is_better is None:
-        return []
+    found = find_metric(name)
+    if value is None or found is None or found.higher_is_better is None:
+        return None
     if not (known and result.whole_splits):
-        return []
-    best = (max if metric.higher_is_better else min)(known, key=known.__getitem__)
+        return None
+    best = (max if found.higher_is_better else min)(known, key=known.__getitem__)
     other = known[best]
-    behind = other - value if metric.higher_is_better else value - other
-    size, near = result.examples.get("test"), NEAR * max(abs(value), abs(other))
-    if result.metric == "accuracy" and size:
+    behind = other - value if found.higher_is_better else value - other
+    size: float | None = result.examples.get("test") if metric == "accuracy" else None
+    near = NEAR * max(abs(value), abs(other))
+    if metric == "macro_f1" and (there := [count for count in counts if count]):
+        size = len(there) ** 2 / sum(1 / count for count in there)
+    if size:
         near = max(near, 1.96 * math.sqrt((value * (1 - value) + other * (1 - other)) / size))
     if behind < -near:
-        return []
-    how = "lost to" if behind > near else "is level with"
+        return None
     numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
-    return [f"{result.head} {how} {best}: {name} {numbers}."]
+    return "lost to" if behind > near else "is level with", f"{best}: {name} {numbers}"
 
 
 def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType]:
     """What a test has left in this folder: the scores of its parts, if they are few, and the rows
     with the largest losses."""
-    scores, rows = folder / "scores.csv", folder / "predictions.csv"
-    if scores.is_file():
-        with scores.open(newline="", encoding="utf-8") as file:
-            parts = [*islice(csv.DictReader(file), MOST_PARTS + 1)]
-        if len(parts) <= MOST_PARTS:
-            read = [{k: PLAIN_COLUMNS.get(k, _number)(v) for k, v in row.items()} for row in parts]
-            yield _rows_table(f"{title} by {next(iter(parts[0]))}", read)
+    parts, rows = _parts(folder), folder / "predictions.csv"
+    if 0 < len(parts) <= MOST_PARTS:
+        read = [{k: PLAIN_COLUMNS.get(k, _number)(v) for k, v in row.items()} for row in parts]
+        yield _rows_table(f"{title} by {next(iter(parts[0]))}", read)
     if rows.is_file() and (worst := worst_rows(rows)):
         yield _rows_table(f"{title}: largest losses (of each row: {rows.name})", worst)
+
+
+def _parts(folder: Path) -> list[dict[str, str]]:
+    """What `scores.csv` has of each part of a test; nothing without one."""
+    if not (file := folder / "scores.csv").is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as table:
+        return [*csv.DictReader(table)]
 
 
 def _number(text: str) -> float | str:
@@ -150,9 +173,13 @@ def worst_rows(file: Path) -> list[dict[str, Any]]:
     with file.open(newline="", encoding="utf-8") as table:
         rows = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
         worst = nlargest(MOST_ROWS, rows, key=lambda row: float(row["loss"]))
-    shown = (*BESIDE, "target", "prediction")
+    made = "target", "prediction"
     return [
-        {**{k: v for k, v in row.items() if k.startswith(shown)}, "loss": float(row["loss"])}
+        {
+            **dict(takewhile(lambda cell: not cell[0].startswith(made), row.items())),
+            **{column: cell for column, cell in row.items() if column.startswith(made)},
+            "loss": float(row["loss"]),
+        }
         for row in worst
     ]
 

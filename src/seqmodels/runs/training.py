@@ -244,7 +244,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
         history = read_metrics(folder.metrics_file)
         learning_curves(history, curves, task.curves, title)
         log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
-        result.verdict = verdict(result)
+        result.verdict = verdict(result, folder.path)
     result.seconds["total"] = time.perf_counter() - training.started
 
 
