@@ -7,11 +7,12 @@ split, its name says so: `... (50,000 of 900,000 examples)`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED, Split
@@ -28,6 +29,8 @@ PARTS = 8  # of a series, each of which has a mean
 AROUND = np.arange(-5, 6)  # the steps in the window of one
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # the inverses of regularisation to choose from
 ITERATIONS, TOLERANCE = 1_000, 1e-5  # more exact ones predict the same
+NEIGHBOURS, MOST_STEPS = 5_000, 256  # of series
+TINY = 1e-6  # a deviation of no more is of a series that stays the same
 COEFFICIENTS = 500_000  # at most: L-BFGS remembers some twenty numbers for each
 
 
@@ -143,6 +146,40 @@ def logistic_regression(
     choices = _predictions({**features, "train": features["train"][known >= 0]}, known[known >= 0])
     best = max(choices, key=lambda made: (made["validation"] == labels["validation"]).sum())
     return {f"logistic regression on {by}": best}
+
+
+def nearest_neighbour(
+    series: Mapping[Split, Sequence[Tensor]], labels: Mapping[Split, np.ndarray]
+) -> dict[str, dict[Split, np.ndarray]]:
+    """The class of the nearest series of the training, by the name of the model: of series as the
+    network reads them, and of each z-normalised. All have as many steps as the median, by
+    interpolation; the distance is Euclid's."""
+    from sklearn.neighbors import KNeighborsClassifier  # slow to import
+
+    train = series["train"]
+    steps, total = min(int(np.median([*map(len, train)])), MOST_STEPS), len(train)
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:NEIGHBOURS])
+    some = f" ({len(chosen):,} of {total:,} examples)" if len(chosen) < total else ""
+    series = {**series, "train": [train[row] for row in chosen]}
+    rows = {split: _resampled(each, steps) for split, each in series.items()}
+    off = {split: each - each.mean(2, keepdims=True) for split, each in rows.items()}
+    normal = {s: each / np.maximum(each.std(2, keepdims=True), TINY) for s, each in off.items()}
+    found = {}
+    for name, read in (("nearest neighbour", rows), ("nearest neighbour, z-normalised", normal)):
+        flat = {split: each.reshape(len(each), -1) for split, each in read.items()}
+        model = KNeighborsClassifier(1, algorithm="brute")
+        model.fit(flat["train"], labels["train"][chosen])
+        found[name + some] = {split: model.predict(flat[split]) for split in EVALUATED}
+    return found
+
+
+def _resampled(series: Sequence[Tensor], steps: int) -> np.ndarray:
+    """`(N, F, steps)` float32, of N series `(T, F)`."""
+    rows = []
+    for each in series:
+        at, known = np.linspace(0, len(each) - 1, steps), np.arange(len(each))
+        rows.append([np.interp(at, known, channel) for channel in each.numpy().T])
+    return np.array(rows, dtype=np.float32)
 
 
 def _predictions(features: dict[str, Any], labels: np.ndarray) -> Iterator[dict[Split, np.ndarray]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.metrics import accuracy_score, f1_score
 
 from seqmodels.data import UEA, Text, baseline_features
@@ -50,6 +51,50 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     for split, share in best.items():
         name = "logistic regression on channel statistics"
         assert found[f"{split}/accuracy"][name] == pytest.approx(share)
+
+
+def z_normalised(row: np.ndarray) -> np.ndarray:
+    return (row - row.mean()) / row.std()
+
+
+def test_a_series_gets_the_class_of_its_nearest_neighbour_where_that_is_better() -> None:
+    data = UEA("ArrowHead")
+    data.setup()
+    found = data.compute_baselines()
+    [best] = found["test/accuracy"].keys() - {"majority class"}
+    assert best == "nearest neighbour"  # the archive's are z-normalised
+    rows = {split: np.stack([*map(np.ravel, e.inputs)]) for split, e in data.examples.items()}
+    labels = {split: np.array(each.targets) for split, each in data.examples.items()}
+    nearest = labels["train"][cdist(rows["test"], rows["train"]).argmin(1)]
+    share = (nearest == labels["test"]).mean()
+    assert share > 0.7 and found["test/accuracy"][best] == pytest.approx(share)
+
+
+def test_what_a_neighbour_is_nearest_by() -> None:
+    random = np.random.default_rng(0)
+    shape = {"train": 20, "validation": 10, "test": 10}
+    sets, labels, by_hand = {}, {}, {}
+    for split, count in shape.items():
+        labels[split] = np.arange(count) % 2
+        made = []
+        for n in range(count):  # a sine or a ramp, of any length, level and height
+            at = np.linspace(0, 1, random.integers(5, 30))
+            wave = np.sin(6.28 * at) if n % 2 else at**2
+            made.append(torch.tensor(random.normal(0, 50) + random.uniform(1, 9) * wave)[:, None])
+        sets[split] = made
+    found = baseline_features.nearest_neighbour(sets, labels)
+    assert [*found] == ["nearest neighbour", "nearest neighbour, z-normalised"]
+    steps = int(np.median([*map(len, sets["train"])]))
+    for name, read in zip(found, (lambda row: row, z_normalised), strict=True):
+        for split, each in sets.items():
+            by_hand[split] = [
+                read(np.interp(np.linspace(0, len(s) - 1, steps), np.arange(len(s)), s[:, 0]))
+                for s in each
+            ]
+        nearest = labels["train"][cdist(by_hand["test"], by_hand["train"]).argmin(1)]
+        assert (found[name]["test"] == nearest).all()
+    share = {name: (made["test"] == labels["test"]).mean() for name, made in found.items()}
+    assert share["nearest neighbour, z-normalised"] == 1 > share["nearest neighbour"]
 
 
 def test_baselines_leave_random_numbers_and_threads_as_they_were(

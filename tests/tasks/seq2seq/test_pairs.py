@@ -151,6 +151,7 @@ def test_a_target_is_decoded_up_to_its_end(level: str, text: str) -> None:
 # ---------------------------------------------------------------- baselines
 
 COPY, OFTEN = "copy of the source", "most frequent target"
+TABLE = f"{OFTEN} of each source token"
 
 
 def test_baselines_copy_the_source_or_take_the_most_frequent_target(
@@ -159,7 +160,24 @@ def test_baselines_copy_the_source_or_take_the_most_frequent_target(
     train = [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "a b"), ("zz", "aab")]
     test = [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]
     found = made(test, train, [("aab", "aab")]).baselines()
-    assert found["validation/exact_match"] == {COPY: 1.0, OFTEN: 0.0}
-    assert found["test/exact_match"] == {COPY: 0.0, OFTEN: 0.0}
+    assert found["validation/exact_match"] == {COPY: 1.0, OFTEN: 0.0, TABLE: 0.0}
+    assert found["test/exact_match"] == {COPY: 0.0, OFTEN: 0.0, TABLE: 0.0}
     # copies: 1 of 1 from "c", and 4 of 4; "a b": 2 of 1, and 2 of 4
+    del found["test/symbol_error_rate"][TABLE]
     assert found["test/symbol_error_rate"] == {COPY: 1.0, OFTEN: 4 / 5}
+
+
+def test_a_table_has_the_share_of_the_target_that_each_source_token_mostly_gets(
+    made: Callable[..., Pairs],
+) -> None:
+    train = [
+        ("ab", "x y"),
+        ("ba", "y x"),
+        ("aab", "x x y"),
+        ("c", "p q"),
+        ("cb", "p q y"),
+        ("da", "x"),
+    ]
+    test = [("cab", "p q x y"), ("bda", "y x"), ("a?b", "x y"), ("bc", "p q")]
+    found = made(test, train, test).baselines()
+    assert found["test/exact_match"][TABLE] == 3 / 4

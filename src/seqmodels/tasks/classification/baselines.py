@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.data.baseline_features import baseline_features, baseline_rows, logistic_regression
+from seqmodels.data.baseline_features import (
+    baseline_features,
+    baseline_rows,
+    logistic_regression,
+    nearest_neighbour,
+)
 from seqmodels.data.module import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.engine.class_scores import class_scores, class_sums
@@ -17,7 +22,8 @@ from seqmodels.target import Baselines
 
 def class_baselines(data: SequenceDataModule) -> Baselines:
     """The scores of the most frequent class, and of logistic regression on the tf-idf of texts, or
-    on what `channel_summaries` gives of series; validation chooses its strength."""
+    on what `channel_summaries` gives of series; of these, or of the nearest neighbour, if that is
+    better on the validation, which chooses the strength of the regression, too."""
     targets = {split: cast(Tensor, data.datasets[split].targets) for split in SPLITS}
     labels = {split: classes.numpy() for split, classes in targets.items()}
     size = len(data.targets.names)
@@ -27,5 +33,13 @@ def class_baselines(data: SequenceDataModule) -> Baselines:
 
     majority = np.bincount(labels["train"]).argmax()
     models = {"majority class": {s: np.full(len(labels[s]), majority) for s in EVALUATED}}
-    models |= logistic_regression(*baseline_features(data, size), labels)
+    choices = logistic_regression(*baseline_features(data, size), labels)
+    if data.inputs.kind == "features":
+        series = {split: data.datasets[split].sequences for split in SPLITS}
+        choices |= nearest_neighbour(series, labels)
+    if choices:
+        wanted = labels["validation"]
+        right = {name: (made["validation"] == wanted).sum() for name, made in choices.items()}
+        best = max(right, key=right.__getitem__)
+        models[best] = choices[best]
     return baseline_rows(models, score)
