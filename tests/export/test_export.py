@@ -182,3 +182,13 @@ def test_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match="an export needs .* pip install '.*export"):
         export(classifier(), tmp_path)
+
+
+def test_an_export_replaces_a_link_and_leaves_the_file_that_it_names(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (folder := tmp_path / "export").mkdir()
+    (folder / "model.onnx").symlink_to(tmp_path / "mine")
+    exported_to(folder, classifier())
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (folder / "model.onnx").is_symlink()
+    assert {*folder.iterdir()} == {folder / "model.onnx", folder / "model.json"}

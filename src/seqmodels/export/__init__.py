@@ -9,7 +9,7 @@ from typing import Any
 from seqmodels.engine import Task
 from seqmodels.errors import refusing
 from seqmodels.export.graph import make_graph
-from seqmodels.files import write_json
+from seqmodels.files import write_json, written_whole
 from seqmodels.installation import require
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     made = make_graph(task, stream=stream)
     with refusing(f"cannot write to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        made.save(folder / "model.onnx")
+    with written_whole(folder / "model.onnx") as file:
+        file.write(made.model_proto.SerializeToString())
     write_json(folder / "model.json", facts)
     if task.window is not None:
         log.warning(
