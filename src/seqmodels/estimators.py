@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import warnings
 import weakref
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -53,6 +52,7 @@ KEYS = {
     "class_weight": "model.output.class_weights",
     "missing": "data.missing",
 }
+FILES = ("config.yaml", "result.json", "checkpoints/best.ckpt")  # that a run needs
 
 
 class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -143,10 +143,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if "weight" in also and not any(also["weight"]):
             raise ValueError("every sample_weight is zero")
         labels, texts = self._labels(column_or_1d(y, warn=True)), isinstance(rows[0], str)
-        seed = int(check_random_state(self.random_state).randint(2**31))
-        if isinstance(self.random_state, int | np.integer):
-            seed = int(self.random_state)
-        words = self.words(texts, seed)
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31)
+        words = self.words(texts, seed := int(seed))
         words += ["data.weight_column=weight"] * ("weight" in also)
         words += ["data.group=group"] * ("group" in also)  # else it would be a channel
         with _errors(), self._quiet():
@@ -217,21 +217,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__()}
-        if run := state.pop("run_", None):  # the files that it needs
-            kept = io.BytesIO()
-            with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as file:
-                for name in ("config.yaml", "result.json", "checkpoints/best.ckpt"):
-                    file.write(run.folder / name, name)
-            state["_run"] = kept.getvalue()
+        if run := state.pop("run_", None):
+            state["_files"] = {name: (run.folder / name).read_bytes() for name in FILES}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        run = state.pop("_run", None)
+        files = state.pop("_files", None)
         super().__setstate__(state)
-        if run:
+        if files:
             place = self._temporary()
-            with zipfile.ZipFile(io.BytesIO(run)) as file:
-                file.extractall(place)
+            Path(place, "checkpoints").mkdir()
+            for name in FILES:
+                Path(place, name).write_bytes(files[name])
             self._load(place)
 
 
