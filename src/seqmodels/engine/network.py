@@ -86,8 +86,14 @@ class Network(nn.Module):
         """What the targets of a batch cost, the decision, and what the network read. A class that
         training never saw has no logit, so it is no target."""
         batch = self.cut(batch)
+        return self.score_embedded(self.embed(batch), batch)
+
+    def score_embedded(
+        self, embedded: Float[Tensor, "batch time embedding"], batch: SequenceBatch
+    ) -> Score:
+        """As `score`, of a batch that is cut, from what `embed` gave."""
         assert batch.targets is not None
-        states = self.read(self.embed(batch), batch.lengths)
+        states = self.read(embedded, batch.lengths)
         score, weights = self.head.score(states, batch.targets), batch.weights
         if weights is not None:
             weights = score.weights * weights.view(-1, *[1] * (score.weights.dim() - 1))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
-from seqmodels.arguments import Count
+from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
@@ -24,6 +28,9 @@ class SequenceClassifier(ClassTask):
         given, options: as `Task` documents them; `output` is of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
+        adversarial: learn also from the embeddings of each sequence moved by a vector of this L2
+            norm, to where the loss rises most (Miyato et al. 2017, https://arxiv.org/abs/1605.07725).
+            It doubles the time of a step.
 
     Raises:
         UserError: for other than one weight for each class.
@@ -31,9 +38,26 @@ class SequenceClassifier(ClassTask):
 
     contract = Contract(per="sequence", target="class")
 
-    def __init__(self, *given: Any, window: Count | None = None, **options: Any) -> None:
-        super().__init__(*given, window=window, **options)
-        self.window = window
+    def __init__(
+        self,
+        *given: Any,
+        window: Count | None = None,
+        adversarial: NonNegative = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(*given, window=window, adversarial=adversarial, **options)
+        self.window, self.adversarial = window, adversarial
+
+    def score_embedded(
+        self, embedded: Float[Tensor, "batch time embedding"], batch: SequenceBatch
+    ) -> Score:
+        if not (self.adversarial and self.training):
+            return super().score_embedded(embedded, batch)
+        score = super().score_embedded(embedded.requires_grad_(), batch)
+        [slopes] = torch.autograd.grad(score.loss, embedded, retain_graph=True)
+        moves = self.adversarial * F.normalize(slopes.flatten(1)).view_as(slopes)
+        moved = super().score_embedded(embedded + moves, batch)
+        return replace(score, costs=(score.costs + moved.costs) / 2)
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of texts which words count."""
