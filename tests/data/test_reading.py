@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqmodels.data import Text, Values
+from seqmodels.data.columns import read_pieces
 from seqmodels.data.sources import as_file
-from seqmodels.data.tables import Tables
+from seqmodels.data.tables import Tables, texts_of
 from seqmodels.errors import UserError
 
 Pairs = list[tuple[str, str]]
@@ -27,6 +28,11 @@ Pairs = list[tuple[str, str]]
 def read_back(given: Any, **options: Any) -> Pairs:
     examples = Text(given, **options).read()["train"]
     return list(zip(examples.inputs, examples.targets))
+
+
+def texts(path: str, column: str) -> list[Any]:
+    pieces = read_pieces(path, Tables(), [column])
+    return [text for each in pieces for text in texts_of(each.table[column].combine_chunks())]
 
 
 def file(folder: Path, name: str, content: bytes | str) -> str:
@@ -99,9 +105,11 @@ def test_large_files_are_cut_between_rows_and_not_between_lines(
 
 def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path: Path) -> None:
     values = ["1", '"1"', "1.0", "1e0", "true", '"True"', '"nan"', "-0", "9007199254740993"]
-    rows = "".join(f'{{"a": {value}}}\n' for value in [*values, "null", "[1, true, null]"])
-    found = [row.values["a"] for row in Tables().rows(file(tmp_path, "a.jsonl", rows), ["a"])]
-    assert found == [*(value.strip('"') for value in values), None, ["1", "true", None]]
+    expected = [*(value.strip('"') for value in values), None]
+    rows = "".join(f'{{"a": {value}}}\n' for value in [*values, "null"])
+    assert texts(file(tmp_path, "a.jsonl", rows), "a") == expected
+    found = texts(file(tmp_path, "b.jsonl", rows + '{"a": [1, true, null]}'), "a")
+    assert found == [*([text] for text in expected[:-1]), None, ["1", "true", None]]
     columns = {
         "whole": (pa.array([9007199254740993, None]), ["9007199254740993", None]),
         "logical": (pa.array([True, False]), ["true", "false"]),
@@ -116,7 +124,7 @@ def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path
     table, path = pa.table({name: given for name, (given, _) in columns.items()}), tmp_path / "a"
     pq.write_table(table, path := path.with_suffix(".parquet"))
     for name, (_, wanted) in columns.items():
-        assert [row.values[name] for row in Tables().rows(str(path), [name])] == wanted
+        assert texts(str(path), name) == wanted
 
 
 def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
@@ -131,10 +139,12 @@ def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
 
 def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> None:
     rows = [{"text": "a"}, {"text": "b", "label": "x"}, {"label": "y", "text": "c"}]
-    with pytest.raises(UserError, match="^data.train in memory: the label of row 1 is empty"):
+    with pytest.raises(UserError, match="^data.train in memory: row 1 has no 'label': fill it"):
         read_back(rows)
     assert read_back([{**rows[0], "label": "x"}, *rows[1:]])[2] == ("c", "y")
-    with pytest.raises(UserError, match="^data.train in memory: row 1 has no column 'text'"):
+    with pytest.raises(
+        UserError, match="^data.train in memory has no column 'text': set data.text_column"
+    ):
         read_back([{"label": "x"}])
     with pytest.raises(UserError, match="from data.train in memory: there are fewer|no class"):
         Text([{"text": "a", "label": "x"}]).setup()
@@ -151,14 +161,14 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
         ("a.csv", b"text,label\na,x\nb\n", "row 2 has 1 instead of 2 values: b; correct it"),
         ("a.csv", b"text;label\na, b;x\n", "is separated by ';', not by ',': .*sep=';'"),
         ("a.tsv", b"text,label\na,x\n", r"separated by ',', not by .*'new.tsv', sep='\\t'"),
-        ("a.csv", b"text,label\na,x\nb, \n", "the label of row 2 is empty"),
+        ("a.csv", b"text,label\na,x\nb, \n", "row 2 has no 'label': fill it"),
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),
         ("a.csv", b"txt,label\na,x\n", "no column 'text': set data.text_column; .*mean txt"),
         ("a.csv", b"text,label\na,x\nb,x\nc,x\nd,x\n", "every label is 'x'"),
-        ("a.jsonl", b'{"text": "a", "label": [1]}', "the label of row 1 is not a text"),
-        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', "row 2 has no column 'label'"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}', "'label' holds no texts: .*list<item: string>"),
+        ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', "row 2 has no 'label': fill it"),
         ("a.jsonl", b'{"text": "a"}\n\xff', "line 2 is not utf-8 text"),
-        ("a.parquet", b"PAR1 no more", "after row 0: "),
+        ("a.parquet", b"PAR1 no more", "cannot be read: Parquet magic bytes not found"),
         ("a.xlsx", b"x", "unknown ending '.xlsx': choose one of .csv, "),
     ],
 )
@@ -175,7 +185,7 @@ def test_blank_lines_are_no_rows_unless_a_row_is_a_single_value(tmp_path: Path) 
     path = file(tmp_path, "a.csv", "text,label\n\na,x\n\nb,y\n\n\n")
     assert [*Text(path).read_file(path)] == [("a", "x"), ("b", "y")]
     lines = file(tmp_path, "b.csv", "text\na\n\nb\n")
-    with pytest.raises(UserError, match="the text of row 2 is empty"):
+    with pytest.raises(UserError, match="row 2 has no 'text': fill it"):
         [*Text(lines).read_inputs(lines)]
 
 
@@ -183,7 +193,7 @@ def test_evaluation_refuses_what_training_refuses(tmp_path: Path) -> None:
     rows = "".join(f"word {n},{n}.5\n" for n in range(20))
     data = Text(file(tmp_path, "train.csv", "text,label\n" + rows), targets=Values(["score"]))
     data.setup()
-    for row, message in (("b,", "the label of row 2 is empty"), ("b,1_0", "row 2 has '1_0'")):
+    for row, message in (("b,", "row 2 has no 'label': fill it"), ("b,1_0", "row 2 has '1_0'")):
         with pytest.raises(UserError, match=rf"test\.csv: {message}"):
             data.file_loader(file(tmp_path, "test.csv", f"text,label\na,1\n{row}\n"))
 

@@ -331,9 +331,10 @@ def test_an_empty_label_of_a_step_is_not_learned() -> None:
 def test_a_series_without_a_label_is_refused(tmp_path: Path, label: Any) -> None:
     frame = trips()
     frame.loc[frame.trip == "t5", "label"] = label
+    row = 1 + (frame.trip == "t5").argmax()
     frame.to_csv(tmp_path / "trips.csv", index=False)
     for given_as in (frame, str(tmp_path / "trips.csv")):
-        with pytest.raises(UserError, match="series t5 has no 'label': fill it, or leave it out"):
+        with pytest.raises(UserError, match=f"row {row} has no 'label': fill it"):
             table(given_as)
 
 
@@ -540,9 +541,9 @@ def test_targets_of_arrays_are_labels_numbers_or_those_of_steps() -> None:
     ("inputs", "targets", "said"),
     [
         (X, Y[:-1], "12 inputs and 11 of 'label'"),
-        (X, [*Y[:-1], NAN], "series 12 has no 'label'"),
-        (X, [*Y[:-1], None], "series 12 has no 'label'"),
-        (X, np.array([1.0, 2.0] * 5 + [1.0, NAN]), "series 12 has no 'label'"),
+        (X, [*Y[:-1], NAN], "row 12 has no 'label': fill it"),
+        (X, [*Y[:-1], None], "row 12 has no 'label': fill it"),
+        (X, np.array([1.0, 2.0] * 5 + [1.0, NAN]), "row 12 has no 'label': fill it"),
         (X, [1, "a"] * 6, "give the path of a file, .* or .X, y. .*'a'"),
         (X, [["a", "b"]] * 12, "row 1 has 4 of 'channel 1' and 2 of 'label'"),
         ([x.T for x in X], Y, "the series have 4 to 6 channels: steps come first: transpose"),
@@ -734,7 +735,7 @@ def test_a_stream_of_a_table_is_the_table(tmp_path: Path, missing: str, named: b
 
 WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]] = [
     (lambda f: f, ("data.series=tirp",), "has no column 'tirp'.*did you mean trip"),
-    (lambda f: f, ("data.series=null",), "set data.series, such as data.series=trip"),
+    (lambda f: f, ("data.series=null",), "each row is a step, so set data.series: choose one of label, trip, user"),
     (lambda f: f, ("data.label_column=lable",), "no column 'lable'.*did you mean label"),
     (lambda f: f, ("data.inputs=[ax,az]",), "no column 'az': set data.inputs"),
     (lambda f: f, ("data.inputs=[ax,label]",), "'label' is what the model is to predict"),

@@ -241,6 +241,6 @@ def test_a_file_without_targets_is_predicted_and_not_evaluated(
         assert [*data.read_inputs(path)] == inputs and len(inputs) == SIZES["test"]
         assert data.batch_of(inputs[:2]).targets is None
         with pytest.raises(
-            UserError, match=f"test{way}: row 1 has no column '{KINDS[kind].target}'"
+            UserError, match=f"test{way} has no column '{KINDS[kind].target}': set data."
         ):
             data.file_loader(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqmodels.data.tables import (
-    MISSING,
     Tables,
     as_number,
     is_list,
     is_number,
-    read_table,
+    no_number,
+    table_of,
     texts_of,
 )
 from seqmodels.errors import UserError, choices, refusing, shown
@@ -43,18 +42,21 @@ class Names:
         return np.array([*self.names, None], dtype=object)[self.codes]
 
 
+@dataclass(frozen=True)
 class Columns:
     """The columns of a table.
 
     Args:
         table: of Arrow.
         path: to name in errors.
-        places: the row of the file that each row is of, for errors; None: each is one.
+        places: the row of the file, from 0, that each row is of; None: each is one.
+        known: the names of the columns of the file, if there are more.
     """
 
-    def __init__(self, table: pa.Table, path: str, places: np.ndarray | None = None) -> None:
-        self.table, self.path, self.places = table, path, places
-        self._names: dict[str, Names] = {}
+    table: pa.Table
+    path: str
+    places: np.ndarray | None = None
+    known: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -64,7 +66,8 @@ class Columns:
 
     def take(self, rows: np.ndarray) -> Columns:
         """These rows."""
-        return Columns(self.table.take(rows), self.path, self.places_of(rows))
+        places = rows if self.places is None else self.places[rows]
+        return Columns(self.table.take(rows), self.path, places)
 
     def beside(self, other: Columns, rows: np.ndarray) -> Columns:
         """With further columns: for each row a row of another table."""
@@ -76,18 +79,18 @@ class Columns:
                 table = table.append_column(column, short.take(rows))
         return Columns(table, self.path, self.places)
 
-    def places_of(self, rows: Any) -> Any:
-        """The rows of the file, from 0, that these rows are of."""
-        return rows if self.places is None else self.places[rows]
+    def place(self, row: Any) -> int:
+        """The row of the file, from 1, that a row is of."""
+        return 1 + int(row if self.places is None else self.places[row])
 
     def where(self, row: Any) -> str:
         """The file and the row of it, for an error."""
-        return f"{self.path}: row {1 + int(self.places_of(row))}"
+        return f"{self.path}: row {self.place(row)}"
 
     def check(self, column: str, key: str) -> None:
         """Raises a `UserError` that names the key, such as `data.group`, without such a column."""
         if column not in self:
-            known = choices(column, self.table.column_names)
+            known = choices(column, self.known or self.table.column_names)
             raise UserError(f"{self.path} has no column {column!r}: set {key}; {known}")
 
     @property
@@ -95,14 +98,9 @@ class Columns:
         """The columns whose cells are lists."""
         return [field.name for field in self.table.schema if is_list(field.type)]
 
-    @property
-    def texts(self) -> list[str]:
-        """The columns that hold texts; not those of numbers, one of which may be wrong."""
-        found = []
-        for column in self.table.column_names:
-            with suppress(UserError):
-                found += [column] if self.numbers(column) is None else []
-        return found
+    @cached_property
+    def _names(self) -> dict[str, Names]:
+        return {}
 
     def names(self, column: str) -> Names:
         """A column as texts; blank ones are none."""
@@ -112,9 +110,10 @@ class Columns:
             array = self.table[column].combine_chunks()
             if pa.types.is_dictionary(array.type):
                 array = array.dictionary_decode()  # which may hold names that no row has
-            encoded = array.dictionary_encode()
+            with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
+                encoded = array.dictionary_encode()
+                found = texts_of(encoded.dictionary)
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            found = texts_of(encoded.dictionary)
             known = np.array([bool((text or "").strip()) for text in found] + [False])
             self._names[column] = Names(np.where(known[codes], codes, -1), found)
         return self._names[column]
@@ -126,34 +125,66 @@ class Columns:
             raise UserError(f"{self.where((names.codes < 0).argmax())} has no {column!r}: fill it")
         return names
 
-    def numbers(self, column: str, *, needed: bool = False) -> np.ndarray | None:
-        """A column as float64, nan where a number is missing; None if it holds texts.
-
-        Args:
-            needed: whether texts are an error.
-
-        Raises:
-            UserError: for an infinite number, or a text in some rows of numbers.
-        """
+    def _numbers(self, column: str) -> np.ndarray:
+        """Infinite for a text that is none."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        array = self.table[column]
-        if is_number(array.type):
-            found = pc.cast(array, pa.float64(), safe=False).to_numpy()
-            if (wrong := np.isinf(found)).any():
-                row = int(wrong.argmax())
-                as_number(found[row].item(), self.where(row), column)  # says that
-            return found
-        if is_list(array.type) or pa.types.is_temporal(array.type):
-            return None
+        if is_number(self.table[column].type):
+            return pc.cast(self.table[column], pa.float64(), safe=False).to_numpy()
         names = self.names(column)
-        numbers = np.array([*map(_number, names.names), math.nan])
-        wrong = np.isinf(numbers)[names.codes]
-        if wrong.any() and (needed or 2 * wrong.sum() < (names.codes >= 0).sum()):
+        return np.array([*map(as_number, names.names), math.nan])[names.codes]
+
+    def holds_texts(self, column: str) -> bool:
+        """Whether it does; not if it holds more numbers, of which one may be wrong."""
+        import pyarrow as pa
+
+        if is_number(kind := self.table[column].type) or pa.types.is_temporal(kind):
+            return not is_number(kind)
+        wrong = int(np.isinf(self._numbers(column)).sum())
+        return 2 * wrong >= max(int((self.names(column).codes >= 0).sum()), 1)
+
+    def numbers(self, column: str) -> np.ndarray:
+        """A column as float64, nan where a number is missing.
+
+        Raises:
+            UserError: for an infinite number, or a text.
+        """
+        found = self._numbers(column)
+        if (wrong := np.isinf(found)).any():
             row = wrong.argmax()
-            as_number(names.texts[row], self.where(row), column)
-        return None if wrong.any() else numbers[names.codes]
+            numeric = is_number(self.table[column].type)
+            value = found[row].item() if numeric else self.names(column).texts[row]
+            raise no_number(value, self.where(row), column)
+        return found
+
+    def lists_of(self, column: str) -> list[list[str]]:
+        """The texts in each cell, a list of them or one; raises a `UserError` for an empty one."""
+        found = texts_of(self.table[column].combine_chunks())
+        cells = [cell if isinstance(cell, list) else [cell] for cell in found]
+        for row, cell in enumerate(cells):
+            if not cell or not all(isinstance(text, str) and text.strip() for text in cell):
+                raise UserError(f"{self.where(row)} has an empty text in {column!r}: fill it")
+        return cells
+
+    def rows(self, roles: Mapping[str, str], *read: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        """The rows of what is read of it, each with what `Examples.also` holds of it.
+
+        Args:
+            roles: which column says that, of those that there are.
+        """
+        also = dict[str, list[Any]]()
+        for role, column in roles.items():
+            if column in self:
+                also[role] = self.filled(column).texts.tolist()
+                if role == "weight":
+                    weights = self.numbers(column)
+                    if (wrong := ~(weights >= 0)).any():
+                        has = f"{self.where(wrong.argmax())} has {weights[wrong][0]} as {column!r}"
+                        raise UserError(f"{has}: a weight is 0 or more")
+                    also[role] = weights.tolist()
+        own = [dict(zip(also, each, strict=True)) for each in zip(*also.values(), strict=True)]
+        return zip(*read, *([own] if also else []), strict=True)
 
     def moments(self, column: str) -> Any:
         """A column of dates in ISO 8601, also with slashes, as a `DatetimeIndex`; in UTC if the
@@ -177,12 +208,16 @@ class Columns:
         return found if OFFSET.search(given[names.codes[0]]) else found.tz_localize(None)
 
 
-def _number(text: str | None) -> float:
-    # infinite for what is none
-    try:
-        return as_number(None if text in MISSING else text, "", "")
-    except UserError:
-        return math.inf
+def read_pieces(path: str, tables: Tables, wanted: Sequence[str]) -> Iterator[Columns]:
+    """These columns of a file, some rows at a time, as `Tables.read` takes them.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    first = 0
+    for table, names in tables.read(path, wanted):
+        yield Columns(table, called(path), first + np.arange(len(table)), names)
+        first += len(table)
 
 
 def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Columns:
@@ -196,8 +231,8 @@ def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Colu
     """
     import pyarrow as pa
 
-    with refusing(f"{called(path)} cannot be read", pa.ArrowException, OSError, ValueError):
-        return columns_of(read_table(path, tables, texts), called(path))
+    pieces = [table for table, _ in tables.read(path, texts=texts)]
+    return columns_of(pa.concat_tables(pieces) if pieces else pa.table({}), called(path))
 
 
 def columns_of(given: Any, path: str) -> Columns:
@@ -209,9 +244,8 @@ def columns_of(given: Any, path: str) -> Columns:
     import pyarrow as pa
 
     if isinstance(given, list):
-        names = dict.fromkeys(name for row in given for name in row)
         with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
-            given = pa.table({name: [row.get(name) for row in given] for name in names})
+            given = table_of(given, dict.fromkeys(name for row in given for name in row))
     if not len(given):
         raise UserError(f"{path} has no rows")
     return Columns(given, path)
@@ -253,6 +287,6 @@ def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
         for channel in range(width):
             column = f"{name}[{channel}]"
             flat[column] = cells.take(np.arange(channel, len(cells), width))
-            Columns(pa.table(flat), columns.path, rows).numbers(column, needed=True)
+            Columns(pa.table(flat), columns.path, rows).numbers(column)
     rest = Columns(columns.table.drop_columns([*lists]), columns.path)
     return Columns(pa.table(flat), columns.path, rows).beside(rest, rows), rows

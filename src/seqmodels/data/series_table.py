@@ -16,19 +16,16 @@ from pydantic import Field
 from seqmodels.arguments import Name
 from seqmodels.batch import Per
 from seqmodels.data.columns import Columns, Names, columns_of, read_columns, steps_of
-from seqmodels.data.examples import Examples
-from seqmodels.data.module import Split
 from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
-from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file, as_weight
-from seqmodels.data.tables import AS_TEXT, Tables, as_text, ending
+from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
+from seqmodels.data.tables import Tables, ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
-from seqmodels.errors import UserError, listed, refusing, shown
-from seqmodels.files import called, read_lines
+from seqmodels.errors import UserError, choices, listed, refusing, shown
+from seqmodels.files import called
 
-LINES = (".jsonl", ".ndjson")
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
 SOME = range(4, 10_000)  # of different texts, in a column that may say whose a series is
 
@@ -57,29 +54,20 @@ class Steps:
         """A series, for an error."""
         return f"series {shown(self.names[number] or str(number + 1))}"
 
-    def varying(self, values: np.ndarray, texts: np.ndarray, column: str) -> str:
-        """`series 7 has 2 values of 'label' (walk, run)`; empty if none has several.
-
-        Args:
-            values: of each step; nan is as good as another.
-            texts: to name them by.
-        """
+    def varying(self, column: str, *, numbers: bool = False) -> str:
+        """`series 7 has 2 values of 'label' (walk, run)`; empty if no series has several."""
+        names = None if numbers else self.columns.names(column)
+        values = names.codes if names else self.columns.numbers(column)
         first = np.repeat(values[self.starts[:-1]], np.diff(self.starts))
-        differs = (values != first) & ~((values != values) & (first != first))
+        differs = (values != first) & ~((values != values) & (first != first))  # nan is nan
         if not differs.any():
             return ""
         number = self.series(differs.argmax())
-        of_series = texts[self.starts[number] : self.starts[number + 1]]
-        own = [*dict.fromkeys("empty" if text is None else str(text) for text in of_series)]
+        of_series = slice(self.starts[number], self.starts[number + 1])
+        texts = (names.texts if names else values)[of_series]
+        own = [*dict.fromkeys("empty" if text is None else str(text) for text in texts)]
         few = ", ".join(shown(text) for text in own[:3]) + ", ..." * (len(own) > 3)
         return f"{self.called(number)} has {len(own)} values of {column!r} ({few})"
-
-    def of_series(self, column: str) -> np.ndarray:
-        """The text that a column has in each series; a `UserError` if one has none or several."""
-        names = self.columns.filled(column)
-        if several := self.varying(names.codes, names.texts, column):
-            raise UserError(f"{self.columns.path}: {several}: one is needed for all its steps")
-        return names.texts[self.starts[:-1]]
 
 
 class SeriesTable(OwnFiles):
@@ -145,7 +133,7 @@ class SeriesTable(OwnFiles):
         self.mismatch = ""  # why there is a target for each series or step
         self._found: list[str] = []  # notes
         self._of_texts: dict[str, bool] = {}  # the channels of training
-        self._train: tuple[str, Steps | None] = "", None  # once read, until it becomes examples
+        self._train: dict[str, Steps] = {}  # by path; once read, until it becomes examples
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -155,21 +143,17 @@ class SeriesTable(OwnFiles):
             for role in self.roles:
                 raise UserError(f"{path} has no columns: leave {ROLES[role]} out")
             return Values() if has_numbers(path) else Classes()
-        steps, several = self._read(path), ""
-        self._train = path, steps
+        [steps] = self._steps_of(path)
+        self._train[path] = steps
         key = "data.value_columns" if self.value_columns else "data.label_column"
         for column in self._targets:
             steps.columns.check(column, key)
-            several = several or self._targets_of(steps, column)[1]
-        for role, column in self.roles.items():
-            steps.columns.check(column, ROLES[role])
-        same = f"{listed(self._targets)} is the same at all steps of each series"
-        cures = "choose model=tagger or head=every_step, or give one for each series"
-        self.mismatch = (
-            f"; {several}: {cures}"
-            if several
-            else f"; {same}: set data.per=step to learn one for each"
-        )
+        if several := self._several(steps):
+            cures = "choose model=tagger or head=every_step, or give one for each series"
+            self.mismatch = f"; {several}: {cures}"
+        else:
+            same = f"{listed(self._targets)} is the same at all steps of each series"
+            self.mismatch = f"; {same}: set data.per=step to learn one for each"
         return self._encoder(self._per or ("step" if several else "sequence"))
 
     def _encoder(self, per: Per) -> TargetEncoder:
@@ -181,14 +165,10 @@ class SeriesTable(OwnFiles):
     def _targets(self) -> list[str]:
         return self.value_columns or [self.label_column]
 
-    def _targets_of(self, steps: Steps, column: str) -> tuple[np.ndarray, str]:
-        """What a column of targets has at each step, and which series has several."""
-        if not self.value_columns:
-            names = steps.columns.names(column)
-            return names.texts, steps.varying(names.codes, names.texts, column)
-        numbers = steps.columns.numbers(column, needed=True)
-        assert numbers is not None
-        return numbers, steps.varying(numbers, numbers, column)
+    def _several(self, steps: Steps) -> str:
+        """Which series has several targets; empty if none has."""
+        found = (steps.varying(c, numbers=bool(self.value_columns)) for c in self._targets)
+        return next(filter(None, found), "")
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -199,53 +179,31 @@ class SeriesTable(OwnFiles):
         self.targets = Values(spec["values"], per) if "values" in spec else self._encoder(per)
         super().use_spec(spec)
 
-    def read(self) -> dict[Split, Examples]:
-        _ = self.targets  # reads the training split
-        return super().read()
-
-    def check_column(self, path: str, column: str, key: str) -> None:
-        pass  # once a table is read, which may be several
-
     def read_inputs(self, path: str) -> Iterator[Any]:
         return (raw for raw, *_ in self.read_file(path, targets=False))
 
-    def read_file(self, path: str, targets: bool = True) -> Iterator[tuple[Any, ...]]:
+    def read_file(
+        self, path: str, targets: bool = True, by_line: bool = False
+    ) -> Iterator[tuple[Any, ...]]:
         """Each series of a file with its target or None, and what `Examples.also` holds of it.
 
         Args:
             targets: whether to read more than the inputs.
+            by_line: whether each line of standard input is a series.
 
         Raises:
             UserError: if the file cannot be read, or something in it is wrong.
         """
+        _ = targets and self.targets  # which reads the training split
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
-        elif path == "-":
-            rows = []
-            for row in _json_rows(path):
-                if any(isinstance(value, list) for value in row.values()):  # a series
-                    table = columns_of([row], called(path))
-                    yield from self._examples(self._placed(table, targets), targets)
-                else:
-                    rows.append(row)
-            if rows:
-                table = columns_of(rows, called(path))
-                yield from self._examples(self._placed(table, targets), targets)
-        else:
-            (read, steps), self._train = self._train, ("", None)  # large
-            if steps is None or read != path:
-                yield from self._examples(self._read(path, targets), targets)
-            else:
-                yield from self._examples(steps, training=True)
+            return
+        train = self._train.pop(path, None)  # large
+        for steps in [train] if train else self._steps_of(path, targets, by_line):
+            yield from self._examples(steps, targets, training=train is not None)
 
     def read_steps(self, path: str) -> Iterator[Any]:
-        read = self.read_inputs(path)
-        if path == "-":  # each line as soon as it is there
-            tables = (columns_of([row], called(path)) for row in _json_rows(path))
-            read = (
-                each[0] for t in tables for each in self._examples(self._placed(t, False), False)
-            )
-        for raw in read:
+        for raw, *_ in self.read_file(path, targets=False, by_line=True):
             for n in range(len(raw)):
                 yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
 
@@ -264,10 +222,19 @@ class SeriesTable(OwnFiles):
 
     # from a table to its steps
 
-    def _read(self, path: str, targets: bool = True) -> Steps:
-        if ending(path) in LINES:
-            return self._placed(columns_of([*_json_rows(path)], called(path)), targets)
-        return self._placed(read_columns(path, self.tables, self._texts), targets)
+    def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
+        """Those of a file; of standard input, also of each series as soon as it is there."""
+        if path != "-":
+            yield self._placed(read_columns(path, self.tables, self._texts), targets)
+            return
+        rows = []
+        for row in json_rows(path):
+            if by_line or any(isinstance(value, list) for value in row.values()):
+                yield self._placed(columns_of([row], called(path)), targets)
+            else:
+                rows.append(row)
+        if rows:
+            yield self._placed(columns_of(rows, called(path)), targets)
 
     @property
     def _texts(self) -> set[str]:
@@ -286,7 +253,8 @@ class SeriesTable(OwnFiles):
         elif by is None and self.files:  # one of its files
             rows = np.zeros(len(table), dtype=int)
         elif by is None:
-            raise UserError(f"{table.path}: {_no_series(table)}")
+            texts = choices("", filter(table.holds_texts, table.table.column_names))
+            raise UserError(f"{table.path}: each row is a step, so set data.series: {texts}")
         if by:
             table.check(by, "data.series")
         names = table.filled(by) if by else None
@@ -297,15 +265,17 @@ class SeriesTable(OwnFiles):
         if self.labels and names and not (known and all(column in table for column in known)):
             table = self._with_labels(table, names)
         times = None if self.time is None else _times(table, self.time)
-        order = np.lexsort((np.arange(len(rows)) if times is None else times, rows))
+        order = np.lexsort((rows,) if times is None else (times, rows))
         if (np.diff(order) != 1).any():
-            table, rows = table.take(order), rows[order]
-            times, names = None if times is None else times[order], table.names(by) if by else None
+            table = table.take(order)
+        rows, times = rows[order], None if times is None else times[order]
         starts = np.concatenate([[0], np.flatnonzero(np.diff(rows)) + 1, [len(rows)]])
-        called = names.texts[starts[:-1]].tolist() if names else [""] * (len(starts) - 1)
+        called = [""] * (len(starts) - 1)
+        if names:
+            called = [names.names[code] for code in names.codes[order[starts[:-1]]]]
         steps = Steps(table, starts, called, times)
         if times is not None and len(times) > len(called):
-            self._check_times(steps, np.delete(np.arange(1, len(rows)), starts[1:-1] - 1))
+            self._check_times(steps, times, np.diff(rows) == 0)
         return steps
 
     def _of_files(self, table: Columns) -> tuple[Columns, np.ndarray]:
@@ -322,43 +292,43 @@ class SeriesTable(OwnFiles):
 
     def _with_labels(self, table: Columns, names: Names) -> Columns:
         assert self.labels and self.by
-        labels, place = read_columns(self.labels, self.tables, self._texts), dict[str, int]()
-        labels.check(self.by, "data.series")
-        for row, name in enumerate(labels.filled(self.by).texts):
-            if place.setdefault(name, row) != row:
-                twice = f"rows {place[name] + 1} and {row + 1} are both of series {shown(name)}"
-                raise UserError(f"{labels.path}: {twice}: have one for each")
-        for name in names.names:
-            if name not in place:
-                raise UserError(
-                    f"{labels.path} has no row for series {shown(name)} of {table.path}"
-                )
-        return table.beside(labels, np.array([place[name] for name in names.names])[names.codes])
+        import pandas as pd  # slow to import
 
-    def _check_times(self, steps: Steps, inside: np.ndarray) -> None:
+        labels = read_columns(self.labels, self.tables, self._texts)
+        labels.check(self.by, "data.series")
+        known = pd.Index(labels.filled(self.by).texts)
+        if (twice := known.duplicated(keep=False)).any():
+            first, second = np.flatnonzero(known == known[twice][0])[:2] + 1
+            both = f"rows {first} and {second} are both of series {shown(known[twice][0])}"
+            raise UserError(f"{labels.path}: {both}: have one for each")
+        places = known.get_indexer(names.names)
+        if (places < 0).any():
+            series = f"series {shown(names.names[places.argmin()])} of {table.path}"
+            raise UserError(f"{labels.path} has no row for {series}")
+        return table.beside(labels, places[names.codes])
+
+    def _check_times(self, steps: Steps, times: np.ndarray, inside: np.ndarray) -> None:
         """Raises a `UserError` for a time that stands twice, and notes steps that differ much.
 
         Args:
-            inside: the steps that are not the first of their series.
+            inside: whether a step of time is between two of the same series.
         """
-        assert steps.times is not None
-        unit = 1.0 if steps.times.dtype.kind == "f" else np.timedelta64(1, "s")
-        apart = (steps.times[inside] - steps.times[inside - 1]) / unit
-        if not apart.all():
-            step = inside[apart.argmin()]
-            rows = sorted(1 + steps.columns.places_of(np.array([step - 1, step])))
-            [time] = time_texts(steps.times[[step]])
+        unit = 1.0 if times.dtype.kind == "f" else np.timedelta64(1, "s")
+        apart = np.where(inside, np.diff(times) / unit, np.nan)
+        if (twice := apart == 0).any():
+            step = twice.argmax()
+            first, second = sorted(map(steps.columns.place, (step, step + 1)))
+            [time], series = time_texts(times[[step]]), steps.called(steps.series(step))
             raise UserError(
-                f"{steps.columns.path}: {steps.called(steps.series(step))}: time {time} stands "
-                f"twice (rows {rows[0]}, {rows[1]}): have each once"
+                f"{steps.columns.path}: {series}: time {time} stands twice (rows {first}, {second}"
+                "): have each once"
             )
-        longest, usual = apart.argmax(), float(np.median(apart))
+        longest, usual = np.nanargmax(apart), np.nanmedian(apart)
         if apart[longest] > UNEVEN * usual:
-            series = steps.called(steps.series(inside[longest]))
             self._found.append(
-                f"{steps.columns.path}: steps of {self.time} differ: the median is "
-                f"{usual:g}, the longest {apart[longest]:g} ({series}): resample, or add the "
-                "difference as a channel"
+                f"{steps.columns.path}: steps of {self.time} differ: the median is {usual:g}, the "
+                f"longest {apart[longest]:g} ({steps.called(steps.series(longest))}): resample, or "
+                "add the difference as a channel"
             )
 
     # from steps to examples
@@ -368,42 +338,43 @@ class SeriesTable(OwnFiles):
     ) -> Iterator[tuple[Any, ...]]:
         table, starts = steps.columns, steps.starts
         columns, values, texts = self._channels(table)
-        roles = {role: column for role, column in self.roles.items() if wanted and column in table}
-        also: dict[str, Any] = {role: steps.of_series(column) for role, column in roles.items()}
-        if "weight" in also:
-            column = self.roles["weight"]
-            also["weight"] = [as_weight(each, table.path, column) for each in also["weight"]]
-        if "group" not in also and training:
-            also |= self._unnamed(steps, columns)
-        targets = None
-        if wanted and all(column in table for column in self._targets):
-            read = [self._targets_of(steps, column) for column in self._targets]
-            targets = np.stack([own for own, _ in read], 1) if self.value_columns else read[0][0]
-            if self.per == "sequence":
-                self._check_targets(
-                    steps, targets, next(filter(None, [each for _, each in read]), "")
-                )
-        for n, (start, stop) in enumerate(pairwise(starts.tolist())):
-            times = None if steps.times is None else steps.times[start:stop]
-            raw = TableSeries(values[start:stop], columns, texts, steps.names[n], times, n)
-            target = None
-            if targets is not None:
-                target = targets[start] if self.per == "sequence" else targets[start:stop]
-                target = target.tolist() if isinstance(self.targets, Tags) else target
-            own = {role: each[n] for role, each in also.items()}
-            yield raw, target, *([own] if own else [])
-
-    def _check_targets(self, steps: Steps, targets: np.ndarray, several: str) -> None:
-        if several:
-            raise UserError(
-                f"{steps.columns.path}: {several}: for one at each step, leave data.per out and "
-                "choose model=tagger or head=every_step"
+        raw = [
+            TableSeries(
+                values[start:stop],
+                columns,
+                texts,
+                steps.names[n],
+                None if steps.times is None else steps.times[start:stop],
+                n,
             )
-        if not self.value_columns:
-            for number, label in enumerate(targets[steps.starts[:-1]]):
-                if label is None:
-                    none = f"{steps.called(number)} has no {self.label_column!r}"
-                    raise UserError(f"{steps.columns.path}: {none}: fill it, or leave it out")
+            for n, (start, stop) in enumerate(pairwise(starts.tolist()))
+        ]
+        if not wanted:
+            yield from zip(raw)
+            return
+        roles = {role: column for role, column in self.roles.items() if column in table}
+        for column in roles.values():
+            if several := steps.varying(column):
+                raise UserError(f"{table.path}: {several}: one is needed for all its steps")
+        if "group" not in roles and training:
+            roles |= self._unnamed(steps, columns)
+        targets: list[Any] = [None] * len(raw)
+        first = table.take(starts[:-1])
+        if all(column in table for column in self._targets):
+            of_series, several = self.per == "sequence", self._several(steps)
+            if of_series and several:
+                raise UserError(
+                    f"{table.path}: {several}: for one at each step, leave data.per out and choose "
+                    "model=tagger or head=every_step"
+                )
+            read = first if of_series else table
+            if self.value_columns:
+                found = np.stack([read.numbers(each) for each in self.value_columns], axis=1)
+            else:
+                names = read.filled if of_series else read.names
+                found = names(self.label_column).texts
+            targets = [*found] if of_series else np.split(found, starts[1:-1])
+        yield from first.rows(roles, raw, targets)
 
     def _channels(self, table: Columns) -> tuple[list[str], np.ndarray, dict[str, Any]]:
         """The names of the channels, their values `(N, C)`, and what stands for texts."""
@@ -418,35 +389,36 @@ class SeriesTable(OwnFiles):
             if known and chosen[0] not in table and len(nested) == len(chosen):  # without names
                 column = nested[n]
             table.check(column, "data.inputs")
-            of_texts = known.get(chosen[n])
-            numbers = None if of_texts else table.numbers(column, needed=of_texts is False)
-            if numbers is None:
+            if known[chosen[n]] if known else table.holds_texts(column):
                 names = table.names(column)
                 codes = np.array([*map(text_number, names.names), np.nan])
                 texts[column] = dict(zip(codes.tolist(), names.names, strict=False))
-                numbers = codes[names.codes]
-            values[:, n] = numbers
+                values[:, n] = codes[names.codes]
+            else:
+                values[:, n] = table.numbers(column)
         self._of_texts = known or {column: column in texts for column in chosen}
         return chosen, values, texts
 
     def _numeric(self, table: Columns) -> list[str]:
         named = {*self._texts, *filter(None, (self.time, *self._targets))}
         found = [name for name in table.table.column_names if name not in named]
-        found = [name for name in found if table.numbers(name) is not None]
+        found = [name for name in found if not table.holds_texts(name)]
         if not found:
             raise UserError(f"{table.path} has no column with numbers: set data.inputs")
         self._found.append(f"channels: {listed(found)} (set data.inputs to choose)")
         return found
 
-    def _unnamed(self, steps: Steps, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    def _unnamed(self, steps: Steps, columns: Sequence[str]) -> dict[str, str]:
         """Columns of texts that may say whose each series is, as a patient's name does."""
-        named, found = {*self._texts, *columns, *filter(None, (self.time,))}, {}
-        for column in [name for name in steps.columns.texts if name not in named]:
-            names = steps.columns.names(column)
+        table, found = steps.columns, dict[str, str]()
+        named = {*self._texts, *columns, *filter(None, (self.time,))}
+        others = [name for name in table.table.column_names if name not in named]
+        for column in filter(table.holds_texts, others):
+            names = table.names(column)
             count = len({*names.codes[steps.starts[:-1]].tolist()})
             few = count in SOME and 2 * count < len(steps.starts)
-            if few and not steps.varying(names.codes, names.texts, column):
-                found[GROUP_KEY + column] = names.texts[steps.starts[:-1]]
+            if few and not steps.varying(column):
+                found[GROUP_KEY + column] = column
         return found
 
     @property
@@ -471,28 +443,11 @@ def time_texts(times: np.ndarray) -> list[Any]:
     return [*map(str, pd.DatetimeIndex(times))]
 
 
-def _no_series(table: Columns) -> str:
-    changes = {name: np.diff(table.names(name).codes) != 0 for name in table.texts}
-    runs = {name: 1 + int(changed.sum()) for name, changed in changes.items()}
-    long = [name for name, count in runs.items() if 1 < count < len(table) / 2]
-    like = f", such as data.series={max(long, key=lambda name: runs[name])}" if long else ""
-    return f"each row is a step, so say which series it is of: set data.series{like}"
-
-
 def _times(table: Columns, column: str) -> np.ndarray:
     table.check(column, "data.time")
-    if (times := table.numbers(column)) is None:
+    if table.holds_texts(column):
         return np.asarray(table.moments(column), "M8[ns]")
+    times = table.numbers(column)
     if (unknown := np.isnan(times)).any():
         raise UserError(f"{table.where(unknown.argmax())} has no {column!r}: fill it")
     return times
-
-
-def _json_rows(path: str) -> Iterator[Mapping[str, Any]]:
-    """The object in each line of JSON; a list in its place is that of a series' steps."""
-    for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
-            with refusing(f"{called(path)}: line {number} is not JSON", ValueError, RecursionError):
-                value = AS_TEXT.decode(line)
-            row = value if isinstance(value, dict) else {"series": value}
-            yield {key: as_text(each) for key, each in row.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sysconfig
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +14,11 @@ from pydantic import BeforeValidator
 
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
+from seqmodels.data.columns import read_pieces
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.tables import Row, Tables, as_number
+from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError, one_line, shown, unusable
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
@@ -81,38 +81,15 @@ class OwnFiles(SequenceDataModule):
         return hub_files(self.hub) if self.hub else self.paths
 
     def read(self) -> dict[Split, Examples]:
-        paths = self.split_paths()
-        for split, path in paths.items():
-            for role in self.roles if split == "train" else self.roles.keys() - {"split"}:
-                self.check_column(path, self.roles[role], ROLES[role])
-        return {
-            s: self.examples_of(
-                self.read_file(path), f"{self.hub} {s}" if self.hub else called(path)
-            )
-            for s, path in paths.items()
-        }
-
-    def check_column(self, path: str, column: str, key: str) -> None:
-        """Raises a `UserError` if a file that has rows lacks a column."""
-        for row in islice(self.tables.rows(path, [column]), 1):
-            row.value(column, key)
-
-
-def also_of(row: Row, roles: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
-    """What `Examples.also` holds of a row, for `read_file`. A file to evaluate may lack it."""
-    found: dict[str, Any] = {}
-    for role, column in roles.items():
-        if column in row.values:
-            text = row.filled(row.values[column], column)
-            found[role] = as_weight(text, row.where, column) if role == "weight" else text
-    return (found,) if found else ()
-
-
-def as_weight(value: Any, where: str, column: str) -> float:
-    """A number that is not negative; raises a `UserError` for another."""
-    if not (number := as_number(value, where, column)) >= 0:
-        raise UserError(f"{where} has {number} as {column!r}: a weight is 0 or more")
-    return number
+        found = dict[Split, Examples]()
+        for split, path in self.split_paths().items():
+            source = f"{self.hub} {split}" if self.hub else called(path)
+            found[split] = examples = self.examples_of(self.read_file(path), source)
+            for role in self.roles.keys() - examples.also.keys() if len(examples) else ():
+                if role != "split" or split == "train":
+                    table = next(read_pieces(path, self.tables, ()))
+                    table.check(self.roles[role], ROLES[role])
+        return found
 
 
 def as_file(given: Any, name: str, folder: str | None = None) -> str:

@@ -1,75 +1,28 @@
-"""Tables: CSV and TSV, JSON, Parquet. All that they hold is read as text."""
+"""Tables: CSV and TSV, JSON, Parquet, as Arrow holds them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from seqmodels.errors import UserError, choices, one_line, shown
+from seqmodels.errors import UserError, choices, refusing, shown
 from seqmodels.files import called, existing_file, read_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-MISSING = ("NA", "N/A", "null")  # how others write what is not there
+MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
+ROWS = 4096  # at a time
 AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
-
-
-class Row(NamedTuple):
-    """A row of a file: the text of each value, a list of texts, or None where there is none.
-
-    Args:
-        values: by column, of those that were wanted.
-        columns: the names of all columns.
-    """
-
-    values: Mapping[str, Any]
-    path: str
-    number: int
-    columns: Iterable[str]
-
-    @property
-    def where(self) -> str:
-        """The file and the row, for an error."""
-        return f"{self.path}: row {self.number}"
-
-    def value(self, column: str, key: str) -> Any:
-        """The value of a column.
-
-        Args:
-            key: names the column, such as `data.text_column`.
-
-        Raises:
-            UserError: if there is no such column.
-        """
-        if column in self.values:
-            return self.values[column]
-        headless = ending(self.path) in SEPARATORS
-        raise UserError(
-            f"{self.where} has no column {column!r}: set {key}; {choices(column, self.columns)}"
-            + ("; if the file has no header, set data.columns" if headless else "")
-        )
-
-    def filled(self, value: Any, what: str) -> str:
-        """A text of this row.
-
-        Raises:
-            UserError: if it is missing or blank, or not a text.
-        """
-        if isinstance(value, str) and value.strip():
-            return value
-        empty = value is None or isinstance(value, str)
-        wrong = "empty; remove the row or fill it" if empty else "not a text; convert it"
-        raise UserError(f"{self.path}: the {what} of row {self.number} is {wrong}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,55 +46,46 @@ class Tables:
     quoting: bool | None = None
     encoding: str = "utf-8"
 
-    def rows(self, path: str, wanted: Sequence[str]) -> Iterator[Row]:
-        """The rows of a file.
+    def read(
+        self, path: str, wanted: Sequence[str] = (), texts: Collection[str] | None = None
+    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
+        """Some rows at a time, each time with the names of all columns.
 
         Args:
-            path: a table, or plain text with a row on each line, each as soon as it can be read:
-                `.txt`, or `-` for standard input.
-            wanted: the columns to read. The first one is the column of plain text.
+            path: a table, or where columns are wanted, plain text with the first of them on each
+                line, each as soon as it can be read: `.txt`, or `-` for standard input.
+            wanted: the columns to read; without any, all.
+            texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
+                them is, which takes all rows at a time; None: all of them.
 
         Raises:
-            UserError: if the file cannot be read, or a row is wrong.
+            UserError: if the file cannot be read.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 
-        found: Iterable[tuple[Mapping[str, Any], Iterable[str]]]
         kind = ending(path)
-        if path == "-" or kind == ".txt":
-            found = (({wanted[0]: line}, wanted[:1]) for line in read_lines(path, self.encoding))
-        elif kind in SEPARATORS:
-            batches = self.separated(existing_file(path), wanted)
-            found = ((row, names) for batch, names in batches for row in batch.to_pylist())
-        elif kind == ".parquet":
-            found = _parquet(existing_file(path), wanted)
-        elif kind in TABLES:
-            found = ((values, values) for values in _json(path))
-        else:
+        lines = (path == "-" or kind == ".txt") and len(wanted) > 0
+        if not lines and kind not in TABLES:
             raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
-        name, number = called(path), 0
-        try:
-            for number, (values, columns) in enumerate(found, start=1):
-                yield Row(values, name, number, columns)
-        except UserError:
-            raise
-        except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError) as error:
-            if "UTF8" in str(error) and kind in SEPARATORS:  # whose row Arrow does not tell
-                for _ in read_lines(path, self.encoding):
-                    pass
-            raise UserError(
-                f"{name} cannot be read after row {number}: {one_line(error)}; correct it"
-            ) from error
+        errors = (pa.ArrowException, OSError, ValueError, LookupError)
+        with refusing(f"{called(path)} cannot be read", *errors):
+            if lines:
+                text, size = read_lines(path, self.encoding), 1 if path == "-" else ROWS
+                while column := [*islice(text, size)]:
+                    yield pa.table({wanted[0]: column}), wanted[:1]
+            elif kind == ".parquet":
+                yield from _parquet(existing_file(path), wanted)
+            elif kind in SEPARATORS:
+                yield from self._separated(existing_file(path), wanted, texts)
+            else:
+                rows = json_rows(path)
+                while some := [*islice(rows, ROWS if wanted else None)]:
+                    names = [*dict.fromkeys(name for row in some for name in row)]
+                    yield table_of(some, [name for name in wanted or names if name in names]), names
 
-    def separated(
-        self, path: str, wanted: Sequence[str], texts: Collection[str] | None = None
-    ) -> Iterator[tuple[Any, Sequence[str]]]:
-        """Batches of Arrow, each with the names of all columns, of a CSV or TSV file.
-
-        Args:
-            wanted: the columns to read; without any of them, all.
-            texts: those that stay texts where the others are numbers; None: all of them.
-        """
+    def _separated(
+        self, path: str, wanted: Sequence[str], texts: Collection[str] | None
+    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
         import pyarrow as pa
         import pyarrow.csv as pa_csv
 
@@ -164,6 +108,10 @@ class Tables:
             )
             return pa_csv.open_csv(path, read, how, convert)
 
+        def refused(row: Any) -> str:
+            wrong.append(row)
+            return "error"
+
         with opened(lambda row: "skip", True) as file:
             schema, names = file.schema, file.schema.names
         _check_columns(names, path)
@@ -174,23 +122,25 @@ class Tables:
                 f"as by pandas.read_csv({path!r}, sep={others[0]!r}).to_csv('new{ending(path)}', "
                 f"sep={separator!r}, index=False)"
             )
-        blank = len(names) > 1  # of one column, it is a row without a value
-        types = {
-            name: pa.string()
-            if texts is None or name in texts or not is_number(schema.field(name).type)
-            else pa.float64()
-            for name in [name for name in wanted if name in names] or names
-        }
+        types = {name: pa.string() for name in names if name in wanted or not wanted}
+        if texts is not None:
+            numbers = (n for n in types if n not in texts and is_number(schema.field(n).type))
+            types |= dict.fromkeys(numbers, pa.float64())
         convert = pa_csv.ConvertOptions(include_columns=[*types], column_types=types)
-
-        def refused(row: Any) -> str:
-            wrong.append(row)
-            return "error"
-
         try:
-            with opened(refused, blank, convert) as file:
-                yield from ((batch, names) for batch in file)
+            # of one column, a blank line is a row without a value
+            with opened(refused, len(names) > 1, convert) as file:
+                if texts is not None:
+                    yield file.read_all(), names
+                else:
+                    yield from ((pa.Table.from_batches([batch]), names) for batch in file)
         except pa.ArrowInvalid as error:
+            if "UTF8" in str(error):  # whose line Arrow does not tell
+                for _ in read_lines(path, self.encoding):
+                    pass
+            if "conversion error" in str(error):  # a text among numbers
+                yield from self._separated(path, wanted, None)
+                return
             for row in wrong:  # which Arrow counts with the header
                 raise UserError(
                     f"{path}: row {row.number - (self.columns is None)} has {row.actual_columns} "
@@ -199,56 +149,52 @@ class Tables:
             raise
 
 
-def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
+def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Sequence[str]]]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
         _check_columns(names, path)
         classes = _class_names(file.schema_arrow.metadata or {})
-        chosen = [name for name in names if name in wanted]
-        for batch in file.iter_batches(4096, columns=chosen):
-            columns = [
-                [_named(classes[name], value) for value in column.to_pylist()]
-                if name in classes
-                else texts_of(column)
-                for name, column in zip(chosen, batch.select(chosen).columns, strict=True)
-            ]
-            for values in zip(*columns, strict=True) if columns else [()] * len(batch):
-                yield dict(zip(chosen, values, strict=True)), names
+        chosen = [name for name in names if name in wanted or not wanted]
+        for batch in file.iter_batches(columns=chosen):
+            table = pa.Table.from_batches([batch])
+            for n, name in enumerate(table.column_names):
+                if name in classes:
+                    column = [_named(classes[name], value) for value in table[name].to_pylist()]
+                    table = table.set_column(n, name, [column])
+            yield table, names
 
 
-def read_table(path: str, tables: Tables, texts: Collection[str] = ()) -> pa.Table:
-    """A table of Arrow from a CSV, TSV, JSON, JSON Lines or Parquet file. In CSV, a column is of
-    numbers if all of it is; in JSON, all are texts, or lists of texts.
-
-    Args:
-        texts: columns of a CSV file that stay texts.
-    """
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Collection[str]) -> pa.Table:
+    """A table of Arrow of rows that may lack a column, or have a list in it beside values."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    kind = ending(existing_file(path))
-    if kind in SEPARATORS:
-        try:
-            batches = [batch for batch, _ in tables.separated(path, (), texts)]
-        except pa.ArrowInvalid as error:
-            if "conversion error" not in str(error):
-                raise
-            batches = [batch for batch, _ in tables.separated(path, ())]
-        return pa.Table.from_batches(batches) if batches else pa.table({})
-    if kind == ".parquet":
-        found = pq.read_table(path, page_checksum_verification=True)
-        _check_columns(found.column_names, path)
-        for name, classes in _class_names(found.schema.metadata or {}).items():
-            column = [_named(classes, value) for value in found[name].to_pylist()]
-            found = found.set_column(found.column_names.index(name), name, [column])
-        return found
-    if kind not in TABLES:
-        raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
-    rows = [*_json(path)]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
+    found = {name: [row.get(name) for row in rows] for name in columns}
+    for name, values in found.items():
+        if any(isinstance(value, list) for value in values):
+            found[name] = [v if isinstance(v, list) or v is None else [v] for v in values]
+    return pa.table(found)
+
+
+def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
+    """The objects of a JSON file, with texts as values: one on each line, or of `.json` all of them
+    in one list. A list in the place of one is that of a series' steps."""
+    lines = read_lines(path)
+    for number, line in enumerate(lines, start=1):
+        whole = ending(path) == ".json" and line.lstrip().startswith("[")
+        with refusing(f"{called(path)}: line {number} is not JSON", ValueError, RecursionError):
+            found = AS_TEXT.decode("\n".join([line, *lines]) if whole else line or "null")
+        for row in found if whole else [found] if line.strip() else ():
+            values = row if isinstance(row, dict) else {"series": row}
+            yield {key: _as_text(value) for key, value in values.items()}
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [*map(_as_text, value)]
+    return ("true" if value else "false") if isinstance(value, bool) else value
 
 
 def is_list(kind: Any) -> bool:
@@ -300,67 +246,30 @@ def _named(names: Mapping[int, str], value: Any) -> Any:
     return [_named(names, v) for v in value] if isinstance(value, list) else names.get(value)
 
 
-def _json(path: str) -> Iterator[Mapping[str, Any]]:
-    """The objects of a JSON file: one per line, or all of them in one list."""
-    lines = read_lines(path)
-    for line in lines:
-        if line.lstrip().startswith("["):
-            yield from map(_object, AS_TEXT.decode("\n".join([line, *lines])))
-        elif line.strip():
-            yield _object(AS_TEXT.decode(line))
-
-
-def _object(row: Any) -> Mapping[str, Any]:
-    if not isinstance(row, dict):
-        example = '{"text": "...", "label": "..."}'
-        raise ValueError(f"{shown(str(row))} is not a JSON object, such as {example}")
-    return {key: as_text(value) for key, value in row.items()}
-
-
-def as_text(value: Any) -> Any:
-    """A value of `AS_TEXT`, where `true` is a text, too; in a list, too."""
-    if isinstance(value, str):
-        if not value.isascii():
-            value.encode()  # an error for half of a surrogate pair
-        return value
-    if isinstance(value, list):
-        return [*map(as_text, value)]
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value
-
-
 def _check_columns(names: Sequence[str], source: str) -> None:
-    """Raises a `UserError` for a name that two columns have."""
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
 
 
-def as_number(value: Any, where: str, name: str) -> float:
-    """The number that a text is; nan for a missing one.
+def as_number(value: Any) -> float:
+    """The number that a text is; nan for a missing one, and infinite for what is none, such as
+    `1_000` and the digits of other scripts, which Python reads as numbers."""
+    text = str(value)
+    if value is None or text.strip() in MISSING:
+        return math.nan
+    with suppress(ValueError):
+        return math.inf if "_" in text or not text.isascii() else float(text)
+    return math.inf
+
+
+def no_number(value: Any, where: str, name: str) -> UserError:
+    """The error for it.
 
     Args:
-        where, name: the row and the column, for an error.
-
-    Raises:
-        UserError: if it is not a finite number.
+        where, name: its row and column.
     """
-    text = str(value)
-    if value is None or not text.strip():
-        return math.nan
-    with suppress(TypeError, ValueError):
-        if not math.isinf(found := float(plain(text))):
-            return found
-    raise UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
-
-
-def plain(text: str) -> str:
-    """The text itself; raises ValueError for `1_000` and the digits of other scripts, which Python
-    reads as numbers."""
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{shown(repr(text))} is no number")
-    return text
+    return UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
 
 
 def ending(path: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per
 from seqmodels.data.series_inputs import mean_and_deviation
-from seqmodels.data.tables import as_number
+from seqmodels.data.tables import as_number, no_number
 from seqmodels.errors import UserError, shown
 
 MANY = 20  # classes, from which numbers are more likely values
@@ -182,15 +182,17 @@ class Values(TargetEncoder):
 
     def _table(self, rows: Any, where: str) -> np.ndarray:
         table = np.full((len(rows), len(self.names)), np.nan)
-        for number, row in enumerate(rows, start=1):
-            values = [row] if np.ndim(row) == 0 else list(row)
+        for row, given in enumerate(rows, start=1):
+            values = [given] if np.ndim(given) == 0 else list(given)
             if len(values) != len(self.names):
                 raise UserError(
-                    f"{where} {number} must have {len(self.names)} values "
+                    f"{where} {row} must have {len(self.names)} values "
                     f"({', '.join(self.names)}), but has {len(values)}"
                 )
-            for column, (name, value) in enumerate(zip(self.names, values, strict=True)):
-                table[number - 1, column] = as_number(value, f"{where} {number}", name)
+            table[row - 1] = [*map(as_number, values)]
+            if (wrong := np.isinf(table[row - 1])).any():
+                column = int(wrong.argmax())
+                raise no_number(values[column], f"{where} {row}", self.names[column])
         return table
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.sources import OwnFiles, also_of
-from seqmodels.data.tables import Row, Tables
+from seqmodels.data.columns import Columns, read_pieces
+from seqmodels.data.sources import OwnFiles
+from seqmodels.data.tables import Tables
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens, VocabularyOf
@@ -65,14 +67,22 @@ class Text(OwnFiles):
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
-        for row in self.tables.rows(path, [self.text_column, *columns, *self.roles.values()]):
-            # an empty field of CSV is a missing value, as null is elsewhere
-            text, values = self._text(row), [row.value(column, key) or None for column in columns]
-            target = values if self.value_columns else row.filled(values[0], "label")
-            yield text, target, *also_of(row, self.roles)
+        wanted = [self.text_column, *columns, *self.roles.values()]
+        for table in read_pieces(path, self.tables, wanted):
+            texts = self._texts(table)
+            for column in columns:
+                table.check(column, key)
+            targets = (
+                np.stack([table.numbers(each) for each in columns], axis=1).tolist()
+                if self.value_columns
+                else table.filled(self.label_column).texts
+            )
+            yield from table.rows(self.roles, texts, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        return map(self._text, self.tables.rows(path, [self.text_column]))
+        for table in read_pieces(path, self.tables, [self.text_column]):
+            yield from self._texts(table)
 
-    def _text(self, row: Row) -> str:
-        return row.filled(row.value(self.text_column, "data.text_column"), "text")
+    def _texts(self, table: Columns) -> np.ndarray:
+        table.check(self.text_column, "data.text_column")
+        return table.filled(self.text_column).texts

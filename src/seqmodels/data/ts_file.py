@@ -7,8 +7,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from seqmodels.data.tables import plain
-from seqmodels.errors import UserError, refusing
+from seqmodels.errors import UserError, refusing, shown
 from seqmodels.files import read_lines
 
 
@@ -41,9 +40,9 @@ def rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
                     f"{path}: line {number} has no label after its last channel; add one"
                 )
             with refusing(f"{path}: line {number} is not a series", ValueError):
-                values = [
-                    [*map(float, plain(each).replace("?", "nan").split(","))] for each in channels
-                ]
+                if "_" in (all_of := ":".join(channels)) or not all_of.isascii():
+                    raise ValueError(f"{shown(repr(all_of))} is no number")  # as `as_number` says
+                values = [[*map(float, x.replace("?", "nan").split(","))] for x in channels]
             array = np.full((max(map(len, values)), len(values)), np.nan)
             for channel, each in enumerate(values):
                 array[: len(each), channel] = each

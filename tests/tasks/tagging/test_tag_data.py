@@ -100,8 +100,12 @@ def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
     [
         ("a.txt", "\na\nb\n", r"a.txt: line 2 is \['a'\]"),
         ("a.txt", "a A\n\nb c B\n", "line 3 is .* as many columns, 2"),
-        ("a.json", '{"tokens": ["a"]}', "row 1 has no column 'tags': set data.tag_column"),
-        ("a.json", '{"tokens": ["a", ""], "tags": []}', "the token of row 1 is empty"),
+        ("a.json", '{"tokens": ["a"]}', "a.json has no column 'tags': set data.tag_column"),
+        (
+            "a.json",
+            '{"tokens": ["a", ""], "tags": []}',
+            "row 1 has an empty text in 'tokens': fill it",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(

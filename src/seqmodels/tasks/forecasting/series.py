@@ -111,7 +111,7 @@ def read_series(
         table = read_columns(path, Tables(), texts)
     for column, key in {**columns, **texts}.items():
         table.check(column, key)
-    values = pd.DataFrame({name: table.numbers(name, needed=True) for name in columns})
+    values = pd.DataFrame({name: table.numbers(name) for name in columns})
     times = table.moments(time) if time else None
     names = table.filled(series) if series else Names(np.zeros(len(table), int), [""])
     return [

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from seqmodels.arguments import Count, Name
+from seqmodels.data.columns import Columns, read_pieces
 from seqmodels.data.examples import Examples
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.sources import OwnFiles, also_of
-from seqmodels.data.tables import Row, Tables
+from seqmodels.data.sources import OwnFiles
+from seqmodels.data.tables import Tables
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError, shown
@@ -90,18 +93,20 @@ class PairDataModule(SequenceDataModule):
             UserError: naming the file, the row and what to do.
         """
         wanted = [self.source_column, self.target_column, *self.roles.values()]
-        for row in self.tables.rows(path, wanted):
-            source, found = self._source(row), row.value(self.target_column, "data.target_column")
-            several = (found if isinstance(found, list) else [found]) or [None]
-            targets = tuple(row.filled(each, "target") for each in several)
-            yield source, targets, *also_of(row, self.roles)
+        for table in read_pieces(path, self.tables, wanted):
+            sources = self._sources(table)
+            table.check(self.target_column, "data.target_column")
+            targets = map(tuple, table.lists_of(self.target_column))
+            yield from table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         """Each source of such a file, or of plain text with one on each line."""
-        return map(self._source, self.tables.rows(path, [self.source_column]))
+        for table in read_pieces(path, self.tables, [self.source_column]):
+            yield from self._sources(table)
 
-    def _source(self, row: Row) -> str:
-        return row.filled(row.value(self.source_column, "data.source_column"), "source")
+    def _sources(self, table: Columns) -> np.ndarray:
+        table.check(self.source_column, "data.source_column")
+        return table.filled(self.source_column).texts
 
     @property
     def baseline_recipe(self) -> list[Any]:

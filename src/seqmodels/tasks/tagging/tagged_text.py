@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.sources import OwnFiles, also_of
-from seqmodels.data.tables import Row, ending
+from seqmodels.data.columns import Columns, read_pieces
+from seqmodels.data.sources import OwnFiles
+from seqmodels.data.tables import ending
 from seqmodels.data.tags import Tags
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
@@ -96,9 +97,10 @@ class TaggedText(OwnFiles):
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
         wanted = [*names["token"], *names["tag"], *self.roles.values()]
-        for row in self.tables.rows(path, wanted):
-            words, more = _list(row, "token", names["token"]), also_of(row, self.roles)
-            yield words, _list(row, "tag", names["tag"]) if tagged else [], *more
+        for table in read_pieces(path, self.tables, wanted):
+            words = _lists(table, "token", names["token"])
+            tags = _lists(table, "tag", names["tag"]) if tagged else [[]] * len(table)
+            yield from table.rows(self.roles, words, tags)
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
         conllu = ending(path) == ".conllu"
@@ -127,12 +129,12 @@ class TaggedText(OwnFiles):
             yield words, [fields[tag] for _, fields in lines] if tagged else []
 
 
-def _list(row: Row, side: str, names: Sequence[str]) -> list[str]:
-    column = next((name for name in names if row.values.get(name) is not None), names[0])
-    values = row.value(column, f"data.{side}_column")
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{row.where}: {column} must be a list of {side}s; fill it")
-    return [row.filled(value, side) for value in values]
+def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
+    column = next((name for name in names if name in table), names[0])
+    table.check(column, f"data.{side}_column")
+    if column not in table.lists:
+        raise UserError(f"{table.path}: {column} must have a list of {side}s in each row")
+    return table.lists_of(column)
 
 
 def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
