@@ -544,7 +544,7 @@ def test_targets_of_arrays_are_labels_numbers_or_those_of_steps() -> None:
         (X, [*Y[:-1], NAN], "row 12 has no 'label': fill it"),
         (X, [*Y[:-1], None], "row 12 has no 'label': fill it"),
         (X, np.array([1.0, 2.0] * 5 + [1.0, NAN]), "row 12 has no 'label': fill it"),
-        (X, [1, "a"] * 6, "give the path of a file, .* or .X, y. .*'a'"),
+        (X, [1, "a"] * 6, "give the path of a file, .* or .X, y.: .*'a'"),
         (X, [["a", "b"]] * 12, "row 1 has 4 of 'channel 1' and 2 of 'label'"),
         ([x.T for x in X], Y, "the series have 4 to 6 channels: steps come first: transpose"),
         ([*X[:-1], X[-1][:, :1]], Y, "1 to 2 channels: give all the same"),
@@ -735,7 +735,7 @@ def test_a_stream_of_a_table_is_the_table(tmp_path: Path, missing: str, named: b
 
 WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]] = [
     (lambda f: f, ("data.series=tirp",), "has no column 'tirp'.*did you mean trip"),
-    (lambda f: f, ("data.series=null",), "each row is a step, so set data.series: choose one of label, trip, user"),
+    (lambda f: f, ("data.series=null",), "so set data.series: choose one of label, trip, user"),
     (lambda f: f, ("data.label_column=lable",), "no column 'lable'.*did you mean label"),
     (lambda f: f, ("data.inputs=[ax,az]",), "no column 'az': set data.inputs"),
     (lambda f: f, ("data.inputs=[ax,label]",), "'label' is what the model is to predict"),

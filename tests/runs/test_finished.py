@@ -63,7 +63,7 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
         ([1, "a film"], "inputs: input 1 is a number, which this run cannot read: "),
         ([{"text": 1}, {"text": ["a"]}], "inputs: give the path of a file"),
         ([["a"]], "inputs: input 1 is of type list, which this run cannot read: "),
-        (FILMS[["year"]], "inputs in memory: row 1 has no column 'text': set data.text_column"),
+        (FILMS[["year"]], "inputs in memory has no column 'text': set data.text_column"),
     ],
     ids=str,
 )

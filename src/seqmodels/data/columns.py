@@ -118,8 +118,11 @@ class Columns:
             self._names[column] = Names(np.where(known[codes], codes, -1), found)
         return self._names[column]
 
-    def filled(self, column: str) -> Names:
-        """As `names`; raises a `UserError` for a row without one."""
+    def filled(self, column: str, key: str = "") -> Names:
+        """As `names`, of a column that this key names; raises a `UserError` for a row without
+        one."""
+        if key:
+            self.check(column, key)
         names = self.names(column)
         if (names.codes < 0).any():
             raise UserError(f"{self.where((names.codes < 0).argmax())} has no {column!r}: fill it")
@@ -144,12 +147,14 @@ class Columns:
         wrong = int(np.isinf(self._numbers(column)).sum())
         return 2 * wrong >= max(int((self.names(column).codes >= 0).sum()), 1)
 
-    def numbers(self, column: str) -> np.ndarray:
-        """A column as float64, nan where a number is missing.
+    def numbers(self, column: str, key: str = "") -> np.ndarray:
+        """A column, that this key names, as float64, nan where a number is missing.
 
         Raises:
             UserError: for an infinite number, or a text.
         """
+        if key:
+            self.check(column, key)
         found = self._numbers(column)
         if (wrong := np.isinf(found)).any():
             row = wrong.argmax()
@@ -158,8 +163,9 @@ class Columns:
             raise no_number(value, self.where(row), column)
         return found
 
-    def lists_of(self, column: str) -> list[list[str]]:
+    def lists_of(self, column: str, key: str) -> list[list[str]]:
         """The texts in each cell, a list of them or one; raises a `UserError` for an empty one."""
+        self.check(column, key)
         found = texts_of(self.table[column].combine_chunks())
         cells = [cell if isinstance(cell, list) else [cell] for cell in found]
         for row, cell in enumerate(cells):
@@ -186,7 +192,7 @@ class Columns:
         own = [dict(zip(also, each, strict=True)) for each in zip(*also.values(), strict=True)]
         return zip(*read, *([own] if also else []), strict=True)
 
-    def moments(self, column: str) -> Any:
+    def moments(self, column: str, key: str) -> Any:
         """A column of dates in ISO 8601, also with slashes, as a `DatetimeIndex`; in UTC if the
         first one has an offset.
 
@@ -195,7 +201,7 @@ class Columns:
         """
         import pandas as pd  # slow to import
 
-        names = self.filled(column)
+        names = self.filled(column, key)
         given = [str(text).strip().replace("/", "-") for text in names.names]
         dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in given]  # else a month
         found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)[names.codes]

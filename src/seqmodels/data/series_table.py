@@ -255,9 +255,7 @@ class SeriesTable(OwnFiles):
         elif by is None:
             texts = choices("", filter(table.holds_texts, table.table.column_names))
             raise UserError(f"{table.path}: each row is a step, so set data.series: {texts}")
-        if by:
-            table.check(by, "data.series")
-        names = table.filled(by) if by else None
+        names = table.filled(by, "data.series") if by else None
         if rows is None:
             assert names is not None
             rows = names.codes
@@ -282,8 +280,7 @@ class SeriesTable(OwnFiles):
         import pyarrow as pa
 
         assert self.files is not None
-        table.check(self.files, "data.files")
-        folder, names = Path(table.path).parent, table.filled(self.files).texts
+        folder, names = Path(table.path).parent, table.filled(self.files, "data.files").texts
         read = [read_columns(str(folder / name), self.tables, self._texts) for name in names]
         with refusing(f"{table.path}: its files differ in columns", pa.ArrowException):
             steps = pa.concat_tables([each.table for each in read])
@@ -295,8 +292,7 @@ class SeriesTable(OwnFiles):
         import pandas as pd  # slow to import
 
         labels = read_columns(self.labels, self.tables, self._texts)
-        labels.check(self.by, "data.series")
-        known = pd.Index(labels.filled(self.by).texts)
+        known = pd.Index(labels.filled(self.by, "data.series").texts)
         if (twice := known.duplicated(keep=False)).any():
             first, second = np.flatnonzero(known == known[twice][0])[:2] + 1
             both = f"rows {first} and {second} are both of series {shown(known[twice][0])}"
@@ -446,7 +442,7 @@ def time_texts(times: np.ndarray) -> list[Any]:
 def _times(table: Columns, column: str) -> np.ndarray:
     table.check(column, "data.time")
     if table.holds_texts(column):
-        return np.asarray(table.moments(column), "M8[ns]")
+        return np.asarray(table.moments(column, "data.time"), "M8[ns]")
     times = table.numbers(column)
     if (unknown := np.isnan(times)).any():
         raise UserError(f"{table.where(unknown.argmax())} has no {column!r}: fill it")

@@ -18,8 +18,8 @@ from seqmodels.data.columns import read_pieces
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.tables import Tables
-from seqmodels.errors import UserError, one_line, shown, unusable
+from seqmodels.data.tables import Tables, table_of
+from seqmodels.errors import UserError, refusing, shown, unusable
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
 
@@ -107,20 +107,14 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     import pyarrow as pa  # takes time and memory
     import pyarrow.parquet as pq
 
-    try:
+    taken = "a DataFrame, a dict of columns, a list of dicts, each a row, or (X, y)"
+    kinds = (pa.ArrowException, AttributeError, RuntimeError, TypeError, ValueError)
+    with refusing(f"{name}: give the path of a file, {taken}", *kinds):
         if isinstance(given, tuple):
             given = of_arrays(name, *given)
         if isinstance(given, Sequence):  # of which any may have a column that the first lacks
-            columns = dict.fromkeys(column for row in given for column in row)
-            given = {column: [row.get(column) for row in given] for column in columns}
+            given = table_of(given, dict.fromkeys(column for row in given for column in row))
         table = pa.table(given)
-    except UserError:
-        raise
-    except (pa.ArrowException, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{name}: give the path of a file, a DataFrame, a dict of columns, a list of dicts, "
-            f"each a row, or (X, y) ({one_line(error)})"
-        ) from error
     index = [column for column in table.column_names if column.startswith("__index_level_")]
     table = table.drop_columns(index)  # a row of pandas keeps its number when others are removed
     sink = pa.BufferOutputStream()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -87,49 +87,38 @@ class Tables:
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None
     ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
         import pyarrow as pa
-        import pyarrow.csv as pa_csv
+        from pyarrow import csv
 
-        separator, wrong = SEPARATORS[ending(path)], list[Any]()
+        separator = SEPARATORS[ending(path)]
         quotes = separator == "," if self.quoting is None else self.quoting
-        read = pa_csv.ReadOptions(
+        how = csv.ParseOptions(
+            delimiter=separator, quote_char='"' if quotes else False, newlines_in_values=quotes
+        )
+        read = csv.ReadOptions(
             column_names=self.columns,
             encoding=self.encoding,
             block_size=BLOCK if texts is None else BLOCK // 4,  # of a row of numbers
             use_threads=False,
         )
-
-        def opened(wrong_row: Callable[[Any], Any], blank: bool, convert: Any = None) -> Any:
-            how = pa_csv.ParseOptions(
-                delimiter=separator,
-                quote_char='"' if quotes else False,
-                newlines_in_values=quotes,
-                ignore_empty_lines=blank,
-                invalid_row_handler=wrong_row,
-            )
-            return pa_csv.open_csv(path, read, how, convert)
-
-        def refused(row: Any) -> str:
-            wrong.append(row)
-            return "error"
-
-        with opened(lambda row: "skip", True) as file:
-            schema, names = file.schema, file.schema.names
-        _check_columns(names, path)
-        others = [each for each in ";\t|," if each in names[0] and each != separator]
-        if len(names) == 1 and names[0] not in wanted and others:
-            raise UserError(
-                f"{path} is separated by {others[0]!r}, not by {separator!r}: write it anew, such "
-                f"as by pandas.read_csv({path!r}, sep={others[0]!r}).to_csv('new{ending(path)}', "
-                f"sep={separator!r}, index=False)"
-            )
-        types = {name: pa.string() for name in names if name in wanted or not wanted}
-        if texts is not None:
-            numbers = (n for n in types if n not in texts and is_number(schema.field(n).type))
-            types |= dict.fromkeys(numbers, pa.float64())
-        convert = pa_csv.ConvertOptions(include_columns=[*types], column_types=types)
+        how.invalid_row_handler = lambda row: "skip"  # of the first ones, until its names are known
         try:
-            # of one column, a blank line is a row without a value
-            with opened(refused, len(names) > 1, convert) as file:
+            with csv.open_csv(path, read, how) as file:
+                schema, names = file.schema, file.schema.names
+            _check_columns(names, path)
+            others = [each for each in ";\t|," if each in names[0] and each != separator]
+            if len(names) == 1 and names[0] not in wanted and others:
+                raise UserError(
+                    f"{path} is separated by {others[0]!r}, not by {separator!r}: write it anew, "
+                    f"such as by pandas.read_csv(..., sep={others[0]!r})"
+                )
+            how.invalid_row_handler = lambda row: "error"
+            how.ignore_empty_lines = len(names) > 1  # of one column, it is a row without a value
+            types = {name: pa.string() for name in names if name in wanted or not wanted}
+            if texts is not None:
+                numbers = (n for n in types if n not in texts and is_number(schema.field(n).type))
+                types |= dict.fromkeys(numbers, pa.float64())
+            convert = csv.ConvertOptions(include_columns=[*types], column_types=types)
+            with csv.open_csv(path, read, how, convert) as file:
                 if texts is not None:
                     yield file.read_all(), names
                 else:
@@ -138,15 +127,9 @@ class Tables:
             if "UTF8" in str(error):  # whose line Arrow does not tell
                 for _ in read_lines(path, self.encoding):
                     pass
-            if "conversion error" in str(error):  # a text among numbers
-                yield from self._separated(path, wanted, None)
-                return
-            for row in wrong:  # which Arrow counts with the header
-                raise UserError(
-                    f"{path}: row {row.number - (self.columns is None)} has {row.actual_columns} "
-                    f"instead of {row.expected_columns} values: {shown(row.text)}; correct it"
-                ) from error
-            raise
+            if "conversion error" not in str(error):
+                raise
+            yield from self._separated(path, wanted, None)  # a text among numbers
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Sequence[str]]]:

@@ -70,19 +70,15 @@ class Text(OwnFiles):
         wanted = [self.text_column, *columns, *self.roles.values()]
         for table in read_pieces(path, self.tables, wanted):
             texts = self._texts(table)
-            for column in columns:
-                table.check(column, key)
-            targets = (
-                np.stack([table.numbers(each) for each in columns], axis=1).tolist()
-                if self.value_columns
-                else table.filled(self.label_column).texts
-            )
-            yield from table.rows(self.roles, texts, targets)
+            if self.value_columns:
+                targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
+            else:
+                targets = table.filled(self.label_column, key).texts
+            yield from table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
         for table in read_pieces(path, self.tables, [self.text_column]):
             yield from self._texts(table)
 
     def _texts(self, table: Columns) -> np.ndarray:
-        table.check(self.text_column, "data.text_column")
-        return table.filled(self.text_column).texts
+        return table.filled(self.text_column, "data.text_column").texts

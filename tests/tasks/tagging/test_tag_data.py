@@ -104,7 +104,7 @@ def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
         (
             "a.json",
             '{"tokens": ["a", ""], "tags": []}',
-            "row 1 has an empty text in 'tokens': fill it",
+            "row 1 has an empty text in 'tokens'",
         ),
     ],
 )

@@ -103,17 +103,16 @@ def read_series(
     """
     import pandas as pd  # slow to import
 
-    texts = {name: f"data.{key}" for key, name in (("time", time), ("series", series)) if name}
     if path == "-" or ending(path) == ".txt":  # a value on each line
         rows = [{next(iter(columns)): line} for line in read_lines(path)]
         table = columns_of(rows, called(path))
     else:
-        table = read_columns(path, Tables(), texts)
-    for column, key in {**columns, **texts}.items():
-        table.check(column, key)
-    values = pd.DataFrame({name: table.numbers(name) for name in columns})
-    times = table.moments(time) if time else None
-    names = table.filled(series) if series else Names(np.zeros(len(table), int), [""])
+        table = read_columns(path, Tables(), {time, series} - {None})
+    values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
+    times = table.moments(time, "data.time") if time else None
+    names = (
+        table.filled(series, "data.series") if series else Names(np.zeros(len(table), int), [""])
+    )
     return [
         _series(names.names[code], table, part, times, fill=fill)
         for code, part in values.groupby(names.codes, sort=False)

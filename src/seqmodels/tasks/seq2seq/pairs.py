@@ -95,8 +95,7 @@ class PairDataModule(SequenceDataModule):
         wanted = [self.source_column, self.target_column, *self.roles.values()]
         for table in read_pieces(path, self.tables, wanted):
             sources = self._sources(table)
-            table.check(self.target_column, "data.target_column")
-            targets = map(tuple, table.lists_of(self.target_column))
+            targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
             yield from table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
@@ -105,8 +104,7 @@ class PairDataModule(SequenceDataModule):
             yield from self._sources(table)
 
     def _sources(self, table: Columns) -> np.ndarray:
-        table.check(self.source_column, "data.source_column")
-        return table.filled(self.source_column).texts
+        return table.filled(self.source_column, "data.source_column").texts
 
     @property
     def baseline_recipe(self) -> list[Any]:

@@ -131,10 +131,9 @@ class TaggedText(OwnFiles):
 
 def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
     column = next((name for name in names if name in table), names[0])
-    table.check(column, f"data.{side}_column")
-    if column not in table.lists:
+    if column in table and column not in table.lists:
         raise UserError(f"{table.path}: {column} must have a list of {side}s in each row")
-    return table.lists_of(column)
+    return table.lists_of(column, f"data.{side}_column")
 
 
 def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
