@@ -463,7 +463,7 @@ def test_gaps_are_refused_unless_you_say_how_to_fill_them() -> None:
     with pytest.raises(UserError, match="series s8 has a channel without any value .*=mark"):
         table(off, **options, missing="interpolate", split_seed=1)
     nowhere = long(*[[NAN, NAN]] * 8)
-    with pytest.raises(UserError, match="every value of 'x' is missing in the training split"):
+    with pytest.raises(UserError, match="every value of x is missing in training"):
         table(nowhere, **options, missing="mark")
 
 

@@ -148,11 +148,8 @@ class Columns:
         return 2 * wrong >= max(int((self.names(column).codes >= 0).sum()), 1)
 
     def numbers(self, column: str, key: str = "") -> np.ndarray:
-        """A column, that this key names, as float64, nan where a number is missing.
-
-        Raises:
-            UserError: for an infinite number, or a text.
-        """
+        """A column, that this key names, as float64, nan where a number is missing. Raises a
+        `UserError` for an infinite number, or a text."""
         if key:
             self.check(column, key)
         found = self._numbers(column)
@@ -194,11 +191,7 @@ class Columns:
 
     def moments(self, column: str, key: str) -> Any:
         """A column of dates in ISO 8601, also with slashes, as a `DatetimeIndex`; in UTC if the
-        first one has an offset.
-
-        Raises:
-            UserError: for another text, or none.
-        """
+        first one has an offset. Raises a `UserError` for another text, or none."""
         import pandas as pd  # slow to import
 
         names = self.filled(column, key)
@@ -215,11 +208,8 @@ class Columns:
 
 
 def read_pieces(path: str, tables: Tables, wanted: Sequence[str]) -> Iterator[Columns]:
-    """These columns of a file, some rows at a time, as `Tables.read` takes them.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """These columns of a file, some rows at a time, as `Tables.read` takes them. Raises a
+    `UserError` if the file cannot be read."""
     first = 0
     for table, names in tables.read(path, wanted):
         yield Columns(table, called(path), first + np.arange(len(table)), names)
@@ -227,13 +217,11 @@ def read_pieces(path: str, tables: Tables, wanted: Sequence[str]) -> Iterator[Co
 
 
 def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Columns:
-    """The columns of a CSV, TSV, JSON, JSON Lines or Parquet file.
+    """The columns of a CSV, TSV, JSON, JSON Lines or Parquet file. Raises a `UserError` if the file
+    cannot be read, or is empty.
 
     Args:
         texts: columns of which a number in a CSV file is a text, as it stands there.
-
-    Raises:
-        UserError: if the file cannot be read, or is empty.
     """
     import pyarrow as pa
 
@@ -242,11 +230,8 @@ def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Colu
 
 
 def columns_of(given: Any, path: str) -> Columns:
-    """Those of a table of Arrow, or of rows, each a dict.
-
-    Raises:
-        UserError: if there are no rows, or a column has values of several types.
-    """
+    """Those of a table of Arrow, or of rows, each a dict. Raises a `UserError` if there are no
+    rows, or a column has values of several types."""
     import pyarrow as pa
 
     if isinstance(given, list):
@@ -260,11 +245,8 @@ def columns_of(given: Any, path: str) -> Columns:
 def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
     """The columns with lists, a row for each of their elements, beside the others, each row as
     often as its lists have elements; and the row of each element. Lists of lists are `(T, C)`
-    series, whose channels become columns.
-
-    Raises:
-        UserError: for a row without a list, or with lists of unequal length.
-    """
+    series, whose channels become columns. Raises a `UserError` for a row without a list, or with
+    lists of unequal length."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

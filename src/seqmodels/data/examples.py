@@ -14,7 +14,8 @@ from seqmodels.errors import UserError
 
 @dataclass(frozen=True)
 class Examples:
-    """Raw inputs with a raw target each.
+    """Raw inputs with a raw target each. Raises a `UserError` for another number of targets than of
+    inputs.
 
     Args:
         inputs: texts, or series as `(T, F)` arrays.
@@ -23,9 +24,6 @@ class Examples:
         source: where the examples come from, for error messages.
         also: of each example, where it is known: its `group`, which no cut divides; its `split`;
             its `weight` in the loss.
-
-    Raises:
-        UserError: for another number of targets than of inputs.
     """
 
     inputs: Sequence[Any]
@@ -50,10 +48,7 @@ class Examples:
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
         """Examples of pairs `(input, target)`, or of triples with a dict of what else is known.
-
-        Raises:
-            UserError: if the target of an example is None.
-        """
+        Raises a `UserError` if the target of an example is None."""
         inputs, targets, also = [], [], dict[str, list[Any]]()
         for number, (raw, target, *more) in enumerate(rows, start=1):
             if target is None:

@@ -42,11 +42,8 @@ class InputEncoder(ABC):
 
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> Sequence[Tensor]:
-        """One tensor per raw input.
-
-        Raises:
-            UserError: naming the source and, counted from `first`, an input that is wrong.
-        """
+        """One tensor per raw input. Raises a `UserError` naming the source and, counted from
+        `first`, an input that is wrong."""
 
     def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> Sequence[Tensor]:
         """As `encode`, of the next steps of some rows.
@@ -83,11 +80,8 @@ class InputEncoder(ABC):
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:
-    """The fitted encoder that `state()` describes.
-
-    Raises:
-        UserError: for an unknown kind of inputs.
-    """
+    """The fitted encoder that `state()` describes. Raises a `UserError` for an unknown kind of
+    inputs."""
     kind = state["kind"]
     if kind not in ENCODERS:
         raise UserError(f"inputs are {kind!r}: {choices(kind, ENCODERS)}")

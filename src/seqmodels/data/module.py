@@ -82,11 +82,8 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored.
-
-        Raises:
-            UserError: if a file cannot be read, or something in a split is wrong.
-        """
+        """Reads, cuts and encodes the data, once. `stage` is Lightning's and ignored. Raises a
+        `UserError` if a file cannot be read, or something in a split is wrong."""
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def loader(self, dataset: Any, *, shuffle: bool = False) -> SequenceLoader:
@@ -124,19 +121,13 @@ class DataModule(pl.LightningDataModule):
         return self.loader(self.datasets[split])
 
     def file_loader(self, path: str) -> SequenceLoader:
-        """Batches of another file to evaluate on, each example once.
-
-        Raises:
-            UserError: for a file that is missing, empty, broken or without targets.
-        """
+        """Batches of another file to evaluate on, each example once. Raises a `UserError` for a
+        file that is missing, empty, broken or without targets."""
         raise NotImplementedError(f"{type(self).__name__} must define file_loader")
 
     def read_inputs(self, path: str) -> Iterator[Any]:
-        """The raw inputs of a file, each as soon as it can be read; `-` is standard input.
-
-        Raises:
-            UserError: if the file cannot be read, or something in it is wrong.
-        """
+        """The raw inputs of a file, each as soon as it can be read; `-` is standard input. Raises a
+        `UserError` if the file cannot be read, or something in it is wrong."""
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
     @property
@@ -156,10 +147,8 @@ class DataModule(pl.LightningDataModule):
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
-
-        Raises:
-            UserError: if an input cannot be encoded; names it by its number, counted from `first`.
-        """
+        Raises a `UserError` if an input cannot be encoded; names it by its number, counted from
+        `first`."""
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
     def reads_whole_rows(self) -> str:

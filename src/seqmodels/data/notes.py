@@ -27,14 +27,12 @@ def unseen_targets(
     targets: Tensor | Sequence[Tensor], examples: Examples, what: str, names: Collection[str]
 ) -> str:
     """How many encoded targets are classes that training never saw, which `UNSEEN_TARGET` and the
-    numbers below it stand for; empty if none is.
+    numbers below it stand for; empty if none is. Raises a `UserError` if most of them are, which is
+    no evaluation of the model.
 
     Args:
         what: to call a target, such as `tag`.
         names: of the targets that training saw.
-
-    Raises:
-        UserError: if most of them are, which is no evaluation of the model.
     """
     flat = targets if isinstance(targets, Tensor) else torch.cat([*targets])
     unseen = (flat < 0) & (flat != PADDING_TARGET)

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 class SequenceDataModule(DataModule):
-    """Sequences with targets, in memory. New data is a subclass with `read`, and one YAML.
+    """Sequences with targets, in memory. New data is a subclass with `read`, and one YAML. Raises a
+    `UserError` for a `fold` that is not below `folds`.
 
     Splits that `read` does not return are cut from the training split. The cut is the same for
     every `seed`, so you can compare runs with different seeds.
@@ -48,9 +49,6 @@ class SequenceDataModule(DataModule):
             one whose number is `fold`.
         fold: from 0.
         pool: how many batches to sort by length together; 1 gives plain random batches.
-
-    Raises:
-        UserError: for a `fold` that is not below `folds`.
     """
 
     roles: Mapping[str, str] = MappingProxyType({})  # columns, by what they are in `Examples.also`
@@ -101,21 +99,15 @@ class SequenceDataModule(DataModule):
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         """Each raw input of a file with its raw target or None, as soon as it can be read; and a
-        dict of what `Examples.also` holds of it, if something is known.
-
-        Raises:
-            UserError: if the file cannot be read, or something in it is wrong.
-        """
+        dict of what `Examples.also` holds of it, if something is known. Raises a `UserError` if the
+        file cannot be read, or something in it is wrong."""
         raise NotImplementedError(
             f"{type(self).__name__} must define read_file, to read inputs from {path}"
         )
 
     def examples_of(self, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
-        """Examples of raw inputs with their raw targets, as `read_file` gives them.
-
-        Raises:
-            UserError: if an example has no target.
-        """
+        """Examples of raw inputs with their raw targets, as `read_file` gives them. Raises a
+        `UserError` if an example has no target."""
         return Examples.of(rows, source)
 
     def read_inputs(self, path: str) -> Iterator[Any]:
@@ -209,11 +201,7 @@ class SequenceDataModule(DataModule):
         return [f"{self.title}: {', '.join(sizes)}"]
 
     def encode(self, examples: Examples) -> SequenceDataset:
-        """Encodes inputs and targets.
-
-        Raises:
-            UserError: if an example cannot be encoded.
-        """
+        """Encodes inputs and targets. Raises a `UserError` if an example cannot be encoded."""
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
         what = self.targets.word

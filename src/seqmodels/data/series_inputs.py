@@ -82,9 +82,6 @@ class Series(InputEncoder, name="features"):
         scale: `split` standardises by the mean and deviation in the training split; `series` by
             each series' own, which hides its level and amplitude; `both` puts the two side by side
             as channels; `none` leaves the values.
-
-    Raises:
-        UserError: for a wrong `stack`, `missing` or `scale`.
     """
 
     kind = "features"
@@ -101,40 +98,42 @@ class Series(InputEncoder, name="features"):
         self.given = {"stack": stack, "missing": missing, "scale": scale}
         self.doubts: dict[Any, str] = {}
 
+    @property
+    def num_channels(self) -> int:
+        return len(self.categories)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The channels of numbers."""
+        return [n for n, names in enumerate(self.categories) if names is None]
+
+    def called(self, channel: int) -> str:
+        """A channel, for an error."""
+        return shown(self.columns[channel]) if self.columns else f"channel {channel + 1}"
+
     def fit(self, raw: Sequence[Any]) -> None:
         self.columns = [*raw[0].columns] if hasattr(raw[0], "columns") else None
-        self.num_channels = np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0
         texts = getattr(raw[0], "texts", {})
-        categories = [
-            sorted(texts[column].values()) if column in texts else None
-            for column in self.columns or [""] * self.num_channels
-        ]
-        self.numbers = [n for n, names in enumerate(categories) if names is None]
-        self.categories = categories
+        names = self.columns or [""] * (np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0)
+        self.categories = [sorted(texts[c].values()) if c in texts else None for c in names]
         series = [*self._clean(raw, "the training split")]
-        longest, marked, scales = max(map(len, series)), [], []
-        for n, names in enumerate(categories):
+        longest = max(map(len, series))
+        found: dict[str, list[Any]] = {"mean": [], "deviation": [], "categories": [], "marked": []}
+        for n, known in enumerate(self.categories):
             steps = np.concatenate([each[:, n] for each in series])
             if (unknown := np.isnan(steps)).any():
-                marked.append(n)
-            if names is not None:  # of all texts in the file, those in this split
-                there = {*np.unique(steps).tolist()}
-                categories[n] = [name for name in names if text_number(name) in there]
-                continue
-            if unknown.all():
-                what = repr(self.columns[n]) if self.columns else f"channel {n + 1}"
-                raise UserError(f"every value of {what} is missing in the training split")
-            scales.append(mean_and_deviation(steps[:, None]))
-        self.load(
-            {
-                "mean": [float(mean[0]) for mean, _ in scales],
-                "deviation": [float(deviation[0]) for _, deviation in scales],
-                "stacked": -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack,
-                "columns": self.columns,
-                "categories": categories,
-                "marked": marked,
-            }
-        )
+                found["marked"].append(n)
+            there = None if known is None else {*np.unique(steps).tolist()}
+            of_split = there and [name for name in known or () if text_number(name) in there]
+            found["categories"].append(of_split)  # of all texts in the file
+            if of_split is None:
+                if unknown.all():
+                    raise UserError(f"every value of {self.called(n)} is missing in training")
+                mean, deviation = mean_and_deviation(steps[:, None])
+                found["mean"].append(mean.item())
+                found["deviation"].append(deviation.item())
+        stacked = -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack
+        self.load({**found, "stacked": stacked, "columns": self.columns})
 
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
         encoded, far, count = [], np.zeros(len(self.mean)), 0
@@ -148,10 +147,10 @@ class Series(InputEncoder, name="features"):
             apart = np.abs(series[:, self.numbers] - self.mean) > FAR * self.deviation
             far, count = far + apart.sum(axis=0), count + len(series)
         for n in np.flatnonzero(far > NEARLY_ALL * count) if self.scale != "series" else ():
-            what = self.columns[self.numbers[n]] if self.columns else f"channel {n + 1}"
+            what = self.called(self.numbers[n])
             self.doubts[source, what] = (
-                f"{source}: {100 * far[n] / count:.0f} % of the values of {shown(what)} lie "
-                f"further than {FAR} deviations from training: are they in other units?"
+                f"{source}: {100 * far[n] / count:.0f} % of the values of {what} lie further than "
+                f"{FAR} deviations from training: are they in other units?"
             )
         return encoded
 
@@ -167,21 +166,17 @@ class Series(InputEncoder, name="features"):
         return self.encode([steps[1:] for steps in filled], "inputs")
 
     def reads_whole_rows(self) -> str:
-        known = ("error", "last", "mark")
+        known = ("last", "error", "mark")
         by_steps = {"stack": (1,), "missing": known, "scale": ("split", "none")}
-        why = {"interpolate": "reads later steps"}
         for name, fits in by_steps.items():
             if (value := self.given[name]) not in fits:
-                return (
-                    f"data.{name}={value} {why.get(str(value), 'needs all of a series')}: train "
-                    f"with data.{name}={fits[0] if name != 'missing' else 'last'}"
-                )
+                why = "reads later steps" if name == "missing" else "needs all of a series"
+                return f"data.{name}={value} {why}: train with data.{name}={fits[0]}"
         return ""
 
     def features(self, series: Float[np.ndarray, "time channels"]) -> np.ndarray:
         """What the network reads of a series without gaps, or with those that are marked."""
-        numbers, unknown = series[:, self.numbers], np.isnan(series)
-        scaled = []
+        numbers, scaled = series[:, self.numbers], list[np.ndarray]()
         if self.scale in ("split", "both"):
             scaled.append((numbers - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
@@ -189,16 +184,17 @@ class Series(InputEncoder, name="features"):
             scaled.append((numbers - mean) / deviation)
         if not scaled:
             scaled.append(np.where(np.isnan(numbers), self.mean, numbers))
-        one_hot = [series[:, [n]] == codes for n, codes in self.codes.items()]
-        marks = [unknown[:, self.marked]] if self.missing == "mark" else []
-        return np.concatenate([np.nan_to_num(np.concatenate(scaled, 1)), *one_hot, *marks], axis=1)
+        marks = [np.isnan(series[:, self.marked])] if self.missing == "mark" else []
+        return np.concatenate([*map(np.nan_to_num, scaled), *self._one_hot(series), *marks], axis=1)
+
+    def _one_hot(self, series: np.ndarray) -> list[np.ndarray]:
+        return [series[:, [n]] == codes for n, codes in self.codes.items()]
 
     def plain(self, given: Any) -> np.ndarray:
         """The numbers of a series as they stand in it, and its texts as in `features`: what
         baselines read."""
         series = self._values(given, "a series")
-        one_hot = [series[:, [n]] == codes for n, codes in self.codes.items()]
-        return np.concatenate([series[:, self.numbers], *one_hot], axis=1)
+        return np.concatenate([series[:, self.numbers], *self._one_hot(series)], axis=1)
 
     def name(self, raw: Any) -> dict[str, Any]:
         return self.describe(raw) or {"steps": len(raw)}
@@ -211,14 +207,9 @@ class Series(InputEncoder, name="features"):
         super().load(fitted)
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.columns, self.categories = fitted["columns"], fitted["categories"]
-        self.num_channels, self.marked = len(self.categories), fitted["marked"]
-        self.numbers = [n for n, names in enumerate(self.categories) if names is None]
-        self.codes = {
-            n: np.array([*map(text_number, names)])
-            for n, names in enumerate(self.categories)
-            if names is not None
-        }
-        self.stacked = int(fitted["stacked"])
+        self.marked, self.stacked = fitted["marked"], int(fitted["stacked"])
+        of_texts = {n: names for n, names in enumerate(self.categories) if names is not None}
+        self.codes = {n: np.array([*map(text_number, names)]) for n, names in of_texts.items()}
         scaled = len(self.numbers) * (1 + (self.scale == "both"))
         marks = len(self.marked) if self.missing == "mark" else 0
         self.num_inputs = (scaled + sum(map(len, self.codes.values())) + marks) * self.stacked
@@ -235,34 +226,26 @@ class Series(InputEncoder, name="features"):
         if isinstance(given, TableSeries):
             places = [given.columns.index(column) for column in self.columns]
             return given.values[:, places] if places != [*range(len(names))] else given.values
-        known = zip(self.columns, self.categories, strict=True)
-        columns = [
-            given[c]
-            if names is None
-            else [text_number(t) if isinstance(t, str) and t.strip() else np.nan for t in given[c]]
-            for c, names in known
-        ]
+        columns = [given[column] for column in self.columns]
+        for n in {*range(self.num_channels)} - {*self.numbers}:
+            filled = (isinstance(text, str) and bool(text.strip()) for text in columns[n])
+            both = zip(columns[n], filled, strict=True)
+            columns[n] = [text_number(text) if there else np.nan for text, there in both]
         return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
             where = f"{source}: series {shown(getattr(given, 'name', '') or str(number))}"
             series = self._values(given, where)
-            if series.ndim != 2 or len(series) == 0:
-                raise UserError(
-                    f"{where} has shape {series.shape}; "
-                    "it must be (steps, channels) with at least one step"
-                )
+            if series.ndim != 2 or not len(series):
+                raise UserError(f"{where} has shape {series.shape}, not (steps, channels)")
             if series.shape[1] != self.num_channels:
                 turned = len(series) == self.num_channels
-                raise UserError(
-                    f"{where} has {series.shape[1]} channels, not {self.num_channels}"
-                    + (": steps come first, so transpose it" if turned else "")
-                )
+                cure = "steps come first, so transpose it" if turned else "give it those"
+                channels = f"{series.shape[1]} channels, not {self.num_channels}"
+                raise UserError(f"{where} has {channels}: {cure}")
             if (np.abs(series) > MOST).any():
-                raise UserError(
-                    f"{where} has a value beyond those of float32: correct it, or leave it missing"
-                )
+                raise UserError(f"{where} has a value beyond those of float32: leave it missing")
             missing = int(np.isnan(series).sum())
             if missing and self.missing == "error":
                 raise UserError(
@@ -270,21 +253,20 @@ class Series(InputEncoder, name="features"):
                     "or train with data.missing=interpolate, last or mark"
                 )
             if missing and self.missing == "interpolate":  # but not between texts
-                filled = interpolate(series[:, self.numbers], where)
                 series = series.copy()
-                series[:, self.numbers] = filled
+                series[:, self.numbers] = interpolate(series[:, self.numbers], where)
             yield last_known(series) if missing and self.missing == "last" else series
 
     def _note_unknown(self, given: Any, series: np.ndarray, source: str) -> None:
         for n, codes in self.codes.items():
-            column, names = self.columns[n] if self.columns else str(n), self.categories[n]
-            new = set(np.unique(series[~np.isnan(series[:, n]), n]).tolist()) - {*codes.tolist()}
-            if new and (source, column) not in self.doubts:
-                text = getattr(given, "texts", {}).get(column, {}).get(new.pop())
-                one = shown(repr(text)) if text else "a text"
+            column = self.called(n)
+            new = np.setdiff1d(series[~np.isnan(series[:, n]), n], codes)
+            if len(new) and (source, column) not in self.doubts:
+                texts = getattr(given, "texts", {}).get((self.columns or [""])[n], {})
+                one = shown(repr(texts[new[0]])) if new[0] in texts else "a text"
                 self.doubts[source, column] = (
-                    f"{source}: {shown(column)} has {one}, which was not in training "
-                    f"({listed(names or ())}): such texts read as none of them"
+                    f"{source}: {column} has {one}, which was not in training "
+                    f"({listed(self.categories[n] or ())}): such texts read as none of them"
                 )
 
 
@@ -315,9 +297,8 @@ def interpolate(
     """Fills nan linearly, channel by channel; at the ends with the nearest value."""
     known, steps = ~np.isnan(series), np.arange(len(series))
     if not known.any(axis=0).all():
-        raise UserError(
-            f"{where} has a channel without any value to interpolate from: set data.missing=mark"
-        )
+        without = f"{where} has a channel without any value to interpolate from"
+        raise UserError(f"{without}: set data.missing=mark")
     channels = zip(series.T, known.T, strict=True)
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
 

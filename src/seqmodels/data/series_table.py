@@ -19,7 +19,7 @@ from seqmodels.data.columns import Columns, Names, columns_of, read_columns, ste
 from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
-from seqmodels.data.tables import Tables, ending, json_rows
+from seqmodels.data.tables import ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
@@ -92,7 +92,6 @@ class SeriesTable(OwnFiles):
         files: the column of `train` that names a file for each series, with its steps.
         weight_column: how much each series counts in the loss.
         stack, missing, scale: how to encode series; see `Series`.
-        columns, quoting, encoding: how to read tables; see `Tables`.
         options: `group`, `split`, `batch_size` and the other arguments of `OwnFiles`.
     """
 
@@ -113,14 +112,10 @@ class SeriesTable(OwnFiles):
         stack: Stack = 1,
         missing: Missing = "error",
         scale: Scale = "split",
-        columns: list[Name] | None = Tables.columns,
-        quoting: bool | None = Tables.quoting,
-        encoding: Name = Tables.encoding,
         **options: Any,
     ) -> None:
         encoder = Series(stack=stack, missing=missing, scale=scale)
         super().__init__(*splits, inputs=encoder, **options)
-        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         self.by, self.time, self.chosen, self.files = series, time, inputs, files
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
         for name in {*self._targets} & {*(inputs or ())}:
@@ -186,13 +181,11 @@ class SeriesTable(OwnFiles):
         self, path: str, targets: bool = True, by_line: bool = False
     ) -> Iterator[tuple[Any, ...]]:
         """Each series of a file with its target or None, and what `Examples.also` holds of it.
+        Raises a `UserError` if the file cannot be read, or something in it is wrong.
 
         Args:
             targets: whether to read more than the inputs.
             by_line: whether each line of standard input is a series.
-
-        Raises:
-            UserError: if the file cannot be read, or something in it is wrong.
         """
         _ = targets and self.targets  # which reads the training split
         if ending(path) == ".ts":
@@ -250,15 +243,12 @@ class SeriesTable(OwnFiles):
         elif table.lists:
             table, rows = steps_of(table)
             by = by if by in table or not self._fitted else None  # a new series needs no name
-        elif by is None and self.files:  # one of its files
-            rows = np.zeros(len(table), dtype=int)
-        elif by is None:
+        elif by is None and not self.files:  # which has one
             texts = choices("", filter(table.holds_texts, table.table.column_names))
             raise UserError(f"{table.path}: each row is a step, so set data.series: {texts}")
         names = table.filled(by, "data.series") if by else None
         if rows is None:
-            assert names is not None
-            rows = names.codes
+            rows = names.codes if names else np.zeros(len(table), int)
         known = self.inputs.columns if self._fitted and not targets else None
         if self.labels and names and not (known and all(column in table for column in known)):
             table = self._with_labels(table, names)
@@ -334,17 +324,10 @@ class SeriesTable(OwnFiles):
     ) -> Iterator[tuple[Any, ...]]:
         table, starts = steps.columns, steps.starts
         columns, values, texts = self._channels(table)
-        raw = [
-            TableSeries(
-                values[start:stop],
-                columns,
-                texts,
-                steps.names[n],
-                None if steps.times is None else steps.times[start:stop],
-                n,
-            )
-            for n, (start, stop) in enumerate(pairwise(starts.tolist()))
-        ]
+        raw = []
+        for n, (a, b) in enumerate(pairwise(starts.tolist())):
+            times = None if steps.times is None else steps.times[a:b]
+            raw.append(TableSeries(values[a:b], columns, texts, steps.names[n], times, n))
         if not wanted:
             yield from zip(raw)
             return
@@ -354,23 +337,19 @@ class SeriesTable(OwnFiles):
                 raise UserError(f"{table.path}: {several}: one is needed for all its steps")
         if "group" not in roles and training:
             roles |= self._unnamed(steps, columns)
-        targets: list[Any] = [None] * len(raw)
-        first = table.take(starts[:-1])
-        if all(column in table for column in self._targets):
-            of_series, several = self.per == "sequence", self._several(steps)
-            if of_series and several:
-                raise UserError(
-                    f"{table.path}: {several}: for one at each step, leave data.per out and choose "
-                    "model=tagger or head=every_step"
-                )
-            read = first if of_series else table
-            if self.value_columns:
-                found = np.stack([read.numbers(each) for each in self.value_columns], axis=1)
-            else:
-                names = read.filled if of_series else read.names
-                found = names(self.label_column).texts
-            targets = [*found] if of_series else np.split(found, starts[1:-1])
-        yield from first.rows(roles, raw, targets)
+        first, of_series = table.take(starts[:-1]), self.per == "sequence"
+        if not all(column in table for column in self._targets):
+            yield from first.rows(roles, raw, [None] * len(raw))
+            return
+        if of_series and (several := self._several(steps)):
+            cure = "leave data.per out and choose model=tagger or head=every_step"
+            raise UserError(f"{table.path}: {several}: for one at each step, {cure}")
+        read = first if of_series else table
+        if self.value_columns:
+            found = np.stack([read.numbers(each) for each in self.value_columns], axis=1)
+        else:
+            found = (read.filled if of_series else read.names)(self.label_column).texts
+        yield from first.rows(roles, raw, found if of_series else np.split(found, starts[1:-1]))
 
     def _channels(self, table: Columns) -> tuple[list[str], np.ndarray, dict[str, Any]]:
         """The names of the channels, their values `(N, C)`, and what stands for texts."""

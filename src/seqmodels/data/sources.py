@@ -42,11 +42,11 @@ class OwnFiles(SequenceDataModule):
         group: the column that says whose a row is, such as a patient's or a machine's: no cut puts
             one of them into two splits.
         split: the column of `train` that says which split a row is of.
+        columns, quoting, encoding: how to read tables; see `Tables`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
     reads_tables = True
-    tables = Tables()  # how to read them
 
     def __init__(
         self,
@@ -57,9 +57,13 @@ class OwnFiles(SequenceDataModule):
         hub: Name | None = None,
         group: Name | None = None,
         split: Name | None = None,
+        columns: list[Name] | None = Tables.columns,
+        quoting: bool | None = Tables.quoting,
+        encoding: Name = Tables.encoding,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         roles = {"group": group, "split": split}
         self.roles = {role: column for role, column in roles.items() if column}
         given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}
@@ -71,11 +75,8 @@ class OwnFiles(SequenceDataModule):
         return self.hub or Path(called(self.paths.get("train", super().title))).name
 
     def split_paths(self) -> dict[Split, str]:
-        """The file of each split that has one.
-
-        Raises:
-            UserError: without one for training, or for a data set that the hub does not have.
-        """
+        """The file of each split that has one. Raises a `UserError` without one for training, or
+        for a data set that the hub does not have."""
         if ("train" in self.paths) == (self.hub is not None):
             raise UserError("give either data.train=<file> or data.hub=<name>")
         return hub_files(self.hub) if self.hub else self.paths
@@ -94,13 +95,11 @@ class OwnFiles(SequenceDataModule):
 
 def as_file(given: Any, name: str, folder: str | None = None) -> str:
     """The path of a file: for rows in memory, of a Parquet file in this folder, or in the cache.
+    Raises a `UserError` for other values, or a column with values of several types.
 
     Args:
         given: a path, which stays as it is; a DataFrame of pandas or polars, a table of pyarrow, a
             dict of columns, or a list of dicts, each a row; or `(X, y)`, as `of_arrays` takes them.
-
-    Raises:
-        UserError: for other values, or a column with values of several types.
     """
     if isinstance(given, str | Path):
         return str(given)
@@ -134,6 +133,7 @@ def of_arrays(
     name: str, inputs: Any, targets: Any, also: Mapping[str, Sequence[Any]] | None = None
 ) -> dict[str, Any]:
     """A table with a row for each series, whose channels are columns of lists; or for each text.
+    Raises a `UserError` for series of other shapes, or another number of targets than of series.
 
     Args:
         inputs: series `(T, C)`, time first: a list of arrays, tensors or DataFrames, an array
@@ -141,43 +141,36 @@ def of_arrays(
         targets: of each, what becomes the column `label`: a label or a number, or those of each of
             its steps.
         also: further columns by name, such as `{"user": users}`.
-
-    Raises:
-        UserError: for series of other shapes, or another number of targets than of series.
     """
     import pyarrow as pa
 
     rows = [*inputs.unbind()] if hasattr(inputs, "unbind") else [*inputs]
-    columns = {"label": [*targets], **(also or {})}
+    columns: dict[str, Any] = {"label": [*targets], **(also or {})}
     for column, values in columns.items():
         if len(values) != len(rows):
             raise UserError(f"{name}: {len(rows)} inputs and {len(values)} of {column!r}")
-    columns = {
-        column: pa.array([*map(_plain, values)], from_pandas=True)
-        for column, values in columns.items()
-    }
+        plain = [each.tolist() if hasattr(each, "tolist") else each for each in values]
+        columns[column] = pa.array(plain, from_pandas=True)
     if all(isinstance(row, str) for row in rows):
         return {"text": rows, **columns}
-    if rows and hasattr(rows[0], "columns"):  # by their names
+    if hasattr(rows[0], "columns"):  # by their names
         for number, row in enumerate(rows, start=1):
             if lacking := [str(c) for c in rows[0].columns if c not in row]:
                 raise UserError(f"{name}: series {number} has no column {shown(lacking[0])!r}")
-        series = [[np.asarray(row[c]) for row in rows] for c in rows[0].columns]
-        named = dict(zip(map(str, rows[0].columns), series, strict=True))
+        named = {str(c): [np.asarray(row[c]) for row in rows] for c in rows[0].columns}
     else:
         arrays = [np.asarray(row, float) for row in rows]
         arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]
-        shapes = [row.shape for row in arrays]
-        for number, shape in enumerate(shapes, start=1):
+        for number, shape in enumerate((row.shape for row in arrays), start=1):
             if len(shape) != 2 or not all(shape):
                 raise UserError(f"{name}: series {number} has shape {shape}, not (steps, channels)")
-        if len({shape[1] for shape in shapes}) > 1:
-            turned = len({shape[0] for shape in shapes}) == 1
+        widths = {row.shape[1] for row in arrays}
+        if len(widths) > 1:
+            turned = len({len(row) for row in arrays}) == 1
             cure = "steps come first: transpose each, x.T" if turned else "give all the same"
-            widths = f"{min(s[1] for s in shapes)} to {max(s[1] for s in shapes)} channels"
-            raise UserError(f"{name}: the series have {widths}: {cure}")
-        width = range(shapes[0][1] if shapes else 0)
-        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in width}
+            found = f"{min(widths)} to {max(widths)} channels"
+            raise UserError(f"{name}: the series have {found}: {cure}")
+        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in range(*widths)}
     for column in named.keys() & columns.keys():
         raise UserError(f"{name}: {column!r} is a channel and beside the series, too: rename one")
     ends = np.cumsum([0, *(len(row) for row in rows)])
@@ -185,11 +178,6 @@ def of_arrays(
         column: pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(steps)))
         for column, steps in named.items()
     } | columns
-
-
-def _plain(value: Any) -> Any:
-    # of a tensor or array, what Arrow takes
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def is_table(given: Any) -> bool:
@@ -201,11 +189,8 @@ def is_table(given: Any) -> bool:
 
 
 def hub_files(name: str) -> dict[Split, str]:
-    """A Parquet file in the cache for each split of a data set of the HuggingFace hub.
-
-    Raises:
-        UserError: with the message of `datasets`, or if there is no training split.
-    """
+    """A Parquet file in the cache for each split of a data set of the HuggingFace hub. Raises a
+    `UserError` with the message of `datasets`, or if there is no training split."""
     require("datasets", f"data.hub={name}", "hub")
     import datasets  # slow to import
 

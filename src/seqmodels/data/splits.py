@@ -15,12 +15,9 @@ PIECES = 20  # of all groups, of which a cut takes some
 
 
 def by_split(found: Mapping[Split, Examples]) -> dict[Split, Examples]:
-    """The splits that a column of the training examples says there are; else those given.
-
-    Raises:
-        UserError: for another name than `train`, `validation` and `test`, or a file for a split
-            that the column has, too.
-    """
+    """The splits that a column of the training examples says there are; else those given. Raises a
+    `UserError` for another name than `train`, `validation` and `test`, or a file for a split that
+    the column has, too."""
     train, splits = found["train"], dict(found)
     named = np.array(train.also.get("split", ()))
     for name in dict.fromkeys(named.tolist()):
@@ -43,6 +40,7 @@ def cut_off(
 ) -> tuple[Examples, Examples]:
     """Cuts `fraction` of the examples off at random, one at least: `(what remains, what was cut
     off)`. Of examples with a group, whole groups, so that the share is as near as these allow.
+    Raises a `UserError` if the fraction leaves nothing on one side.
 
     Args:
         seed: the same seed cuts the same examples off.
@@ -50,9 +48,6 @@ def cut_off(
         strata: a name per example; cut the fraction off each name's examples, to the nearest one
             below or above, so that it is the fraction of all. An example of each name stays in what
             remains. None cuts regardless of names.
-
-    Raises:
-        UserError: if the fraction leaves nothing on one side.
     """
     if "group" in examples.also:
         off = _groups_off(examples, fraction, seed, split, strata)
@@ -113,11 +108,8 @@ def folds_of(
     examples: Examples, folds: int, seed: int, strata: Sequence[str] | None
 ) -> list[np.ndarray]:
     """The numbers of the examples of each of so many folds, by scikit-learn's splitters: with
-    classes as even as possible, and never through a group.
-
-    Raises:
-        UserError: if there are fewer groups or examples.
-    """
+    classes as even as possible, and never through a group. Raises a `UserError` if there are fewer
+    groups or examples."""
     from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
     groups = examples.also.get("group")

@@ -49,7 +49,8 @@ class Tables:
     def read(
         self, path: str, wanted: Sequence[str] = (), texts: Collection[str] | None = None
     ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
-        """Some rows at a time, each time with the names of all columns.
+        """Some rows at a time, each time with the names of all columns. Raises a `UserError` if the
+        file cannot be read.
 
         Args:
             path: a table, or where columns are wanted, plain text with the first of them on each
@@ -57,9 +58,6 @@ class Tables:
             wanted: the columns to read; without any, all.
             texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
                 them is, which takes all rows at a time; None: all of them.
-
-        Raises:
-            UserError: if the file cannot be read.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 

@@ -45,11 +45,8 @@ class TargetEncoder(ABC):
     @abstractmethod
     def encode(self, raw: Sequence[Any], source: str) -> Tensor | list[Tensor]:
         """A tensor with a row per example, or a list with a tensor `(T,)` per example. A class that
-        training never saw becomes `UNSEEN_TARGET`.
-
-        Raises:
-            UserError: if an example cannot be encoded.
-        """
+        training never saw becomes `UNSEEN_TARGET`. Raises a `UserError` if an example cannot be
+        encoded."""
 
     @property
     @abstractmethod

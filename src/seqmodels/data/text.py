@@ -11,7 +11,6 @@ from pydantic import Field
 from seqmodels.arguments import Count, Name
 from seqmodels.data.columns import Columns, read_pieces
 from seqmodels.data.sources import OwnFiles
-from seqmodels.data.tables import Tables
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens, VocabularyOf
@@ -26,7 +25,6 @@ class Text(OwnFiles):
         label_column: the column with the labels.
         value_columns: columns with numbers to take instead of labels.
         weight_column: the column that says how much a row counts in the loss.
-        columns, quoting, encoding: how to read tables; see `Tables`.
         tokenizer, lowercase, min_count, vocabulary_size: see `TokenizerOptions`; `tokenizer` is its
             `level`.
         max_length: truncate longer texts to this many tokens.
@@ -41,9 +39,6 @@ class Text(OwnFiles):
         label_column: Name = "label",
         value_columns: Annotated[list[Name], Field(min_length=1)] | None = None,
         weight_column: Name | None = None,
-        columns: list[Name] | None = Tables.columns,
-        quoting: bool | None = Tables.quoting,
-        encoding: Name = Tables.encoding,
         tokenizer: Level = TokenizerOptions.level,
         lowercase: bool = TokenizerOptions.lowercase,
         min_count: Count = TokenizerOptions.min_count,
@@ -58,7 +53,6 @@ class Text(OwnFiles):
         if value_columns is not None:
             options["targets"] = Values(value_columns)
         super().__init__(*files, inputs=inputs, **options)
-        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         self.text_column, self.label_column = text_column, label_column
         self.value_columns = value_columns
         if weight_column:

@@ -112,7 +112,7 @@ def encode_rows(
     content: str | None = None,
     start: Sequence[int] = (),
 ) -> TokenRows:
-    """The token ids of each text.
+    """The token ids of each text. Raises a `UserError` if the cache cannot be written.
 
     Args:
         most: truncate longer texts to so many tokens; None keeps all.
@@ -120,9 +120,6 @@ def encode_rows(
         content: a hash of the texts, to keep their ids in the cache, and read them from there;
             None: they stay in memory.
         start: ids to write before those of the first text.
-
-    Raises:
-        UserError: if the cache cannot be written.
     """
     dtype = np.min_scalar_type(len(tokenizer) - 1)
 

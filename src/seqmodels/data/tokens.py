@@ -26,7 +26,8 @@ VocabularyOf = Literal["train", "vectors"]
 
 
 class Tokens(InputEncoder, name="tokens"):
-    """Tokenises texts, and truncates those longer than `max_length`.
+    """Tokenises texts, and truncates those longer than `max_length`. Raises a `UserError` for a
+    wrong argument, or vectors of tokens that are not words.
 
     Args:
         tokenizer: how to learn the tokens, or its arguments; None takes the default options.
@@ -36,9 +37,6 @@ class Tokens(InputEncoder, name="tokens"):
         vocabulary: `train` takes the words of the training texts only; `vectors` also takes words
             that only the file of vectors has, first those at its beginning, until there are
             `vocabulary_size`.
-
-    Raises:
-        UserError: for a wrong argument, or vectors of tokens that are not words.
     """
 
     kind = "tokens"
@@ -131,15 +129,13 @@ def _kept(raw: Sequence[str]) -> str | None:
 
 class Words(Tokens, name="words"):
     """Encodes lists of words: each word is one step, even one that holds punctuation or spaces.
+    Raises a `UserError` for a vocabulary of vectors without vectors.
 
     Args:
         vectors, vocabulary: pre-trained vectors of words; `Tokens` documents them.
         characters: whether to give the characters of each word, too, in their case; see `spelled`.
         options: `lowercase`, `min_count` and `vocabulary_size` of `TokenizerOptions`, for words and
             characters.
-
-    Raises:
-        UserError: for a vocabulary of vectors without vectors.
     """
 
     def __init__(

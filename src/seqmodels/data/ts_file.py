@@ -20,11 +20,8 @@ def has_numbers(path: str) -> bool:
 
 def rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
     """The series `(T, F)` and label of each line of a `.ts` file, as it spells them; some channels
-    of a series may be shorter. Of a file without labels, None.
-
-    Raises:
-        UserError: for a file with time stamps or without `@data`, or a line that is not a series.
-    """
+    of a series may be shorter. Of a file without labels, None. Raises a `UserError` for a file with
+    time stamps or without `@data`, or a line that is not a series."""
     tags, inside = set[str](), False
     for number, line in enumerate(map(str.strip, read_lines(path)), start=1):
         if not inside:

@@ -23,13 +23,11 @@ log = logging.getLogger(__name__)
 
 
 def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
-    """Each word of a file, in its order, with its numbers, perhaps as text.
+    """Each word of a file, in its order, with its numbers, perhaps as text. Raises a `UserError` if
+    the file is not there, or naming a line with other numbers than the first.
 
     Text of GloVe and fastText, with or without a header; `glove` is GloVe 6B of 50 numbers from the
     extra `vectors`.
-
-    Raises:
-        UserError: if the file is not there, or naming a line with other numbers than the first.
     """
     if source == "glove":
         import pyarrow.parquet as pq  # takes memory
@@ -59,7 +57,8 @@ def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
 def find_vectors(
     source: str, tokenizer: Tokenizer, *, add_words: bool = False
 ) -> tuple[list[str], Tensor, str]:
-    """Reads the vectors of a tokenizer's words from a file, and no more of the file.
+    """Reads the vectors of a tokenizer's words from a file, and no more of the file. Raises a
+    `UserError` if the file is absent, broken, or has none of the words or an infinite number.
 
     A word is looked up in the file as it is, else in lower case, capitalised, or in upper case.
 
@@ -74,9 +73,6 @@ def find_vectors(
         and a note of how many words were found. Vectors of words that the file lacks are drawn from
         a normal distribution with the mean and deviation of the vectors that were read, the same
         ones every time; padding gets zeros.
-
-    Raises:
-        UserError: if the file is absent, broken, or has none of the words or an infinite number.
     """
     tokens, found = [*tokenizer.tokens], dict[str, tuple[int, np.ndarray]]()
     wanted = dict[str, list[tuple[str, int]]]()  # by spelling; how far it is from the token's

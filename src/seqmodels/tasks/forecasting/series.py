@@ -90,6 +90,7 @@ def read_series(
     fill: bool = False,
 ) -> list[TimedSeries]:
     """The series of a CSV, TSV, JSON Lines or Parquet file, in the order in which they begin.
+    Raises a `UserError` if the file cannot be read, or a row is wrong.
 
     Args:
         columns: those with numbers, each with the key that names it, such as `data.target`.
@@ -97,22 +98,18 @@ def read_series(
         series: the column that says which of several series a row is of; None: all are of one.
         fill: whether rows and values that are missing become the last known ones, which says
             nothing about what comes later, as interpolation would; else they are errors.
-
-    Raises:
-        UserError: if the file cannot be read, or a row is wrong.
     """
     import pandas as pd  # slow to import
 
     if path == "-" or ending(path) == ".txt":  # a value on each line
-        rows = [{next(iter(columns)): line} for line in read_lines(path)]
-        table = columns_of(rows, called(path))
+        first = next(iter(columns))
+        table = columns_of([{first: line} for line in read_lines(path)], called(path))
     else:
-        table = read_columns(path, Tables(), {time, series} - {None})
+        table = read_columns(path, Tables(), [*filter(None, (time, series))])
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = table.moments(time, "data.time") if time else None
-    names = (
-        table.filled(series, "data.series") if series else Names(np.zeros(len(table), int), [""])
-    )
+    one = Names(np.zeros(len(table), int), [""])
+    names = table.filled(series, "data.series") if series else one
     return [
         _series(names.names[code], table, part, times, fill=fill)
         for code, part in values.groupby(names.codes, sort=False)

@@ -115,7 +115,8 @@ def standardised(
 
 
 class Windows(DataModule):
-    """Windows of the series in a table, each with the next values of some of its columns.
+    """Windows of the series in a table, each with the next values of some of its columns. Raises a
+    `UserError` for a column that is named twice.
 
     Each series is cut in time: training, then validation, then test. The values to forecast lie in
     one split of one series; the window before them may begin in the split before. Every column is
@@ -139,9 +140,6 @@ class Windows(DataModule):
         batch_size: windows in a batch, on each device.
         seed: of the order of the training batches.
         validation_fraction, test_fraction: the shares of each series.
-
-    Raises:
-        UserError: for a column that is named twice.
     """
 
     per: Per = "sequence"

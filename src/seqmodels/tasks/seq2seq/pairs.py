@@ -87,11 +87,8 @@ class PairDataModule(SequenceDataModule):
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         """Each source of a file with its targets, as soon as it can be read. In JSON Lines and
-        Parquet a target may also be a list of texts: several that are right.
-
-        Raises:
-            UserError: naming the file, the row and what to do.
-        """
+        Parquet a target may also be a list of texts: several that are right. Raises a `UserError`
+        naming the file, the row and what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
         for table in read_pieces(path, self.tables, wanted):
             sources = self._sources(table)
@@ -134,7 +131,6 @@ class Pairs(OwnFiles, PairDataModule):
         train, validation, test: a CSV, TSV, JSON Lines or Parquet file each, by its ending. Several
             rows with the same source give it several targets.
         source_column, target_column: the columns with the texts to read, and with those to write.
-        columns, quoting, encoding: how to read tables; see `Tables`.
         options: `hub`, and `source_tokenizer` and the other arguments of `PairDataModule`.
     """
 
@@ -143,11 +139,7 @@ class Pairs(OwnFiles, PairDataModule):
         *files: Any,
         source_column: Name = PairDataModule.source_column,
         target_column: Name = PairDataModule.target_column,
-        columns: list[Name] | None = Tables.columns,
-        quoting: bool | None = Tables.quoting,
-        encoding: Name = Tables.encoding,
         **options: Any,
     ) -> None:
         super().__init__(*files, **options)
-        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
         self.source_column, self.target_column = source_column, target_column

@@ -40,19 +40,18 @@ class TaggedText(OwnFiles):
 
     Args:
         train, validation, test: a file each.
-        columns: the names of the columns in column files; CoNLL-U has its own.
         token_column: the column with the words; None: the first one in column files, `form` in
             CoNLL-U, else `tokens`.
         tag_column: the column with the tags; None: the last one in column files, `upos` in CoNLL-U,
             else `tags` or `ner_tags`.
         lowercase, min_count, vocabulary_size, vectors, vocabulary, characters: see `Words`.
-        options: `hub`, `group`, `batch_size` and the other arguments of `OwnFiles`.
+        options: `columns`, the names of those in column files; `hub`, `group`, `batch_size` and the
+            other arguments of `OwnFiles`.
     """
 
     def __init__(
         self,
         *files: Any,
-        columns: list[Name] | None = None,
         token_column: Name | None = None,
         tag_column: Name | None = None,
         lowercase: bool = TokenizerOptions.lowercase,
@@ -72,7 +71,7 @@ class TaggedText(OwnFiles):
             characters=characters,
         )
         super().__init__(*files, inputs=words, targets=Tags(), **options)
-        self.columns, self.chosen = columns, {"token": token_column, "tag": tag_column}
+        self.chosen = {"token": token_column, "tag": tag_column}
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
         return self._texts(path)
@@ -83,7 +82,7 @@ class TaggedText(OwnFiles):
         if path != "-" and ending(path) != ".txt":
             yield from (words for words, *_ in self._texts(path, tagged=False))
             return
-        for number, line in enumerate(read_lines(path), start=1):
+        for number, line in enumerate(read_lines(path, self.tables.encoding), start=1):
             if not (words := re.findall(r"[^ \t\r]+", line)):
                 raise UserError(
                     f"{path}: line {number} has no words, but each line is a text here: remove it, "
@@ -104,16 +103,16 @@ class TaggedText(OwnFiles):
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
         conllu = ending(path) == ".conllu"
-        names, usual = (CONLLU, ("form", "upos")) if conllu else (self.columns or [], (None, None))
+        names, usual = (CONLLU if conllu else self.tables.columns or []), ("form", "upos")
         places, width = [0, -1], len(names)
         for place, side in enumerate(USUAL):
-            if name := self.chosen[side] or usual[place]:
+            if name := self.chosen[side] or (usual[place] if conllu else None):
                 if name not in names:
                     known = choices(name, names) if names else "set that, too"
                     raise UserError(f"data.{side}_column={name} is not in data.columns: {known}")
                 places[place] = names.index(name)
         word, tag = places
-        for lines in _texts_of(path, conllu):
+        for lines in _texts_of(path, conllu, self.tables.encoding):
             if lines[0][0] == 1 and {*map(str.lower, lines[0][1])} <= HEADERS and lines[0][1][1:]:
                 lines = lines[1:]
             for number, fields in lines:
@@ -136,9 +135,10 @@ def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
     return table.lists_of(column, f"data.{side}_column")
 
 
-def _texts_of(path: str, conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
+def _texts_of(path: str, conllu: bool, encoding: str) -> Iterator[list[tuple[int, list[str]]]]:
     """The lines of each text: their numbers and fields."""
-    lines = ((number, _fields(line)) for number, line in enumerate(read_lines(path), start=1))
+    read = enumerate(read_lines(path, encoding), start=1)
+    lines = ((number, _fields(line)) for number, line in read)
     if conllu:  # without comments, and words that are several or none: `2-3`, `5.1`
         lines = ((number, f) for number, f in lines if not any(f) or f[0].isdecimal())
     for there, group in groupby(lines, lambda line: any(line[1]) and line[1][0] != DOCUMENT):
