@@ -164,9 +164,7 @@ class DataModule(pl.LightningDataModule):
         it, and empty where rows begin."""
         return self.batch_of(raw)
 
-    def described(
-        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
+    def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """A prediction for each raw input, of those for each row of `batch_of(raw)`."""
         return map(dict, rows)
 

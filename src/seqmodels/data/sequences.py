@@ -82,7 +82,7 @@ class SequenceDataModule(DataModule):
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
-        self._encoding: list[str] = []  # notes
+        self._encoding: dict[str, None] = {}  # notes
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -128,11 +128,10 @@ class SequenceDataModule(DataModule):
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features;
-        with pre-trained vectors, `vector_size`: their width, and `num_trained`: how many tokens
-        training knows (ids below it; the others are words that only the vectors have); with
-        characters, `num_characters`: how many different ones; `preprocessor`: how to encode new
-        inputs; and the spec of the targets.
+        `inputs`: `tokens` or `features`; `num_inputs`: vocabulary size or number of features; with
+        vectors, their width `vector_size`, and `num_trained`: how many tokens training knows (ids
+        below it; the others are words that only the vectors have); with characters,
+        `num_characters`; `preprocessor`: how to encode new inputs; and the spec of the targets.
         """
         if not self._fitted:
             raise RuntimeError("nothing is learned from the training split yet: call setup first")
@@ -157,10 +156,8 @@ class SequenceDataModule(DataModule):
     def _read_splits(self) -> dict[str, Examples]:
         """All of them, read, and cut where they are missing."""
         found = by_split(self.read())
-        for split, examples in found.items():
-            if not len(examples):
-                raise UserError(f"the {split} split is empty: {examples.source} has no rows")
-            self.targets.check(examples.targets, examples.source)
+        for examples in found.values():
+            self._check(examples)
         if self.folds and "test" in found:
             raise UserError("data.folds cuts the test split from train: leave data.test out")
         for split, fraction in self.fractions.items():
@@ -173,6 +170,11 @@ class SequenceDataModule(DataModule):
                 else:
                     found["train"], found[split] = cut_off(train, fraction, seed, split, strata)
         return {split: found[split] for split in SPLITS}
+
+    def _check(self, examples: Examples) -> None:
+        if not len(examples):
+            raise UserError(f"{examples.source} has no rows")
+        self.targets.check(examples.targets, examples.source)
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
@@ -194,9 +196,9 @@ class SequenceDataModule(DataModule):
         for split, dataset in self.datasets.items():
             size, rows = f"{split} {len(dataset):,}", dataset.sequences
             if isinstance(rows, TokenRows):
-                unknown = rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
+                unknown = 100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
                 lost = f", {rows.truncated:,} truncated" if rows.truncated else ""
-                size += f" ({len(rows.ids):,} tokens, {100 * unknown:.2f} % unknown{lost})"
+                size += f" ({len(rows.ids):,} tokens, {unknown:.2f} % unknown{lost})"
             sizes.append(size)
         return [f"{self.title}: {', '.join(sizes)}"]
 
@@ -210,10 +212,10 @@ class SequenceDataModule(DataModule):
         if not isinstance(targets, Tensor):
             for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
                 if len(steps) != len(own):
+                    both = f"{len(steps)} steps once encoded and {len(own)} {what}s"
                     raise UserError(
-                        f"{examples.source}: example {number} has {len(steps)} steps once encoded "
-                        f"and {len(own)} {what}s; each step needs one {what}, so check "
-                        "data.tokenizer, data.max_length and data.stack"
+                        f"{examples.source}: example {number} has {both}; each step needs one, so "
+                        "check data.tokenizer, data.max_length and data.stack"
                     )
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
@@ -222,8 +224,8 @@ class SequenceDataModule(DataModule):
         return dataset
 
     def _note(self, note: str) -> None:
-        if note and note not in self._encoding:
-            self._encoding.append(note)
+        if note:
+            self._encoding[note] = None
 
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
         if isinstance(sequences, TokenRows):
@@ -246,17 +248,17 @@ class SequenceDataModule(DataModule):
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return collate(self.inputs.encode(raw, source, first))
 
-    def described(
-        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
-        for each, row in zip(raw, rows, strict=True):
-            yield {**self.inputs.describe(each), **row}
+    def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        return ({**self.describe(each), **row} for each, row in zip(raw, rows, strict=True))
+
+    def describe(self, raw: Any) -> dict[str, Any]:
+        """What of a raw input belongs beside its prediction."""
+        return self.inputs.describe(raw)
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        if self.per == "step":  # the steps of a sequence depend on each other
-            return {}
-        return {split: len(dataset) for split, dataset in self.datasets.items()}
+        alone = self.per == "sequence"  # the steps of a sequence depend on each other
+        return {split: len(dataset) for split, dataset in self.datasets.items() if alone}
 
     @property
     def baseline_recipe(self) -> list[Any]:
@@ -274,9 +276,7 @@ class SequenceDataModule(DataModule):
 
     def file_loader(self, path: str) -> SequenceLoader:
         examples = self.examples_of(self.read_file(path), called(path))
-        if not len(examples):
-            raise UserError(f"{examples.source} has no rows")
-        self.targets.check(examples.targets, examples.source)
+        self._check(examples)
         with suppress(UserError, OSError):  # what the model has learned from may be gone
             train = (self.examples or self._read_splits())["train"]
             for note in repeated({"train": train, "evaluated": examples}):

@@ -203,11 +203,8 @@ class SeriesTable(OwnFiles):
     def name_of(self, raw: Any) -> dict[str, Any]:
         return {**super().name_of(raw), **self._time_of(raw)}
 
-    def described(
-        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
-        for each, row in zip(raw, rows, strict=True):
-            yield {**self.inputs.describe(each), **self._time_of(each), **row}
+    def describe(self, raw: Any) -> dict[str, Any]:
+        return {**super().describe(raw), **self._time_of(raw)}
 
     def _time_of(self, raw: Any) -> dict[str, Any]:
         times = getattr(raw, "times", None) if self.per == "step" else None

@@ -3,9 +3,11 @@ example or step."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,8 +33,8 @@ class TargetEncoder(ABC):
     note = ""  # what the user should know of what `fit` has read
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
-        """Raises a `UserError` for a raw target that no encoder of this kind can read. A split is
-        checked before it is cut, so that the error counts rows as its file does."""
+        """Raises a `UserError` for a raw target that no encoder of this kind can read, of a split
+        that is not cut yet: the error counts rows as its file does."""
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
         """The class of each example, to cut the same share off each; None: cut at random."""
@@ -102,8 +104,7 @@ class Classes(NamedTargets):
         return [str(label).strip() for label in raw]
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        advice = "a classifier needs at least two classes"
-        self._learn(self.strata(raw), f"{source}: every label", advice)
+        self._learn(self.strata(raw), f"{source}: every label", "a classifier needs two classes")
         if len(self.names) > MANY and not any(_numbers_first(name)[0] for name in self.names):
             self.note = (
                 f"{source}: the {len(self.names):,} labels are all numbers, and each is a class: "
@@ -172,20 +173,16 @@ class Values(TargetEncoder):
         # one (N, K) of all sequences, or for each of them (T, K) of its steps
         if self.per == "sequence":
             return [self._table(raw, f"{source}: row")]
-        return [
-            self._table(steps, f"{source}: example {number}, step")
-            for number, steps in enumerate(raw, start=1)
-        ]
+        examples = enumerate(raw, start=1)
+        return [self._table(steps, f"{source}: example {n}, step") for n, steps in examples]
 
     def _table(self, rows: Any, where: str) -> np.ndarray:
         table = np.full((len(rows), len(self.names)), np.nan)
         for row, given in enumerate(rows, start=1):
             values = [given] if np.ndim(given) == 0 else list(given)
             if len(values) != len(self.names):
-                raise UserError(
-                    f"{where} {row} must have {len(self.names)} values "
-                    f"({', '.join(self.names)}), but has {len(values)}"
-                )
+                names = f"{len(self.names)} values ({', '.join(self.names)})"
+                raise UserError(f"{where} {row} must have {names}, but has {len(values)}")
             table[row - 1] = [*map(as_number, values)]
             if (wrong := np.isinf(table[row - 1])).any():
                 column = int(wrong.argmax())
@@ -200,8 +197,7 @@ def missing(target: Any) -> bool:
 
 def _numbers_first(label: str) -> tuple[int, float, str]:
     # classes "1", "2", ... "10" in the order of the numbers; nan has no place among them
-    try:
-        number = float(label)
-    except ValueError:
-        number = float("nan")
-    return (1, 0.0, label) if np.isnan(number) else (0, number, label)
+    with suppress(ValueError):
+        if not math.isnan(number := float(label)):
+            return (0, number, label)
+    return (1, 0.0, label)

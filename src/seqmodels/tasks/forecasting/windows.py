@@ -424,9 +424,7 @@ class Windows(DataModule):
         [scale] = self._scales([TimedSeries("", whole, np.isfinite(whole))], where)
         return TimedSeries("", values, np.isfinite(values), scale=scale[-1])
 
-    def described(
-        self, raw: Sequence[Any], rows: Sequence[Mapping[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
+    def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
         """Beside each forecast its series, and the times of it, where the file has them."""
         for each, row in zip(raw, rows, strict=True):
             name = {"series": each.name} if self.by else {}
