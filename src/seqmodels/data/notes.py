@@ -41,10 +41,8 @@ def unseen_targets(
     by_row = isinstance(targets, Tensor)
     raw = examples.targets if by_row else chain.from_iterable(examples.targets)
     one = str(next(islice(raw, int(unseen.nonzero()[0]), None)))
-    found = (
-        f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training, "
-        f"such as '{shown(one)}'"
-    )
+    found = f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training"
+    found += f", such as '{shown(one)}'"
     if count > len(flat) / 2:
         raise UserError(f"{found}: {choices(one, names)}")
     return f"{found}: they count as wrong, and the loss leaves them out"

@@ -32,11 +32,7 @@ def by_split(found: Mapping[Split, Examples]) -> dict[Split, Examples]:
 
 
 def cut_off(
-    examples: Examples,
-    fraction: float,
-    seed: int,
-    split: str,
-    strata: Sequence[str] | None = None,
+    examples: Examples, fraction: float, seed: int, split: str, strata: Sequence[str] | None = None
 ) -> tuple[Examples, Examples]:
     """Cuts `fraction` of the examples off at random, one at least: `(what remains, what was cut
     off)`. Of examples with a group, whole groups, so that the share is as near as these allow.
@@ -55,10 +51,13 @@ def cut_off(
         off = _examples_off(examples, fraction, seed, strata)
     if not len(off):
         few = "there are fewer than two examples" if strata is None else "no class has two examples"
-        raise UserError(
-            f"cannot cut a {split} split from {examples.source}: {few}; give data.{split}"
-        )
+        raise _uncut(examples, split, few)
     return without(examples, off)
+
+
+def _uncut(examples: Examples, split: str, why: str) -> UserError:
+    source = examples.source
+    return UserError(f"cannot cut a {split} split from {source}: {why}; give data.{split}")
 
 
 def without(examples: Examples, off: np.ndarray) -> tuple[Examples, Examples]:
@@ -91,10 +90,7 @@ def _groups_off(
     count = len({*examples.also["group"]})
     if count < 2:
         only = shown(str(examples.also["group"][0]))
-        raise UserError(
-            f"cannot cut a {split} split from {examples.source}: all of it is of one group, "
-            f"{only!r}, which no cut may divide; give data.{split}"
-        )
+        raise _uncut(examples, split, f"all of it is of one group, {only!r}, which no cut divides")
     off, wanted = np.zeros(0, int), fraction * len(examples)
     pieces = folds_of(examples, min(count, max(PIECES, round(1 / fraction))), seed, strata)
     np.random.default_rng(seed).shuffle(pieces)  # few groups are a piece each, in their own order

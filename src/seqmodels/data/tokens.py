@@ -57,15 +57,10 @@ class Tokens(InputEncoder, name="tokens"):
         self.given = {"tokenizer": asdict(self.options), "max_length": max_length}
         self.max_length, self.vectors_from, self.vocabulary = max_length, vectors, vocabulary
         if vocabulary == "vectors" and vectors is None:
-            raise UserError(
-                "data.vocabulary=vectors takes words from a file of vectors: "
-                "set data.vectors=glove, or data.vectors=<file>"
-            )
-        if vectors is not None and self.options.level not in ("word", "space"):
-            raise UserError(
-                f"data.vectors={vectors} has vectors of words, and data.tokenizer="
-                f"{self.options.level} makes other tokens: set data.tokenizer=word, or =space"
-            )
+            raise UserError("data.vocabulary=vectors: set data.vectors, to glove or a file, too")
+        if vectors is not None and tokenizer.level not in ("word", "space"):
+            level = f"data.tokenizer={tokenizer.level}"
+            raise UserError(f"data.vectors={vectors} are of words, not for {level}: set it to word")
 
     def fit(self, raw: Sequence[Any]) -> None:
         fitted = self._learn(raw)
@@ -81,26 +76,19 @@ class Tokens(InputEncoder, name="tokens"):
         def learn() -> dict[str, Any]:
             return Tokenizer.learn(raw, self.options).fitted()
 
-        if (content := _kept(raw)) is None:
-            return learn()
-        return dict(cached_value("tokenizers", [FORMAT, content, asdict(self.options)], learn))
+        recipe = [FORMAT, content := _kept(raw), asdict(self.options)]
+        return dict(cached_value("tokenizers", recipe, learn)) if content else learn()
 
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> TokenRows:
         for number, text in enumerate(raw, start=first):
             if not text.strip():
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
-        total = sum(map(len, raw))
-        return encode_rows(
-            raw, self.tokenizer, self.max_length, title=source, total=total, content=_kept(raw)
-        )
+        total, how = sum(map(len, raw)), (self.tokenizer, self.max_length)
+        return encode_rows(raw, *how, title=source, total=total, content=_kept(raw))
 
     def reads_whole_rows(self) -> str:
-        most = self.max_length
-        return (
-            f"data.max_length={most} truncates texts: train with data.max_length=null"
-            if most
-            else ""
-        )
+        longer = f"data.max_length={self.max_length} truncates texts"
+        return f"{longer}: train with data.max_length=null" if self.max_length else ""
 
     def pieces(self, raw: str) -> list[tuple[str, bool]]:
         spans = self.tokenizer.spans(raw)[: self.max_length]
@@ -165,14 +153,11 @@ class Words(Tokens, name="words"):
     def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
         for number, words in enumerate(raw, start=first):
             if isinstance(words, str) or not len(words) or not all(map(str.strip, words)):
-                raise UserError(
-                    f"{source}: text {number} must be a list of its words, none of them empty"
-                )
-        different = dict.fromkeys(word for words in raw for word in words)
-        forms = {word: number for number, word in enumerate(different)}
+                raise UserError(f"{source}: text {number} must be a list of words, none empty")
+        forms = dict[str, int]()
+        numbers = np.array([forms.setdefault(word, len(forms)) for words in raw for word in words])
         normal, known = self.tokenizer.normal, self.tokenizer.ids
         ids = np.array([known.get(normal(word), UNKNOWN_ID) for word in forms], np.int32)
-        numbers = np.array([forms[word] for words in raw for word in words])
         ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
             return TokenRows(ids[numbers], ends)

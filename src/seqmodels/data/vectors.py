@@ -47,10 +47,8 @@ def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
             width = width or line.count(b" ")
             word, *numbers = line.rsplit(b" ", width)  # a word may hold spaces
             if not width or len(numbers) < width:
-                raise UserError(
-                    f"{source}: line {number} is not a word and {width or 'its'} numbers: correct "
-                    "it, or unpack the file"
-                )
+                which = f"{source}: line {number} is not a word and {width or 'its'} numbers"
+                raise UserError(f"{which}: correct it, or unpack the file")
             yield word.decode(errors="replace"), numbers
 
 
@@ -99,10 +97,8 @@ def find_vectors(
                     found[token] = rank, np.array(numbers, np.float32)
     count = sum(word in found for word in words)
     if not count:
-        raise UserError(
-            f"data.vectors={source} has none of the {len(words):,} words of the training texts: "
-            "are they of another language?"
-        )
+        what = f"none of the {len(words):,} words of the training texts"
+        raise UserError(f"data.vectors={source} has {what}: are they of another language?")
     read = torch.from_numpy(np.stack([row for _, row in found.values()]))
     if not read.isfinite().all():
         raise UserError(f"data.vectors={source} holds a number that is not finite: correct it")

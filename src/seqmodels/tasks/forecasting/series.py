@@ -128,10 +128,8 @@ def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -
     if not (fill or known.all()):
         row, column = np.argwhere(~known)[0]
         step = f"row {values.index[row] + 1}" if times is None else values.index[row]
-        raise UserError(
-            f"{where}: {step} has no {values.columns[column]!r}: fill it, or set data.missing=last "
-            "to repeat the last known value"
-        )
+        lacks = f"{step} has no {values.columns[column]!r}"
+        raise UserError(f"{where}: {lacks}: fill it, or set data.missing=last")
     filled = values.ffill().to_numpy()  # nothing of what comes later
     return TimedSeries(name, filled, known, None if times is None else values.index)
 
@@ -142,11 +140,8 @@ def _equal_steps(times: Any, where: str) -> Any:
 
     wrong = times[1:] <= times[:-1]
     if wrong.any():
-        raise UserError(
-            f"{where}: {times[1:][wrong][0]} is not after the row before: sort the rows by time, "
-            "and have each once; if there are several series, set data.series; if clocks change, "
-            "write times in UTC"
-        )
+        cures = "sort the rows by time, have each once, set data.series, or write times in UTC"
+        raise UserError(f"{where}: {times[1:][wrong][0]} is not after the row before: {cures}")
     step = pd.infer_freq(times) if len(times) > 2 else None  # months and business days, too
     if step is None:
         step = times.to_series().diff().mode().get(0, pd.Timedelta(days=1))
@@ -154,8 +149,6 @@ def _equal_steps(times: Any, where: str) -> Any:
             raise UserError(f"{where}: more than half of all rows are missing, in steps of {step}")
     whole = pd.date_range(times[0], times[-1], freq=step)
     if len(odd := times.difference(whole)):
-        raise UserError(
-            f"{where}: {odd[0]} is no multiple of the usual step, {step}, after {times[0]}: make "
-            "the steps equal, such as by averages"
-        )
+        after = f"is no multiple of the usual step, {step}, after {times[0]}"
+        raise UserError(f"{where}: {odd[0]} {after}: make the steps equal, such as by averages")
     return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -33,35 +33,24 @@ log = logging.getLogger(__name__)
 SCALES = ("series", "mean", "deviation", "naive_error")
 
 
+@dataclass(eq=False)
 class WindowDataset(Dataset[SequenceBatch]):
-    """Windows of series, taken when a batch is made: the values are in memory once.
+    """Windows of series, taken when a batch is made: the values are in memory once."""
 
-    Args:
-        values: `(N, C)`, all series one after the other; float32 if they are standardised.
-        known: `(N, K)`, where there is something to forecast.
-        starts: `(M,)`, where each window begins.
-        scales: `(S, 3, C)`, as `TimedSeries.scale` is.
-        scaled: `(M,)`, which of these each window has.
-        window, horizon: the steps that are read, and those after them to forecast.
-        series: whose values these are.
-    """
+    values: Float[np.ndarray, "steps columns"]  # of all series; float32 if they are standardised
+    known: Bool[np.ndarray, "steps targets"]  # where there is something to forecast
+    starts: Int[np.ndarray, " windows"]  # where each window begins
+    scales: Float[np.ndarray, "scales 3 columns"]  # as `TimedSeries.scale` is
+    scaled: Int[np.ndarray, " windows"]  # which of these each window has
+    window: int  # the steps that are read
+    horizon: int  # those after them to forecast
+    series: Sequence[TimedSeries]  # whose values these are
 
-    def __init__(
-        self,
-        values: Float[np.ndarray, "steps columns"],
-        known: Bool[np.ndarray, "steps targets"],
-        starts: Int[np.ndarray, " windows"],
-        scales: Float[np.ndarray, "scales 3 columns"],
-        scaled: Int[np.ndarray, " windows"],
-        window: int,
-        horizon: int,
-        series: Sequence[TimedSeries],
-    ) -> None:
-        self.values, self.known, self.starts = values, known, starts
-        self.scales, self.scaled, self.series = scales, scaled, series
-        self.begins = np.cumsum([0, *map(len, series)])
-        self.read, self.ahead = np.arange(window), np.arange(window, window + horizon)
-        self.lengths = torch.full((len(starts),), window)
+    def __post_init__(self) -> None:
+        self.begins = np.cumsum([0, *map(len, self.series)])
+        self.read = np.arange(self.window)
+        self.ahead = np.arange(self.window, self.window + self.horizon)
+        self.lengths = torch.full((len(self.starts),), self.window)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -168,9 +157,8 @@ class Windows(DataModule):
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
         named = [*self.columns, *filter(None, (time, series))]
-        for name in named:
-            if named.count(name) > 1:
-                raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
+        for name in [each for each in named if named.count(each) > 1]:
+            raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
         self.keys = dict.fromkeys(self.targets, "data.target")
         self.keys |= dict.fromkeys(inputs, "data.inputs")
         self.time, self.by, self.fill = time, series, missing == "last"
@@ -206,10 +194,8 @@ class Windows(DataModule):
     def summary(self) -> Sequence[str]:
         splits = ", ".join(f"{split} {len(each):,}" for split, each in self.datasets.items())
         series = f" of {len(self.series):,} series" if len(self.series) > 1 else ""
-        return [
-            f"{self.title}: {splits} windows{series}, {self.window} + {self.horizon} steps; "
-            f"period {self.period}"
-        ]
+        steps = f"{self.window} + {self.horizon} steps; period {self.period}"
+        return [f"{self.title}: {splits} windows{series}, {steps}"]
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -262,10 +248,8 @@ class Windows(DataModule):
         found = read_series(path, self.keys, self.time, self.by, fill=self.fill)
         for each in found:
             if len(each) < least:
-                raise UserError(
-                    f"{called(path)}: there are {len(each):,} steps{each.of}, too few: give "
-                    f"{least:,}"
-                )
+                few = f"{len(each):,} steps{each.of} are too few: give {least:,}"
+                raise UserError(f"{called(path)}: {few}")
         return found
 
     def _cut(self, series: TimedSeries) -> dict[str, tuple[int, int]]:
@@ -275,11 +259,10 @@ class Windows(DataModule):
         cut = end - round(validation * steps)
         if cut < self.window + self.horizon or min(end - cut, steps - end) < self.horizon:
             raise UserError(
-                f"{called(self.file)}: {steps:,} steps{series.of} are too few: training needs "
-                f"a window and a horizon, {self.window:,} + {self.horizon:,} steps, and has "
-                f"{cut:,}; the other splits need a horizon, and have {end - cut:,} and "
-                f"{steps - end:,}: lower "
-                "data.window, data.horizon or the fractions, or give more rows"
+                f"{called(self.file)}: {steps:,} steps{series.of} are too few: training needs a "
+                f"window and a horizon, {self.window:,} + {self.horizon:,} steps, and has {cut:,}; "
+                f"the other splits need a horizon, and have {end - cut:,} and {steps - end:,}: "
+                "lower data.window, data.horizon or the fractions, or give more rows"
             )
         return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
 
@@ -288,11 +271,9 @@ class Windows(DataModule):
         values = np.where(train.known, train.values, np.nan)
         steps = np.abs(values[period:] - values[:-period])[:, :count]
         if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
-            raise UserError(
-                f"{called(self.file)}: too few values are known in the train split{train.of} of "
-                f"{len(train):,} steps, of which data.period is {period:,}: lower it, or give more "
-                "rows"
-            )
+            of = f"the train split{train.of} of {len(train):,} steps"
+            cure = f"give more rows, or lower data.period, which is {period:,}"
+            raise UserError(f"{called(self.file)}: too few values are known in {of}: {cure}")
         mean, deviation = mean_and_deviation(values)
         error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
         some = error > ROUNDING * largest  # else each period is as the last one
@@ -323,10 +304,9 @@ class Windows(DataModule):
                 continue
             found[n] = scale = each.scale_so_far(self.period or 1)
             if (unknown := np.isnan(scale[(least or len(each)) - 1, 0])).any():
-                raise UserError(
-                    f"{source}: no {self.columns[unknown.argmax()]!r}{each.of} is known before the "
-                    "first forecast, and training never saw it: leave its first rows out"
-                )
+                what = f"no {self.columns[unknown.argmax()]!r}{each.of} is known before the first"
+                new = "forecast, and training never saw it: leave its first rows out"
+                raise UserError(f"{source}: {what} {new}")
             self.unseen.append(each.name or "a series without a name")
         return found
 
@@ -356,20 +336,10 @@ class Windows(DataModule):
                 starts.append(offset + own)
                 scaled.append(befores[n] + np.minimum(own + self.window, len(found[n])) - 1)
             if not some:
-                raise UserError(
-                    f"{of}: no {', '.join(self.targets)} is known in the {split} split; there is "
-                    "nothing to compare with"
-                )
-            datasets[split] = WindowDataset(
-                read,
-                known,
-                np.concatenate(starts),
-                scales,
-                np.concatenate(scaled),
-                self.window,
-                self.horizon,
-                series,
-            )
+                none = f"no {', '.join(self.targets)} is known in the {split} split"
+                raise UserError(f"{of}: {none}; there is nothing to compare with")
+            places = np.concatenate(starts), scales, np.concatenate(scaled)
+            datasets[split] = WindowDataset(read, known, *places, self.window, self.horizon, series)
         return datasets
 
     def file_loader(self, path: str) -> SequenceLoader:
@@ -406,10 +376,9 @@ class Windows(DataModule):
     def _batch_of(self, series: Sequence[TimedSeries]) -> SequenceBatch:
         scale = np.stack([each.scale for each in series])
         values = standardised(np.stack([each.values for each in series]), scale)
-        lengths, of_targets = [values.shape[1]] * len(series), scale[..., : len(self.targets)]
-        return SequenceBatch(
-            torch.from_numpy(values), torch.tensor(lengths), scale=torch.from_numpy(of_targets)
-        )
+        lengths = torch.tensor([values.shape[1]] * len(series))
+        of_targets = torch.from_numpy(scale[..., : len(self.targets)])
+        return SequenceBatch(torch.from_numpy(values), lengths, scale=of_targets)
 
     def _series(self, raw: Any, where: str, steps: int | None = None) -> TimedSeries:
         if isinstance(raw, TimedSeries):
@@ -417,10 +386,8 @@ class Windows(DataModule):
         steps, whole = steps or self.window, np.asarray(raw, np.float64)
         values = whole[-steps:]
         if values.shape != (steps, len(self.columns)) or not np.isfinite(values).all():
-            raise UserError(
-                f"{where} has shape {np.shape(raw)}: give {steps:,} known steps of "
-                f"{', '.join(self.columns)}"
-            )
+            wanted = f"{steps:,} known steps of {', '.join(self.columns)}"
+            raise UserError(f"{where} has shape {np.shape(raw)}: give {wanted}")
         [scale] = self._scales([TimedSeries("", whole, np.isfinite(whole))], where)
         return TimedSeries("", values, np.isfinite(values), scale=scale[-1])
 
