@@ -44,19 +44,12 @@ class Names:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table.
-
-    Args:
-        table: of Arrow.
-        path: to name in errors.
-        places: the row of the file, from 0, that each row is of; None: each is one.
-        known: the names of the columns of the file, if there are more.
-    """
+    """The columns of a table."""
 
     table: pa.Table
     path: str
-    places: np.ndarray | None = None
-    known: Sequence[str] = ()
+    places: np.ndarray | None = None  # the row of the file, from 0, that each is of; None: as here
+    known: Sequence[str] = ()  # the names of the columns of the file, if there are more
 
     def __len__(self) -> int:
         return len(self.table)
@@ -214,6 +207,12 @@ def read_pieces(path: str, tables: Tables, wanted: Sequence[str]) -> Iterator[Co
     for table, names in tables.read(path, wanted):
         yield Columns(table, called(path), first + np.arange(len(table)), names)
         first += len(table)
+
+
+def read_texts(path: str, tables: Tables, column: str, key: str) -> Iterator[str]:
+    """A column of texts that this key names, each as soon as it can be read."""
+    for table in read_pieces(path, tables, [column]):
+        yield from table.filled(column, key).texts
 
 
 def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Columns:

@@ -18,10 +18,9 @@ class Examples:
     inputs.
 
     Args:
-        inputs: texts, or series as `(T, F)` arrays.
         targets: what the data module's target encoder takes: the name of a class, a list of tags,
             or values.
-        source: where the examples come from, for error messages.
+        source: where the examples come from, for errors.
         also: of each example, where it is known: its `group`, which no cut divides; its `split`;
             its `weight` in the loss.
     """

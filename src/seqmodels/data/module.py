@@ -93,19 +93,9 @@ class DataModule(pl.LightningDataModule):
             shuffle: True in training, False to evaluate each example once.
         """
         rank, world_size = self.process
-        return SequenceLoader(
-            dataset,
-            LengthBatchSampler(
-                dataset.lengths,
-                self.batch_size,
-                shuffle=shuffle,
-                seed=self.seed,
-                pool=self.pool,
-                rank=rank,
-                world_size=world_size,
-            ),
-            pin_memory=self.pins_memory,
-        )
+        how = {"seed": self.seed, "pool": self.pool, "rank": rank, "world_size": world_size}
+        sampler = LengthBatchSampler(dataset.lengths, self.batch_size, shuffle=shuffle, **how)
+        return SequenceLoader(dataset, sampler, pin_memory=self.pins_memory)
 
     def train_dataloader(self) -> SequenceLoader:
         # shuffled, trainer.overfit_batches would take other batches in every epoch

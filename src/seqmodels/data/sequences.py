@@ -233,7 +233,7 @@ class SequenceDataModule(DataModule):
 
     def name_of(self, raw: Any) -> dict[str, Any]:
         """What a raw input can be recognised by in a table, in plain values."""
-        return self.inputs.name(raw)
+        return {**self.inputs.name(raw), **self.describe(raw)}
 
     def reads_whole_rows(self) -> str:
         return self.inputs.reads_whole_rows()

@@ -13,7 +13,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.series_table import SeriesTable
 from seqmodels.data.ts_file import rows_of_ts
-from seqmodels.errors import UserError, one_line
+from seqmodels.errors import UserError, unusable
 
 IN_ARCHIVE: tuple[Split, ...] = ("train", "test")  # of the archive
 
@@ -59,15 +59,10 @@ def _in_archive(name: str, split: str) -> str:
     root = Path(str(distribution("sktime").locate_file("sktime")), "datasets")
     file = Path(name, f"{name}_{split.upper()}.ts")
     paths = [root / "data" / file, root / "local_data" / file]  # bundled, downloaded
-    try:
+    known = "such as JapaneseVowels, PLAID or BasicMotions"
+    with unusable(f"data.name={name} is neither in sktime nor in its archive: choose one, {known}"):
         if not any(path.is_file() for path in paths):
             from sktime.datasets import load_UCR_UEA_dataset
 
             load_UCR_UEA_dataset(name, split=split)
         return str(next(path for path in paths if path.is_file()))
-    except Exception as error:  # sktime raises errors of many kinds
-        raise UserError(
-            f"data.name={name}: the data set is neither bundled with sktime nor available from the "
-            f"archive ({type(error).__name__}: {one_line(error)}); check its spelling and the "
-            "network, or choose JapaneseVowels, PLAID, BasicMotions, ..."
-        ) from error

@@ -29,24 +29,15 @@ Scale = Literal["split", "series", "both", "none"]
 
 @dataclass(frozen=True, eq=False)
 class TableSeries:
-    """A series out of a table.
-
-    Args:
-        values: of its channels; nan where one is missing, and in a channel of texts the number that
-            `text_number` gives each.
-        columns: the names of the channels.
-        texts: what the numbers in channels of texts stand for.
-        name: its id; empty where it has none.
-        times: of its steps, numbers or `datetime64`; None where the table has none.
-        number: of the series, in its table.
-    """
+    """A series out of a table. A value is nan where one is missing, and in a channel of texts the
+    number that `text_number` gives each."""
 
     values: Float[np.ndarray, "time channels"]
-    columns: Sequence[str]
-    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    columns: Sequence[str]  # the names of the channels
+    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)  # of these numbers
     name: str = ""
-    times: np.ndarray | None = None
-    number: int = 0
+    times: np.ndarray | None = None  # of its steps, numbers or `datetime64`, if it has some
+    number: int = 0  # of the series, in its table
 
     def __len__(self) -> int:
         return len(self.values)

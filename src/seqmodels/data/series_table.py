@@ -32,19 +32,12 @@ SOME = range(4, 10_000)  # of different texts, in a column that may say whose a 
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a table, one series after the other, each in the order of time.
-
-    Args:
-        columns: of the steps.
-        starts: `(S + 1,)`, where each series begins, and the end of the last one.
-        names: of the series; empty where they have none.
-        times: of the steps; None where they have none.
-    """
+    """All steps of a table, one series after the other, each in the order of time."""
 
     columns: Columns
-    starts: np.ndarray
-    names: list[str]
-    times: np.ndarray | None
+    starts: np.ndarray  # (S + 1,), where each series begins, and the end of the last one
+    names: list[str]  # of the series; empty where they have none
+    times: np.ndarray | None  # of the steps
 
     def series(self, step: Any) -> int:
         """The number of the series that a step is of."""
@@ -200,15 +193,10 @@ class SeriesTable(OwnFiles):
             for n in range(len(raw)):
                 yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
 
-    def name_of(self, raw: Any) -> dict[str, Any]:
-        return {**super().name_of(raw), **self._time_of(raw)}
-
     def describe(self, raw: Any) -> dict[str, Any]:
-        return {**super().describe(raw), **self._time_of(raw)}
-
-    def _time_of(self, raw: Any) -> dict[str, Any]:
         times = getattr(raw, "times", None) if self.per == "step" else None
-        return {} if times is None else {"time": time_texts(times)}
+        timed = {} if times is None else {"time": time_texts(times)}
+        return {**super().describe(raw), **timed}
 
     # from a table to its steps
 

@@ -180,17 +180,16 @@ def _as_text(value: Any) -> Any:
 
 def is_list(kind: Any) -> bool:
     """Whether a type of Arrow is that of lists."""
-    import pyarrow as pa
+    from pyarrow import types
 
-    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in tests)
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
 def is_number(kind: Any) -> bool:
     """Whether a type of Arrow is that of numbers, or of a column without any value."""
-    import pyarrow as pa
+    from pyarrow import types
 
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
     return any(test(kind) for test in tests)
 
 
@@ -245,11 +244,7 @@ def as_number(value: Any) -> float:
 
 
 def no_number(value: Any, where: str, name: str) -> UserError:
-    """The error for it.
-
-    Args:
-        where, name: its row and column.
-    """
+    """The error for it, with its row and column."""
     return UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.columns import Columns, read_pieces
+from seqmodels.data.columns import read_pieces, read_texts
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
@@ -63,7 +63,7 @@ class Text(OwnFiles):
         key = "data.value_columns" if self.value_columns else "data.label_column"
         wanted = [self.text_column, *columns, *self.roles.values()]
         for table in read_pieces(path, self.tables, wanted):
-            texts = self._texts(table)
+            texts = table.filled(self.text_column, "data.text_column").texts
             if self.value_columns:
                 targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
             else:
@@ -71,8 +71,4 @@ class Text(OwnFiles):
             yield from table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        for table in read_pieces(path, self.tables, [self.text_column]):
-            yield from self._texts(table)
-
-    def _texts(self, table: Columns) -> np.ndarray:
-        return table.filled(self.text_column, "data.text_column").texts
+        return read_texts(path, self.tables, self.text_column, "data.text_column")

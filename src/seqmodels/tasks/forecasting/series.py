@@ -18,21 +18,13 @@ from seqmodels.files import called, read_lines
 
 @dataclass(frozen=True, eq=False)
 class TimedSeries:
-    """A series in the order of time, with equal steps.
+    """A series in the order of time, with equal steps."""
 
-    Args:
-        name: its id in the file; empty if the file holds one series.
-        values: of the columns; nan before the first one that is known.
-        known: False where the file lacks a value, and the last one stands in `values` instead.
-        times: of the steps, a `DatetimeIndex` that knows its frequency; None: the file has none.
-        scale: the mean, the deviation and the naive error of each column; None: not known yet.
-    """
-
-    name: str
-    values: Float[np.ndarray, "time columns"]
-    known: Bool[np.ndarray, "time columns"]
-    times: Any = None
-    scale: Any = None  # (3, columns)
+    name: str  # empty if the file holds one series
+    values: Float[np.ndarray, "time columns"]  # nan before the first one that is known
+    known: Bool[np.ndarray, "time columns"]  # where it isn't, the last known value stands there
+    times: Any = None  # a `DatetimeIndex` that knows its frequency, if the file has one
+    scale: Any = None  # (3, columns), mean, deviation and naive error, once known
 
     def __len__(self) -> int:
         return len(self.values)

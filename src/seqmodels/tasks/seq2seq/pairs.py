@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from seqmodels.arguments import Count, Name
-from seqmodels.data.columns import Columns, read_pieces
+from seqmodels.data.columns import read_pieces, read_texts
 from seqmodels.data.examples import Examples
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import OwnFiles
@@ -91,17 +89,13 @@ class PairDataModule(SequenceDataModule):
         naming the file, the row and what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
         for table in read_pieces(path, self.tables, wanted):
-            sources = self._sources(table)
+            sources = table.filled(self.source_column, "data.source_column").texts
             targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
             yield from table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         """Each source of such a file, or of plain text with one on each line."""
-        for table in read_pieces(path, self.tables, [self.source_column]):
-            yield from self._sources(table)
-
-    def _sources(self, table: Columns) -> np.ndarray:
-        return table.filled(self.source_column, "data.source_column").texts
+        return read_texts(path, self.tables, self.source_column, "data.source_column")
 
     @property
     def baseline_recipe(self) -> list[Any]:
