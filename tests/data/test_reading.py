@@ -108,8 +108,12 @@ def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path
     expected = [*(value.strip('"') for value in values), None]
     rows = "".join(f'{{"a": {value}}}\n' for value in [*values, "null"])
     assert texts(file(tmp_path, "a.jsonl", rows), "a") == expected
-    found = texts(file(tmp_path, "b.jsonl", rows + '{"a": [1, true, null]}'), "a")
-    assert found == [*([text] for text in expected[:-1]), None, ["1", "true", None]]
+    lists = '{"a": [1, true, null]}\n{"a": []}\n{"a": null}'
+    assert texts(file(tmp_path, "b.jsonl", lists), "a") == [["1", "true", None], [], None]
+    with pytest.raises(UserError, match="c.jsonl cannot be read: Expected bytes, got a 'list'"):
+        texts(file(tmp_path, "c.jsonl", rows + lists), "a")
+    whole = file(tmp_path, "d.jsonl", f"[\n{rows.strip().replace(chr(10), ',')}]")
+    assert texts(whole, "a") == expected
     columns = {
         "whole": (pa.array([9007199254740993, None]), ["9007199254740993", None]),
         "logical": (pa.array([True, False]), ["true", "false"]),

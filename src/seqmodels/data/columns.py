@@ -200,11 +200,13 @@ class Columns:
         return found if OFFSET.search(given[names.codes[0]]) else found.tz_localize(None)
 
 
-def read_pieces(path: str, tables: Tables, wanted: Sequence[str]) -> Iterator[Columns]:
+def read_pieces(
+    path: str, tables: Tables, wanted: Sequence[str], several: str = ""
+) -> Iterator[Columns]:
     """These columns of a file, some rows at a time, as `Tables.read` takes them. Raises a
     `UserError` if the file cannot be read."""
     first = 0
-    for table, names in tables.read(path, wanted):
+    for table, names in tables.read(path, wanted, several=several):
         yield Columns(table, called(path), first + np.arange(len(table)), names)
         first += len(table)
 

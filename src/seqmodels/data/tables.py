@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
 ROWS = 4096  # at a time
+LIST = re.compile(r"\s*\[\s*(\{|\]?\s*$)")  # how one of objects begins
 AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
 
 
@@ -47,7 +49,11 @@ class Tables:
     encoding: str = "utf-8"
 
     def read(
-        self, path: str, wanted: Sequence[str] = (), texts: Collection[str] | None = None
+        self,
+        path: str,
+        wanted: Sequence[str] = (),
+        texts: Collection[str] | None = None,
+        several: str = "",
     ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
         """Some rows at a time, each time with the names of all columns. Raises a `UserError` if the
         file cannot be read.
@@ -56,6 +62,7 @@ class Tables:
             path: a table, or where columns are wanted, plain text with the first of them on each
                 line, each as soon as it can be read: `.txt`, or `-` for standard input.
             wanted: the columns to read; without any, all.
+            several: one of them, whose cells may be lists or not in JSON.
             texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
                 them is, which takes all rows at a time; None: all of them.
         """
@@ -79,7 +86,8 @@ class Tables:
                 rows = json_rows(path)
                 while some := [*islice(rows, ROWS if wanted else None)]:
                     names = [*dict.fromkeys(name for row in some for name in row)]
-                    yield table_of(some, [name for name in wanted or names if name in names]), names
+                    there = [name for name in wanted or names if name in names]
+                    yield table_of(some, there, several), names
 
     def _separated(
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None
@@ -148,23 +156,25 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Seque
             yield table, names
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], columns: Collection[str]) -> pa.Table:
-    """A table of Arrow of rows that may lack a column, or have a list in it beside values."""
+def table_of(
+    rows: Sequence[Mapping[str, Any]], columns: Collection[str], several: str = ""
+) -> pa.Table:
+    """A table of Arrow of rows that may lack a column, or in the column `several` have one value in
+    the place of a list."""
     import pyarrow as pa
 
     found = {name: [row.get(name) for row in rows] for name in columns}
-    for name, values in found.items():
-        if any(isinstance(value, list) for value in values):
-            found[name] = [v if isinstance(v, list) or v is None else [v] for v in values]
+    if several in found:
+        found[several] = [v if isinstance(v, list) else [v] for v in found[several]]
     return pa.table(found)
 
 
 def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
-    """The objects of a JSON file, with texts as values: one on each line, or of `.json` all of them
-    in one list. A list in the place of one is that of a series' steps."""
+    """The objects of a JSON file, with texts as values: one on each line, or all of them in one
+    list. A list in the place of one is that of a series' steps."""
     lines = read_lines(path)
     for number, line in enumerate(lines, start=1):
-        whole = ending(path) == ".json" and line.lstrip().startswith("[")
+        whole = LIST.match(line)
         with refusing(f"{called(path)}: line {number} is not JSON", ValueError, RecursionError):
             found = AS_TEXT.decode("\n".join([line, *lines]) if whole else line or "null")
         for row in found if whole else [found] if line.strip() else ():

@@ -116,8 +116,10 @@ def test_a_target_may_be_a_list_and_a_table_without_a_header(tmp_path: Path) -> 
     assert [*Pairs(columns=["source", "target"]).read_file(str(tmp_path / "a.tsv"))] == [
         ("new", ("n uu",))
     ]
-    (tmp_path / "a.jsonl").write_text('{"source": "new", "target": ["n uu", "n j uu"]}\n')
-    assert [*Pairs().read_file(str(tmp_path / "a.jsonl"))] == [("new", ("n uu", "n j uu"))]
+    lines = '{"source": "new", "target": ["n uu", "n j uu"]}\n{"source": "we", "target": "w ii"}'
+    (tmp_path / "a.jsonl").write_text(lines)
+    found = [*Pairs().read_file(str(tmp_path / "a.jsonl"))]
+    assert found == [("new", ("n uu", "n j uu")), ("we", ("w ii",))]
 
 
 # ---------------------------------------------------------------- symbols

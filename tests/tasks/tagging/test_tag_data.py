@@ -115,6 +115,18 @@ def test_a_mistake_is_named_with_its_place(
         read(write(name, content))
 
 
+def test_a_column_file_may_have_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("café B\n".encode("latin-1"))
+    with pytest.raises(UserError, match="a.txt cannot be read: line 1 is not utf-8 text"):
+        read(str(tmp_path / "a.txt"))
+    assert read(str(tmp_path / "a.txt"), encoding="latin-1") == [(["café"], ["B"])]
+
+
+def test_a_file_without_such_a_column_has_no_groups(write: Write) -> None:
+    with pytest.raises(UserError, match="a.txt: unknown ending '.txt': choose one of .csv"):
+        TaggedText(write("a.txt", "a X\nb Y\n\nc X\n"), group="who").read()
+
+
 # ---------------------------------------------------------------- inputs to predict for
 
 WORD_SECOND = {"columns": ["id", "word", "tag"], "token_column": "word"}

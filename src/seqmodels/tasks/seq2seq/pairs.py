@@ -88,7 +88,7 @@ class PairDataModule(SequenceDataModule):
         Parquet a target may also be a list of texts: several that are right. Raises a `UserError`
         naming the file, the row and what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
-        for table in read_pieces(path, self.tables, wanted):
+        for table in read_pieces(path, self.tables, wanted, self.target_column):
             sources = table.filled(self.source_column, "data.source_column").texts
             targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
             yield from table.rows(self.roles, sources, targets)
