@@ -101,6 +101,7 @@ def test_class_numbers_of_hub_data_sets_become_names(tmp_path: Path) -> None:
         ("a.txt", "\na\nb\n", r"a.txt: line 2 is \['a'\]"),
         ("a.txt", "a A\n\nb c B\n", "line 3 is .* as many columns, 2"),
         ("a.json", '{"tokens": ["a"]}', "a.json has no column 'tags': set data.tag_column"),
+        ("a.json", '{"tokens": "a b", "tags": "X"}', "tokens must have a list of tokens in each"),
         (
             "a.json",
             '{"tokens": ["a", ""], "tags": []}',
