@@ -18,8 +18,8 @@ ENCODERS: dict[str, type[InputEncoder]] = {}
 
 class InputEncoder(ABC):
     """Encodes raw inputs as one tensor each: `(T,)` int64 tokens, `(T, 1 + K)` int64 words with
-    their characters, or `(T, F)` float32 features. A subclass gives the name that its saved state
-    has: `class Tokens(InputEncoder, name="tokens")`."""
+    their characters, or `(T, F)` float32 features. A subclass names its saved state:
+    `class Tokens(InputEncoder, name="tokens")`."""
 
     kind: ClassVar[Literal["tokens", "features"]]
     saved_as: ClassVar[str]
@@ -46,11 +46,8 @@ class InputEncoder(ABC):
         `first`, an input that is wrong."""
 
     def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> Sequence[Tensor]:
-        """As `encode`, of the next steps of some rows.
-
-        Args:
-            kept: what the steps before have left here; empty where the rows begin.
-        """
+        """As `encode`, of the next steps of some rows. What the steps before have left is in
+        `kept`, which is empty where the rows begin."""
         return self.encode(raw, "inputs")
 
     def reads_whole_rows(self) -> str:

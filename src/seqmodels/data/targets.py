@@ -116,16 +116,13 @@ class Classes(NamedTargets):
 
 
 class Values(TargetEncoder):
-    """K numbers per sequence, standardised by their mean and deviation in the training split.
+    """K numbers with these names per sequence or step, standardised by their mean and deviation in
+    the training split, which `spec` has in their own units.
 
     A raw target is a sequence of K numbers, or a single number if K is 1; for values per step, a
     list of such, one for each. A number may be written as text; None, nan and an empty text are
     missing values. Encoded, they are `(N, K)` float32, or per step `(T, K)`, nan where one is
-    missing. `mean` and `deviation` in `spec` are in their own units.
-
-    Args:
-        names: what the K values are called.
-        per: whether there are K values for each sequence, or for each step.
+    missing.
     """
 
     target = "value"

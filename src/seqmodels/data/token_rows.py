@@ -21,16 +21,12 @@ HALF = 12  # of a word with more than twice so many characters, the first and th
 
 
 class TokenRows(Sequence[Tensor]):
-    """Sequences of token ids, one after the other; each as a tensor `(T,)` int64.
-
-    Args:
-        ids: of all sequences, unsigned integers, in memory or on disk.
-        ends: where each sequence begins, and where the last one ends.
-        truncated: how many of them lack tokens of their text.
-    """
+    """Sequences of token ids, one after the other; each as a tensor `(T,)` int64."""
 
     def __init__(self, ids: np.ndarray, ends: np.ndarray, truncated: int = 0) -> None:
-        self.ids, self.ends, self.truncated = ids, ends, truncated
+        self.ids = ids  # of all sequences, unsigned integers, in memory or on disk
+        self.ends = ends  # where each sequence begins, and where the last one ends
+        self.truncated = truncated  # how many of them lack tokens of their text
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -148,6 +144,5 @@ def encode_rows(
         return TokenRows(np.frombuffer(memory.getbuffer(), dtype), **rows)
     folder = cached("rows", [FORMAT, content, tokenizer.state(), most, *start], write)
     with np.load(folder / "rows.npz") as rows:
-        return TokenRows(
-            np.memmap(folder / "ids", dtype, "r"), rows["ends"], int(rows["truncated"])
-        )
+        ids = np.memmap(folder / "ids", dtype, "r")
+        return TokenRows(ids, rows["ends"], int(rows["truncated"]))

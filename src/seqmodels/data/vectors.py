@@ -61,8 +61,6 @@ def find_vectors(
     A word is looked up in the file as it is, else in lower case, capitalised, or in upper case.
 
     Args:
-        source: as `vector_rows` takes it.
-        tokenizer: of words.
         add_words: adds words of the file to the vocabulary, first those at its beginning, up to
             `vocabulary_size`.
 
