@@ -96,8 +96,8 @@ def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(autouse=True)
 def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are saved as one white pixel, because rendering takes longer than a small training,
-    unless the test is marked `pictures`."""
+    """Figures are saved as one white pixel, and nobody draws which steps count, because both take
+    longer than a small training, unless the test is marked `pictures`."""
 
     def save(figure: Figure, file: Path | BinaryIO, **_: object) -> None:
         if isinstance(file, Path):
@@ -105,8 +105,11 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         else:
             file.write(PIXEL)
 
+    from matplotlib.figure import Figure as Empty
+
     if request.node.get_closest_marker("pictures") is None:
         monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+        monkeypatch.setattr("seqmodels.dataflow.steps.draw_steps", lambda *_: Empty())
 
 
 @pytest.fixture

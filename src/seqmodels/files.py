@@ -108,6 +108,16 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, 
         text.detach()  # which writes what is left, and leaves the file open
 
 
+def write_pictures(folder: Path, pictures: Mapping[str, Any]) -> None:
+    """Writes figures of Matplotlib, and HTML, by the name of their file."""
+    for name, picture in pictures.items():
+        folder.mkdir(exist_ok=True)
+        if isinstance(picture, str):
+            write_text(folder / name, picture)
+        else:
+            write_figure(folder / name, picture, dpi=120)
+
+
 def write_figure(path: Path, figure: Any, **options: Any) -> None:
     """Writes a figure of Matplotlib, as `written_whole` does."""
     with written_whole(path) as file:

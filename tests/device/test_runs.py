@@ -95,7 +95,7 @@ def test_a_run_from_its_first_step_to_its_uses(
             assert score == pytest.approx(result["metrics"][name], rel=2e-3, abs=1e-3), name
     inputs = INPUTS.get(task, ["w1 w2 w3", "w4"])
     done = {name for name in USES if on_both(run, USES[name], inputs)}
-    assert done == {"predict", *DOES.get(task, {"encode"})}
+    assert done == {"predict", *DOES.get(task, {"encode", "attribute"})}
     if task == "numbers":
         assert (run.export(files / "export") / "model.onnx").stat().st_size > 1000
 
@@ -133,13 +133,15 @@ USES: dict[str, Callable[..., Any]] = {
     "beam": lambda run, inputs, **on: run.predict(inputs, beam=3, **on),
     "encode": lambda run, inputs, **on: run.encode(inputs, **on),
     "attention": lambda run, inputs, **on: run.attention(inputs, **on),
+    "attribute": lambda run, inputs, **on: run.attribute(inputs, **on),
     "generate": lambda run, inputs, **on: run.generate("w1", 10, temperature=0.01, **on),
     "stream": streamed,
 }
 DOES = {
-    "numbers": {"encode", "stream"},
+    "forecasting": {"encode"},
+    "numbers": {"encode", "stream", "attribute"},
     "recursive": {"encode", "stream"},
-    "language model": {"encode", "generate", "stream"},
+    "language model": {"encode", "generate", "stream", "attribute"},
     "seq2seq": {"beam", "attention"},
 }
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
+from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.errors import UserError
 from seqmodels.runs import Run, load_run, train
@@ -100,6 +101,72 @@ def test_inputs_are_encoded_and_weighed_as_the_head_does_in_their_order(films: R
     assert isinstance(found, torch.Tensor) and not found.requires_grad and found.shape == (5, 3)
     for films.data.batch_size in (1, 3):
         torch.testing.assert_close(films.encode(pd.DataFrame({"text": texts})), found)
+
+
+def test_the_words_of_a_text_sum_to_what_they_change(films: Run) -> None:
+    """In the order of the inputs, whatever stands beside them; the baseline is padding alone."""
+    texts = ["fine", "a very dull film, and then", "a film", "dull dull", "a fine film"]
+    films.task.train()
+    for weight in films.task.parameters():
+        weight.data *= 3
+    for of in (None, "good", "bad"):
+        found = films.attribute(texts, of)
+        for text, steps in zip(texts, found):
+            batch = films.data.batch_of([text])
+            with torch.no_grad():
+                padding = SequenceBatch(torch.zeros_like(batch.inputs), batch.lengths)
+                there, nothing = films.task(batch)[0], films.task(padding)[0]
+            label = int(there.argmax()) if of is None else films.task.answers.index(of)
+            assert float(steps.sum()) == pytest.approx(float((there - nothing)[label]), rel=0.01)
+            assert steps.shape == batch.inputs[0].shape
+        assert found.missing.tolist() == [0.0] * 5
+    [row] = films.predict(["a fine film"], attribute=True)
+    assert row["steps"] == films.attribute(["a fine film"])[0].tolist() and row["label"]
+    [left_out] = films.attribute(["a fine film"], "good", "left_out")
+    logits = [films.task(films.data.batch_of([text])) for text in ("a fine film", "a film")]
+    fine = (logits[0] - logits[1])[0, films.task.answers.index("good")]
+    assert left_out[1] == pytest.approx(fine.item())
+
+
+def test_steps_of_a_series_start_at_the_mean_or_where_you_say() -> None:
+    run = untrained(UEA("JapaneseVowels"), "mean_pool")
+    run.data.batch_size, start = 2, [0.5] * 12  # type: ignore[misc]
+    found = run.attribute(SERIES, "3", baseline=start)
+    assert [tuple(steps.shape) for steps in found] == [(4, 12), (1, 12), (9, 12)]
+    for series, steps in zip(SERIES, found):
+        batch = run.data.batch_of([series])
+        with torch.no_grad():
+            nothing = SequenceBatch(torch.full_like(batch.inputs, 0.5), batch.lengths)
+            change = (run.task(batch) - run.task(nothing))[0, run.task.answers.index("3")]
+        assert float(steps.sum()) == pytest.approx(float(change), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"of": "god"}, "of=god: choose one of bad, good; did you mean good?"),
+        ({"of": 1}, "of=1: choose one of bad, good"),
+        ({"method": "leftout"}, "method=leftout: choose one of integrated_gradients, left_out; "),
+        ({"baseline": "mean"}, "baseline is mean: give zero, or a number for each of "),
+        ({"baseline": [[0.0] * 9] * 2}, "baseline is (2, 9): give zero, or a number for each of "),
+    ],
+    ids=str,
+)
+def test_a_wrong_question_about_steps_is_refused(
+    films: Run, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        films.attribute(FILMS, **options)
+
+
+def test_an_input_whose_words_do_not_sum_to_their_change_is_named(
+    films: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("seqmodels.dataflow.attribution.TOLERANCE", -1.0)
+    monkeypatch.setattr("seqmodels.dataflow.attribution.MOST", 16)
+    found = films.attribute(FILMS)  # in two batches
+    assert [record.message[:13] for record in caplog.records] == ["input 1, 2: s", "input 3: step"]
+    assert len(found.missing) == 3
 
 
 def test_steps_of_a_run_that_cuts_its_rows_are_refused(reviews: Path) -> None:

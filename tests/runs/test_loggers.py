@@ -13,7 +13,7 @@ from seqmodels.runs.folder import read_metrics
 from tests.conftest import result_of, run_script
 from tests.runs.resumed import OWN, callback
 
-FIGURES = ["confusion_matrix", "learning_curves"]
+FIGURES = ["confusion_matrix", "learning_curves", "steps"]
 
 
 class Stop(Callback):

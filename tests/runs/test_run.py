@@ -33,7 +33,7 @@ FILES = (
     *("config.yaml", "overrides.yaml", "environment.json", "metrics.csv", "predictions.csv"),
     *("scores.csv", "train.log", "lock", "dataflow.svg", "result.json"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
-    *("figures/learning_curves.png", "figures/confusion_matrix.png"),
+    *("figures/learning_curves.png", "figures/confusion_matrix.png", "figures/steps.png"),
 )
 WRONG = ("data=text", "data.train=absent.csv", "trainer=cpu")
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.engine.resume import from_every_process
 from seqmodels.errors import UserError, one_line
-from seqmodels.files import write_figure, write_table, write_text
+from seqmodels.files import write_pictures, write_table
 from seqmodels.plain_values import flattened
 
 log = logging.getLogger(__name__)
@@ -89,12 +89,7 @@ class Pictures(Callback):
             return
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         folder = Path(trainer.default_root_dir, "figures")
-        for name, picture in pl_module.pictures(dataset, sums).items():
-            folder.mkdir(exist_ok=True)
-            if isinstance(picture, str):
-                write_text(folder / name, picture)
-            else:
-                write_figure(folder / name, picture, dpi=120)
+        write_pictures(folder, pl_module.pictures(dataset, sums))
 
 
 def _cell(value: Any) -> Any:

@@ -166,7 +166,10 @@ class Words(Tokens, name="words"):
     def describe(self, raw: Sequence[str]) -> dict[str, Any]:
         return {"tokens": list(raw)}
 
-    pieces, name = InputEncoder.pieces, InputEncoder.name  # a list of words is no text
+    def pieces(self, raw: Sequence[str]) -> list[tuple[str, bool]]:
+        return [piece for word in raw for piece in ((word, True), (" ", False))]
+
+    name = InputEncoder.name
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)

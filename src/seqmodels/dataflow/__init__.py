@@ -1,6 +1,7 @@
-"""Trace which tensor a model reads, and draw it."""
+"""Trace which tensor a model reads, and draw it; attribute predictions to steps."""
 
+from seqmodels.dataflow.attribution import Attributions, attribute
 from seqmodels.dataflow.callback import Dataflow
 from seqmodels.dataflow.tracing import Trace, trace
 
-__all__ = ["Dataflow", "Trace", "trace"]
+__all__ = ["Attributions", "Dataflow", "Trace", "attribute", "trace"]

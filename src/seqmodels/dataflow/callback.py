@@ -15,11 +15,12 @@ from seqmodels.audit import ADVICE, audit
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw
 from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.steps import pictures_of_steps
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
-from seqmodels.files import write_text
+from seqmodels.files import write_pictures, write_text
 from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ OURS = {"seqmodels", "torch"}
 class Dataflow(Callback):
     """Before the first step: traces a real batch, audits the model, prints the table of tensors and
     draws `dataflow.svg`. After the last step: draws it again, with what the model has learnt to
-    read.
+    read. After a test: draws which steps of some rows count for their predictions.
 
     Args:
         refuse: whether an error found by the audit stops the training or is only a warning.
@@ -82,6 +83,13 @@ class Dataflow(Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is not None:
             _draw(cast(Task, pl_module), self._batch, trainer)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            dataset = getattr(trainer.test_dataloaders, "dataset", None)
+            with torch.inference_mode(False):
+                pictures = pictures_of_steps(cast(Task, pl_module), dataset)
+            write_pictures(Path(trainer.default_root_dir, "figures"), pictures)
 
 
 def only_ours(task: Task) -> bool:

@@ -179,6 +179,16 @@ class Task(Network, pl.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
+    @property
+    def answers(self) -> Sequence[str]:
+        """What each of its logits is of, by name; empty where no one logit can be explained."""
+        data = self.hparams["data"]
+        return data.get("classes") or data.get("values") or ()
+
+    def readable(self, logits: Tensor) -> Tensor:
+        """Logits, or the values that they stand for, one for each of the `answers`."""
+        return logits
+
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """The scores of parts of a test, such as each class: rows of `scores.csv`."""
         return []

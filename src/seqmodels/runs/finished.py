@@ -23,6 +23,8 @@ from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.notes import unknown
 from seqmodels.data.sources import as_file, is_table
+from seqmodels.dataflow.attribution import Attributions
+from seqmodels.dataflow.steps import attributed
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.heads import HEADS, Head
@@ -115,7 +117,13 @@ class Run:
 
     @torch.no_grad()
     def predict(
-        self, inputs: Any, source: str = "inputs", accelerator: str = "auto", **options: Any
+        self,
+        inputs: Any,
+        source: str = "inputs",
+        accelerator: str = "auto",
+        *,
+        attribute: bool = False,
+        **options: Any,
     ) -> Iterator[dict[str, Any]]:
         """An iterator over the task's description of each input, in order, as soon as it is there:
         for a classifier its label and the probability of every class. For a list, write
@@ -126,6 +134,7 @@ class Run:
                 series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
                 dicts, with the columns of the training files.
             source: what to call the inputs in an error.
+            attribute: adds `steps`, what `attribute` gives for what is predicted, as lists.
             options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
@@ -141,8 +150,14 @@ class Run:
                 f"the run of a {self.result.task}: leave it out"
             )
         with self._usable():
+            first = 1
             for chunk, batch in self._batches(inputs, accelerator, source):
-                yield from self.data.described(chunk, task.describe(batch, **options))
+                rows = task.describe(batch, **options)
+                if attribute:
+                    for row, steps in zip(rows, attributed(task, batch, first=first), strict=True):
+                        row["steps"] = steps.tolist()
+                first += len(chunk)
+                yield from self.data.described(chunk, rows)
 
     @torch.no_grad()
     def encode(
@@ -176,6 +191,38 @@ class Run:
                 # a forecaster may read each column of an input as a row of its own
                 found += features.reshape(len(batch), -1).cpu()
         return found if by_step else torch.stack(found)
+
+    def attribute(
+        self,
+        inputs: Any,
+        of: str | int | None = None,
+        method: str = "integrated_gradients",
+        baseline: str | Sequence[Any] = "zero",
+        accelerator: str = "auto",
+    ) -> Attributions:
+        """How much each step of each input adds to a logit or a value, as
+        `seqmodels.dataflow.attribute` documents it: `(T, F)` each, or `(T,)` of tokens.
+
+        Args:
+            inputs: as `predict` takes them.
+            of: a class, by default the predicted one; a value, by default the first; or a token to
+                come after the last step. Of predictions at each step, also a step, counted from 0;
+                by default, the mean over all of them counts.
+            method: `integrated_gradients` or `left_out`.
+            baseline: `zero`, where scaled features have their mean in training, and tokens the
+                embedding of padding; or a number for each scaled feature.
+
+        Raises:
+            UserError: for a model that writes texts or forecasts, or a wrong argument or input.
+        """
+        found, missing = Attributions(), [torch.zeros(0)]
+        with self._usable():
+            for _, batch in self._batches(inputs, accelerator):
+                some = attributed(self.task, batch, of, method, baseline, first=1 + len(found))
+                found.extend(some)
+                missing.append(some.missing)
+        found.missing = torch.cat(missing)
+        return found
 
     @torch.no_grad()
     def attention(self, inputs: Any, accelerator: str = "auto") -> list[Tensor]:
@@ -342,6 +389,7 @@ def load_run(
         run.evaluate("test")  # the metrics of a split, or of `file=`
         run.predict(texts)  # a description of each input
         run.encode(texts)  # features `(N, S)`
+        run.attribute(texts)  # how much each step adds to what is predicted
         run.attention(texts)  # the weights of a head with attention
         run.stream()  # predictions while the steps of a row arrive
         run.generate("def")  # the text of a language model

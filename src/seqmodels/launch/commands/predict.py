@@ -29,6 +29,7 @@ def main(
     input: Name,
     beam: Count | None = None,
     best: Count | None = None,
+    attribute: bool = False,
     stream: bool = False,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
@@ -46,6 +47,7 @@ def main(
             input.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
+        attribute: add how much each step of the input counts for the prediction, as `steps`.
         stream: take the inputs for the next steps of one long row, and predict after each.
     """
     from rich.progress import track
@@ -57,14 +59,17 @@ def main(
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
     predictions: Iterable[dict[str, Any]]
     if stream:
-        if options or batch_size:
-            raise UserError("stream=true reads one row: leave out beam, best and batch_size")
+        if options or batch_size or attribute:
+            raise UserError(
+                "stream=true reads one row, step by step: leave out beam, best, batch_size and "
+                "attribute"
+            )
         read = finished.stream(accelerator=accelerator)
         steps = finished.data.read_steps(input)
         predictions = streamed(read, steps)
     else:
         steps = finished.data.read_inputs(input)
-        predictions = finished.predict(steps, input, accelerator, **options)
+        predictions = finished.predict(steps, input, accelerator, attribute=attribute, **options)
     screen = Screen(stderr=True)
     hidden = sys.stdout.isatty() or not screen.is_terminal  # a terminal shows the predictions
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)

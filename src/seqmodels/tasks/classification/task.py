@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Score
-from seqmodels.tasks.classification.words import words_page
 
 
 class SequenceClassifier(ClassTask):
@@ -58,10 +56,6 @@ class SequenceClassifier(ClassTask):
         moves = self.adversarial * F.normalize(slopes.flatten(1)).view_as(slopes)
         moved = super().score_embedded(embedded + moves, batch)
         return replace(score, costs=(score.costs + moved.costs) / 2)
-
-    def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The confusion matrix, and of texts which words count."""
-        return {**super().pictures(dataset, sums), **words_page(self, dataset)}
 
     def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None

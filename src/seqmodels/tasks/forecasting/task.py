@@ -56,6 +56,7 @@ class Forecaster(Constants, ValueTask):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
+    answers = ()  # of each value, many steps ahead are logits
     center: Tensor  # (K,), of the targets in training
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -99,6 +100,10 @@ class LanguageModel(Task):
     def tokenizer(self) -> Tokenizer:
         """That of the data."""
         return Tokenizer.load(self.hparams["data"]["tokenizer"])
+
+    @property
+    def answers(self) -> Sequence[str]:
+        return self.tokenizer.tokens
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,

@@ -1,0 +1,189 @@
+"""Show which steps of some test rows count for what was predicted, and which against it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import islice
+from typing import Any
+
+import torch
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from seqmodels.batch import PADDING_ID, SequenceBatch
+from seqmodels.dataflow.attribution import METHODS, MOST, Attributions, attribute
+from seqmodels.device import exact
+from seqmodels.engine import Task
+from seqmodels.errors import UserError, choices
+from seqmodels.screen import figure_text, visible
+
+log = logging.getLogger(__name__)
+
+Rows = Mapping[int, Mapping[str, Any]]  # what the task has told of them, by their numbers
+INPUTS = ("input", "tokens", "steps")  # what of it is no caption
+HOW = "steps that the network reads; large: dark counts for the prediction, light orange against it"
+EACH, MOST_TOKENS, MOST_STEPS = 6, 100, 2_000  # wrong rows, and right ones; what is longer is not
+COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])  # also in grey
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Which words count</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+  :root { color-scheme: light dark; font: 16px/1.7 ui-sans-serif, system-ui, sans-serif }
+  body { max-width: 50rem; margin: auto; padding: 1rem; overflow-wrap: anywhere }
+  article { border: 1px solid #8888; border-radius: 8px; padding: 0 1rem; margin: .75rem 0 }
+  article p:last-child { white-space: pre-wrap } span { border-radius: 3px }
+</style><body>
+<h1>Which words count for the prediction?</h1>
+<p>Each token was left out once. It is blue if the prediction is lower without it, so that it counts
+for it, and orange if it is higher, so that it counts against it: the log-odds of the class, those
+of the tags of the other tokens, on average, or the first value. The deeper its colour, the more it
+counts in its text; colours of two texts don't compare. Words that say the same can stand in for
+each other, and then none is deep. Texts of more than 100 tokens are left out.</p>
+"""
+
+
+def attributed(
+    task: Task,
+    batch: SequenceBatch,
+    of: str | int | None = None,
+    method: str = METHODS[0],
+    baseline: str | Tensor | Sequence[Any] = "zero",
+    *,
+    first: int = 1,
+    odds: bool = False,
+) -> Attributions:
+    """`attribute` for a batch on the task's device; of tokens, `(T,)` each.
+
+    Args:
+        of: as `Run.attribute` documents it, and `method` and `baseline`.
+        first: the number of the first row, in a warning.
+        odds: of log-odds, not logits.
+    """
+    if not task.answers:
+        why = "each value is many steps ahead, or has no name"
+        why = "its decoder writes token by token" if task.contract.kind.decoder else why
+        raise UserError(f"steps of a {type(task).__name__} can't be attributed: {why}")
+    inputs, lengths, by_step = batch.inputs, batch.lengths, task.contract.per == "step"
+    embeds = method == METHODS[0] and not inputs.is_floating_point()
+
+    def read(inputs: Tensor, lengths: Tensor) -> Tensor:
+        rows = SequenceBatch(inputs, lengths)
+        states = task.read(inputs, lengths) if embeds else task.encode(rows)
+        logits = task.readable(task.read_out(states, rows))
+        return log_odds(logits) if odds else logits
+
+    with torch.no_grad():
+        decided = task.head.decode(task.encode(batch))
+        if decided.is_floating_point():  # values, of which the first counts
+            decided = torch.zeros_like(decided[..., 0], dtype=torch.int64)
+        step = -1 if by_step and task.contract.causal else None
+        if by_step and isinstance(of, int):
+            step = of
+        elif of is not None:
+            if str(of) not in task.answers:
+                raise UserError(f"of={of}: {choices(str(of), task.answers)}")
+            decided = torch.full_like(decided, task.answers.index(str(of)))
+        if embeds:
+            padding = SequenceBatch(torch.full_like(inputs[:1, :1], PADDING_ID), torch.tensor([1]))
+            baseline = task.embed(padding)[0, 0] if baseline == "zero" else baseline
+            inputs = task.embed(batch)
+    found = attribute(read, inputs, lengths, decided, step, method=method, baseline=baseline)
+    if len(rows := found.missing.nonzero().flatten()):
+        numbers = ", ".join(map(str, (first + rows).tolist()))
+        log.warning(f"input {numbers}: steps don't sum to what they should, even at {MOST} points")
+    if embeds:
+        found[:] = [row.sum(dim=1) for row in found]
+    return found
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Of each class against all others."""
+    logits = exact(logits)
+    top, whole = logits.argmax(dim=-1, keepdim=True), logits.logsumexp(dim=-1, keepdim=True)
+    others = whole + torch.log1p(-(logits - whole).exp())  # of the top one, it loses all digits
+    of_top = logits.scatter(-1, top, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    return logits - others.scatter(-1, top, of_top)
+
+
+def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
+    """Of a test, `steps.png` of series and `words.html` of texts: the first rows that are wrong and
+    that are right, or of numbers those with the largest losses and the smallest.
+
+    Args:
+        task: what it has told of its rows says which these are.
+        data: the dataset that was tested.
+    """
+    if task.contract.causal or not task.answers or not len(getattr(data, "raw", ())):
+        return {}
+    series = task.hparams["data"].get("inputs") == "features"
+    most, told = MOST_STEPS if series else MOST_TOKENS, sorted((task.told or {}).items())
+    rows = {n: row for n, row in told if data.lengths[n] <= most}
+    if all("prediction" in row for row in rows.values()):
+        right = {n: row for n, row in rows.items() if row["prediction"] == row.get("target")}
+        wrong = {n: row for n, row in rows.items() if n not in right}
+        found = {"The first that are wrong": wrong, "The first that are right": right}
+    else:  # numbers
+        known = [each for each in rows.items() if each[1]["loss"] == each[1]["loss"]]
+        known.sort(key=lambda each: -each[1]["loss"])
+        half = (1 + len(known)) // 2
+        large, small = dict(known[:half]), dict(known[half:][::-1])
+        found = {"The largest losses": large, "The smallest losses": small}
+    groups = {title: dict(islice(some.items(), EACH)) for title, some in found.items() if some}
+    if series:
+        return {"steps.png": draw_steps(task, data, groups)} if groups else {}
+    page = ""
+    for title, some in groups.items():
+        texts = "".join(article(task, data, n, row) for n, row in some.items())
+        page += f"<h2>{title}</h2>\n{texts}" if texts else ""
+    return {"words.html": PAGE + page} if page else {}
+
+
+def caption(row: Mapping[str, Any]) -> str:
+    """`row 3, target a, prediction b, probability 0.41, loss 1.2`"""
+    cells = {k: v for k, v in row.items() if k not in INPUTS and not isinstance(v, list)}
+    shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in cells.items())
+    return visible(", ".join(shown))
+
+
+def article(task: Task, data: Any, number: int, row: Mapping[str, Any]) -> str:
+    """A row as HTML; empty if its input is not a text."""
+    if not (pieces := data.encoder.pieces(data.raw[number])):
+        return ""
+    batch, odds = task.ready(data.__getitems__([number])), "prediction" in row
+    [counts] = attributed(task, batch, method="left_out", odds=odds)
+    shades, text = iter((counts / counts.abs().max().clamp(min=1e-30)).tolist()), ""
+    for piece, is_token in pieces:
+        shade, shown = next(shades) if is_token else 0.0, escape(visible(piece))
+        colour = f"{'37, 99, 235' if shade > 0 else '217, 119, 6'}, {0.6 * abs(shade):.2f}"
+        span = f'<span style="background: rgba({colour})" title="{shade:+.2f}">{shown}</span>'
+        text += span if shade else shown
+    what = escape(caption(row))
+    return f"<article>\n<p><small>{what}</small></p>\n<p>{text}</p>\n</article>\n"
+
+
+def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
+    """The features of rows as lines, with a dot at each step, as large as it counts in its row."""
+    height = max(map(len, groups.values()))
+    figure = Figure(figsize=(6 * len(groups), 1.5 * height + 0.8), layout="constrained")
+    grid = figure.subplots(height, len(groups), squeeze=False)
+    for column, (title, rows) in zip(grid.T, groups.items(), strict=True):
+        batch = task.ready(data.__getitems__([*rows]))
+        found, inputs = attributed(task, batch), batch.inputs.float().cpu()
+        for axes, row, values, counts in zip(column, rows.values(), inputs, found, strict=False):
+            values, shares = values[: len(counts)], counts / counts.abs().max().clamp(min=1e-30)
+            steps = torch.arange(len(counts)).unsqueeze(1).expand_as(values)
+            order = shares.abs().flatten().argsort()  # what counts most on top
+            steps, heights, shares = (each.flatten()[order] for each in (steps, values, shares))
+            axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
+            dots = {"s": 45 * shares.abs(), "c": shares, "vmin": -1, "vmax": 1, "linewidths": 0}
+            axes.scatter(steps, heights, cmap=COLOURS, **dots)
+            axes.set_title(figure_text(caption(row), most=70), fontsize="small")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        column[0].set_title(f"{title}\n{column[0].get_title()}", fontsize="small")
+        for axes in column[len(rows) :]:
+            axes.set_axis_off()
+    figure.supxlabel(HOW, fontsize="medium")
+    return figure

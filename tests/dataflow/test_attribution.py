@@ -1,0 +1,450 @@
+"""Which steps of its input count for a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad_vec
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seqmodels.batch import SequenceBatch
+from seqmodels.dataflow import attribute
+from seqmodels.dataflow.attribution import MOST
+from seqmodels.dataflow.steps import attributed
+from seqmodels.engine import Task
+from seqmodels.errors import UserError
+from seqmodels.padding import masked_mean, valid_steps
+from seqmodels.tasks import SequenceClassifier
+from tests.networks import example_task
+from tests.shipped import CLASSIFIER_HEADS, exported, fitting_directions
+
+LENGTHS = torch.tensor([7, 1, 4, 6])
+CELLS = ("lstm", "gru", "rnn")
+
+
+class Packed(nn.Module):
+    """A model of one's own, with dropout; its logits at every step end with the longest row."""
+
+    def __init__(self, cell: type[nn.RNNBase] = nn.LSTM, by_step: bool = False) -> None:
+        super().__init__()
+        self.rnn = cell(3, 8, batch_first=True, bidirectional=True)  # type: ignore[call-arg]
+        self.drop, self.project, self.by_step = nn.Dropout(0.5), nn.Linear(16, 4), by_step
+        for weight in self.parameters():
+            weight.data *= 2
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        return self.project(self.drop(output if self.by_step else masked_mean(output, lengths)))
+
+
+def rows(seed: int = 0) -> Tensor:
+    return 2 * torch.randn(4, 9, 3, generator=torch.Generator().manual_seed(seed))
+
+
+# ---------------------------------------------------------------- references
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_captum_gives_the_same_for_rows_of_one_length(cell: type[nn.RNNBase]) -> None:
+    captum = pytest.importorskip("captum.attr")
+    torch.manual_seed(0)
+    model, inputs, lengths = Packed(cell).eval(), rows(), torch.full((4,), 9)
+    classes = model(inputs, lengths).argmax(dim=1)
+    reference = captum.IntegratedGradients(
+        lambda steps: model(steps, torch.full((len(steps),), 9))  # it repeats rows, not lengths
+    )
+    for baseline in ([0.0, 0.0, 0.0], [0.5, -1.0, 2.0]):
+        start = torch.tensor(baseline).expand_as(inputs)
+        expected = reference.attribute(inputs, start, target=classes, n_steps=200)
+        found = torch.stack(attribute(model, inputs, lengths, baseline=baseline))
+        assert float(expected.abs().max()) > 0.05
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_an_integral_by_another_rule_and_another_slope_is_the_same() -> None:
+    """SciPy's adaptive rule over central differences, one row at a time, in float64."""
+    torch.manual_seed(0)
+    model, inputs = Packed(by_step=True).eval(), rows()[:, :7]
+    model.rnn.double(), model.project.double()
+    of = 2
+    with torch.no_grad():
+        for row, end in ((0, 7), (2, 4)):
+            way = inputs[row : row + 1, :end].double()
+
+            def slopes(share: float, way: Tensor = way, end: int = end) -> np.ndarray:
+                moves = 1e-5 * torch.eye(way.numel()).double().view(-1, *way.shape[1:])
+                moved = torch.cat([share * way + moves, share * way - moves])
+                logits = model(moved, torch.full((len(moved),), end))[:, -1, of]
+                return (logits.view(2, -1).diff(dim=0)[0] / -2e-5).numpy()
+
+            expected = quad_vec(slopes, 0, 1, epsabs=1e-8)[0] * way.flatten().numpy()
+            found = attribute(model, inputs.double(), LENGTHS, of, -1)[row]
+            assert found.flatten().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_linear_model_over_the_mean_gives_shapley_values() -> None:
+    """Each cell of a row is a player, and one that doesn't play is the baseline."""
+    torch.manual_seed(0)
+    project, baseline = nn.Linear(2, 3).double(), [0.3, -0.2]
+    inputs, lengths = torch.randn(2, 4, 2).double(), [4, 2]
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return project(masked_mean(inputs, lengths))
+
+    found = attribute(function, inputs, lengths, 1, baseline=baseline)
+    start = torch.tensor(baseline).double().expand(4, 2)
+    for row, end in enumerate(lengths):
+        players, expected = [*range(2 * end)], torch.zeros(2 * end)
+        value = {}
+        for count in range(len(players) + 1):
+            for some in combinations(players, count):
+                plays = torch.zeros(8, dtype=torch.bool)
+                plays[[*some]] = True
+                played = inputs[row].where(plays.view(4, 2), start)
+                value[some] = function(played[None], torch.tensor([end]))[0, 1].item()
+        for some in value:
+            for one in {*players} - {*some}:
+                weight = len(players) * comb(len(players) - 1, len(some))
+                gain = value[tuple(sorted((*some, one)))] - value[some]
+                expected[one] += gain / weight
+        assert found[row].flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+# ---------------------------------------------------------------- any network, rows of any length
+
+
+def random_task(seed: int) -> Task:
+    """Of any cell, head, direction, depth, input and task, with large weights."""
+    draw = np.random.default_rng(seed)
+    pick: Callable[..., Any] = lambda *of: of[draw.integers(len(of))]  # noqa: E731
+    head = pick(*CLASSIFIER_HEADS, "every_step")
+    kinds = ("SequenceClassifier", "Regressor") if head != "every_step" else ("Tagger", "Regressor")
+    encoder = {"cell": pick(*CELLS), "num_layers": pick(1, 2), "hidden_size": pick(4, 9)}
+    encoder["bidirectional"] = pick(*fitting_directions(head))
+    if encoder["cell"] == "lstm":
+        encoder["proj_size"] = pick(0, 0, 3)
+    data: dict[str, Any] = {"inputs": "features", "num_inputs": 3}
+    if tokens := pick(True, False):
+        data = {"inputs": "tokens", "num_inputs": 20}
+        if pick(True, False):
+            data["num_characters"] = 9
+    kind = pick(*kinds)
+    data |= {"values": ["a", "b"], "mean": [3.0, -5.0], "deviation": [2.0, 0.1]}
+    if kind != "Regressor":
+        data = {**data, "classes": ["a", "b", "c"]}
+    options: dict[str, Any] = {"embedding": {"size": pick(5, 6) if tokens else pick(None, 4)}}
+    if pick(True, False):
+        options["embedding"] |= {"convolutions": [3], "channels": 4}
+    if kind == "Regressor":
+        options["output"] = {"quantiles": pick(None, [0.1, 0.5, 0.9])}
+    elif kind == "Tagger" and pick(True, False):
+        options["output"] = {"kind": "crf"}
+    if head != "every_step":
+        options["window"] = pick(None, 5)
+    torch.manual_seed(seed)
+    task = exported(kind)(data, encoder, head, dropout=0.3, **options)
+    for weight in task.parameters():
+        weight.data *= float(pick(1, 2, 4))
+    return task.eval()
+
+
+def random_batch(task: Task, seed: int) -> SequenceBatch:
+    draw = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 12, (5,), generator=draw)
+    data, time = task.hparams["data"], int(lengths.max())
+    there = valid_steps(lengths, time)
+    if data["inputs"] == "features":
+        return SequenceBatch(torch.randn(5, time, 3, generator=draw) * there[..., None], lengths)
+    tokens = torch.randint(1, 20, (5, time), generator=draw) * there
+    if "num_characters" in data:
+        letters = torch.randint(1, 9, (5, time, 4), generator=draw) * there[..., None]
+        tokens = torch.cat([tokens[..., None], letters], dim=2)
+    return SequenceBatch(tokens, lengths)
+
+
+def assert_complete(seed: int) -> bool:
+    """The steps sum to the difference to a row of zeros, or of padding, or it is said; all do if
+    the model has no kink. Returns whether all do."""
+    task = random_task(seed)
+    batch = random_batch(task, seed)
+    with torch.no_grad():
+        logits, nothing = (
+            task.readable(task(SequenceBatch(inputs, batch.lengths))).double()
+            for inputs in (batch.inputs, torch.zeros_like(batch.inputs))
+        )
+        made = task.head.decode(task.encode(batch))
+    classes = torch.zeros_like(made[..., 0]).long() if made.is_floating_point() else made
+    difference = (logits - nothing).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+    if task.contract.per == "step":
+        difference = masked_mean(difference, batch.lengths)
+    found = attributed(task, batch)
+    assert [len(row) for row in found] == batch.lengths.tolist()
+    sums, size = torch.tensor([float(row.double().sum()) for row in found]), logits.abs().max()
+    gap = difference - sums - found.missing
+    assert bool((gap.abs() <= 0.0101 * difference.abs() + 3e-6 * size).all()), (seed, gap)
+    for row in range(len(batch)):  # alone
+        end = int(batch.lengths[row])
+        inputs, lengths = batch.inputs[row : row + 1, :end], batch.lengths[row : row + 1]
+        [alone] = attributed(task, SequenceBatch(inputs, lengths))
+        if not found.missing[row]:
+            size = float(found[row].abs().max())
+            torch.testing.assert_close(found[row], alone, rtol=0, atol=1e-4 * size + 1e-6)
+    kinks = task.convolutions is not None or "max" in task.head.name or task.head.name[0] == "c"
+    kinks |= "quantiles" in str(task.hparams["output"])  # they are sorted
+    assert kinks or not found.missing.any(), seed
+    return not found.missing.any()
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # of the CPU
+@pytest.mark.parametrize("seed", range(8))
+def test_steps_of_a_random_model_sum_to_the_difference_and_a_row_counts_as_alone(seed: int) -> None:
+    assert_complete(seed)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_steps_of_500_random_models_sum_to_the_difference() -> None:
+    complete = sum(assert_complete(seed) for seed in range(500))
+    assert complete > 400
+
+
+# ---------------------------------------------------------------- a function of one's own
+
+
+@pytest.mark.parametrize("by_step", [False, True], ids=["sequence", "step"])
+def test_any_model_is_left_as_it_was_and_runs_without_dropout(by_step: bool) -> None:
+    """In training mode, within `inference_mode`, with noise in the padding."""
+    torch.manual_seed(0)
+    model, inputs = Packed(by_step=by_step).train(), rows()
+    drawn, weights = torch.get_rng_state(), [*map(torch.clone, model.parameters())]
+    with torch.inference_mode():
+        found = attribute(lambda x, n: model(x, n), inputs, LENGTHS)
+    assert model.training and torch.equal(drawn, torch.get_rng_state())
+    assert all(p.grad is None and p.equal(w) for p, w in zip(model.parameters(), weights))
+    model.eval()
+    with torch.no_grad():
+        start = [model(x, LENGTHS) for x in (inputs, torch.zeros_like(inputs))]
+    logit, nothing = (each.gather(-1, start[0].argmax(-1, keepdim=True))[..., 0] for each in start)
+    expected = logit - nothing
+    if by_step:
+        expected = masked_mean(expected, LENGTHS)
+    assert [tuple(row.shape) for row in found] == [(7, 3), (1, 3), (4, 3), (6, 3)]
+    assert [float(row.sum()) for row in found] == pytest.approx(expected.tolist(), rel=0.01)
+    assert not found.missing.any()
+
+
+def test_one_step_of_logits_at_every_step_counts() -> None:
+    torch.manual_seed(0)
+    model, inputs = Packed(nn.GRU, by_step=True).eval(), rows()
+    lengths = torch.tensor([7, 3, 4, 6])
+    with torch.no_grad():
+        logits = model(inputs, lengths) - model(torch.zeros_like(inputs), lengths)
+    for step in (0, 2, -1):
+        there = lengths - 1 if step < 0 else torch.full((4,), step)
+        expected = logits[torch.arange(4), there, 1]
+        found = attribute(model, inputs, lengths, 1, step)
+        assert [float(row.sum()) for row in found] == pytest.approx(expected.tolist(), rel=0.01)
+    causal = nn.RNN(3, 4, batch_first=True)
+    found = attribute(lambda x, n: causal(x)[0], inputs, lengths, 0, 2)
+    assert all(row[:3].all() and not row[3:].any() for row in found)  # what comes later
+
+
+def jump(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Whose slopes are 0, although its logits differ."""
+    total = inputs.sum(dim=(1, 2))
+    return torch.stack([(total > 0.3).to(total) + 0 * total, -1 + 0 * total], dim=1)
+
+
+def test_a_row_that_does_not_sum_to_its_difference_says_so() -> None:
+    inputs = torch.tensor([[[0.2]], [[0.9]]])
+    calls = list[int]()
+
+    def counted(inputs: Tensor, lengths: Tensor) -> Tensor:
+        calls.append(len(inputs))
+        return jump(inputs, lengths)
+
+    found = attribute(counted, inputs, [1, 1])
+    assert found.missing.tolist() == [0.0, 1.0]
+    first = calls.index(32)  # both rows at 16 points; then the second one alone
+    assert sum(calls[first + 1 :]) == MOST + MOST // 2 + MOST // 4 + MOST // 8 + MOST // 16
+
+
+def test_a_stretch_of_a_series_is_replaced_by_a_straight_line() -> None:
+    """A linear model: the change is known. Stretches share theirs among their steps."""
+    inputs, lengths = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0)), [50, 45]
+    weights = torch.linspace(-1, 2, 100).view(50, 2)
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return (inputs * weights[: inputs.shape[1]]).sum(dim=(1, 2)).unsqueeze(1)
+
+    for row, end in zip(attribute(function, inputs, lengths, method="left_out"), lengths):
+        values = inputs[lengths.index(end), :end].numpy()
+        size = -(-end // 20)
+        expected = np.zeros((end, 2))
+        for first in range(0, end, size):
+            inside = np.arange(first, min(first + size, end))
+            known = np.delete(np.arange(end), inside)
+            for channel in range(2):
+                line = np.interp(inside, known, values[known, channel])
+                change = (values[inside, channel] - line) @ weights[inside, channel].numpy()
+                expected[inside, channel] = change / len(inside)
+        np.testing.assert_allclose(row.numpy(), expected, atol=1e-4)
+    [alone] = attribute(function, torch.ones(1, 1, 2), [1], method="left_out")
+    assert alone.flatten().tolist() == pytest.approx(weights[0].tolist())  # no neighbour: 0
+
+
+def test_a_token_that_is_left_out_changes_the_other_tags() -> None:
+    """Each tag is 1, and its logit the number of tokens 5 in the row."""
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        fives = (inputs == 5).sum(dim=1, keepdim=True).expand_as(inputs).float()
+        return torch.stack([torch.zeros_like(fives), fives], dim=2)
+
+    found = attribute(function, torch.tensor([[5, 2, 5], [5, 3, 0]]), [3, 2], method="left_out")
+    assert [row.tolist() for row in found] == [[1.0, 0.0, 1.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "left-out"}, r"^method=left-out: choose one of .*; did you mean left_out\?$"),
+        ({"of": 4}, "^of=4: there are 4 classes, counted from 0$"),
+        ({"step": 1}, "^step=1: the shortest row has 1 steps, counted from 0$"),
+        ({"baseline": "mean"}, "^baseline is mean: give zero, or a number for each of 3$"),
+        (
+            {"baseline": [[0.0] * 3] * 2},
+            r"^baseline is \(2, 3\): give zero, or a number for each of 3$",
+        ),
+        ({"baseline": [0.0, 1.0]}, r"^baseline is \(2,\): give zero, or a number for each of 3$"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_an_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        attribute(Packed(by_step=True), rows(), LENGTHS, **options)
+
+
+def test_tokens_have_no_line_between_them() -> None:
+    with pytest.raises(UserError, match="^no line leads from token to token: embed them, or set"):
+        attribute(Packed(), torch.ones(4, 9, dtype=torch.int64), LENGTHS)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def test_of_a_tagger_a_step_counts_or_a_tag_or_all_steps() -> None:
+    torch.manual_seed(0)
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = exported("Tagger")(data, {"hidden_size": 4}, output={"kind": "crf"}).eval()
+    rows = SequenceBatch(torch.randn(2, 5, 3), torch.tensor([5, 3]))
+    with torch.no_grad():
+        states = task.encode(rows)
+        nothing = task(SequenceBatch(torch.zeros_like(rows.inputs), rows.lengths))
+        change, tags = task.head(states) - nothing, task.head.decode(states)
+    made = change.gather(2, tags.unsqueeze(2))[..., 0]
+    for of, expected in (
+        (2, made[:, 2]),
+        ("b", masked_mean(change[..., 1], rows.lengths)),
+        (None, masked_mean(made, rows.lengths)),
+    ):
+        found = [float(steps.sum()) for steps in attributed(task, rows, of)]
+        assert found == pytest.approx(expected.tolist(), rel=0.01)
+    with pytest.raises(UserError, match="^step=4: the shortest row has 3 steps, counted from 0$"):
+        attributed(task, rows, 4)
+
+
+def test_of_a_language_model_the_next_token_counts() -> None:
+    torch.manual_seed(0)
+    tokens = ["[PAD]", "[UNK]", "the", "film"]
+    saved = {"options": {"level": "word"}, "tokens": tokens, "merges": []}
+    data = {"num_inputs": 4, "tokenizer": saved}
+    task = exported("LanguageModel")(data, {"hidden_size": 6}).eval()
+    rows = SequenceBatch(torch.tensor([[2, 3, 2], [3, 2, 0]]), torch.tensor([3, 2]))
+    with torch.no_grad():
+        nothing = SequenceBatch(torch.zeros_like(rows.inputs), rows.lengths)
+        logits = (task(rows) - task(nothing))[[0, 1], [2, 1]]
+    found = attributed(task, rows, "film")
+    assert [float(steps.sum()) for steps in found] == pytest.approx(logits[:, 3].tolist(), rel=0.01)
+    with pytest.raises(UserError, match="^of=fim: choose one of .*; did you mean film\\?$"):
+        attributed(task, rows, "fim")
+
+
+def test_of_numbers_the_first_counts_in_its_own_units_or_the_one_you_name() -> None:
+    torch.manual_seed(0)
+    data = {"inputs": "features", "num_inputs": 3, "values": ["load", "wind"]}
+    data |= {"mean": [1e3, 0.0], "deviation": [50.0, 2.0]}
+    task = exported("Regressor")(data, {"hidden_size": 4}).eval()
+    rows = SequenceBatch(torch.randn(2, 5, 3), torch.tensor([5, 3]))
+    logits = task(rows) - task(SequenceBatch(torch.zeros_like(rows.inputs), rows.lengths))
+    for of, expected in ((None, 50 * logits[:, 0]), ("wind", 2 * logits[:, 1])):
+        found = [float(steps.sum()) for steps in attributed(task, rows, of)]
+        assert found == pytest.approx(expected.tolist(), rel=0.01)
+    with pytest.raises(UserError, match="^of=lod: choose one of load, wind; did you mean load\\?$"):
+        attributed(task, rows, "lod")
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "why"),
+    [
+        ("Seq2Seq", "final_state", "its decoder writes token by token"),
+        ("Forecaster", "last_hidden", "each value is many steps ahead"),
+    ],
+)
+def test_what_cannot_be_attributed_says_why(kind: str, head: str, why: str) -> None:
+    task = example_task("lstm", 1, None, head, exported(kind)).eval()
+    with pytest.raises(UserError, match=f"^steps of a {kind} can't be attributed: {why}"):
+        attributed(task, SequenceBatch(torch.ones(1, 3, 3), torch.tensor([3])))
+
+
+# ---------------------------------------------------------------- a needle
+
+
+def needle_share(head: str, steps: int, seed: int = 0) -> tuple[float, float]:
+    """The accuracy of a trained head, and the share of its attribution that falls on 3 steps of 40
+    which tell the class, in other places of each row; all else is noise."""
+    draw = torch.Generator().manual_seed(seed)
+    signs, wave = torch.tensor([-1.0, 1.0]), torch.tensor([2.0, -4.0, 2.0])
+
+    def batch(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, classes = torch.randn(count, 40, 1, generator=draw), torch.arange(count) % 2
+        places = torch.randint(0, 37, (count, 1), generator=draw) + torch.arange(3)
+        inputs[torch.arange(count).unsqueeze(1), places, 0] += signs[classes].unsqueeze(1) * wave
+        return inputs, classes, places
+
+    torch.manual_seed(seed)
+    data = {"inputs": "features", "num_inputs": 1, "classes": ["down", "up"]}
+    encoder = {"hidden_size": 16, "bidirectional": fitting_directions(head)[-1]}
+    task = SequenceClassifier(data, encoder, head)
+    optimizer = torch.optim.Adam(task.parameters(), lr=0.02)
+    for _ in range(steps):
+        inputs, classes, _ = batch(64)
+        task.score(SequenceBatch(inputs, torch.full((64,), 40), classes)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    inputs, classes, places = batch(64)
+    rows = SequenceBatch(inputs, torch.full((64,), 40))
+    with torch.no_grad():
+        right = task.eval()(rows).argmax(dim=1) == classes
+    found = torch.stack(attributed(task, rows))[..., 0].abs()
+    shares = found.gather(1, places).sum(dim=1) / found.sum(dim=1)
+    return float(right.float().mean()), float(shares.mean())
+
+
+def test_steps_that_tell_the_class_count_for_it() -> None:
+    accuracy, share = needle_share("mean_pool", 100)
+    assert accuracy > 0.8 and share > 0.4, (accuracy, share)  # evenly spread, it would be 0.075
+
+
+@pytest.mark.long
+def test_every_head_that_finds_the_needle_shows_where_it_is() -> None:
+    for head in CLASSIFIER_HEADS:
+        accuracy, share = needle_share(head, 400)
+        assert share > 0.3 or accuracy < 0.9, head

@@ -1,0 +1,175 @@
+"""`figures/words.html` and `steps.png`: which words and steps count for what was predicted."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from seqmodels.data.loading import collate
+from seqmodels.dataflow import attribute
+from seqmodels.dataflow.steps import EACH, attributed, log_odds, pictures_of_steps
+from tests.conftest import Script
+from tests.predictions import rows_of
+from tests.shipped import exported
+
+WORDS = ("train.py", "data=text", "model.head=mean_pool", "trainer=cpu", "baseline=false")
+FILM = ("data.train=reviews.csv", "trainer.max_epochs=1", "folder=run")
+TAGGED = "one NUM\nfilm NOUN\n\nis VERB\nold ADJ\nfilm NOUN\n\n" * 20
+
+
+def test_a_token_counts_what_leaving_it_out_changes() -> None:
+    """A network whose log-odds are known: the sum of a weight for each token."""
+    weights = torch.tensor([0.0, 9.0, 2.0, -1.0, 0.5])
+
+    def logits(inputs: Tensor, lengths: Tensor) -> Tensor:
+        there = torch.arange(inputs.shape[1]) < lengths[:, None]
+        total = (weights[inputs] * there).sum(dim=1)
+        return log_odds(torch.stack([torch.zeros_like(total), total], dim=1))
+
+    def left_out(tokens: list[int]) -> list[float]:
+        how: Any = {"method": "left_out"}
+        return attribute(logits, torch.tensor([tokens]), [len(tokens)], **how)[0].tolist()
+
+    assert left_out([3, 2, 4, 2]) == pytest.approx([-1.0, 2.0, 0.5, 2.0], abs=1e-5)
+    assert left_out([3] * 70) == pytest.approx([1.0] * 70, abs=1e-4)
+    assert left_out([2]) == [0.0]
+
+
+def test_log_odds_keep_their_digits() -> None:
+    logits = torch.tensor([[0.0, 70.0, 1.0], [3.0, 3.0, -80.0]])
+    odds = log_odds(logits)
+    for row, values in enumerate(logits.double()):
+        for one in range(3):
+            others = values[[n for n in range(3) if n != one]]
+            assert odds[row, one] == pytest.approx(float(values[one] - others.logsumexp(0)))
+
+
+def test_texts_and_labels_are_escaped_and_nothing_is_loaded(script: Script, tmp_path: Path) -> None:
+    evil = '<script>alert(1)</script> ""x"" \u202e & <img src=x onerror=y>'
+    rows = [f'"{evil} {word}","<b>{word}</b>"' for word in ("fine", "dull")] * 30
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    script(*WORDS, *FILM, "data.tokenizer=char", "data.lowercase=false")
+    page = (tmp_path / "run" / "figures" / "words.html").read_text()
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    right = {str(row["row"]): row["target"] == row["prediction"] for row in rows}
+    for part in page.split("<h2>")[1:]:  # the first that are wrong, or right
+        shown = {right[row] for row in re.findall(r"row (\d+),", part)}
+        assert shown == {"are right" in part}
+    body = page[page.index("<body>") :]
+    assert {*re.findall(r"<(\w+)", body)} == {"body", "h1", "h2", "p", "small", "span", "article"}
+    assert "\u202e" not in page and "default-src 'none'" in page
+    (tmp_path / "new.csv").write_text("\n".join(["text,label", '"so fine!",x']))
+    done = script("predict.py", "run=run", "input=new.csv", "attribute=true")
+    [line] = map(json.loads, done.stdout.splitlines())
+    assert len(line["steps"]) == len("so fine!") and {*map(type, line["steps"])} == {float}
+    shown = re.sub(r"<[^>]*>", "", body)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &quot;x&quot; \\u202e &amp;" in shown
+
+
+def test_words_of_a_regressor_and_a_tagger(script: Script, tmp_path: Path) -> None:
+    lines = [f"{'good ' * (n % 5 + 1)}film,{n % 5}" for n in range(40)]
+    (tmp_path / "scores.csv").write_text("\n".join(["text,score", *lines]))
+    (tmp_path / "tags.txt").write_text(TAGGED)
+    quick = ("trainer=cpu", "trainer.max_epochs=1", "baseline=false")
+    values = ("model=regressor", "data.train=scores.csv", "data.value_columns=[score]")
+    script("train.py", "data=text", *values, *quick, "folder=values")
+    script("train.py", "model=tagger", "data=tags", "data.train=tags.txt", *quick, "folder=tags")
+    pages = [(tmp_path / run / "figures" / "words.html").read_text() for run in ("values", "tags")]
+    losses = {str(row["row"]): row["loss"] for row in rows_of(tmp_path / "values/predictions.csv")}
+    largest, smallest = (re.findall(r"row (\d+),", part) for part in pages[0].split("<h2>")[1:])
+    assert not {*largest} & {*smallest} and 2 <= len(largest) <= EACH
+    assert [losses[n] for n in largest] == sorted(losses.values())[::-1][: len(largest)]
+    assert [losses[n] for n in smallest] == sorted(losses.values())[: len(smallest)]
+    for page, words in zip(pages, (("good", "film"), ("film", "old", "NUM"))):
+        shaded = {*re.findall(r'<span style="[^"]*" title="[+-][^"]*">(.*?)</span>', page)}
+        assert shaded == {*words[:2]} | (shaded & {"one", "is"})
+        assert 'title="+1.00"' in page or 'title="-1.00"' in page
+
+
+# ---------------------------------------------------------------- series
+
+
+def after_a_test(kind: str, head: str, count: int = 20) -> tuple[Any, Any]:
+    """An untrained task and its test split of series, of which it has told as a test does."""
+    draw = np.random.default_rng(0)
+    lengths = [int(n) for n in draw.integers(1, 30, count)]
+    sequences = [torch.from_numpy(draw.normal(size=(n, 2))).float() for n in lengths]
+    data: dict[str, Any] = {"inputs": "features", "num_inputs": 2}
+    data |= {"values": ["load"], "mean": [0.0], "deviation": [1.0]}
+    if kind != "Regressor":
+        data["classes"] = ["$a$", "b"]
+    task = exported(kind)(data, {"hidden_size": 4}, head)
+    task.told = {
+        n: {"row": 1 + n, "loss": float(draw.random()), "target": "b", "prediction": "b"}
+        for n in range(count)
+    }
+    for n, row in task.told.items():
+        if kind == "Regressor":
+            row |= {"target.load": 1.0, "prediction.load": 1.5}
+            del row["target"], row["prediction"]
+        elif n % 4 == 0:
+            row["prediction"] = "$a$"
+        if kind == "Tagger":
+            row["target"], row["prediction"] = [row["target"]], [row["prediction"]]
+
+    def batch(rows: list[int]) -> Any:
+        return collate([sequences[n] for n in rows])
+
+    found = SimpleNamespace(raw=sequences, lengths=lengths, sequences=sequences)
+    found.__getitems__ = batch
+    return task.eval(), found
+
+
+CASES = [
+    ("SequenceClassifier", "last_hidden", ["wrong", "right"]),
+    ("Regressor", "mean_pool", ["largest", "smallest"]),
+    ("Regressor", "every_step", ["largest", "smallest"]),
+    ("Tagger", "every_step", ["wrong", "right"]),
+]
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize(("kind", "head", "titles"), CASES)
+def test_lines_have_dots_as_large_as_their_steps_count(
+    kind: str, head: str, titles: list[str]
+) -> None:
+    task, data = after_a_test(kind, head)
+    [(name, figure)] = pictures_of_steps(task, data).items()
+    assert name == "steps.png" and isinstance(figure, Figure)
+    shown = [axes for axes in figure.axes if axes.lines]
+    assert len(shown) == (5 + 6 if "wrong" in titles else 12)
+    for title, axes in zip(titles, figure.axes):
+        assert title in axes.get_title()
+    numbers = [int(re.findall(r"row (\d+)", axes.get_title())[0]) - 1 for axes in shown]
+    if "wrong" in titles:
+        assert {*numbers} == {0, 4, 8, 12, 16, 1, 2, 3, 5, 6, 7}
+    for axes, n in zip(shown, numbers):
+        [dots], lines = axes.collections, np.stack([line.get_ydata() for line in axes.lines], 1)
+        np.testing.assert_allclose(lines, data.sequences[n].numpy())
+        [counts] = attributed(task, data.__getitems__([n]))
+        largest = counts.abs().max()
+        places = np.asarray(dots.get_offsets())
+        values = np.asarray(dots.get_array())
+        assert len(places) == counts.numel() and np.abs(values[-1]) == pytest.approx(1, abs=1e-4)
+        for (step, height), value in zip(places, values):
+            channel = int(np.abs(lines[int(step)] - height).argmin())
+            assert value == pytest.approx(float(counts[int(step), channel] / largest), abs=1e-3)
+        np.testing.assert_allclose(dots.get_sizes(), 45 * np.abs(values), rtol=1e-5)
+
+
+def test_a_test_without_a_row_to_show_draws_nothing() -> None:
+    task, data = after_a_test("SequenceClassifier", "last_hidden")
+    told, task.told = task.told, None  # nobody asked for predictions
+    assert pictures_of_steps(task, data) == {}
+    task.told, data.lengths = told, [10_000] * len(data.lengths)
+    assert pictures_of_steps(task, data) == {}
+    assert pictures_of_steps(task, SimpleNamespace()) == {}
