@@ -302,11 +302,11 @@ def test_a_stretch_of_a_series_is_replaced_by_a_straight_line() -> None:
 
 
 def test_a_token_that_is_left_out_changes_the_other_tags() -> None:
-    """Each tag is 1, and its logit the number of tokens 5 in the row."""
+    """Each tag is 1, and its logit the number of tokens 5 in the row, and its own token."""
 
     def function(inputs: Tensor, lengths: Tensor) -> Tensor:
         fives = (inputs == 5).sum(dim=1, keepdim=True).expand_as(inputs).float()
-        return torch.stack([torch.zeros_like(fives), fives], dim=2)
+        return torch.stack([torch.zeros_like(fives), fives + inputs], dim=2)
 
     found = attribute(function, torch.tensor([[5, 2, 5], [5, 3, 0]]), [3, 2], method="left_out")
     assert [row.tolist() for row in found] == [[1.0, 0.0, 1.0], [1.0, 0.0]]
@@ -345,8 +345,10 @@ def test_of_a_tagger_a_step_counts_or_a_tag_or_all_steps() -> None:
     data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
     task = exported("Tagger")(data, {"hidden_size": 4}, output={"kind": "crf"}).eval()
     rows = SequenceBatch(torch.randn(2, 5, 3), torch.tensor([5, 3]))
+    task.head.output.transitions.data = 9 * torch.eye(3).flip(1) - 3
     with torch.no_grad():
         states = task.encode(rows)
+        assert not task.head.decode(states).equal(task.head(states).argmax(dim=2))
         nothing = task(SequenceBatch(torch.zeros_like(rows.inputs), rows.lengths))
         change, tags = task.head(states) - nothing, task.head.decode(states)
     made = change.gather(2, tags.unsqueeze(2))[..., 0]

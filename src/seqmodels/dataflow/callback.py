@@ -87,8 +87,7 @@ class Dataflow(Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             dataset = getattr(trainer.test_dataloaders, "dataset", None)
-            with torch.inference_mode(False):
-                pictures = pictures_of_steps(cast(Task, pl_module), dataset)
+            pictures = pictures_of_steps(cast(Task, pl_module), dataset)
             write_pictures(Path(trainer.default_root_dir, "figures"), pictures)
 
 
