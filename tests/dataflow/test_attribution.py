@@ -176,12 +176,12 @@ def assert_complete(seed: int) -> bool:
     task = random_task(seed)
     batch = random_batch(task, seed)
     with torch.no_grad():
-        logits, nothing = (
-            task.readable(task(SequenceBatch(inputs, batch.lengths))).double()
-            for inputs in (batch.inputs, torch.zeros_like(batch.inputs))
-        )
-        made = task.head.decode(task.encode(batch))
-    classes = torch.zeros_like(made[..., 0]).long() if made.is_floating_point() else made
+        zeros = SequenceBatch(torch.zeros_like(batch.inputs), batch.lengths)
+        made, nothing = (task.head.decode(task.encode(each)) for each in (batch, zeros))
+        if made.is_floating_point():
+            classes, logits = torch.zeros_like(made[..., 0]).long(), made.double()
+        else:
+            classes, logits, nothing = made, task(batch).double(), task(zeros).double()
     difference = (logits - nothing).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
     if task.contract.per == "step":
         difference = masked_mean(difference, batch.lengths)

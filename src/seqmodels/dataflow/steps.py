@@ -72,12 +72,14 @@ def attributed(
     def read(inputs: Tensor, lengths: Tensor) -> Tensor:
         rows = SequenceBatch(inputs, lengths)
         states = task.read(inputs, lengths) if embeds else task.encode(rows)
-        logits = task.readable(task.read_out(states, rows))
+        if values:
+            return task.head.decode(states)
+        logits = task.read_out(states, rows)
         return log_odds(logits) if odds else logits
 
     with torch.no_grad():
         decided = task.head.decode(task.encode(batch))
-        if decided.is_floating_point():  # values, of which the first counts
+        if values := decided.is_floating_point():  # of which the first counts
             decided = torch.zeros_like(decided[..., 0], dtype=torch.int64)
         step = -1 if by_step and task.contract.causal else None
         if by_step and isinstance(of, int):

@@ -181,13 +181,9 @@ class Task(Network, pl.LightningModule):
 
     @property
     def answers(self) -> Sequence[str]:
-        """What each of its logits is of, by name; empty where no one logit can be explained."""
+        """The names of its classes or values; empty if no single one can be attributed to steps."""
         data = self.hparams["data"]
         return data.get("classes") or data.get("values") or ()
-
-    def readable(self, logits: Tensor) -> Tensor:
-        """Logits, or the values that they stand for, one for each of the `answers`."""
-        return logits
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """The scores of parts of a test, such as each class: rows of `scores.csv`."""

@@ -26,10 +26,6 @@ class ValueTask(Task):
     def measures(self) -> Sequence[str]:  # type: ignore[override]
         return QUANTILE_SCORES if self.output.quantiles else VALUE_SCORES
 
-    def readable(self, logits: Tensor) -> Tensor:
-        output: Any = self.head.output
-        return output.decided(logits)
-
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.scores_of(sums["values"])
 
