@@ -89,6 +89,7 @@ def test_words_of_a_regressor_and_a_tagger(script: Script, tmp_path: Path) -> No
     assert not {*largest} & {*smallest} and 2 <= len(largest) <= EACH
     assert [losses[n] for n in largest] == sorted(losses.values())[::-1][: len(largest)]
     assert [losses[n] for n in smallest] == sorted(losses.values())[: len(smallest)]
+    assert re.search(r"row \d+, target NUM NOUN, prediction \w+ \w+, loss", pages[1])
     for page, words in zip(pages, (("good", "film"), ("film", "old", "NUM"))):
         shaded = {*re.findall(r'<span style="[^"]*" title="[+-][^"]*">(.*?)</span>', page)}
         assert shaded == {*words[:2]} | (shaded & {"one", "is"})

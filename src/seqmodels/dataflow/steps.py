@@ -145,9 +145,13 @@ def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
 
 def caption(row: Mapping[str, Any]) -> str:
     """`row 3, target a, prediction b, probability 0.41, loss 1.2`"""
-    cells = {k: v for k, v in row.items() if k not in INPUTS and not isinstance(v, list)}
-    shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in cells.items())
-    return visible(", ".join(shown))
+    cells = []
+    for name, value in row.items():
+        if isinstance(value, list) and name in ("target", "prediction"):  # tags
+            value = " ".join(map(str, value))
+        if name not in INPUTS and not isinstance(value, list):
+            cells.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    return visible(", ".join(cells))
 
 
 def article(task: Task, data: Any, number: int, row: Mapping[str, Any]) -> str:
