@@ -277,6 +277,19 @@ def test_a_row_that_does_not_sum_to_its_difference_says_so() -> None:
     assert sum(calls[first + 1 :]) == MOST + MOST // 2 + MOST // 4 + MOST // 8 + MOST // 16
 
 
+def test_a_model_in_half_precision_is_as_exact_as_its_numbers() -> None:
+    project, calls = nn.Linear(3, 2).to(torch.bfloat16), list[int]()
+    project.bias.data += 3  # whose difference is small, and has few digits
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        calls.append(len(inputs))
+        return project(inputs.tanh().mean(dim=1))
+
+    found = attribute(function, rows().to(torch.bfloat16), torch.full((4,), 9))
+    assert not found.missing.any() and max(calls) == 4 * 16 and len(calls) == 4
+    assert found[0].dtype == torch.float32
+
+
 def test_a_stretch_of_a_series_is_replaced_by_a_straight_line() -> None:
     """A linear model: the change is known. Stretches share theirs among their steps."""
     inputs, lengths = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0)), [50, 45]

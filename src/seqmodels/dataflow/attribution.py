@@ -21,7 +21,7 @@ Function = Callable[[Tensor, Tensor], Tensor]
 Read = Callable[[Tensor, Tensor, Tensor], Tensor]  # of rows, lengths and classes that count: (B,)
 METHODS = ("integrated_gradients", "left_out")
 FEWEST, MOST = 16, 512  # points of an integral
-TOLERANCE, ROUNDING = 0.01, 1e-6  # of a difference of logits, and of logits
+TOLERANCE, ROUNDING = 0.01, 8  # of a difference of logits; of the eps of logits' type
 STRETCHES, COPIES = 20, 128  # of a series, to leave out; rows to read at once
 
 
@@ -126,7 +126,8 @@ def integrate(
     with torch.no_grad():
         end, begin = (read(each, lengths, classes) for each in (inputs, start.expand_as(inputs)))
     found, missing = torch.zeros_like(way), torch.zeros_like(end)
-    allowed = TOLERANCE * (end - begin).abs() + ROUNDING * (end.abs() + begin.abs())
+    rounding = ROUNDING * torch.finfo(inputs.dtype).eps
+    allowed = TOLERANCE * (end - begin).abs() + rounding * (end.abs() + begin.abs())
     while len(left) and count <= MOST:
         total, parts = torch.zeros_like(way[left]), ceil(count * len(left) / COPIES)
         points, weights = np.polynomial.legendre.leggauss(count)
