@@ -45,12 +45,13 @@ def attribute(
     *,
     method: str = "integrated_gradients",
     baseline: str | Tensor | Sequence[Any] = "zero",
+    most: int = MOST,
 ) -> Attributions:
     """How much each step of each row, and each of its features, adds to one logit.
 
     Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) follow the
     straight line from the baseline to the row, and sum to its logit less the baseline's. The points
-    on the line double, up to 512, until that holds to 1 %. The model runs in evaluation mode.
+    on the line double, up to `most`, until that holds to 1 %. The model runs in evaluation mode.
 
     Args:
         function: to logits `(B, C)`, or `(B, T, C)` at every step.
@@ -61,6 +62,7 @@ def attribute(
         method: `integrated_gradients`; or `left_out`: by how much the logit falls without a token,
             or if a straight line replaces a twentieth of a feature's steps, which share the change.
         baseline: where integrated gradients begin: `zero`, or a number for each feature.
+        most: points on a line.
 
     Raises:
         UserError: for an unknown method, class or step, or another number of baselines.
@@ -81,7 +83,7 @@ def attribute(
         read: Read = partial(chosen, function)
         missing, rows = torch.zeros(len(inputs)), list[Tensor]()
         if gradients:
-            whole, missing = integrate(read, inputs, lengths, classes, start.to(inputs))
+            whole, missing = integrate(read, inputs, lengths, classes, start.to(inputs), most)
             rows += [row[:end] for row, end in zip(whole, lengths, strict=True)]
         else:
             each = zip(inputs, classes, lengths, strict=True)
@@ -119,7 +121,7 @@ def chosen(function: Function, inputs: Tensor, lengths: Tensor, classes: Tensor)
 
 
 def integrate(
-    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor
+    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor, most: int = MOST
 ) -> tuple[Tensor, Tensor]:
     """The integrated gradients of padded rows, and what the sum of each lacks."""
     way, left, count = exact(inputs - start), torch.arange(len(inputs)), FEWEST
@@ -128,7 +130,7 @@ def integrate(
     found, missing = torch.zeros_like(way), torch.zeros_like(end)
     rounding = ROUNDING * torch.finfo(inputs.dtype).eps
     allowed = TOLERANCE * (end - begin).abs() + rounding * (end.abs() + begin.abs())
-    while len(left) and count <= MOST:
+    while len(left) and count <= most:
         total, parts = torch.zeros_like(way[left]), ceil(count * len(left) / COPIES)
         points, weights = np.polynomial.legendre.leggauss(count)
         for some in np.array_split(np.stack([(points + 1) / 2, weights / 2]), parts, axis=1):

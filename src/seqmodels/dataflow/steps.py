@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Rows = Mapping[int, Mapping[str, Any]]  # what the task has told of them, by their numbers
 INPUTS = ("input", "tokens", "steps")  # what of it is no caption
 HOW = "steps that the network reads; large: dark counts for the prediction, light orange against it"
+FEW = 64  # points of an integral, of a picture
 EACH, MOST_TOKENS, MOST_STEPS = 6, 100, 2_000  # wrong rows, and right ones; what is longer is not
 COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])  # also in grey
 PAGE = """<!doctype html>
@@ -52,14 +53,15 @@ def attributed(
     method: str = METHODS[0],
     baseline: str | Tensor | Sequence[Any] = "zero",
     *,
-    first: int = 1,
+    first: int | None = 1,
+    most: int = MOST,
     odds: bool = False,
 ) -> Attributions:
     """`attribute` for a batch on the task's device; of tokens, `(T,)` each.
 
     Args:
         of: as `Run.attribute` documents it, and `method` and `baseline`.
-        first: the number of the first row, in a warning.
+        first: the number of the first row, in a warning; None: without one.
         odds: of log-odds, not logits.
     """
     if not task.answers:
@@ -92,8 +94,10 @@ def attributed(
             padding = SequenceBatch(torch.full_like(inputs[:1, :1], PADDING_ID), torch.tensor([1]))
             baseline = task.embed(padding)[0, 0] if baseline == "zero" else baseline
             inputs = task.embed(batch)
-    found = attribute(read, inputs, lengths, decided, step, method=method, baseline=baseline)
-    if len(rows := found.missing.nonzero().flatten()):
+    found = attribute(
+        read, inputs, lengths, decided, step, method=method, baseline=baseline, most=most
+    )
+    if first is not None and len(rows := found.missing.nonzero().flatten()):
         numbers = ", ".join(map(str, (first + rows).tolist()))
         log.warning(f"input {numbers}: steps don't sum to what they should, even at {MOST} points")
     if embeds:
@@ -177,8 +181,9 @@ def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
     grid = figure.subplots(height, len(groups), squeeze=False)
     for column, (title, rows) in zip(grid.T, groups.items(), strict=True):
         batch = task.ready(data.__getitems__([*rows]))
-        found, inputs = attributed(task, batch), batch.inputs.float().cpu()
-        for axes, row, values, counts in zip(column, rows.values(), inputs, found, strict=False):
+        found, inputs = attributed(task, batch, first=None, most=FEW), batch.inputs.float().cpu()
+        drawn = zip(column, rows.values(), inputs, found, found.missing, strict=False)
+        for axes, row, values, counts, lacks in drawn:
             values, shares = values[: len(counts)], counts / counts.abs().max().clamp(min=1e-30)
             steps = torch.arange(len(counts)).unsqueeze(1).expand_as(values)
             order = shares.abs().flatten().argsort()  # what counts most on top
@@ -186,7 +191,8 @@ def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
             axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
             dots = {"s": 45 * shares.abs(), "c": shares, "vmin": -1, "vmax": 1, "linewidths": 0}
             axes.scatter(steps, heights, cmap=COLOURS, **dots)
-            axes.set_title(figure_text(caption(row), most=70), fontsize="small")
+            what = f"{caption(row)}{', not to 1 %' * bool(lacks)}"
+            axes.set_title(figure_text(what, most=70), fontsize="small")
             axes.xaxis.get_major_locator().set_params(integer=True)
         column[0].set_title(f"{title}\n{column[0].get_title()}", fontsize="small")
         for axes in column[len(rows) :]:
