@@ -9,17 +9,29 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
+from scipy import stats
 
 from seqmodels.compare.comparison import Comparison, compare
+from seqmodels.compare.over_sets import critical_differences, scores_by_set
 from seqmodels.compare.records import Record
 from seqmodels.compare.settings import varied_columns, varied_keys
-from seqmodels.compare.statistics import summarize
-from seqmodels.compare.tables import as_csv, as_markdown, comparison_table, overview, table
+from seqmodels.compare.statistics import over_sets, smallest_step, summarize
+from seqmodels.compare.tables import (
+    OVER_SETS,
+    as_csv,
+    as_markdown,
+    comparison_table,
+    overview,
+    table,
+)
 from seqmodels.compare.writing import write_comparison
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
@@ -176,7 +188,7 @@ def test_which_split_ranks(runs: Runs, vary: str, validated: bool, metric: str) 
         head, data, lr = (f"{key} {n if key in vary else ''}" for key in ("head", "data", "lr"))
         config = {"optimizer": {"lr": lr}, "data": {"file": data}}
         runs.add(head, metrics=found, config=config, fingerprint=data)
-    assert runs.compare(different_data=True).metric == metric
+    assert runs.compare().metric == metric
 
 
 @pytest.mark.parametrize(
@@ -294,16 +306,14 @@ def test_a_run_without_the_metric_is_left_out_and_a_seed_that_was_run_twice_coun
     assert re.search("- left out, .*1_b_seed0, .*6_a_seed3", as_markdown(comparison))
 
 
-def test_different_data_are_refused_unless_told(runs: Runs) -> None:
+def test_settings_are_compared_on_each_data_set(runs: Runs) -> None:
     for seed in range(3):
         for length in (50, 100):
             data: Any = {"fingerprint": f"{length}{seed}", "config": {"data": {"length": length}}}
             for head, accuracy in (("a", 0.9), ("b", 0.8)):
                 runs.add(head, seed, accuracy - length / 1000, **data)
-    with pytest.raises(UserError, match="saw different data .* different_data=true"):
-        runs.compare()
     runs.add("c", 0, 0.99, **data)  # it lacks a data set, so it is not the best overall
-    comparison = runs.compare(different_data=True)
+    comparison = runs.compare()
     assert comparison.keys == ["model.head"] and comparison.grouping.data_keys == ["data.length"]
     assert overview(comparison) == [  # all of them at a glance
         ["test/accuracy, %", "a", "b", "c"],
@@ -311,7 +321,138 @@ def test_different_data_are_refused_unless_told(runs: Runs) -> None:
         ["Vowels, length=100", "80.00", "70.00", "99.00"],
     ]
     rows = [*csv.DictReader(as_csv(comparison).splitlines())]
-    assert [r["data.length"] for r in rows] == ["50"] * 2 + ["100"] * 3
+    assert [r["data.length"] for r in rows] == ["50"] * 2 + ["100"] * 3 + [""] * 3
+
+
+def add_sets(runs: Runs, count: int, lead: float = 0.05, lacks: int = 0) -> None:
+    """Runs on so many data sets with recipes of their own: on each, `a` is ahead of `b` and `c`."""
+    for n in range(count):
+        recipe = {"model": {"dropout": n / 10}, "data": {"name": f"set {n}"}}
+        for head, behind in (("a", 0.0), ("b", lead), ("c", lead + n / 100)):
+            if head == "c" and n < lacks:
+                continue
+            config = {"model": {"head": head, **recipe["model"]}, "data": recipe["data"]}
+            told: Any = {"data": f"set {n}", "fingerprint": f"{n}", "config": config}
+            runs.add_seeds(head, (0.9 - behind, 0.92 - behind), **told)
+
+
+def test_several_data_sets_end_in_a_table_over_them(runs: Runs) -> None:
+    add_sets(runs, 8)
+    comparison = runs.compare()
+    across = comparison.across
+    assert across and comparison.keys == ["model.head"] and across.names == ["a", "b", "c"]
+    assert [(row.sets, row.best_on) for row in across.found] == [(8, 8), (8, 0), (8, 0)]
+    told = "Over 8 data sets, a is better than all others (p < 0.05, corrected). In the median, 0 "
+    for text in (printed(comparison), as_markdown(comparison)):
+        shown = " ".join(re.sub(r"[|\\]", " ", text).split())
+        assert (
+            told in shown and "a 8 1.00 91.00 8 b 8 2.06 86.00 0 -5.00 -5.00 -5.00 0.023" in shown
+        )
+    rows = [r for r in csv.DictReader(as_csv(comparison).splitlines()) if r["data"] == OVER_SETS]
+    scores = np.array([[0.91, 0.86, 0.86 - n / 100] for n in range(8)])
+    for row, expected in zip(rows, over_sets(scores, higher_is_better=True), strict=True):
+        assert row["model.head"] == "abc"[expected.setting] and row["metric"] == "test/accuracy"
+        for name, value in vars(expected).items():
+            if name not in ("setting", "pairs", "worse"):
+                assert float(row[name]) == pytest.approx(value, nan_ok=True)
+        assert float(row["p: c"]) == pytest.approx(expected.pairs[2], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("sets", "lead", "verdict"),
+    [
+        (1, 0.1, None),
+        (5, 0.1, "a has the best mean rank, but 5 data sets allow no p: even a setting that is"),
+        (6, 0.1, "6 data sets cannot tell a, .* from b, c: to tell any of so many .* takes 7 or"),
+        (7, 0.005, "Over 7 data sets, a is better than .* In the median, 1 of 2 others are within"),
+        (
+            9,
+            0.0,
+            r"9 data sets cannot tell a, which has the best mean rank, from b\. In the median",
+        ),
+    ],
+)
+def test_the_verdict_over_data_sets(
+    runs: Runs, sets: int, lead: float, verdict: str | None
+) -> None:
+    add_sets(runs, sets, lead)
+    across = runs.compare().across
+    assert bool(across) == bool(verdict)
+    if across and verdict:
+        assert re.search(verdict, across.verdict())
+        assert math.isnan(across.found[1].p) == (sets < 6)
+
+
+def test_a_set_that_lacks_a_setting_counts_for_the_others(runs: Runs) -> None:
+    add_sets(runs, 9, lacks=1)
+    runs.add("c", status="failed", error="no luck")
+    comparison = runs.compare()
+    assert comparison.across and [row.sets for row in comparison.across.found] == [9, 9, 8]
+    told = "missing: c on set 0: a data set counts only for the pairs of settings that it has"
+    assert told in printed(comparison) and told in as_markdown(comparison)
+
+
+def test_the_order_of_folders_and_runs_changes_no_number(tmp_path: Path) -> None:
+    """Jobs have other numbers, and other sweeps: the tables say the same."""
+
+    def table_of(order: np.ndarray, sweeps: int, place: Path) -> list[str]:
+        runs, random = Runs(place), np.random.default_rng(0)
+        drawn = np.round(random.random((7, 3, 3)), 1)  # some are equal
+        for n in order:
+            data, head, seed = np.unravel_index(n, drawn.shape)
+            name = {"data": {"name": f"set {data}"}}
+            told: Any = {"data": f"set {data}", "fingerprint": f"{data}", "config": name}
+            told["config"] = {"model": {"head": "abc"[head]}, **name}
+            runs.add(
+                "abc"[head], int(seed), drawn[data, head, seed], **told, folder=f"{n % sweeps}"
+            )
+        places = [str(place / f"{n}") for n in range(sweeps)]
+        return sorted(as_csv(compare(places[:: 1 if sweeps % 2 else -1])).splitlines())
+
+    first = table_of(np.arange(63), 1, tmp_path / "first")
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(63)
+        assert table_of(order, 1 + seed, tmp_path / f"{seed}") == first
+
+
+@pytest.mark.parametrize("key", ["fold", "split_seed"])
+@pytest.mark.parametrize("sized", [True, False])
+def test_splits_of_one_data_set_are_one_setting(runs: Runs, key: str, sized: bool) -> None:
+    scores = {"a": [0.90, 0.93, 0.89, 0.95, 0.91], "b": [0.86, 0.90, 0.88, 0.90, 0.89]}
+    more = {"folds": 5} if key == "fold" else {"test_fraction": 0.2}
+    sizes = {"examples": {"train": 160, "test": 40}} if sized else {"tokens_per_second": 9.0}
+    for head, accuracies in scores.items():
+        for split, accuracy in enumerate(accuracies):
+            for seed in (0, 1):  # two of each split, which are no more splits
+                data: Any = {"fingerprint": f"{split}", "config": {"data": {key: split, **more}}}
+                data["config"]["model"] = {"head": head}
+                found = {"test/mine": accuracy + (seed - 0.5) / 100}
+                runs.add(
+                    head, seed, metrics=found, higher_is_better={"mine": True}, **data, **sizes
+                )
+    comparison = runs.compare("test/mine")
+    [section] = comparison.sections
+    assert comparison.keys == ["model.head"] and not comparison.grouping.data_keys
+    assert comparison.across is None and section.pairs == "splits"
+    best, other = section.settings
+    difference = other.difference
+    assert difference and difference.shared == 5 and difference.seeds_needed is None
+    deltas = np.subtract(scores["b"], scores["a"])
+    step = smallest_step(record.score("test/mine") for record in (*best.records, *other.records))
+    variance = deltas.var(ddof=1) + step**2 / 6
+    t = deltas.mean() / math.sqrt(variance * (1 / 5 + 1 / 4))  # Nadeau and Bengio 2003
+    assert difference.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    assert "cannot tell a" in section.verdict()
+
+
+def test_fewer_than_three_splits_allow_no_verdict(runs: Runs) -> None:
+    for head, fold in product("ab", range(2)):
+        config = {"model": {"head": head}, "data": {"fold": fold, "folds": 2}}
+        runs.add(head, 0, 0.5 + ord(head) / 1000, fingerprint=f"{fold}", config=config)
+    told = (
+        "fewer than 3 shared splits allow no verdict: .* such as data.folds=5 data.fold=0,1,2,3,4"
+    )
+    assert re.search(told, runs.compare().sections[0].verdict())
 
 
 def test_settings_that_saw_the_same_data_belong_together_and_other_data_make_no_pair(
@@ -321,7 +462,7 @@ def test_settings_that_saw_the_same_data_belong_together_and_other_data_make_no_
     for head, data in {"a": "xxx", "b": "xxy", "c": "yyy"}.items():
         for seed, seen in enumerate(data):
             runs.add(head, seed, 0.5 + ord(head) / 1000, fingerprint=seen)
-    [section] = runs.compare(different_data=True).sections
+    [section] = runs.compare().sections
     shared = {s.name: s.difference.shared for s in section.settings if s.difference}
     assert shared == {"b": 1, "a": 0}
 
@@ -425,6 +566,39 @@ def test_another_metric_leaves_the_files_of_the_sweep_and_any_leaves_yours(runs:
     assert [path.name for path in paths] == [f"comparison_test_loss.{kind}" for kind in kinds]
     again = write_comparison(runs.compare(), folder)  # the same metric replaces them
     assert {path.name for path in again} == own.keys()
+
+
+@pytest.mark.pictures
+@pytest.mark.parametrize("settings", [2, 10])
+def test_pictures_over_data_sets_are_legible(runs: Runs, settings: int) -> None:
+    names = [f"{'max_attention_' * (n % 2)}pool, $size$={n}, rate=0.1" for n in range(settings)]
+    for n, name in product(range(6), names):
+        accuracy = 0.5 + 0.04 * len(name) * n / 100 + (31 * n + 7 * len(name)) % 11 / 100
+        config = {"data": {"name": f"set {n}"}}
+        runs.add(name, 0, accuracy, data=f"set {n}", fingerprint=f"{n}", config=config)
+    comparison = runs.compare()
+    paths = write_comparison(comparison, runs.folder)
+    assert [path.name for path in paths[2:]] == [
+        *("comparison.png", "comparison_ranks.png", "comparison_sets.png")
+    ]
+    assert all(f"]({path.name})" in paths[1].read_text() for path in paths[2:])
+    assert comparison.across
+    for figure in (
+        critical_differences(comparison.across),
+        scores_by_set(comparison, comparison.across),
+    ):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        page, [axes] = figure.bbox, figure.axes
+        # labels at 40 degrees may share a corner of their boxes, and cells fill their squares
+        boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts]
+        labels = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label]
+        labels = [text.get_window_extent(canvas.get_renderer()) for text in labels]
+        assert len(axes.texts) in (settings, 6 * settings)
+        for box in (*boxes, *labels):
+            assert page.x0 <= box.x0 and box.x1 <= page.x1
+            assert page.y0 <= box.y0 and box.y1 <= page.y1
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_comparison_waits_for_neither_pytorch_nor_lightning(runs: Runs) -> None:

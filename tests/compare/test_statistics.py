@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 from statistics import fmean, variance
 
 import numpy as np
@@ -12,11 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from seqmodels.compare.over_sets import bars_of
 from seqmodels.compare.statistics import (
     LEVEL,
     Difference,
+    OverSets,
     Scores,
     against_best,
+    fewest_sets,
+    over_sets,
     seeds_needed,
     smallest_step,
     summarize,
@@ -52,13 +58,13 @@ def test_an_interval_is_not_narrower_than_rounding_makes_it() -> None:
     assert same.interval == pytest.approx(stats.t.ppf(0.975, 2) * exact.std() / 3**0.5, rel=0.01)
 
 
-def raw_p(deltas: Sequence[float], step: float) -> float:
+def raw_p(deltas: Sequence[float], step: float, overlap: float = 0.0) -> float:
     """Two-sided, of a paired t-test; each score hides a rounding error that is uniform over a
-    step, so a difference hides two of them."""
+    step, so a difference hides two of them. Nadeau and Bengio's, of splits that overlap."""
     hidden = variance(deltas) + 2 * step**2 / 12
     if not hidden:
         return float(not fmean(deltas))
-    t = fmean(deltas) / math.sqrt(hidden / len(deltas))
+    t = fmean(deltas) / math.sqrt(hidden * (1 / len(deltas) + overlap))
     return float(2 * stats.t.sf(abs(t), len(deltas) - 1))
 
 
@@ -79,14 +85,15 @@ scores = st.dictionaries(st.integers(0, 8), st.integers(0, 40).map(lambda n: n /
     settings=st.lists(scores, min_size=2, max_size=5),
     higher=st.booleans(),
     step=st.sampled_from([0.0, 1 / 64]),
+    overlap=st.sampled_from([0.0, 0.25]),
 )
 def test_each_setting_is_tested_against_the_best_on_the_seeds_that_both_have(
-    settings: list[Scores], higher: bool, step: float
+    settings: list[Scores], higher: bool, step: float, overlap: float
 ) -> None:
     sign = 1 if higher else -1
     means = [fmean(each.values()) for each in settings]
     best = max(range(len(settings)), key=lambda n: sign * means[n])
-    found = against_best(settings, higher_is_better=higher, step=step)
+    found = against_best(settings, higher_is_better=higher, step=step, overlap=overlap)
     assert [n for n, each in enumerate(found) if each is None] == [best]
     deltas = [
         [each[seed] - settings[best][seed] for seed in each.keys() & settings[best].keys()]
@@ -94,7 +101,7 @@ def test_each_setting_is_tested_against_the_best_on_the_seeds_that_both_have(
     ]
     tested = [n for n in range(len(settings)) if n != best and len(deltas[n]) >= 3]
     pairs = len(settings) * (len(settings) - 1) // 2
-    wanted = dict(zip(tested, holm([raw_p(deltas[n], step) for n in tested], pairs)))
+    wanted = dict(zip(tested, holm([raw_p(deltas[n], step, overlap) for n in tested], pairs)))
     for n, difference in enumerate(found):
         if difference is None:
             continue
@@ -105,7 +112,8 @@ def test_each_setting_is_tested_against_the_best_on_the_seeds_that_both_have(
         p = wanted.get(n, math.nan)
         assert difference.p == pytest.approx(p, rel=1e-9, abs=1e-15, nan_ok=True)
         assert difference.significant == (difference.p < LEVEL and not ahead)
-        needed = seeds_needed(np.array(deltas[n]), pairs, step) if p >= LEVEL else None
+        more = p >= LEVEL and not overlap
+        needed = seeds_needed(np.array(deltas[n]), pairs, step) if more else None
         assert difference.seeds_needed == needed
 
 
@@ -132,6 +140,136 @@ def test_the_seeds_needed_have_the_power_that_is_promised(effect: float, pairs: 
 def test_no_number_of_seeds_finds_nothing() -> None:
     for deltas in ([0.1, -0.1], [0.1, 0.1]):
         assert seeds_needed(np.array(deltas), 1) is None
+
+
+def test_the_interval_of_splits_that_overlap_is_wider() -> None:
+    seeds, splits = (summarize(SECOND, overlap=overlap).interval for overlap in (0.0, 1 / 9))
+    assert splits / seeds == pytest.approx(math.sqrt((1 / 10 + 1 / 9) / (1 / 10)))
+
+
+# ---------------------------------------------------------------- over data sets
+
+tables = st.integers(2, 5).flatmap(
+    lambda settings: st.lists(
+        st.lists(
+            st.one_of(st.integers(0, 9), st.just(math.nan)), min_size=settings, max_size=settings
+        ),
+        min_size=2,
+        max_size=13,  # beyond, SciPy is not exact
+    )
+)
+
+
+def wilcoxon(deltas: np.ndarray) -> float:
+    """Zeros count half for either (Demšar 2006)."""
+    return float(stats.wilcoxon(deltas, zero_method="zsplit").pvalue)
+
+
+@given(table=tables, higher=st.booleans(), seed=st.integers(0, 99))
+def test_settings_are_compared_over_data_sets_as_scipy_does(
+    table: list[list[float]], higher: bool, seed: int
+) -> None:
+    scores = np.array(table) / 16
+    scores = scores[~np.isnan(scores).all(1)][:, ~np.isnan(scores).all(0)]
+    count = scores.shape[1] if scores.size else 0
+    if count < 2:
+        return
+    rows, sign = over_sets(scores, higher_is_better=higher), 1 if higher else -1
+    found, best = {row.setting: row for row in rows}, rows[0].setting
+    complete = scores[~np.isnan(scores).any(1)]
+    friedman = math.nan
+    if count > 2 and len(complete) >= 6:
+        with np.errstate(invalid="ignore"):
+            friedman = stats.friedmanchisquare(*complete.T).pvalue
+    raw, present = {}, ~np.isnan(scores)
+    for one, other in combinations(range(count), 2):
+        deltas = (scores[:, one] - scores[:, other])[present[:, one] & present[:, other]]
+        if len(deltas) >= 6:  # a set counts only for pairs that it has
+            raw[one, other] = wilcoxon(deltas)
+    expected = np.full((count, count), math.nan)
+    for pair, p in zip(raw, holm([*raw.values()], count * (count - 1) // 2)):
+        expected[pair] = expected[pair[::-1]] = np.nanmax([p, friedman])
+    for n, row in found.items():
+        deltas = (scores[:, n] - scores[:, best])[present[:, n] & present[:, best]]
+        median = np.median(deltas) if len(deltas) else math.nan
+        numbers = [row.friedman_p, row.p, row.median_difference, *row.pairs]
+        wanted = [friedman, expected[n, best], median, *expected[n]]
+        assert numbers == pytest.approx(wanted, nan_ok=True)
+        assert math.isnan(row.low) == math.isnan(row.high) == (len(deltas) < 6)
+        assert row.worse == (expected[n, best] < LEVEL and sign * median < 0)
+        assert row.sets == present[:, n].sum()
+    if present.all():
+        ranks = stats.rankdata(-sign * scores, axis=1)
+        assert [found[n].mean_rank for n in range(count)] == pytest.approx(ranks.mean(0))
+        assert rows == sorted(rows, key=lambda row: row.mean_rank)
+        wins = (sign * scores == (sign * scores).max(1)[:, None]).sum(0)
+        assert [found[n].best_on for n in range(count)] == [*wins]
+    # the order of sets and of settings doesn't matter
+    random = np.random.default_rng(seed)
+    sets, columns = random.permutation(len(scores)), random.permutation(count)
+    again = over_sets(scores[sets][:, columns], higher_is_better=higher)
+    assert [row.mean_rank for row in again] == pytest.approx([row.mean_rank for row in rows])
+    if columns[again[0].setting] == best:
+        for row in again:
+            other = found[columns[row.setting]]
+            numbers = [[each.p, each.low, each.high, each.mean] for each in (row, other)]
+            assert numbers[0] == pytest.approx(numbers[1], nan_ok=True)
+
+
+def test_the_interval_of_a_median_is_that_of_scipys_bootstrap() -> None:
+    random = np.random.default_rng(0)
+    scores = np.stack([random.normal(0.9, 0.02, 90), random.normal(0.8, 0.02, 90)], 1)
+    _, found = over_sets(scores, higher_is_better=True)
+    deltas = scores[:, 1] - scores[:, 0]
+    drawn = stats.bootstrap((deltas,), np.median, method="percentile", n_resamples=20_000)
+    low, high = drawn.confidence_interval
+    assert [found.low, found.high] == pytest.approx([low, high], abs=0.0005)
+    assert low < found.median_difference < high < 0 and found.worse
+
+
+def test_no_pair_is_told_apart_where_friedman_finds_no_difference() -> None:
+    scores = np.random.default_rng(0).random((12, 5))
+    scores[:, 4] = scores[:, 0] - 1e-4  # worse on each set, by a rank at most
+    [row] = [each for each in over_sets(scores, higher_is_better=True) if each.setting == 4]
+    friedman = stats.friedmanchisquare(*scores.T).pvalue
+    assert wilcoxon(scores[:, 0] - scores[:, 4]) * 10 < LEVEL <= friedman == row.pairs[0]
+
+
+def test_equal_scores_share_a_rank_whatever_their_last_digits() -> None:
+    first, second = 0.1 + 0.2, 0.3
+    assert first != second
+    found = over_sets(np.array([[first, second], [first, second]]), higher_is_better=True)
+    assert [(row.mean_rank, row.best_on) for row in found] == [(1.5, 2)] * 2
+    assert over_sets(np.zeros((7, 3)), higher_is_better=False)[0].pairs[1] == 1
+
+
+def test_a_setting_that_half_of_the_sets_lack_is_not_the_best() -> None:
+    scores = np.array([[0.5, 0.6, 0.9]] * 2 + [[0.5, 0.6, math.nan]] * 2)
+    assert [row.setting for row in over_sets(scores, higher_is_better=True)] == [1, 0, 2]
+    found = over_sets(scores[:3], higher_is_better=True)
+    assert [row.setting for row in found] == [2, 1, 0] and found[0].mean_rank == 1
+
+
+@pytest.mark.parametrize("settings", [2, 3, 8])
+def test_so_many_sets_are_the_fewest_that_can_tell_settings_apart(settings: int) -> None:
+    pairs = settings * (settings - 1) // 2
+    least = fewest_sets(pairs)
+    for sets, told in ((least - 1, False), (least, True)):
+        p = wilcoxon(np.arange(1.0, sets + 1))  # better on each
+        assert (p * pairs < LEVEL) == told
+    assert fewest_sets(1) == 6
+
+
+def test_bars_join_what_cannot_be_told_apart() -> None:
+    # of a to e, by hand: a-b, b-c-d, and a-d although a and c can be told apart; e from all
+    p = np.zeros((5, 5))
+    for one, other in ("ab", "bc", "bd", "cd", "ad"):
+        row, column = "abcde".index(one), "abcde".index(other)
+        p[row, column] = p[column, row] = 0.5
+    rows = over_sets(np.random.default_rng(0).random((9, 5)), higher_is_better=True)
+    rows = sorted(rows, key=lambda row: row.setting)
+    groups = bars_of([replace(row, pairs=p[row.setting].tolist()) for row in rows])
+    assert ["".join("abcde"[n] for n in group) for group in groups] == ["abd", "bcd"]
 
 
 # ---------------------------------------------------------------- how often it is wrong
@@ -187,3 +325,29 @@ def test_a_difference_of_one_deviation_is_found_as_often_as_the_page_says(
     right = [found[1:] for found in sweeps if found[0] is None]  # the best one has the best mean
     share = sum(bool(d and d.significant) for found in right for d in found) / (500 * (heads - 1))
     assert share == pytest.approx(wanted, abs=0.05)
+
+
+def random_sets(count: int, missing: float) -> Iterator[list[OverSets]]:
+    """Sweeps of settings that are all equal, over sets of different difficulty and size."""
+    random = np.random.default_rng(0)
+    for _ in range(count):
+        sets, settings = int(random.integers(6, 26)), int(random.integers(2, 9))
+        level, noise = random.uniform(0.5, 1, (sets, 1)), random.uniform(0.001, 0.1, (sets, 1))
+        rows = random.integers(20, 1000, (sets, 1))
+        scores = (level + noise * random.standard_normal((sets, settings))).clip(0, 1)
+        scores = np.round(rows * scores) / rows
+        scores[random.random(scores.shape) < missing] = math.nan
+        scores = scores[~np.isnan(scores).all(1)]
+        yield over_sets(scores, higher_is_better=True)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.long)])
+def test_equal_settings_are_called_different_over_data_sets_in_5_percent_at_most(
+    count: int, missing: float
+) -> None:
+    wrong = sum(
+        any(p < LEVEL for row in found for p in row.pairs) for found in random_sets(count, missing)
+    )
+    assert wrong <= count * LEVEL + 3 * math.sqrt(count * LEVEL * (1 - LEVEL))
+    assert wrong or count < 2000  # the test can fail

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from seqmodels.compare.records import Record, find_runs, pick_metric
 from seqmodels.compare.settings import (
+    SPLIT_KEYS,
     Grouping,
-    check_same_data,
     group_runs,
     other_differences,
     setting_name,
@@ -21,27 +23,30 @@ from seqmodels.compare.statistics import (
     FEWEST_SEEDS,
     LEVEL,
     Difference,
+    OverSets,
     Scores,
     Summary,
     against_best,
+    fewest_sets,
+    over_sets,
     smallest_step,
     summarize,
 )
 from seqmodels.errors import UserError
-from seqmodels.metrics import find_metric, more_is_better, without_split
+from seqmodels.metrics import find_metric, more_is_better, unit, without_split
 
 MOST_NAMES = 6  # of keys in a sentence
-RUN_MORE = f"run every setting with the same seeds, {FEWEST_SEEDS} or more, such as seed=0,1,2"
+SUCH_AS = {"seeds": "seed=0,1,2", "splits": "data.folds=5 data.fold=0,1,2,3,4"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All completed runs that differ only in their seed, and how they compare."""
+    """All completed runs that differ only in their seed or their split, and how they compare."""
 
     name: str  # such as `max_pool, lr=0.01`
     values: tuple[Any, ...]  # of `Comparison.keys`
     records: Sequence[Record]  # at least one
-    scores: Scores  # the metric by seed and data
+    scores: Scores  # the metric by seed and data; by split, where runs differ in it
     summary: Summary
     beside: float  # the mean of `Comparison.beside`; nan without
     difference: Difference | None  # to the best setting on the same data; None for the best itself
@@ -54,6 +59,7 @@ class Section:
     data: str  # its name
     values: tuple[Any, ...]  # of `Comparison.data_keys`
     settings: Sequence[Setting]  # at least one
+    pairs: str = "seeds"  # what makes two runs a pair; or splits
 
     @property
     def tested(self) -> bool:
@@ -65,10 +71,12 @@ class Section:
         best, *others = self.settings
         if not others:
             return f"There is only one setting, {best.name}: nothing to compare it with."
+        such_as = f"{FEWEST_SEEDS} or more, such as {SUCH_AS[self.pairs]}"
+        run_more = f"run every setting with the same {self.pairs}, {such_as}"
         if not self.tested:
             return (
-                f"{best.name} has the best mean, but fewer than {FEWEST_SEEDS} shared seeds allow "
-                f"no verdict: {RUN_MORE}."
+                f"{best.name} has the best mean, but fewer than {FEWEST_SEEDS} shared {self.pairs} "
+                f"allow no verdict: {run_more}."
             )
         equal = [(s, d) for s in others if (d := s.difference) and not d.significant]
         if not equal:
@@ -81,10 +89,45 @@ class Section:
             more = f"{count} more seeds" if count > 1 else "1 more seed"
             text += f" About {more} might separate {best.name} from {name}."
         if ahead := [setting.name for setting, d in equal if d.ahead and d.p < LEVEL]:
-            text += f" On the seeds that both have, {_listed(ahead)} did better: {RUN_MORE}."
+            text += f" On the {self.pairs} that both have, {_listed(ahead)} did better: {run_more}."
         if untested := [setting.name for setting, d in equal if math.isnan(d.p)]:
-            text += f" Fewer than {FEWEST_SEEDS} seeds are shared with {_listed(untested)}: "
-            text += f"{RUN_MORE}."
+            text += f" Fewer than {FEWEST_SEEDS} {self.pairs} are shared with "
+            text += f"{_listed(untested)}: {run_more}."
+        return text
+
+
+@dataclass(frozen=True)
+class Across:
+    """The settings over all data sets."""
+
+    sets: Sequence[str]  # their names
+    names: Sequence[str]  # of the settings
+    values: Sequence[tuple[Any, ...]]  # of `Comparison.keys`, of each setting
+    scores: np.ndarray  # (N, K), the mean of each set and setting; nan where there is none
+    found: Sequence[OverSets]  # the best setting first
+    points: bool  # whether a hundredth of the metric is a point
+
+    @property
+    def missing(self) -> list[str]:
+        """Each setting that a set lacks, such as `max_pool on PLAID`."""
+        return [f"{self.names[k]} on {self.sets[n]}" for n, k in np.argwhere(np.isnan(self.scores))]
+
+    def verdict(self) -> str:
+        """What the data sets show, in one or two sentences."""
+        best, *others = self.found
+        name, count, least = self.names[best.setting], len(self.sets), fewest_sets(1)
+        if count < least:
+            chance = f"even a setting that is better on all of {least - 1} may be so by chance"
+            return f"{name} has the best mean rank, but {count} data sets allow no p: {chance}."
+        text = f"Over {count} data sets, {name} is better than all others (p < {LEVEL}, corrected)."
+        if equal := [self.names[each.setting] for each in others if not each.worse]:
+            needed = fewest_sets(len(self.names) * len(others) // 2)
+            more = f": to tell any of so many settings takes {needed} or more" * (count < needed)
+            text = f"{count} data sets cannot tell {name}, which has the best mean rank, from "
+            text += f"{_listed(equal)}{more}."
+        if self.points:
+            close = sum(abs(each.median_difference) < 0.01 for each in others)
+            text += f" In the median, {close} of {len(others)} others are within one point of it."
         return text
 
 
@@ -97,6 +140,7 @@ class Comparison:
     twin: str | None  # the same metric on the other split, test or validation, if any run has it
     grouping: Grouping
     sections: Sequence[Section]  # one per data set
+    across: Across | None  # of several data sets
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
     others: Sequence[str]  # what else differs between the runs, such as the number of threads
@@ -126,10 +170,8 @@ class Comparison:
         return f"Ranked by the validation split: choose {varied} by it, then report the test split."
 
 
-def compare(
-    places: Sequence[str], metric: str | None = None, *, different_data: bool = False
-) -> Comparison:
-    """Compares the runs in some folders.
+def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
+    """Compares the runs in some folders: on each data set, and over all of them.
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
@@ -137,11 +179,9 @@ def compare(
             the head, the data and the seed vary; on the validation split where anything else does,
             such as the learning rate, because the best of many settings on the test split owes part
             of its rank to luck. The other split is taken if no run has the first.
-        different_data: whether settings may have seen different data; then each is compared with
-            the settings that saw the same data.
 
     Raises:
-        UserError: if there is nothing to compare, the metric is unknown, or the data differs.
+        UserError: if there is nothing to compare, or the metric is unknown.
     """
     records = find_runs(places)
     completed = [record for record in records if record.completed]
@@ -152,13 +192,10 @@ def compare(
     scored = [record for record in completed if math.isfinite(record.score(metric))]
     if not scored:
         raise UserError(f"metric={metric} is not a finite number in any of these runs")
-    if not different_data:
-        check_same_data(scored)
     grouping, twin = group_runs(scored), _twin(metric, scored)
     sections = [
-        Section(name, groups[0][0].values(grouping.data_keys), settings)
+        _section(name, groups, grouping, metric, twin, higher_is_better)
         for name, groups in grouping.data
-        for settings in [_settings(groups, grouping.keys, metric, twin, higher_is_better)]
     ]
     return Comparison(
         metric,
@@ -166,6 +203,7 @@ def compare(
         twin,
         grouping,
         sections,
+        _across(sections, metric, higher_is_better),
         failed=[record for record in records if not record.completed],
         left_out=[record for record in completed if not math.isfinite(record.score(metric))],
         others=other_differences(scored),
@@ -196,35 +234,62 @@ def _twin(metric: str, records: Sequence[Record]) -> str | None:
     return twin if any(math.isfinite(record.score(twin)) for record in records) else None
 
 
-def _settings(
+def _section(
+    data: str,
     groups: Sequence[Sequence[Record]],
-    keys: Sequence[str],
+    grouping: Grouping,
     metric: str,
     twin: str | None,
     higher_is_better: bool,
-) -> list[Setting]:
+) -> Section:
     """Each setting against the best one, the best first."""
-    scores = [_by_seed(group, metric) for group in groups]
-    step = _step([record for group in groups for record in group], metric)
-    differences = against_best(scores, higher_is_better=higher_is_better, step=step)
+    records = [record for group in groups for record in group]
+    splits = len({record.values(SPLIT_KEYS) for record in records}) > 1
+    scores = [_paired(group, metric, splits) for group in groups]
+    step, overlap = _step(records, metric), max(map(_overlap, records)) * splits
+    differences = against_best(
+        scores, higher_is_better=higher_is_better, step=step, overlap=overlap
+    )
     settings = []
     for group, score, difference in zip(groups, scores, differences, strict=True):
-        values, summary = group[0].values(keys), summarize(score, step)
-        others = [s for s in _by_seed(group, twin or "").values() if math.isfinite(s)]
-        beside, name = fmean(others) if others else math.nan, setting_name(keys, values)
+        values, summary = group[0].values(grouping.keys), summarize(score, step, overlap)
+        others = [s for s in _paired(group, twin or "", splits).values() if math.isfinite(s)]
+        beside, name = fmean(others) if others else math.nan, setting_name(grouping.keys, values)
         settings.append(Setting(name, values, group, score, summary, beside, difference))
     sign = -1 if higher_is_better else 1
-    return sorted(settings, key=lambda s: (s.difference is not None, sign * s.summary.mean))
+    settings.sort(key=lambda s: (s.difference is not None, sign * s.summary.mean))
+    values = groups[0][0].values(grouping.data_keys)
+    return Section(data, values, settings, "splits" if splits else "seeds")
 
 
-def _by_seed(records: Iterable[Record], metric: str) -> Scores:
-    """The metric by seed and fingerprint, because runs on other data make no pair; the mean, where
-    a seed was run more than once."""
-    by_seed: dict[tuple[int, str], list[float]] = {}
+def _paired(records: Iterable[Record], metric: str, splits: bool) -> Scores:
+    """The metric by seed, or by split, and by fingerprint, because runs on other data make no pair;
+    the mean, where there are several runs."""
+    found: dict[tuple[Any, str], list[float]] = {}
     for record in records:
-        key = (record.seed, record.fingerprint)
-        by_seed.setdefault(key, []).append(record.score(metric))
-    return {key: fmean(values) for key, values in sorted(by_seed.items())}
+        pair: Any = str(record.values(SPLIT_KEYS)) if splits else record.seed
+        found.setdefault((pair, record.fingerprint), []).append(record.score(metric))
+    return {key: fmean(values) for key, values in sorted(found.items())}
+
+
+def _overlap(record: Record) -> float:
+    """The size of the test split in units of the training split."""
+    train, test = (record.examples.get(split, 0) for split in ("train", "test"))
+    # with a target for each step, a run knows none; a fifth is the usual share
+    return test / train if train and test else 1 / ((record.config.get("data.folds") or 5) - 1)
+
+
+def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) -> Across | None:
+    """None for a single data set or setting."""
+    means = [{setting.name: setting.summary.mean for setting in s.settings} for s in sections]
+    values = {setting.name: setting.values for s in sections for setting in s.settings}
+    if len(sections) < 2 or len(values) < 2:
+        return None
+    names = sorted(values)
+    scores = np.array([[by_name.get(name, math.nan) for name in names] for by_name in means])
+    found = over_sets(scores, higher_is_better=higher_is_better)
+    sets, points = [section.data for section in sections], unit(metric) == "%"
+    return Across(sets, names, [values[name] for name in names], scores, found, points)
 
 
 def _step(records: Sequence[Record], metric: str) -> float:

@@ -1,4 +1,4 @@
-"""Group runs into settings, ignoring the seed, and settings by the data they saw."""
+"""Group runs into settings, ignoring the seed and the split, and settings by their data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from itertools import chain
 from typing import Any
 
 from seqmodels.compare.records import Record
-from seqmodels.errors import UserError
 from seqmodels.plain_values import NO_SETTING
 
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
+SPLIT_KEYS = ("data.fold", "data.split_seed")  # of one data set, and so of one setting
 
 Columns = Mapping[str, list[str]]
 
@@ -44,7 +44,8 @@ def varied_columns(records: Sequence[Record]) -> Columns:
         # runs of another version may lack a path
         path = all(v == "null" or v.startswith(f) for v, f in zip(values, folders, strict=True))
         seed = values == seeds and name.rpartition(".")[2] == "seed"  # another key may equal it
-        return len({*values}) > 1 and not (seed or path or name.startswith(NO_SETTING))
+        ignored = seed or path or name in SPLIT_KEYS or name.startswith(NO_SETTING)
+        return len({*values}) > 1 and not ignored
 
     return {name: values for name, values in columns.items() if makes_setting(name, values)}
 
@@ -56,26 +57,29 @@ def _as_json(value: Any) -> str:
     return json.dumps(None if value == {} else value, sort_keys=True)
 
 
-def varied_keys(columns: Columns) -> list[str]:
-    """The smallest set of configuration keys that distinguishes the settings, ignoring the seed.
+def varied_keys(columns: Columns, known: Sequence[str] = ()) -> list[str]:
+    """The smallest set of configuration keys that distinguishes the settings, ignoring the seed,
+    on each of the data sets that `known` says for each run.
 
     Leaves out keys that are the same in all runs, that repeat the seed or the run's folder, and
     that follow from other keys (as the optimiser follows from the experiment).
     """
     first = {key: number for number, key in enumerate(FIRST_KEYS)}
     kept: list[str] = []
+
+    given = [known] if known else []
+
+    def count(keys: Sequence[str]) -> int:
+        return len({*zip(*given, *(columns[key] for key in keys), strict=True)})
+
     for key in sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key)):
-        if _count(columns, [*kept, key]) > _count(columns, kept):
+        if count([*kept, key]) > count(kept):
             kept.append(key)
     for key in reversed(kept):  # a later key may tell the same runs apart, and more
         others = [other for other in kept if other != key]
-        if others and _count(columns, others) == _count(columns, kept):
+        if count(others) == count(kept):
             kept.remove(key)
     return kept
-
-
-def _count(columns: Columns, keys: Sequence[str]) -> int:
-    return len(set(zip(*(columns[key] for key in keys), strict=True))) if keys else 1
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:
@@ -119,37 +123,44 @@ def other_differences(records: Sequence[Record]) -> list[str]:
 
 
 def group_runs(records: Sequence[Record]) -> Grouping:
-    """Groups runs into settings, and settings by the data they saw."""
+    """Groups runs by the data they saw, and into settings that differ on some data set."""
     columns = varied_columns(records)
-    keys = varied_keys(columns)
-    settings: dict[tuple[str, ...], list[Record]] = {}
-    for number, record in enumerate(records):
-        settings.setdefault(tuple(columns[key][number] for key in keys), []).append(record)
-    sections = _by_data([*settings.values()])
+    rows = [*zip(*columns.values(), strict=True)] or [()] * len(records)
+    sections = _by_data(records, rows)
 
     def compared(key: str) -> bool:  # whether it varies within a data set
-        return any(len({_as_json(g[0].config.get(key)) for g in groups}) > 1 for groups in sections)
+        return any(len({columns[key][n] for n in numbers}) > 1 for numbers in sections)
 
-    data_keys = [key for key in keys if key.startswith("data.") and not compared(key)]
-    names = _data_names([groups[0][0] for groups in sections], data_keys)
-    return Grouping(
-        [key for key in keys if key not in data_keys],
-        data_keys,
-        [key for key in columns if key not in keys and compared(key)],
-        [*zip(names, sections, strict=True)],
-    )
+    within = {key: values for key, values in columns.items() if compared(key)}
+    place = {n: str(number) for number, numbers in enumerate(sections) for n in numbers}
+    known = [place[n] for n in range(len(records))]
+    keys = varied_keys(within, known)
+    of_data = {
+        key: columns[key] for key in columns if key.startswith("data.") and key not in within
+    }
+    data_keys = varied_keys(of_data)
+    data = list[list[list[Record]]]()
+    for numbers in sections:
+        settings: dict[tuple[str, ...], list[Record]] = {}
+        for n in numbers:
+            settings.setdefault(tuple(columns[key][n] for key in keys), []).append(records[n])
+        data.append([settings[values] for values in sorted(settings)])
+    names = _data_names([settings[0][0] for settings in data], data_keys)
+    also = [key for key in within if key not in keys]
+    return Grouping(keys, data_keys, also, [*zip(names, data, strict=True)])
 
 
-def _by_data(settings: Sequence[list[Record]]) -> list[list[list[Record]]]:
-    """Puts settings together whose runs saw the same data, directly or by way of others."""
-    sections: list[tuple[set[str], list[int]]] = []  # fingerprints, and the numbers of settings
-    for number, group in enumerate(settings):
-        seen, members = {record.fingerprint for record in group}, [number]
+def _by_data(records: Sequence[Record], rows: Sequence[Any]) -> list[list[int]]:
+    """Puts the numbers of runs together that saw the same data, directly or by way of others: runs
+    of one configuration, but for the seed and the split, are of one data set."""
+    sections: list[tuple[set[Any], list[int]]] = []
+    for number, (record, row) in enumerate(zip(records, rows, strict=True)):
+        seen, members = {record.fingerprint, row}, [number]
         for section in [each for each in sections if each[0] & seen]:
             sections.remove(section)
             seen, members = seen | section[0], sorted([*section[1], *members])
         sections.append((seen, members))
-    return [[settings[n] for n in members] for members in sorted(m for _, m in sections)]
+    return sorted(members for _, members in sections)
 
 
 def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
@@ -163,20 +174,3 @@ def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]
         if len(set(names)) < len(names):
             names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
     return names
-
-
-def check_same_data(records: Sequence[Record]) -> None:
-    """Makes sure that runs with the same seed saw the same data and split.
-
-    Raises:
-        UserError: naming two runs that did not, and `different_data=true`.
-    """
-    seen: dict[int, Record] = {}
-    for record in records:
-        other = seen.setdefault(record.seed, record)
-        if other.fingerprint != record.fingerprint:
-            raise UserError(
-                f"{other.folder} and {record.folder} have the same seed, but saw different data "
-                f"or another split of it ({other.data}, {record.data}): "
-                "use different_data=true to compare within each data set"
-            )

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from statistics import fmean
@@ -19,12 +19,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from seqmodels.compare.comparison import Comparison, Section, Setting, enumerated
+from seqmodels.compare.comparison import Across, Comparison, Section, Setting, enumerated
 from seqmodels.compare.settings import short_keys, shown_value
 from seqmodels.metrics import show, unit
 from seqmodels.screen import visible_line
 
 LONG_NAME = 20  # characters; a longer one may fold
+OVER_SETS = "over all data sets"  # in place of the name of one
 COSTS = 3  # the last columns: parameters, speed and seconds; left out of a narrow terminal
 
 
@@ -38,7 +39,7 @@ def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
         "deviation": setting.summary.deviation,
         "interval": setting.summary.interval,
         "difference_to_best": difference.mean if difference else 0.0,
-        "shared_seeds": difference.shared if difference else len(setting.scores),
+        "shared": difference.shared if difference else len(setting.scores),
         "p": difference.p if difference else "",
         "seeds_needed": (difference and difference.seeds_needed) or "",
         **({comparison.beside: setting.beside} if comparison.beside else {}),
@@ -63,20 +64,49 @@ def table(comparison: Comparison, section: Section) -> list[list[str]]:
         "deviation": ("sd", score),
         "interval": ("± 95 %", score),
         "difference_to_best": ("to best", score),
-        "p": ("p", lambda p: "<0.001" if p < 0.001 else f"{p:.3f}"),
+        "p": ("p", _p),
         **({beside: (metric_header(beside), score)} if beside else {}),
         "parameters": ("parameters", "{:,}".format),
         "per_second": (f"{counted.pop()}/s" if len(counted) == 1 else "/s", "{:,.0f}".format),
         "seconds": ("time, s", "{:.1f}".format),
     }
-    rows = [[*short_keys(comparison.keys), *(header for header, _ in columns.values())]]
+    rows = []
     for setting in section.settings:
         values = numbers(setting, comparison)
         if not setting.difference:
             values |= {"difference_to_best": "", "p": ""}  # no difference to itself
-        cells = [_cell(values[name], write) for name, (_, write) in columns.items()]
-        rows.append([*map(shown_value, setting.values), *cells])
-    return rows
+        rows.append((setting.values, values))
+    return _table(comparison.keys, columns, rows)
+
+
+def table_over_sets(comparison: Comparison, across: Across) -> list[list[str]]:
+    """The header and a row per setting, the best over all data sets first."""
+    score = partial(show, comparison.metric)
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "sets": ("sets", str),
+        "mean_rank": ("mean rank", "{:.2f}".format),
+        "mean": (metric_header(comparison.metric), score),
+        "best_on": ("best on", str),
+        "median_difference": ("median to best", score),
+        "low": ("95 % from", score),
+        "high": ("to", score),
+        "p": ("p", _p),
+    }
+    first, *others = map(vars, across.found)
+    rows = [first | dict.fromkeys(("median_difference", "low", "high", "p"), ""), *others]
+    return _table(comparison.keys, columns, [(across.values[r["setting"]], r) for r in rows])
+
+
+def _table(
+    keys: Sequence[str],
+    columns: Mapping[str, tuple[str, Callable[[Any], str]]],
+    rows: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+) -> list[list[str]]:
+    found = [[*short_keys(keys), *(header for header, _ in columns.values())]]
+    for values, numbers in rows:
+        cells = [_cell(numbers[name], write) for name, (_, write) in columns.items()]
+        found.append([*map(shown_value, values), *cells])
+    return found
 
 
 def _cell(value: Any, write: Callable[[Any], str]) -> str:
@@ -85,25 +115,21 @@ def _cell(value: Any, write: Callable[[Any], str]) -> str:
     return "-" if math.isnan(value) else write(value)
 
 
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def overview(comparison: Comparison) -> list[list[str]]:
     """The header and a row per data set: the mean of each setting on it, the best setting first.
 
     Empty for a single data set.
     """
-    if len(comparison.sections) == 1:
+    if not (across := comparison.across):
         return []
-    sections, sign = comparison.sections, -1 if comparison.higher_is_better else 1
-    means = [{s.name: s.summary.mean for s in section.settings} for section in sections]
-
-    def rank(name: str) -> tuple[bool, float]:  # a mean over fewer data sets ranks behind
-        found = [by_name[name] for by_name in means if name in by_name]
-        return len(found) < len(sections), sign * fmean(found)
-
-    names = sorted(dict.fromkeys(chain(*means)), key=rank)
-    rows = [[metric_header(comparison.metric), *names]]
-    for section, by_name in zip(sections, means, strict=True):
-        cells = (show(comparison.metric, by_name[n]) if n in by_name else "-" for n in names)
-        rows.append([section.data, *cells])
+    order, score = [each.setting for each in across.found], partial(show, comparison.metric)
+    rows = [[metric_header(comparison.metric), *(across.names[n] for n in order)]]
+    for name, scores in zip(across.sets, across.scores[:, order].tolist(), strict=True):
+        rows.append([name, *(_cell(each, score) for each in scores)])
     return rows
 
 
@@ -112,6 +138,9 @@ def cautions(comparison: Comparison) -> list[str]:
     lines, keys = list[str](), [*comparison.keys, *comparison.grouping.also]
     if also := short_keys(keys)[len(comparison.keys) :]:
         lines.append(f"caution: these vary too: {enumerated(also)}")
+    if comparison.across and (missing := comparison.across.missing):
+        why = "a data set counts only for the pairs of settings that it has"
+        lines.append(f"missing: {enumerated(missing)}: {why}")
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
     if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
@@ -143,6 +172,10 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     if rows := overview(comparison):
         parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
         parts += [rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
+    if comparison.across:
+        shown = rich_table(table_over_sets(comparison, comparison.across), len(comparison.keys))
+        parts += [Text(OVER_SETS, style="bold"), shown]
+        parts += [Text(comparison.across.verdict() + "\n")]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     total = sum(len(setting.records) for setting in comparison.settings) + len(comparison.failed)
@@ -168,8 +201,15 @@ def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = 
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """For a README: an overview, a table and a verdict per data set, and what to keep in mind."""
+    """For a README: a table and a verdict over all data sets, an overview, a table and a verdict
+    per data set, and what to keep in mind."""
     lines = [_markdown(comparison.ranking()), ""]
+    if comparison.across:
+        lines += [
+            *_markdown_table(table_over_sets(comparison, comparison.across), len(comparison.keys)),
+            "",
+        ]
+        lines += [_markdown(comparison.across.verdict()), ""]
     if rows := overview(comparison):
         lines += [*_markdown_table(rows, names=1), ""]
     for section in comparison.sections:
@@ -193,14 +233,26 @@ def _markdown_table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """For a program: one row per setting and data set, numbers unrounded."""
-    file = io.StringIO()
-    writer = csv.writer(file)
+    """For a program: one row per setting and data set, and then per setting over all data sets;
+    numbers unrounded."""
+
+    def named(keys: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip(keys, values, strict=True))
+
+    rows, keys = list[dict[str, Any]](), comparison.keys
     for section in comparison.sections:
+        of_data = {"data": section.data, **named(comparison.grouping.data_keys, section.values)}
         for setting in section.settings:
-            values = numbers(setting, comparison)
-            if not file.tell():
-                keys = (*comparison.grouping.data_keys, *comparison.keys)
-                writer.writerow(["data", *keys, *values])
-            writer.writerow([section.data, *section.values, *setting.values, *values.values()])
+            own = numbers(setting, comparison)
+            rows.append({**of_data, **named(keys, setting.values), **own})
+    if across := comparison.across:
+        p_to = [f"p: {name}" for name in across.names]
+        for each in across.found:
+            own = {"metric": comparison.metric, **vars(each), **named(p_to, each.pairs)}
+            del own["setting"], own["pairs"]
+            rows.append({"data": OVER_SETS, **named(keys, across.values[each.setting]), **own})
+    file = io.StringIO()
+    writer = csv.DictWriter(file, dict.fromkeys(chain(*rows)))
+    writer.writeheader()
+    writer.writerows(rows)
     return file.getvalue()

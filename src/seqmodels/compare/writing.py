@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqmodels.compare.comparison import Comparison, Setting
+from seqmodels.compare.over_sets import critical_differences, scores_by_set
 from seqmodels.compare.tables import as_csv, as_markdown, metric_header
 from seqmodels.files import write_figure, write_text
 from seqmodels.metrics import unit
@@ -22,19 +23,25 @@ WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes `comparison.csv`, `.md` and a picture, `.png`; replaces older ones, and returns their
-    paths.
+    """Writes `comparison.csv`, `.md` and a picture, `.png`; of several data sets, also
+    `comparison_ranks.png` and `comparison_sets.png`. Replaces older ones, and returns their paths.
 
     A comparison by another metric that is already there, as in a sweep's folder, stays: the names
     of the new files then end in their metric, `comparison_test_macro_f1.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name, figure = _name(comparison, folder), compared_runs(comparison)
-    numbers, text, picture = paths = [folder / f"{name}.{kind}" for kind in ("csv", "md", "png")]
+    name, pictures = _name(comparison, folder), {"": ("Every run", compared_runs(comparison))}
+    if across := comparison.across:
+        pictures["_ranks"] = "Mean ranks over data sets", critical_differences(across)
+        pictures["_sets"] = "Every data set", scores_by_set(comparison, across)
+    numbers, text = folder / f"{name}.csv", folder / f"{name}.md"
+    paths = {ending: folder / f"{name}{ending}.png" for ending in pictures}
+    lines = [f"\n![{pictures[ending][0]}]({path.name})\n" for ending, path in paths.items()]
     write_text(numbers, as_csv(comparison))
-    write_text(text, f"{as_markdown(comparison)}\n![Every run]({picture.name})\n")
-    write_figure(picture, figure, dpi=160)
-    return paths
+    write_text(text, as_markdown(comparison) + "".join(lines))
+    for ending, path in paths.items():
+        write_figure(path, pictures[ending][1], dpi=160)
+    return [numbers, text, *paths.values()]
 
 
 def _name(comparison: Comparison, folder: Path) -> str:

@@ -33,7 +33,7 @@ def compare_runs(
     from seqmodels.compare.writing import write_comparison
     from seqmodels.screen import Screen
 
-    comparison = compare(places, metric, different_data=different_data)
+    comparison = compare(places, metric)
     console = Screen()
     console.print(comparison_table(comparison, console))
     first = Path(places[0])
