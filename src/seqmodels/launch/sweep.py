@@ -186,8 +186,7 @@ class SweepReport(Callback):
         """Compare the runs; exit with status 1 if any failed."""
         if "n_trials" in config.hydra.sweeper:  # a search has said what it found
             return
-        folder, sweep = str(self.folder), config.sweep
-        compare_runs(folder, metric=sweep.metric, different_data=sweep.different_data)
+        compare_runs(str(self.folder), metric=config.sweep.metric)
         sys.stdout.flush()
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
         if any(run.status != "completed" and not run.is_training for run in runs):

@@ -23,7 +23,6 @@ GIVEN = {"model": ("data",), "trainer": ("callbacks", "logger", "default_root_di
 @dataclass
 class Sweep:
     metric: Name | None
-    different_data: bool
 
 
 @dataclass

@@ -12,7 +12,6 @@ from seqmodels.launch.command_line import command
 def compare_runs(
     *places: str,
     metric: Name | None = None,
-    different_data: bool = False,
     output: Name | None = None,
 ) -> None:
     """Compare runs: which setting is better, and how sure is that?
@@ -22,7 +21,6 @@ def compare_runs(
     Args:
         metric: such as test/macro_f1; null: that of the kind of target (accuracy, exact match,
             bits per byte, MASE or RMSE), else the loss; docs/sweeps.md says of which split.
-        different_data: also compare settings that saw different data, within each data set.
         output: the folder to write; null: the compared folder if you name only one, else
             comparison/.
     """
