@@ -1,4 +1,4 @@
-"""Three heads that read the wrong tensor, as tutorials and libraries do: measure what it costs.
+"""Four heads that read the wrong tensor, as tutorials and libraries do: measure what it costs.
 
 The audit refuses to train them and tells you why; to train them anyway, add
 `callbacks.dataflow.refuse=false`, as the experiment does:
@@ -36,6 +36,15 @@ class PaddedLastStepOfBoth(PaddedLastStep, name="padded_last_step_of_both"):
     """The same with two directions: the backward half has read one step, which is padding."""
 
     requires_bidirectional = True
+
+
+class PaddedMean(PaddedLastStep, name="padded_mean"):
+    """The mean of `output` over all steps, padding too."""
+
+    requires_bidirectional = None
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.output.mean(dim=1)  # (B, T, D*H) -> (B, D*H)
 
 
 class BackwardOnly(Head, name="backward_only"):

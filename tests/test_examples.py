@@ -25,6 +25,7 @@ EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
 FINDINGS = {
     "padded_last_step": "padding_leak",
     "padded_last_step_of_both": "padding_leak",
+    "padded_mean": "padding_leak",
     "backward_only": "unread_direction",
 }
 FIRST = """
@@ -45,12 +46,15 @@ def test_a_mistake_is_what_tutorials_write_and_is_refused(
     import_module(MODULE, "imports")
     with pytest.raises(UserError, match=f"model.head={head}: {finding}: .*refuse=false"):
         train(config(f"imports=[{MODULE}]", f"model.head={head}"))
-    encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=head != "padded_last_step")
+    both = head != "padded_last_step"
+    encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=both)
     wrong = build_head(head, encoder, lambda width: ClassOutput(width, 2))
     inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 2])
     packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, batch_first=True)
     # the backward one is at least told the lengths
     written = encoder.rnn(inputs)[0][:, -1] if "padded" in head else encoder.rnn(packed)[1][0][-1]
+    if head == "padded_mean":
+        written = encoder.rnn(inputs)[0].mean(1)
     torch.testing.assert_close(wrong.select(encoder(inputs, lengths)), written)
 
 
