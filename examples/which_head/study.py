@@ -7,6 +7,7 @@ python examples/which_head/study.py sets=my_sets.yaml estimate=true
 import io
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -116,8 +117,7 @@ def train_set(
     grid = [f"model.head={','.join(some)}", *more, f"hydra.sweep.dir={folder.resolve()}"]
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m"]
     script += ["--config-dir", str(FOLDER / "configs")]
-    seeds = [len(word.split(",")) for word in more if word.startswith("seed=")]
-    count = len(some) * (seeds or [1])[0]
+    count = len(some) * math.prod(len(word.split(",")) for word in more)
     if len(completed(folder)) < count:
         done = subprocess.run(
             [*script, *given, *grid],
@@ -130,7 +130,7 @@ def train_set(
         log.write_text(done.stdout)
     if len(completed(folder)) < count:
         return f"{piece}, {name}: failed, see {log}"
-    if piece != "fifth":
+    if piece != "fifth" and output.name != "estimate":
         for run in completed(folder):
             probe(run)
     return f"{piece}, {name}: {count} runs"
@@ -142,18 +142,27 @@ def completed(folder: Path) -> list[Path]:
 
 
 def seconds_of(name: str, words: Words, heads: Sequence[str], output: Path, seeds: int) -> float:
-    """How long a set takes one core, by 20 steps of one head."""
+    """How long a set takes one core, by three short runs of one head."""
     folder, recipe = output / "estimate", f"configs/experiment/{words['experiment']}.yaml"
     folder.mkdir(exist_ok=True)
-    done = train_set(name, words, "heads", HEADS[:1], folder, "trainer.max_steps=20")
-    if "failed" in done:
-        raise UserError(done)
-    [run] = completed(folder / "heads" / name)
-    seconds, steps = read_json(run / "result.json")["seconds"], read_yaml(FOLDER / recipe)
-    training = seconds["total"] + seconds["fit"] * (steps["trainer"]["max_steps"] / 20 - 1)
+    lengths = 10, 20, 60  # steps; the first run also warms up
+    grid = f"trainer.max_steps={','.join(map(str, lengths))}"
+    train_set(name, words, "heads", HEADS[:1], folder, grid)
+    results = [read_json(run / "result.json") for run in completed(folder / "heads" / name)]
+    found = {result["config"]["trainer"]["max_steps"]: result for result in results}
+    if len(found) < len(lengths):
+        raise UserError(f"{name} fails: see {folder / f'heads_{name}.log'}")
+    _, short, long = (found[steps] for steps in lengths)
+    trainer, batch_size = short["config"]["trainer"], short["config"]["data"]["batch_size"]
+    steps = read_yaml(FOLDER / recipe)["trainer"]["max_steps"]
+    if trainer["max_epochs"] > 0:
+        epoch = -(-short["examples"]["train"] // batch_size)
+        steps = min(steps, trainer["max_epochs"] * epoch)
+    step = max(long["seconds"]["fit"] - short["seconds"]["fit"], 0.0) / (lengths[2] - lengths[1])
+    training = short["seconds"]["total"] + step * (steps - lengths[1])
     counts = {piece: seeds * len(jobs(piece, words, heads)[0]) for piece in PIECES}
     tests = QUARTERS * (counts["heads"] + counts["wrong"])
-    return sum(counts.values()) * training + tests * seconds["test"]
+    return sum(counts.values()) * training + tests * short["seconds"]["test"]
 
 
 @command
@@ -189,7 +198,7 @@ def main(
             each = [pool.submit(seconds_of, n, w, some, place, seeds) for n, w in chosen.items()]
             hours = [future.result() / 3600 for future in each]
             for name, of_set in zip(chosen, hours, strict=True):
-                print(f"{name}: {60 * of_set:.0f} min of one core")
+                print(f"{name}: {60 * of_set:.0f} min of one core", flush=True)
             print(f"all: {sum(hours):.1f} h of one core; of {processes} cores, an equal part")
             return
         more = [f"seed={','.join(map(str, range(seeds)))}"]

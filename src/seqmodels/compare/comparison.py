@@ -258,8 +258,8 @@ def _section(
         settings.append(Setting(name, values, group, score, summary, beside, difference))
     sign = -1 if higher_is_better else 1
     settings.sort(key=lambda s: (s.difference is not None, sign * s.summary.mean))
-    values = groups[0][0].values(grouping.data_keys)
-    return Section(data, values, settings, "splits" if splits else "seeds")
+    pairs = "splits" if splits else "seeds"
+    return Section(data, records[0].values(grouping.data_keys), settings, pairs)
 
 
 def _paired(records: Iterable[Record], metric: str, splits: bool) -> Scores:

@@ -207,7 +207,7 @@ def signed_rank_p(deltas: np.ndarray) -> float:
     side. SciPy is exact with ties only up to 13 sets, in half a second a pair."""
     ranks, some = (2 * stats.rankdata(np.abs(deltas))).astype(int), deltas != 0
     chances, middle = np.ones(1), ranks[some].sum() / 2
-    for rank in np.sort(ranks[some]):  # of either sign with the same chance
+    for rank in ranks[some]:  # of either sign with the same chance
         none = np.zeros(rank)
         chances = (np.append(chances, none) + np.append(none, chances)) / 2
     observed = abs(ranks[deltas > 0].sum() - middle)
