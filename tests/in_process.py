@@ -152,9 +152,10 @@ def own_modules(*folders: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         project_modules.cache_clear()
-        for name in sys.modules.keys() - modules:
-            if any(_lies_in(sys.modules[name], folder) for folder in folders):
-                del sys.modules[name]
+        added = {name: sys.modules[name] for name in sys.modules.keys() - modules}
+        # first all that lie there, because a folder in a folder asks for the one around it
+        for name in [n for n, m in added.items() if any(_lies_in(m, each) for each in folders)]:
+            del sys.modules[name]
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:

@@ -18,6 +18,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from scipy import stats
+from sklearn.model_selection import StratifiedKFold
 
 from seqmodels.compare.comparison import Comparison, compare
 from seqmodels.compare.over_sets import critical_differences, scores_by_set
@@ -36,7 +37,7 @@ from seqmodels.compare.writing import write_comparison
 from seqmodels.errors import UserError
 from seqmodels.plain_values import flattened
 from seqmodels.runs.report import metrics_table
-from tests.conftest import Refused, Script
+from tests.conftest import Refused, Script, result_of
 
 
 class Runs:
@@ -625,3 +626,40 @@ def test_a_sweep_of_real_runs_is_compared(script: Script, refused: Refused, tmp_
     elsewhere = script("compare.py", str(sweep), "metric=test/macro_f1", "output=here")
     assert "macro_" in elsewhere.stdout and (tmp_path / "here" / "comparison.md").is_file()
     assert "name the folders to compare" in refused("compare.py")
+
+
+@pytest.mark.long
+def test_a_sweep_over_folds_is_a_loop_by_hand(script: Script, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(2, size=90)
+    # a letter tells little, and not all texts can be told
+    texts = [" ".join("ab"[int(n < 0.35 + 0.3 * y)] for n in random.random(9)) for y in labels]
+
+    def write(name: str, rows: Iterable[int]) -> str:
+        lines = [f"{texts[n]},{labels[n]}" for n in rows]
+        (tmp_path / name).write_text("\n".join(["text,label", *lines]))
+        return name
+
+    usual = ("data=text", "trainer=cpu", "trainer.max_epochs=8", "model.encoder.hidden_size=8")
+    usual = (*usual, "baseline=false", "data.min_count=1", "data.batch_size=8")
+    usual = (*usual, "model.optimizer.lr=0.02")
+    swept = ("data.folds=3", "data.fold=0,1,2", "model.head=last_hidden,mean_pool")
+    whole = f"data.train={write('all.csv', range(90))}"
+    script("train.py", "-m", *usual, whole, *swept, "hydra.sweep.dir=sweep")
+    by_hand: dict[str, list[float]] = {"last_hidden": [], "mean_pool": []}
+    folds = StratifiedKFold(3, shuffle=True, random_state=0).split(texts, labels)
+    for (train, test), head in product(folds, by_hand):
+        files = f"data.train={write('train.csv', train)}", f"data.test={write('test.csv', test)}"
+        folder = f"{head}_{len(by_hand[head])}"
+        script("train.py", *usual, *files, f"model.head={head}", f"folder={folder}")
+        by_hand[head].append(result_of(tmp_path / folder)["metrics"]["test/accuracy"])
+    comparison = compare([str(tmp_path / "sweep")])
+    [section] = comparison.sections
+    for setting in section.settings:
+        assert [*setting.scores.values()] == by_hand[setting.name]  # in the order of the folds
+    best, other = section.settings
+    assert other.difference and other.difference.shared == 3
+    deltas = np.subtract(by_hand[other.name], by_hand[best.name])
+    variance = deltas.var(ddof=1) + (1 / 30) ** 2 / 6
+    t = deltas.mean() / math.sqrt(variance * (1 / 3 + 30 / 54))  # a tenth is for validation
+    assert deltas.any() and other.difference.p == pytest.approx(2 * stats.t.sf(abs(t), 2))
