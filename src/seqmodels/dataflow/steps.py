@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Rows = Mapping[int, Mapping[str, Any]]  # what the task has told of them, by their numbers
 INPUTS = ("input", "tokens", "steps")  # what of it is no caption
-HOW = "steps that the network reads; large: dark counts for the prediction, light orange against it"
+HOW = "steps that are read: dark dots count for the prediction, light orange against it (~ roughly)"
 FEW = 64  # points of an integral, of a picture
 EACH, MOST_TOKENS, MOST_STEPS = 6, 100, 2_000  # wrong rows, and right ones; what is longer is not
 COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])  # also in grey
@@ -191,7 +191,7 @@ def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
             axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
             dots = {"s": 45 * shares.abs(), "c": shares, "vmin": -1, "vmax": 1, "linewidths": 0}
             axes.scatter(steps, heights, cmap=COLOURS, **dots)
-            what = f"{caption(row)}{', not to 1 %' * bool(lacks)}"
+            what = f"{'~ ' * bool(lacks)}{caption(row)}"
             axes.set_title(figure_text(what, most=70), fontsize="small")
             axes.xaxis.get_major_locator().set_params(integer=True)
         column[0].set_title(f"{title}\n{column[0].get_title()}", fontsize="small")
