@@ -21,12 +21,9 @@ class CheckpointFiles(TorchCheckpointIO):
     """
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """The content of `path`; `UserError` if it is absent or broken."""
         return read_checkpoint(Path(path))
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, *_: Any, **__: Any
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
         partial = path.with_name(f".{path.name}")  # what a killed process left is replaced
@@ -62,11 +59,8 @@ def check_whole(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU, loaded without running code from it.
-
-    Raises:
-        UserError: if it is absent, broken, or holds more than tensors and plain values.
-    """
+    """A checkpoint's content, on the CPU, loaded without running code from it. Raises UserError if
+    it is absent, broken, or holds more than tensors and plain values."""
     others = sorted(each.name for each in path.parent.glob("[a-z]*.ckpt") if each != path)
     beside = f"; take another one beside it: {listed(others)}" if others else ""
     if not path.is_file():
@@ -77,8 +71,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not {"state_dict", "hyper_parameters"} <= content.keys():
             raise ValueError("it holds no state_dict and hyper_parameters")
     except Exception as error:  # torch raises many kinds on a broken file
-        what = one_line(error)
-        if isinstance(error, pickle.UnpicklingError):  # whose message tells how to load it anyway
-            what = "it holds more than tensors and plain values"
+        pickled = isinstance(error, pickle.UnpicklingError)  # which tells how to load it anyway
+        what = "it holds more than tensors and plain values" if pickled else one_line(error)
         raise UserError(f"{path} is not a usable checkpoint ({what}){beside}") from error
     return content

@@ -58,25 +58,20 @@ class Recording(Callback):
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if error is None:
-            self.result.status = "completed"
-            self.folder.write_result(self.result)
-            return
-        if isinstance(error, Exception):
+            self.result.status, self._writes = "completed", True
+        elif isinstance(error, Exception):
             self.result.fail(error)
         if self._writes:
-            with suppress(UserError):  # it must not hide the other error
+            with suppress(*[UserError] if error else []):  # it must not hide the other error
                 self.folder.write_result(self.result)
 
     @contextmanager
     def interruptions(self, trainer: pl.Trainer, console: Screen) -> Iterator[None]:
         """Says what is saved if the training does not reach its end, and how to resume it.
 
-        A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM.
-
-        Raises:
-            UserError: for a checkpoint that does not fit: if something fails before the second step
-                of the optimizer after its own. The first one and its metrics use the last of its
-                state.
+        A signal ends it with the exit status of a shell: 130 for Ctrl-C, 143 for SIGTERM. What
+        fails before the second step of the optimizer after that of a checkpoint is a UserError: the
+        first one and its metrics use the last of the checkpoint's state, so that one does not fit.
         """
         try:
             with handling_signals(interrupt):

@@ -231,9 +231,6 @@ class Run:
 
         Args:
             inputs: as `predict` takes them.
-
-        Raises:
-            UserError: for a run whose head does not weigh steps.
         """
         if not hasattr(self.task.head, "weights"):
             names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
@@ -289,12 +286,7 @@ class Run:
             raise
 
     def stream(self, batch_size: int = 1, accelerator: str = "auto") -> Stream:
-        """Reads rows some steps at a time, as `Stream` documents it.
-
-        Raises:
-            UserError: for a run that reads whole rows, such as one of two directions; says why, and
-                what streams.
-        """
+        """Reads rows some steps at a time, as `Stream` documents it."""
         return Stream(self.task.to(find_device(accelerator)), self.data, batch_size)
 
     def generate(
@@ -305,9 +297,6 @@ class Run:
         Args:
             options: `temperature`, `top_p` and `seed`, as `write` of
                 `seqmodels.tasks.language_model.generation` documents them.
-
-        Raises:
-            UserError: for a prompt with unknown tokens, or a wrong option.
         """
         if not hasattr(self.task, "generate"):
             raise UserError(
@@ -331,7 +320,7 @@ class Run:
 
         if folder is None:
             RunFolder(self.folder).check_links()
-        place = Path(folder) if folder is not None else self.folder / "export"
+        place = Path(folder or self.folder / "export")
         export(self.task.cpu(), place, stream=stream)
         return place
 
@@ -356,11 +345,7 @@ class Run:
 
 
 def head_for(task: Task, tensor: str | None) -> Head:
-    """The head that selects this tensor: the task's own for None, or one without weights.
-
-    Raises:
-        UserError: with the names there are, or as a head says that doesn't fit the encoder.
-    """
+    """The head that selects this tensor: the task's own for None, or one without weights."""
     encoder, own = task.encoder, task.head
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
@@ -400,9 +385,6 @@ def load_run(
         batch_size: for evaluation; None: as in training.
         allowed_targets: classes to allow besides the built-in ones; the run folder's own entries
             are ignored (untrusted).
-
-    Raises:
-        UserError: if this is not a run folder, or its checkpoint is broken.
     """
     quieten_lightning()
     files = RunFolder(Path(folder))

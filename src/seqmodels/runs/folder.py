@@ -29,14 +29,8 @@ def as_override(key: str, path: Path) -> str:
     return f"{key}={text}"
 
 
-class _RunPath:
-    """The path of a file or folder in a run folder, by its name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, folder: RunFolder, owner: type | None = None) -> Path:
-        return folder.path / self.name
+def _within(name: str) -> Any:
+    return property(lambda folder: folder.path / name)
 
 
 @dataclass(frozen=True)
@@ -50,14 +44,11 @@ class RunFolder:
 
     path: Path
 
-    config_file = _RunPath("config.yaml")
-    overrides_file = _RunPath("overrides.yaml")
-    environment_file = _RunPath("environment.json")
-    metrics_file = _RunPath("metrics.csv")
-    result_file = _RunPath("result.json")
-    figures = _RunPath("figures")
-    log_file = _RunPath("train.log")
-    lock = _RunPath("lock")  # which the process holds that trains here
+    config_file, overrides_file = _within("config.yaml"), _within("overrides.yaml")
+    environment_file, result_file = _within("environment.json"), _within("result.json")
+    metrics_file, log_file = _within("metrics.csv"), _within("train.log")
+    figures = _within("figures")
+    lock = _within("lock")  # which the process holds that trains here
 
     @property
     def holds_run(self) -> bool:
@@ -132,10 +123,7 @@ class RunFolder:
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
         with unusable(f"{self.overrides_file} does not hold the overrides of a run"):
-            return [
-                {**each, "step": int(each["step"]), "changes": dict(each["changes"])}
-                for each in found
-            ]
+            return [{**e, "step": int(e["step"]), "changes": dict(e["changes"])} for e in found]
 
     # the result
 
@@ -169,13 +157,11 @@ class RunFolder:
     # going back to a run
 
     def read_config(self, *, beginning: bool = False) -> dict[str, Any]:
-        """The run's configuration, as plain values: nothing in it is resolved.
+        """The run's configuration, as plain values: nothing in it is resolved. Raises UserError if
+        a value would have to be.
 
         Args:
             beginning: whether to leave out what resumes have changed since the run began.
-
-        Raises:
-            UserError: if this is not a run folder, or a value would have to be resolved.
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
@@ -197,11 +183,7 @@ class RunFolder:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.csv`, without their empty cells; none where there is no file.
-
-    Raises:
-        UserError: if they are not the metrics of a run.
-    """
+    """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
     with refusing(f"{path} is not the metrics of a run", ValueError):
         return [{name: float(text) for name, text in row.items()} for row in rows_of(path)[1]]
 

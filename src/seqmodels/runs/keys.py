@@ -56,11 +56,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def check_config(config: DictConfig) -> type[Task]:
-    """Checks keys and values of model and trainer, which need no data; returns the task's class.
-
-    Raises:
-        UserError: naming the key, and what is wrong with its value.
-    """
+    """Checks keys and values of model and trainer, which need no data; returns the task's class."""
     check_keys(config)
     import_modules(config.imports)
     allowed = trusted_classes(config)

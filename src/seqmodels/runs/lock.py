@@ -17,11 +17,7 @@ from seqmodels.errors import UserError
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Within: no other process can hold this lock. The folder that it locks is created.
-
-    Raises:
-        UserError: if another process holds it, or the file system refuses to write or to lock.
-    """
+    """Within: no other process can hold this lock. The folder that it locks is created."""
     # `is_locked` of another process holds it for a moment. A soft lock would outlive a killed run.
     lock = FileLock(path, timeout=0.2, poll_interval=0.02, fallback_to_soft=False)
     try:

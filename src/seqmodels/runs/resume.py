@@ -55,12 +55,8 @@ class Resume:
 
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
-    """What `config.resume` is resumed with and from. Loggers, `imports` and `allowed_targets` are
-    `config`'s.
-
-    Args:
-        config: as it was composed.
-        words: of the command line, such as `trainer.max_epochs=9`.
+    """What `config.resume` is resumed with and from, `config` as it was composed with these words.
+    Loggers, `imports` and `allowed_targets` are `config`'s.
 
     Raises:
         UserError: if a change would make it another run, if it is finished, or if all of its
@@ -145,11 +141,8 @@ def _callbacks(
 
 
 def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that is whole, and its content; None if there is none yet.
-
-    Raises:
-        UserError: if there are some, and all are broken.
-    """
+    """The newest checkpoint that is whole, and its content; None if there is none yet. Raises
+    UserError if there are some, and all are broken."""
     paths = [folder.checkpoint_file(name) for name in ("last", "previous", "best")]
     paths = [path for path in paths if path.is_file()]
     for path, older in zip(paths, [*paths[1:], None], strict=False):

@@ -21,12 +21,8 @@ class Stream:
         stream([next_steps])  # what it gives for both
         stream.reset()  # new rows
 
-    Args:
-        task, data: of a finished run.
-        batch_size: how many rows it reads side by side.
-
-    Raises:
-        UserError: for a model, or an encoding of its data, that needs whole rows.
+    It reads `batch_size` rows side by side. Raises UserError for a model, or an encoding of its
+    data, that needs whole rows.
     """
 
     def __init__(self, task: Task, data: DataModule, batch_size: int = 1) -> None:
@@ -46,9 +42,6 @@ class Stream:
         Args:
             rows: `batch_size` raw inputs, as `Run.predict` takes them. Each is encoded by itself,
                 so cut texts between words; a forecaster takes arrays `(t, columns)`.
-
-        Raises:
-            UserError: for another number of rows, or one that can't be encoded.
         """
         if len(rows) != self.batch_size:
             raise UserError(

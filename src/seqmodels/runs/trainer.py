@@ -105,9 +105,10 @@ class _EndWithValidation(Callback):
         self._planned = trainer.val_check_batch, trainer.check_val_every_n_epoch
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
-        ends = last_epoch and trainer.is_last_batch
-        if ends or trainer.global_step == trainer.max_steps or _stops_early(trainer):
+        epoch, step = trainer.current_epoch, trainer.global_step
+        ends = epoch + 1 == trainer.max_epochs and trainer.is_last_batch
+        enough = epoch >= (trainer.min_epochs or 0) and step >= (trainer.min_steps or 0)
+        if ends or step == trainer.max_steps or (trainer.should_stop and enough):
             trainer.val_check_batch = 1
             if trainer.check_val_every_n_epoch is not None:
                 trainer.check_val_every_n_epoch = 1
@@ -116,19 +117,8 @@ class _EndWithValidation(Callback):
         trainer.val_check_batch, trainer.check_val_every_n_epoch = self._planned
 
 
-def _stops_early(trainer: pl.Trainer) -> bool:
-    """Whether this step is the last one because something has stopped the training."""
-    epochs, steps = trainer.min_epochs or 0, trainer.min_steps or 0
-    enough = trainer.current_epoch >= epochs and trainer.global_step >= steps
-    return trainer.should_stop and enough
-
-
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
-    """Plans validations, after which checkpoints are saved and the best is chosen.
-
-    Raises:
-        UserError: if validations are planned for a step that never comes.
-    """
+    """Plans validations, after which checkpoints are saved and the best is chosen."""
     if trainer.validates_by_size:
         batches = limited(len(data.val_dataloader()), trainer.limit_val_batches)
         trainer.val_check_interval = max(LEAST_INTERVAL, BATCHES_PER_VALIDATION * batches)
@@ -137,9 +127,8 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
         batches = batches_per_epoch(trainer, data)
         if interval > batches:
             raise UserError(
-                f"trainer.val_check_interval={interval} is more than the {batches} batches of "
-                "an epoch: set trainer.check_val_every_n_epoch=null to count batches across "
-                "epochs"
+                f"trainer.val_check_interval={interval} is more than the {batches} batches of an "
+                "epoch: set trainer.check_val_every_n_epoch=null to count them across epochs"
             )
 
 

@@ -67,10 +67,6 @@ def train(
 
     Returns:
         What `result.json` holds.
-
-    Raises:
-        UserError: for a mistake in the configuration or the data; mostly before anything is
-            written.
     """
     training = prepare(config, overrides, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
@@ -102,14 +98,8 @@ def prepare(
     overrides: Sequence[str] | None = None,
     rows: Mapping[str, Any] | None = None,
 ) -> Training:
-    """Reads the data and builds task and trainer, cheap checks first.
-
-    Args:
-        config, overrides: as `train` takes them; `rows` are its `data`.
-
-    Raises:
-        UserError: for a mistake in the configuration or the data; nothing is left behind.
-    """
+    """Reads the data and builds task and trainer, cheap checks first. Takes what `train` does;
+    `rows` are its `data`. Raises UserError for a mistake; nothing is left behind."""
     started = time.perf_counter()
     given, config = {f"data.{key}": each for key, each in (rows or {}).items()}, config.copy()
     for key in given:  # whose file is written after the check

@@ -46,9 +46,6 @@ def trusted_config(
     Args:
         allowed_targets: classes that you trust besides; never the folder's own.
         trains: whether the optimizer and the scheduler are needed; else they are left out.
-
-    Raises:
-        UserError: if the file is broken, or names anything that is not trusted.
     """
     config, allowed = folder.read_config(), tuple(allowed_targets)
     for name in ("model", "data", "trainer", "callbacks"):
@@ -66,11 +63,8 @@ def trusted_config(
 
 def is_trusted_callback(name: str, entry: Any) -> bool:
     """Whether a run folder may name this callback: one of ours, which writes to the folder only.
-    What counts is the class that its name leads to: modules of ours know others, too.
-
-    Raises:
-        UserError: for one of ours with a value that no run writes.
-    """
+    What counts is the class that its name leads to: modules of ours know others, too. Raises
+    UserError for one of ours with a value that no run writes."""
     known = ("seqmodels.", "lightning.pytorch.callbacks.")
     if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(known):
         return False
