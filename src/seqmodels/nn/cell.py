@@ -101,10 +101,10 @@ class SteppedRNN(nn.Module):
             made = cell(len(suffixes) * self.output_size if above else input_size, hidden_size)
             self.add_module(name, made)
             sizes = {f"{state}_n": made.widths.get(state, hidden_size) for state in cell.states}
-            self.state_sizes = sizes  # by the names in `RNNOutput.finals`
-            zeros = [torch.zeros(1, size) for size in self.state_sizes.values()]
+            zeros = [torch.zeros(1, size) for size in sizes.values()]
             with torch.no_grad():
                 self.output_size = made.output(state_of(*zeros)).shape[1]
+        self.state_sizes = sizes  # by the names in `RNNOutput.finals`
 
     def forward(
         self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
@@ -125,8 +125,8 @@ class SteppedRNN(nn.Module):
         # nor zeros, which a cell may divide by, can spoil a gradient
         places, first = torch.minimum(step, last), torch.arange(batch, device=device) * time
         orders = [(first.unsqueeze(1) + x).flatten() for x in (places, last - places)]
-        start = parts_of(hx) if hx is not None else self._zeros(inputs)
-        states = zip(*start, strict=True)
+        zeros = (inputs.new_zeros(len(self.names), batch, n) for n in self.state_sizes.values())
+        states = zip(*(zeros if hx is None else parts_of(hx)), strict=True)
         finals: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer:
@@ -142,10 +142,6 @@ class SteppedRNN(nn.Module):
             inputs = torch.cat(outputs, dim=2)
         parts = (torch.stack(part) for part in zip(*finals, strict=True))
         return inputs.masked_fill(~valid, 0.0), state_of(*parts)
-
-    def _zeros(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        sizes, shape = self.state_sizes.values(), (len(self.names), len(inputs))
-        return tuple(inputs.new_zeros(*shape, size) for size in sizes)
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:

@@ -125,9 +125,8 @@ class VectorEmbedding(nn.Module):
         super().__init__()
         self.vectors = nn.Embedding(vocabulary_size, vector_size)
         self.vectors.weight.requires_grad_(not freeze)
-        self.trained = (
-            SmallEmbedding(num_trained, width - vector_size) if width > vector_size else None
-        )
+        rest = width - vector_size
+        self.trained = SmallEmbedding(num_trained, rest) if rest else None
         self.hidden, self.dropout = hidden, dropout
 
     def forward(self, input: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
@@ -162,10 +161,6 @@ def build_embedding(
         data: `inputs` is "tokens" or "features", and `num_inputs` is their number; with
             pre-trained vectors, `vector_size` is their width, and `num_trained` as in
             `VectorEmbedding`.
-
-    Raises:
-        UserError: for a noise that is a share of 1 and more, or a width that the vectors don't fit
-            in.
     """
     size, noise = options.size, options.noise
     count, by_token = data["num_inputs"], data.get("inputs") != "features"
@@ -183,14 +178,7 @@ def build_embedding(
                 f"{vector_size} wide: set model.embedding.size=null to use them alone, or more "
                 f"than {vector_size} to train an embedding beside them"
             )
-        return VectorEmbedding(
-            count,
-            width,
-            noise,
-            dropout,
-            vector_size=vector_size,
-            num_trained=data["num_trained"],
-            freeze=options.freeze,
-        ), width
-    embedding = TokenEmbedding(count, size or TOKEN_EMBEDDING_SIZE, noise, dropout)
-    return embedding, embedding.embedding_dim
+        own = {"vector_size": vector_size, "num_trained": data["num_trained"]}
+        return VectorEmbedding(count, width, noise, dropout, **own, freeze=options.freeze), width
+    width = size or TOKEN_EMBEDDING_SIZE
+    return TokenEmbedding(count, width, noise, dropout), width

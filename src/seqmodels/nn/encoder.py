@@ -18,7 +18,7 @@ from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, check
 from seqmodels.batch import ShowsShapes
 from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
-from seqmodels.nn.cell import CELLS, SteppedRNN
+from seqmodels.nn.cell import CELLS
 from seqmodels.nn.ragged import run_in, run_padded
 from seqmodels.nn.recurrence import runs_by_hand
 from seqmodels.nn.rows import MOST_STEPS
@@ -118,8 +118,7 @@ class RecurrentEncoder(nn.Module):
             `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
             fastest for this device, cell and shape (measured in `benchmarks/`). A GRU or RNN
             on a CPU needs `packed` for gradients of gradients and for `torch.func`.
-        locked_dropout: the dropout between layers drops the same features at all steps of a row
-            (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        locked_dropout: the dropout between layers drops as `LockedDropout` does.
 
     Raises:
         ValueError: if arguments don't fit together.
@@ -161,38 +160,14 @@ class RecurrentEncoder(nn.Module):
                 bidirectional=bidirectional,
                 **options,
             )
-        self.cell = cell
-        self.packing = packing
-        self.locked_dropout = locked_dropout
-
-    @property
-    def state_sizes(self) -> dict[str, int]:
-        """The width of each final state, by its name in `RNNOutput.finals`."""
-        if isinstance(self.rnn, SteppedRNN):
-            return self.rnn.state_sizes
-        c_n = {"c_n": self.rnn.hidden_size} if self.cell == "lstm" else {}
-        return {"h_n": self.output_size, **c_n}
-
-    @property
-    def bidirectional(self) -> bool:
-        return self.rnn.bidirectional
-
-    @property
-    def num_layers(self) -> int:
-        return self.rnn.num_layers
-
-    @property
-    def num_directions(self) -> int:
-        """`D`: 2 if bidirectional else 1."""
-        return 2 if self.rnn.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        """`H`, the width of one direction of `output`; of PyTorch's own networks also of `h_n`:
-        `proj_size or hidden_size`."""
-        if isinstance(self.rnn, SteppedRNN):
-            return self.rnn.output_size
-        return self.rnn.proj_size or self.rnn.hidden_size
+        self.cell, self.packing, self.locked_dropout = cell, packing, locked_dropout
+        self.num_layers, self.bidirectional = num_layers, bidirectional
+        self.num_directions = 2 if bidirectional else 1
+        # `H`, the width of one direction of `output`
+        self.output_size: int = self.rnn.output_size if is_own else proj_size or hidden_size
+        sizes = {"h_n": self.output_size, **({"c_n": hidden_size} if cell == "lstm" else {})}
+        # the width of each final state, by its name in `RNNOutput.finals`
+        self.state_sizes: dict[str, int] = self.rnn.state_sizes if is_own else sizes
 
     def forward(
         self,

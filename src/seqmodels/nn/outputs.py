@@ -82,7 +82,8 @@ class Score:
 
 
 class Output(nn.Module):
-    """Turns features `(B, S)`, or `(B, T, S)` at every step, into logits, a loss and a decision.
+    """Turns features `(B, S)`, or `(B, T, S)` at every step, into logits by its `forward`, `(B, C)`
+    or `(B, T, C)`, a loss and a decision.
 
     Every task takes its loss and decision from such a class, so a new one works with all heads and
     tasks. `mask` is True at valid steps, `(B, T)`; None for features of whole sequences.
@@ -90,10 +91,6 @@ class Output(nn.Module):
 
     targets: ClassVar[tuple[str, ...]] = ()  # the kinds of target it can learn; empty: any
     links_steps: ClassVar[bool] = False  # whether the decision at a step depends on other steps
-
-    def forward(self, features: Features) -> Float[Tensor, "*steps logits"]:
-        """Logits: `(B, C)` or `(B, T, C)`."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
         """What each target costs, and the decision. A class below 0 and nan are no target."""
@@ -130,11 +127,7 @@ class ClassOptions(SmoothingOptions):
     class_weights: Literal["balanced"] | dict[str, NonNegative] | list[NonNegative] | None = None
 
     def weights_of(self, data: Mapping[str, Any]) -> list[float] | None:
-        """The weight of each class.
-
-        Raises:
-            UserError: for other than one weight for each class, or an unknown one.
-        """
+        """The weight of each class."""
         given, classes = self.class_weights, data["classes"]
         if given == "balanced":
             counts = data["counts"]
@@ -171,11 +164,8 @@ class ClassOutput(Constants, Output):
         self.project = nn.Linear(width, num_classes)
         self.label_smoothing = label_smoothing
         self.weights: Tensor | None
-        self.register_buffer(
-            "weights",
-            None if weights is None else torch.tensor(weights),
-            persistent=False,  # already saved as a hyper-parameter
-        )
+        made = None if weights is None else torch.tensor(weights)
+        self.register_buffer("weights", made, persistent=False)  # saved as a hyper-parameter
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)

@@ -17,7 +17,7 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -30,11 +30,7 @@ from seqmodels.nn.recurrence import LayerByHand, runs_by_hand
 from seqmodels.nn.rows import Rows
 from seqmodels.nn.state import State, parts_of, state_of
 
-CALLS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
-    "LSTM": torch.lstm,
-    "GRU": torch.gru,
-    "RNN_TANH": torch.rnn_tanh,
-}
+CALLS: dict[str, Any] = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
 # sigmoid(-1e4) == 0 and sigmoid(1e4) == 1 in every floating-point type, as long as the gate's other
 # inputs stay well below 1e4 in size (fp16 ends at 65504, so it can't be much larger)
 SATURATED = 1e4
@@ -56,7 +52,7 @@ def run_padded(
         inputs: `(B, T, F)`. The content of the padding has no effect.
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
-        locked_dropout: the dropout between layers drops the same features at all steps of a row.
+        locked_dropout: as `RecurrentEncoder` documents it.
         dtype: of `inputs`, where the weights are in another one.
 
     Returns:
@@ -90,8 +86,9 @@ def run_padded(
             finals += [(h,) for h in h_n]
             continue
         if rnn.mode == "LSTM" and rows.padded:
-            column = F.pad(rows.padding.to(layer.dtype), (0, columns(layer) - 1))
-            layer = torch.cat([layer, column], dim=1)
+            # on a GPU as wide as a multiple of 8, which its tensor cores need
+            zeros = 0 if layer.device.type == "cpu" else 7 - layer.shape[1] % 8
+            layer = torch.cat([layer, F.pad(rows.padding.to(layer.dtype), (0, zeros))], dim=1)
         outputs = []
         for direction, index in enumerate(indices):
             output, final = _run_direction(
@@ -107,12 +104,6 @@ def run_padded(
 
     states = (torch.stack(part) for part in zip(*finals, strict=True))
     return rows.put(layer), state_of(*map(rows.put_states, states))
-
-
-def columns(layer: Tensor) -> int:
-    """How many columns to add to the inputs of an LSTM: one that marks the padding, and on a GPU as
-    many as make the width a multiple of 8, which its tensor cores need."""
-    return 1 if layer.device.type == "cpu" else 8 - layer.shape[1] % 8
 
 
 def side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
