@@ -37,9 +37,6 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
 
     Args:
         data: None where the trainer was given loaders of its own.
-
-    Raises:
-        UserError: if there is no time to train.
     """
     ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
@@ -56,8 +53,8 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
     timer, seconds = _timer(trainer), None
     if timer is not None and (left := timer.time_remaining()) is not None:
         seconds = round(left + timer.time_elapsed(), 6)
-    if seconds is not None and seconds <= 0:
-        raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
+        if seconds <= 0:
+            raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
     return Budget(min(ends, default=None), seconds)
 
 
@@ -89,5 +86,5 @@ def limited(batches: int, limit: int | float) -> int:
 
 
 def _timer(trainer: pl.Trainer) -> Timer | None:
-    timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
-    return timers[0] if timers else None
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each for each in callbacks if isinstance(each, Timer)), None)

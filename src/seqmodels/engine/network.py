@@ -94,11 +94,11 @@ class Network(nn.Module):
         """As `score`, of a batch that is cut, from what `embed` gave."""
         assert batch.targets is not None
         states = self.read(embedded, batch.lengths)
-        score, weights = self.head.score(states, batch.targets), batch.weights
-        if weights is not None:
-            weights = score.weights * weights.view(-1, *[1] * (score.weights.dim() - 1))
-            return replace(score, weights=weights, states=states)
-        return replace(score, states=states)
+        score = replace(self.head.score(states, batch.targets), states=states)
+        if batch.weights is None:
+            return score
+        of_rows = batch.weights.view(-1, *[1] * (score.weights.dim() - 1))
+        return replace(score, weights=score.weights * of_rows)
 
     def forward(
         self, batch: SequenceBatch, state: State | None = None
@@ -121,16 +121,16 @@ class Network(nn.Module):
         `(inputs, lengths, state=None) -> (logits, state)`. What an audit, generation and an export
         run."""
 
-        def predict(inputs: Tensor, lengths: Tensor) -> Tensor:
-            return self(SequenceBatch(inputs, lengths))
+        if not self.contract.stateful:
+            return lambda inputs, lengths: self(SequenceBatch(inputs, lengths))
 
-        def predict_and_carry(
+        def predict(
             inputs: Tensor, lengths: Tensor, state: State | None = None
         ) -> tuple[Tensor, State]:
             states = self.encode(SequenceBatch(inputs, lengths), state)
             return self.head(states), states.state
 
-        return predict_and_carry if self.contract.stateful else predict
+        return predict
 
     def roll_forward(
         self,
@@ -213,9 +213,6 @@ def build_encoder(
     `bidirectional` None means what the head needs; where it fits one direction and two, two for a
     prediction at every step that may look ahead, else one. "if_possible" means two directions,
     unless head or task needs one.
-
-    Raises:
-        UserError: if an argument is out of range, or arguments don't fit together.
     """
     options = dict(options)
     wanted = options.get("bidirectional")
@@ -237,8 +234,7 @@ def build_encoder(
 def build_convolutions(
     width: int, options: EmbeddingOptions, contract: Contract
 ) -> Convolutions | None:
-    """The convolutions between embedding and encoder, if there are some. Raises UserError for a
-    task that predicts what they see."""
+    """The convolutions between embedding and encoder, if there are some."""
     if options.convolutions is None:
         return None
     if contract.causal:

@@ -84,10 +84,6 @@ def build_optimizer(
     Args:
         optimizer, scheduler: plain dicts with a `_target_`. The scheduler is a `Shape`, or any of
             PyTorch's, for which a value "total_steps" stands for the steps of the training.
-
-    Raises:
-        UserError: if a class refuses its arguments, or if the scheduler needs the end of a training
-            that has none.
     """
     if not optimizer:
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
@@ -107,11 +103,10 @@ def build_optimizer(
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
     first = () if is_shape else (built,)
     made = instantiate(plan, *first, key="model.scheduler", **allowed)
-
-    def done() -> float:
-        return budget.progress(trainer.global_step, seconds_used(trainer))
-
-    made = Shaped(built, made, done) if is_shape else made
+    if is_shape:
+        made = Shaped(
+            built, made, lambda: budget.progress(trainer.global_step, seconds_used(trainer))
+        )
     entry: dict[str, Any] = {"scheduler": made, "interval": "step"}
     if isinstance(made, ReduceLROnPlateau):  # which the task has step after each validation
         entry |= {"monitor": "validation/loss", "interval": "epoch", "frequency": sys.maxsize}

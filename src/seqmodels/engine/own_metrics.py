@@ -22,9 +22,6 @@ def build_metrics(
 
     Args:
         taken: the names of what the task measures already.
-
-    Raises:
-        UserError: naming the metric, and what is wrong with its name, class or arguments.
     """
     made = nn.ModuleDict()
     for name, entry in (configured or {}).items():
@@ -55,7 +52,7 @@ def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()
 
 
 def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
-    """Adds a batch. Raises UserError naming the metric that does not fit what the task predicts."""
+    """Adds a batch."""
     if scored is None:
         raise UserError("model.metrics: this model predicts nothing that they measure")
     for name, metric in cast(Any, metrics).items():
@@ -64,8 +61,7 @@ def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
 
 
 def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
-    """What was measured of all batches, of all processes; starts anew. Raises UserError naming the
-    metric that gives anything but one number."""
+    """What was measured of all batches, of all processes; starts anew."""
     measured = {}
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):

@@ -31,12 +31,7 @@ def saved_state(device: torch.device, process_state: dict[str, Any]) -> list[dic
 def restored_state(
     saved: list[dict[str, Any]], device: torch.device, trainer: pl.Trainer
 ) -> dict[str, Any]:
-    """Continues the random numbers of a saved state; returns what it holds for this process.
-
-    Raises:
-        UserError: if this training has another number of processes.
-        ValueError: as `check_fused` says.
-    """
+    """Continues the random numbers of a saved state; returns what it holds for this process."""
     if len(saved) != trainer.world_size:
         raise UserError(
             f"the checkpoint is of a training with {len(saved)} processes and this one has "
@@ -59,9 +54,8 @@ def check_fused(optimizer: Optimizer) -> None:
             for name, value in optimizer.state.get(parameter, {}).items():
                 shape = torch.Size() if name == "step" else parameter.shape
                 if isinstance(value, Tensor) and value.shape != shape:
-                    raise ValueError(
-                        f"{name} of an optimizer is {[*value.shape]} and not {[*shape]}"
-                    )
+                    wrong = f"{name} of an optimizer is {[*value.shape]} and not {[*shape]}"
+                    raise ValueError(wrong)
 
 
 def replan(trainer: pl.Trainer, new: Any, changed: Collection[str]) -> None:

@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from seqmodels.arguments import (
     ArgumentsOf,
@@ -215,18 +214,13 @@ class Task(Network, pl.LightningModule):
     def ready(self, batch: Any) -> Any:
         """A batch on the task's device, its features in the type of the weights."""
 
-        def converted(inputs: Tensor) -> Tensor:
-            return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
-
-        return batch.to(self.device).map(converted, "inputs")
+        return batch.to(self.device).map(
+            lambda inputs: inputs.to(self.dtype) if inputs.is_floating_point() else inputs, "inputs"
+        )
 
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,
-        to the pre-trained vectors of its vocabulary, if it has some.
-
-        Raises:
-            UserError: for options of vectors without vectors.
-        """
+        to the pre-trained vectors of its vocabulary, if it has some."""
         if isinstance(self.embedding, VectorEmbedding):
             self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
         elif self.embedding_options.freeze:
@@ -339,12 +333,11 @@ class Task(Network, pl.LightningModule):
     def build_optimizers(
         self, trainer: pl.Trainer, data: pl.LightningDataModule | None
     ) -> OptimizerLRScheduler:
-        """Optimiser and scheduler for such a training; raises what `build_optimizer` does."""
+        """Optimiser and scheduler for such a training."""
         entries = self.hparams["optimizer"], self.hparams["scheduler"]
         return build_optimizer(self.parameters(), *entries, trainer, data, self.allowed_targets)
 
-    def configure_gradient_clipping(self, optimizer: Optimizer, *how: Any, **named: Any) -> None:
-        clip_gradients(self, optimizer, *how, **named)
+    configure_gradient_clipping = clip_gradients
 
     # checkpoints and resume
 

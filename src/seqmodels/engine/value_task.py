@@ -55,10 +55,8 @@ class ValueTask(Task):
         rows: Iterable[Tensor] = values.cpu()
         if steps is not None:  # (T, K, [Q]) -> (K, [Q], T)
             rows = (row[:count].movedim(0, -1) for row, count in zip(rows, steps, strict=True))
-        found = []
-        for row in rows:
-            columns = zip(self.names, row.tolist(), strict=True)
-            found.append(
-                {n: dict(zip(levels, of, strict=True)) if levels else of for n, of in columns}
-            )
-        return found
+
+        def of_levels(value: Any) -> Any:
+            return dict(zip(levels, value, strict=True)) if levels else value
+
+        return [dict(zip(self.names, map(of_levels, row.tolist()), strict=True)) for row in rows]
