@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import os
 import pkgutil
 import sys
+from pathlib import Path
 
 from seqmodels.errors import choices
 from seqmodels.installation import PACKAGE, version
@@ -54,10 +54,8 @@ def _help() -> str:
 
 def _title(name: str) -> str:
     """The first line of the command's docstring; importing it could take seconds."""
-    spec = importlib.util.find_spec(PREFIX + name)
-    assert spec and spec.loader
-    source = spec.loader.get_source(spec.name)  # type: ignore[attr-defined]
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    source = Path(commands.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    return source.partition('"""')[2].partition("\n")[0].strip('"')
 
 
 if __name__ == "__main__":

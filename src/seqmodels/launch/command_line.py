@@ -94,11 +94,7 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
 
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:
-    """Import the modules of a command line, and load its run.
-
-    Raises:
-        UserError: if a module cannot be imported, or the run cannot be loaded.
-    """
+    """Import the modules of a command line, and load its run."""
     from seqmodels.plugins import import_modules
     from seqmodels.runs import load_run
 

@@ -70,10 +70,8 @@ def prepare_hydra() -> None:
 
 
 def ignore_launcher_warning() -> None:
-    """Ignore Hydra's warning about the files in `configs/hydra/launcher`.
-
-    They are named like the launchers' own configurations, and so take their types from them.
-    """
+    """Ignore Hydra's warning about the files in `configs/hydra/launcher`, which are named like the
+    launchers' own configurations, and so take their types from them."""
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
 
 
@@ -158,9 +156,6 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     Args:
         name: of the configuration; `words` of the command line, for errors.
         config_dir: a folder to search besides.
-
-    Raises:
-        UserError: for what Hydra refuses, with what was probably meant.
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
@@ -203,8 +198,6 @@ def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:
         overrides: the words of the command line, such as `model.head=max_pool`.
         config_dir: a folder of your own configurations, as `--config-dir` names one.
 
-    Raises:
-        UserError: for a key or a file that does not exist, with what was probably meant.
     """
     with hydra_of("train", overrides, config_dir):
         config = hydra.compose("train", for_resume(overrides))

@@ -128,11 +128,8 @@ def _distribution(override: Override) -> Any:
 
 
 def _check_search(config: DictConfig, space: dict[str, Any]) -> None:
-    if not str(config.sweep.metric).startswith("validation/"):
-        raise UserError(
-            f"sweep.metric={config.sweep.metric}: a search ranks by a metric of the validation, "
-            "such as validation/loss"
-        )
+    if not str(metric := config.sweep.metric).startswith("validation/"):
+        raise UserError(f"sweep.metric={metric}: a search ranks by one such as validation/loss")
     if not space or "seed" in space:
         raise UserError(
             "a search needs a space, without the seed, of which it would choose the luckiest: add "

@@ -1,5 +1,3 @@
-"""Check any model for mistakes with tensors."""
-
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,3 @@
-"""Compare runs: which setting is better, and how sure is that?"""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Evaluate a finished run."""
-
 from __future__ import annotations
 
 from seqmodels.arguments import Count, Name

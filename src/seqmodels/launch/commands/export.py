@@ -1,5 +1,3 @@
-"""Export a finished run as an ONNX graph that runs without PyTorch."""
-
 from __future__ import annotations
 
 from seqmodels.arguments import Name

@@ -1,8 +1,7 @@
-"""Continue a prompt with a language model."""
-
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import Annotated
 
 from pydantic import Field
@@ -43,8 +42,6 @@ def main(
     draws = {"temperature": temperature, "top_p": top_p, "seed": seed}
     pieces = finished.generate(prompt, length, accelerator, **draws)
     shown = visible if sys.stdout.isatty() else str  # a file gets every character as it is
-    sys.stdout.write(shown(prompt))
-    for piece in pieces:
-        sys.stdout.write(shown(piece))
-        sys.stdout.flush()
+    for piece in chain([prompt], pieces):
+        print(shown(piece), end="", flush=True)
     print()

@@ -1,5 +1,3 @@
-"""Find mistakes with recurrent networks in source code, without running it."""
-
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,3 @@
-"""Make a project of your own: a few files that build on this package."""
-
 from __future__ import annotations
 
 import importlib.util

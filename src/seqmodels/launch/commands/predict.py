@@ -1,5 +1,3 @@
-"""Predict for new inputs: one JSON line per input."""
-
 from __future__ import annotations
 
 import json
@@ -10,16 +8,6 @@ from typing import Any
 from seqmodels.arguments import Count, Name
 from seqmodels.errors import UserError, refusing
 from seqmodels.launch.command_line import Accelerator, Checkpoint, Names, command, named_run
-
-
-def streamed(read: Any, steps: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """A prediction after each step; every series of a table is a row of its own."""
-    row = None
-    for each in steps:
-        if (own := (getattr(each, "name", ""), getattr(each, "number", 0))) != row:
-            read.reset()
-            row = own
-        yield read([each])[0]
 
 
 @command
@@ -54,19 +42,15 @@ def main(
 
     from seqmodels.screen import Screen, visible
 
-    writing = {"beam": beam, "best": best}  # options of models of texts
-    options = {name: value for name, value in writing.items() if value is not None}
+    options = {k: v for k, v in {"beam": beam, "best": best}.items() if v is not None}
     finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
     predictions: Iterable[dict[str, Any]]
     if stream:
         if options or batch_size or attribute:
-            raise UserError(
-                "stream=true reads one row, step by step: leave out beam, best, batch_size and "
-                "attribute"
-            )
-        read = finished.stream(accelerator=accelerator)
+            others = "beam, best, batch_size and attribute"
+            raise UserError(f"stream=true reads one row, step by step: leave out {others}")
         steps = finished.data.read_steps(input)
-        predictions = streamed(read, steps)
+        predictions = streamed(finished.stream(accelerator=accelerator), steps)
     else:
         steps = finished.data.read_inputs(input)
         predictions = finished.predict(steps, input, accelerator, attribute=attribute, **options)
@@ -78,3 +62,13 @@ def main(
             line = json.dumps(prediction, ensure_ascii=False, allow_nan=False)  # no nan in JSON
         sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
+
+
+def streamed(read: Any, steps: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """A prediction after each step; every series of a table is a row of its own."""
+    row = None
+    for each in steps:
+        if (own := (getattr(each, "name", ""), getattr(each, "number", 0))) != row:
+            read.reset()
+            row = own
+        yield read([each])[0]
