@@ -118,11 +118,7 @@ class Value:
 
 
 def lint(path: Path) -> list[Mistake]:
-    """The mistakes in a file, in its order.
-
-    Raises:
-        UserError: if it cannot be read, or is not Python.
-    """
+    """The mistakes in a file, in its order. Raises UserError for one that is not Python."""
     try:
         source = path.read_text(encoding="utf-8-sig")  # with a byte order mark, as Python reads it
         found = _File(str(path), ast.parse(source), source).mistakes()

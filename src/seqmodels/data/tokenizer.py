@@ -131,10 +131,9 @@ class Tokenizer:
             return list(self.pairs.encode(text).offsets)
         if self.options.level in ("word", "space"):
             return [match.span() for match in self.pattern.finditer(text)]
-        by_bytes = self.options.level == "byte"  # and in lower case, a character may be two
-        parts = (
-            self.normal(letter).encode() if by_bytes else self.normal(letter) for letter in text
-        )
+        parts: Iterable[Any] = map(self.normal, text)  # in lower case, a character may be two
+        if self.options.level == "byte":
+            parts = map(str.encode, parts)
         return [(n, n + 1) for n, part in enumerate(parts) for _ in part]
 
     def join(self, tokens: Sequence[str]) -> str:
@@ -159,11 +158,8 @@ class Tokenizer:
 
     def state(self) -> dict[str, Any]:
         """What `load` needs, as plain values."""
-        return {"options": asdict(self.options), **self.fitted()}
-
-    def fitted(self) -> dict[str, Any]:
-        """What it has learned, as plain values: `tokens` and `merges`."""
-        return {"tokens": self.tokens, "merges": self.merges}
+        options = asdict(self.options)
+        return {"options": options, "tokens": self.tokens, "merges": self.merges}
 
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> Tokenizer:
@@ -199,7 +195,7 @@ def _by_pairs(
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     ids = {token: number for number, token in enumerate(tokens)}
-    made = Library(models.BPE(ids, [(first, second) for first, second in merges]))
+    made = Library(models.BPE(ids, [*map(tuple, merges)]))
     if options.lowercase:
         made.normalizer = normalizers.Lowercase()
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -74,7 +74,8 @@ class Tokens(InputEncoder, name="tokens"):
 
     def _learn(self, raw: Sequence[Any]) -> dict[str, Any]:
         def learn() -> dict[str, Any]:
-            return Tokenizer.learn(raw, self.options).fitted()
+            learned = Tokenizer.learn(raw, self.options)
+            return {"tokens": learned.tokens, "merges": learned.merges}
 
         recipe = [FORMAT, content := _kept(raw), asdict(self.options)]
         return dict(cached_value("tokenizers", recipe, learn)) if content else learn()

@@ -126,11 +126,7 @@ def run_in(
 
 
 def _run_direction(
-    rnn: nn.RNNBase,
-    weights: Sequence[Tensor],
-    steps: Tensor,
-    state: tuple[Tensor, ...],
-    rows: Rows,
+    rnn: nn.RNNBase, weights: Sequence[Tensor], steps: Tensor, state: tuple[Tensor, ...], rows: Rows
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer, one direction: `output` `(N, H)`, and final `(h, c)` or `(h,)`, `(B, ...)`."""
     is_lstm = rnn.mode == "LSTM"

@@ -7,11 +7,7 @@ from seqmodels.errors import UserError
 from seqmodels.launch.command_line import command
 
 
-def compare_runs(
-    *places: str,
-    metric: Name | None = None,
-    output: Name | None = None,
-) -> None:
+def compare_runs(*places: str, metric: Name | None = None, output: Name | None = None) -> None:
     """Compare runs: which setting is better, and how sure is that?
 
     python scripts/compare.py runs/<sweep> 'runs/2026-*' metric=test/macro_f1
