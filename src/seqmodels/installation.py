@@ -36,17 +36,18 @@ def address() -> str | None:
     """
     if (CLONE / ".git").exists():
         with suppress(OSError, subprocess.CalledProcessError, IndexError):
-            commit = _git("rev-parse", "HEAD")
-            pushed = _git("branch", "--remotes", "--contains", commit, "--format=%(refname)")
-            return _public(_git("remote", "get-url", pushed.split("/")[2]), commit)
+            commit = git(CLONE, "rev-parse", "HEAD")
+            pushed = git(CLONE, "branch", "--remotes", "--contains", commit, "--format=%(refname)")
+            return _public(git(CLONE, "remote", "get-url", pushed.split("/")[2]), commit)
     with suppress(metadata.PackageNotFoundError):
         noted = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
         return _public(noted.get("url", ""), noted.get("vcs_info", {}).get("commit_id"))
     return None
 
 
-def _git(*words: str) -> str:
-    made = subprocess.run(["git", "-C", CLONE, *words], capture_output=True, text=True, check=True)
+def git(place: Path, *words: str) -> str:
+    """What git says of a folder."""
+    made = subprocess.run(["git", "-C", place, *words], capture_output=True, text=True, check=True)
     return made.stdout.strip()
 
 

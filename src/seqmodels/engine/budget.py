@@ -33,11 +33,8 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
     """What `max_steps`, `max_epochs` and `max_time` of the trainer allow.
 
     `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
-    restored, which loses the loader's saved position (Lightning issue 20550).
-
-    Args:
-        data: None where the trainer was given loaders of its own.
-    """
+    restored, which loses the loader's saved position (Lightning issue 20550). `data` is None where
+    the trainer was given loaders of its own."""
     ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         if data is None:

@@ -57,11 +57,7 @@ class Step:
 
 class Sums:
     """The steps of an epoch, added up on their device: as large after a million steps as after one.
-
-    Args:
-        totals: the costs, times their weights, as `loss`; `weight`; and each of the `sums` of the
-            task.
-    """
+    `totals` are the costs, times their weights, as `loss`; `weight`; and the task's `sums`."""
 
     def __init__(self, totals: Mapping[str, Any] | None = None) -> None:
         self.totals = dict(totals or {})

@@ -191,11 +191,8 @@ class Network(nn.Module):
         self, batch: SequenceBatch, carried: tuple[Tensor, ...] = ()
     ) -> tuple[RNNOutput, tuple[Tensor, ...]]:
         """Reads the next steps of rows: what the head reads then, and what to carry to the next
-        call, the parts of the state and, for a head that pools, those of `Pooled`.
-
-        Args:
-            carried: what the last call gave; empty, or all zero, for new rows.
-        """
+        call, the parts of the state and, for a head that pools, those of `Pooled`. `carried` is
+        what the last call gave; empty, or all zero, for new rows."""
         pools = self.head.streams == "pooled"
         count = len(carried) - pools * len(Pooled._fields)
         states = self.encode(batch, state_of(*carried[:count]) if carried else None)

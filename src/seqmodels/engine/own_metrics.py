@@ -18,11 +18,8 @@ def build_metrics(
     allowed_targets: Iterable[str] = (),
     taken: Collection[str] = (),
 ) -> nn.ModuleDict:
-    """The metrics of `model.metrics` by their names, whose directions are in `METRICS` from now on.
-
-    Args:
-        taken: the names of what the task measures already.
-    """
+    """The metrics of `model.metrics` by their names, whose directions are in `METRICS` from now on;
+    `taken` are the names of what the task measures already."""
     made = nn.ModuleDict()
     for name, entry in (configured or {}).items():
         key = f"model.metrics.{name}"

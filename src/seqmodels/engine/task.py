@@ -65,9 +65,6 @@ class Task(Network, pl.LightningModule):
             "torchmetrics.AUROC", ...}}`; `higher_is_better` beside the arguments says so of a class
             that doesn't.
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
-
-    Raises:
-        UserError: if an argument is out of range, or arguments don't fit together.
     """
 
     Options: ClassVar[type[Any]] = object  # what `output` is, built: how its output learns
@@ -154,11 +151,8 @@ class Task(Network, pl.LightningModule):
         raise NotImplementedError(f"{type(self).__name__} must define step")
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is measured besides the loss, by name.
-
-        Args:
-            sums: those of all steps together, of an epoch or a part of it.
-        """
+        """What is measured besides the loss, by name, from the sums of all steps of an epoch or a
+        part of it."""
         return {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
@@ -166,11 +160,7 @@ class Task(Network, pl.LightningModule):
         return {}
 
     def describe(self, batch: Any, states: RNNOutput | None = None) -> Described:
-        """The prediction for each row.
-
-        Args:
-            states: what `encode` gave of the batch, if it is read.
-        """
+        """The prediction for each row; `states` are what `encode` gave, if the batch is read."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
     @property

@@ -23,10 +23,8 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     (`predict.py ... | head -3`) ends the process quietly.
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
-    passes through unchanged, so that the launcher can bring it back to this process.
-
-    Args:
-        exits: print the traceback of the others, too, and exit with status 1.
+    passes through unchanged, so that the launcher can bring it back to this process. `exits`: print
+    the traceback of the others, too, and exit with status 1.
     """
 
     def __init__(self, *, exits: bool = False) -> None:

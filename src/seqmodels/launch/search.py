@@ -44,11 +44,8 @@ def search(
     """Run the trials that have not ended, `at_once` of them together, and say which is the best.
 
     A trial is a job, and its number is the name of its folder. One that was left running, or has
-    failed, is repeated with its values.
-
-    Args:
-        n_trials, at_once, seed: as `configs/hydra/sweeper/search.yaml` documents them; the others
-            are Hydra's.
+    failed, is repeated with its values. `configs/hydra/sweeper/search.yaml` documents the first
+    three; the others are Hydra's.
     """
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config

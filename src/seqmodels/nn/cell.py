@@ -110,11 +110,7 @@ class SteppedRNN(nn.Module):
         self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """`output`, zero at padding, and the final states, as `nn.LSTM(batch_first=True)` gives
-        them for packed rows.
-
-        Args:
-            lengths: `(B,)` on the CPU, each in `1..T`; None means that no row is padded.
-        """
+        them for packed rows. `lengths`: on the CPU; None: no row is padded."""
         (batch, time), device = inputs.shape[:2], inputs.device
         lengths = torch.full((batch,), time) if lengths is None else lengths
         step = torch.arange(time, device=device)

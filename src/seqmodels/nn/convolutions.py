@@ -39,11 +39,7 @@ class Convolutions(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch time features"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time channels"]:
-        """`(B, T, E) -> (B, T, C)`, zero at padding.
-
-        Args:
-            lengths: `(B,)` on the CPU.
-        """
+        """`(B, T, E) -> (B, T, C)`, zero at padding; `lengths` are on the CPU."""
         padding = ~valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(1)  # (B, 1, T)
         steps = inputs.transpose(1, 2).masked_fill(padding, 0.0)  # (B, E, T)
         valid = None

@@ -119,9 +119,6 @@ class RecurrentEncoder(nn.Module):
             fastest for this device, cell and shape (measured in `benchmarks/`). A GRU or RNN
             on a CPU needs `packed` for gradients of gradients and for `torch.func`.
         locked_dropout: the dropout between layers drops as `LockedDropout` does.
-
-    Raises:
-        ValueError: if arguments don't fit together.
     """
 
     @checked("encoder")
@@ -180,11 +177,8 @@ class RecurrentEncoder(nn.Module):
         Args:
             inputs: `(B, T, F)`, padded at the end, whose padding has no effect.
             lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
-                padded.
+                padded. Others are a ValueError: such a row would read the next one.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
-
-        Raises:
-            ValueError: for a length out of that range, whose row would read the next one.
         """
         batch, time = inputs.shape[:2]
         if lengths is None:
@@ -217,11 +211,8 @@ class RecurrentEncoder(nn.Module):
         state: State | None,
         dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, State]:
-        """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states.
-
-        Args:
-            dtype: of `inputs`, to run the network in; None: they are in its own.
-        """
+        """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states; run in
+        `dtype`, that of `inputs`, or None if they are in its own."""
         call = self.rnn if dtype is None else partial(run_in, dtype, self.rnn)
         by_layer = self._drops_by_layer(inputs)
         if not by_layer and self._runs_whole(inputs, lengths, longest):

@@ -45,7 +45,8 @@ def run_padded(
     locked_dropout: bool = False,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
-    """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps.
+    """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps:
+    `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
 
     Args:
         rnn: built with `batch_first=True`.
@@ -54,9 +55,6 @@ def run_padded(
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
         locked_dropout: as `RecurrentEncoder` documents it.
         dtype: of `inputs`, where the weights are in another one.
-
-    Returns:
-        `output` `(B, T, D*H)`, zero at padding, and the final state in the layout of `state`.
     """
     by_hand = runs_by_hand(rnn, inputs)
     rows = Rows(lengths, inputs.shape[1], inputs.device, exact=by_hand)

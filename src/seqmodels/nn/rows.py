@@ -35,11 +35,8 @@ class _Permute(torch.autograd.Function):
 
 def time_blocks(lengths: Tensor, *, on_cpu: bool) -> list[tuple[int, int, int]]:
     """Cuts a batch in time: `(start, stop, rows of the block)`. On a CPU where rows end, each block
-    with those that have not; elsewhere only where a call would have too many steps.
-
-    Args:
-        lengths: `(B,)`, on a CPU longest first.
-    """
+    with those that have not; elsewhere only where a call would have too many steps. `lengths` are
+    on a CPU longest first."""
     rows, longest = len(lengths), int(lengths.max())
     stops = {longest, *range(MOST_STEPS, longest, MOST_STEPS)}
     if on_cpu:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seqmodels.installation import version
+from seqmodels.installation import git, version
 
 PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "pyarrow", "tokenizers")
 
@@ -35,15 +36,10 @@ def environment(device: str) -> dict[str, Any]:
 
 def _git(place: Path) -> dict[str, Any] | None:
     """The commit of the repository that a folder lies in, or that holds a file; None without it."""
-    folder = place if place.is_dir() else place.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
+    asked = partial(git, place if place.is_dir() else place.parent)
     try:
         if place.is_file():  # in a `.venv` it lies in a project that does not hold it
-            git("ls-files", "--error-unmatch", place.name)
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+            asked("ls-files", "--error-unmatch", place.name)
+        return {"commit": asked("rev-parse", "HEAD"), "dirty": bool(asked("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -84,9 +84,6 @@ class Run:
             file: with targets, or such rows in memory, as `as_file` takes them; for a language
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
-
-        Raises:
-            UserError: for an unknown split, or a file that is absent, broken or without targets.
         """
         with self._usable(), TemporaryDirectory() as place:
             find_device(accelerator)  # if it is missing, say so before the data is read
@@ -138,9 +135,8 @@ class Run:
             options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
-            UserError: for an input that cannot be encoded, naming its number; for an option that
-                this task does not have; or at the end, if training never saw most of the tokens of
-                texts to write others for.
+            UserError: for an input that cannot be encoded, naming its number; or at the end, if
+                training never saw most of the tokens of texts to write others for.
         """
         task = self.task
         takes = {*inspect.signature(task.describe).parameters} - {"batch", "states"}
@@ -171,9 +167,6 @@ class Run:
             tensor: `h_n`, `c_n` or another final state of the last layer, directions side by side,
                 `(N, D*H)`; `output`, a list of N `(T, D*H)`; or a head without weights, such as
                 `mean_pool`. None: what the run's own head selects.
-
-        Raises:
-            UserError: for an unknown tensor, one that this network lacks, or a wrong input.
         """
         final = tensor if tensor in self.task.encoder.state_sizes else None
         head, found = self.task.head if final else head_for(self.task, tensor), list[Tensor]()
@@ -211,9 +204,6 @@ class Run:
             method: `integrated_gradients` or `left_out`.
             baseline: `zero`, where scaled features have their mean in training, and tokens the
                 embedding of padding; or a number for each scaled feature.
-
-        Raises:
-            UserError: for a model that writes texts or forecasts, or a wrong argument or input.
         """
         found, missing = Attributions(), [torch.zeros(0)]
         with self._usable():
@@ -227,11 +217,8 @@ class Run:
     @torch.no_grad()
     def attention(self, inputs: Any, accelerator: str = "auto") -> list[Tensor]:
         """How much each step of each input is weighed: `(T,)`, which sums to 1; if a decoder
-        attends, `(S, T)` for the tokens that it writes greedily, and the end.
-
-        Args:
-            inputs: as `predict` takes them.
-        """
+        attends, `(S, T)` for the tokens that it writes greedily, and the end. Takes inputs as
+        `predict` does."""
         if not hasattr(self.task.head, "weights"):
             names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
             raise UserError(
@@ -292,12 +279,8 @@ class Run:
     def generate(
         self, prompt: str = "", length: int = 200, accelerator: str = "auto", **options: Any
     ) -> Iterator[str]:
-        """Continues the prompt with `length` tokens, and gives their text as soon as it is made.
-
-        Args:
-            options: `temperature`, `top_p` and `seed`, as `write` of
-                `seqmodels.tasks.language_model.generation` documents them.
-        """
+        """Continues the prompt with `length` tokens, and gives their text as soon as it is made;
+        `options` as `write` of `seqmodels.tasks.language_model.generation` documents them."""
         if not hasattr(self.task, "generate"):
             raise UserError(
                 "only a language model can generate text, and "
@@ -371,14 +354,7 @@ def load_run(
 
         run = load_run("runs/mine")
         print(run)  # what it is, its metrics
-        run.evaluate("test")  # the metrics of a split, or of `file=`
-        run.predict(texts)  # a description of each input
-        run.encode(texts)  # features `(N, S)`
-        run.attribute(texts)  # how much each step adds to what is predicted
-        run.attention(texts)  # the weights of a head with attention
-        run.stream()  # predictions while the steps of a row arrive
-        run.generate("def")  # the text of a language model
-        run.export()  # a graph, for programs without this package
+        list(run.predict(texts))  # a description of each input
 
     Args:
         checkpoint: `best` or `last`.

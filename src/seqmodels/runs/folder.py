@@ -157,12 +157,8 @@ class RunFolder:
     # going back to a run
 
     def read_config(self, *, beginning: bool = False) -> dict[str, Any]:
-        """The run's configuration, as plain values: nothing in it is resolved. Raises UserError if
-        a value would have to be.
-
-        Args:
-            beginning: whether to leave out what resumes have changed since the run began.
-        """
+        """The run's configuration, as plain values: nothing in it is resolved, and what would have
+        to be is a UserError; `beginning`: without what resumes have changed since."""
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
         config = read_yaml(self.config_file)

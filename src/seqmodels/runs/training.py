@@ -54,7 +54,8 @@ def train(
     callbacks: Sequence[Callback] = (),
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Trains, tests with the best checkpoint, and fills the run folder.
+    """Trains, tests with the best checkpoint, and fills the run folder; returns what `result.json`
+    holds.
 
     Args:
         config: as `configs/train.yaml` composes it; `config.folder` is the run folder. If
@@ -64,9 +65,6 @@ def train(
         callbacks: called before those of `config`.
         data: rows in memory for keys of `config.data`, such as `{"train": frame}`; `as_file` says
             which. They become files in the cache, which the run's folder names.
-
-    Returns:
-        What `result.json` holds.
     """
     training = prepare(config, overrides, data)
     training.trainer.callbacks[:0] = callbacks  # type: ignore[attr-defined]
