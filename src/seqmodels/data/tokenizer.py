@@ -195,7 +195,7 @@ def _by_pairs(
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     ids = {token: number for number, token in enumerate(tokens)}
-    made = Library(models.BPE(ids, [*map(tuple, merges)]))
+    made = Library(models.BPE(ids, [(first, second) for first, second in merges]))
     if options.lowercase:
         made.normalizer = normalizers.Lowercase()
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -24,9 +24,8 @@ class Budget:
     def progress(self, steps: int, seconds: float) -> float:
         """How much of the training is done after so many steps and seconds, from 0 to 1: by the one
         that is further. 0 if nothing ends it."""
-        shares = [steps / self.steps] if self.steps else []
-        shares += [seconds / self.seconds] if self.seconds else []
-        return min(max(shares, default=0.0), 1.0)
+        ends = (steps, self.steps), (seconds, self.seconds)
+        return min(max((done / end for done, end in ends if end), default=0.0), 1.0)
 
 
 def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Budget:
@@ -43,10 +42,8 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
             batches = batches_per_epoch(trainer, data)
             ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
     if 0 in ends:
-        raise UserError(
-            "no step is left to train: set trainer.max_epochs, trainer.max_steps and the limit of "
-            "batches to more than 0"
-        )
+        limits = "trainer.max_epochs, trainer.max_steps and the limit of batches"
+        raise UserError(f"no step is left to train: set {limits} to more than 0")
     timer, seconds = _timer(trainer), None
     if timer is not None and (left := timer.time_remaining()) is not None:
         seconds = round(left + timer.time_elapsed(), 6)

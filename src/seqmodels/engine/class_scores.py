@@ -21,8 +21,7 @@ def class_sums(
     `(3, C + 1)` int64. All that training never saw are the last one. Nothing waits for the device.
 
     Args:
-        made, targets: class numbers; a target of -100 does not count.
-        size: C.
+        made, targets: class numbers below `size`, C; a target of -100 does not count.
         confused: with `confusion`, `(C + 1, C + 1)`: how often each true class (row) was taken for
             each class (column); not of more than 200 classes.
     """

@@ -58,9 +58,8 @@ class Network(nn.Module):
     def cut(self, batch: SequenceBatch) -> SequenceBatch:
         """The rows that the embedding reads of a batch: with a `window`, in training a random
         one of each sequence."""
-        if not self.training or self.window is None:
-            return batch
-        return random_windows(batch, self.window)
+        window = self.window if self.training else None
+        return batch if window is None else random_windows(batch, window)
 
     def read(
         self,
@@ -166,24 +165,18 @@ class Network(nn.Module):
         if self.contract.kind.decoder:
             return "its decoder starts where a row ends"
         if encoder.bidirectional:
-            return (
-                "its backward direction starts at a row's end: train with "
-                "model.encoder.bidirectional=false and, for one prediction a row, "
-                "model.head=last_hidden"
-            )
+            one = "model.encoder.bidirectional=false and, for one prediction a row, "
+            one += "model.head=last_hidden"
+            return f"its backward direction starts at a row's end: train with {one}"
         if self.convolutions is not None:
-            return (
-                "its convolutions read later steps, too: train with "
-                "model.embedding.convolutions=null"
-            )
+            none = "model.embedding.convolutions=null"
+            return f"its convolutions read later steps, too: train with {none}"
         if self.window is not None:
             return "it reads windows, each from a zero state: train with model.window=null"
         if head.output.links_steps:
             return "it decides on all steps of a row together: train with model.output.kind=classes"
         if head.streams is None and "output" in head.reads:
-            fits = (
-                name for name, other in HEADS.items() if other.per == head.per and other.streams
-            )
+            fits = (name for name, h in HEADS.items() if h.per == head.per and h.streams)
             return f"head {head.name!r} needs all steps at once; {', '.join(fits)} stream"
         return ""
 

@@ -23,8 +23,7 @@ from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
 
 class Shape:
-    """A learning rate as a function of how much of the training is done, whether steps or time end
-    it."""
+    """A learning rate as a function of how much of the training is done, by steps or by time."""
 
     def at(self, done: float) -> float:
         """The share of the optimiser's own rate, from 0 to 1; `done` goes from 0 to 1, too."""
@@ -52,8 +51,7 @@ class OneCycle(Shape):
 
 
 class Shaped(LambdaLR):
-    """Has a rate follow a `Shape`. It has no state: a longer training, or another rate, follows of
-    itself."""
+    """Has a rate follow a `Shape`, without a state: a longer training follows of itself."""
 
     def __init__(self, optimizer: Optimizer, shape: Shape, done: Callable[[], float]) -> None:
         super().__init__(optimizer, lambda _: shape.at(done()))
@@ -127,19 +125,14 @@ def clip_gradients(
     gradient_clip_val: float | None = None,
     gradient_clip_algorithm: str | None = None,
 ) -> None:
-    """Clips for fused optimisers in bfloat16 too.
-
-    Lightning refuses to clip for a fused optimiser in mixed precision, because that one undoes the
-    scaling of float16 gradients itself; but bfloat16 has no scaling.
-    """
+    """Clips for fused optimisers in bfloat16 too: Lightning refuses, because in mixed precision
+    they undo the scaling of float16 gradients themselves; but bfloat16 has no scaling."""
     precision = task.trainer.precision_plugin
     if not (isinstance(precision, MixedPrecision) and optimizer.defaults.get("fused")):
         task.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         return
     if precision.scaler is not None:
-        raise UserError(
-            "trainer.precision=16-mixed cannot clip the gradients of a fused optimizer: "
-            "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
-        )
+        how = "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
+        raise UserError(f"16-mixed cannot clip the gradients of a fused optimizer: {how}")
     kind = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
     Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, kind)

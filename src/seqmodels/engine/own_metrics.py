@@ -33,10 +33,8 @@ def build_metrics(
         better = entry.get("higher_is_better", metric.higher_is_better)
         known = find_metric(name) or Metric(better)
         if known.higher_is_better is None:
-            raise UserError(
-                f"{key}: its class does not say whether more of it is better: add "
-                f"{key}.higher_is_better=true, or false"
-            )
+            unsaid = f"{key}: its class does not say whether more of it is better"
+            raise UserError(f"{unsaid}: add {key}.higher_is_better=true, or false")
         if better not in (None, known.higher_is_better):
             raise UserError(f"{key}: {name} has another direction elsewhere: choose another name")
         METRICS[name] = known

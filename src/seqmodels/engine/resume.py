@@ -59,13 +59,9 @@ def check_fused(optimizer: Optimizer) -> None:
 
 
 def replan(trainer: pl.Trainer, new: Any, changed: Collection[str]) -> None:
-    """Has a resumed optimiser and its scheduler take the arguments, and so the plan, of new ones
-    that were built the same way, at the step that the training has reached.
-
-    Args:
-        new: what `configure_optimizers` returns.
-        changed: the keys of the configuration that are not what the checkpoint was trained with.
-    """
+    """Has a resumed optimiser and its scheduler take the arguments, and so the plan, of `new` ones
+    as `configure_optimizers` returns them, at the step that the training has reached. `changed` are
+    the keys of the configuration that are not what the checkpoint was trained with."""
     scheduler = new["lr_scheduler"]["scheduler"] if isinstance(new, dict) else None
     [old], [group] = trainer.optimizers, (new["optimizer"] if scheduler else new).param_groups
     kept = {"params"}

@@ -41,8 +41,7 @@ def value_sums(
     """What `value_scores` are made of, for each of K values, over all rows with a target.
 
     Args:
-        predicted: `(..., K)`, or `(..., K, Q)` with levels.
-        targets: `(..., K)`, nan where there is none.
+        predicted, targets: with levels, `(..., K, Q)` and `(..., K)`; nan is no target.
         levels: of the quantiles in `predicted`, ascending.
         center: about the mean of the targets, for each of K: the variance of numbers that are far
             from 0 would lose its digits.

@@ -119,7 +119,7 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
             words, job = for_resume(words), readable_errors(exits=True)(function)
             with hydra_of(name, words, given.config_dir) as here:
                 if given.help:
-                    print(_help(name, words))
+                    print(_help(here, name, words))
                 elif given.cfg:
                     here.show_cfg(name, words, given.cfg, given.package, given.resolve)
                 elif given.multirun:
@@ -144,19 +144,14 @@ def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[
     except Exception as error:
         if SweepReport.running is None:
             raise
-        # of a launcher: such as that the process of a job was killed
-        how = SweepReport.running.how_to_finish()
+        how = SweepReport.running.how_to_finish()  # a launcher's job may have been killed
         raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
 
 
 @contextmanager
 def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> Iterator[Any]:
-    """Within: Hydra, which searches our folders. Afterwards it is as it was.
-
-    Args:
-        name: of the configuration; `words` of the command line, for errors.
-        config_dir: a folder to search besides.
-    """
+    """Within: Hydra, which searches our folders, and `config_dir`. Afterwards it is as it was.
+    What it refuses of these words is a UserError with what was probably meant."""
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
     prepare_hydra()
@@ -174,21 +169,12 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
         ProjectConfigs.config_dir, GlobalHydra.instance().hydra = before, yours
 
 
-def _help(name: str, words: Sequence[str]) -> str:
+def _help(here: Any, name: str, words: Sequence[str]) -> str:
     config = hydra.compose(name, [*words], return_hydra_config=True)
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    return Template(config.hydra.help.template).safe_substitute(
-        APP_CONFIG_GROUPS="".join(_groups()), CONFIG=OmegaConf.to_yaml(own)
-    )
-
-
-def _groups(parent: str = "") -> Iterator[str]:
-    loader = GlobalHydra.instance().config_loader()
-    for group in sorted(f"{parent}{name}" for name in loader.list_groups(parent)):
-        if group != "hydra":
-            if files := loader.get_group_options(group):
-                yield f"{group}: {', '.join(sorted(files))}\n"
-            yield from _groups(f"{group}/")
+    groups = here.format_config_groups(lambda group: not group.startswith("hydra"))
+    template = Template(config.hydra.help.template)
+    return template.safe_substitute(APP_CONFIG_GROUPS=groups, CONFIG=OmegaConf.to_yaml(own))
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:

@@ -18,13 +18,11 @@ NO_MEMORY = re.compile("can't allocate memory|out of memory|Storage size calcula
 
 class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
     """Print a user's mistake, or what the machine refuses, as `error: ...` and exit with status 2.
-
-    Other errors keep their traceback, and `HYDRA_FULL_ERROR=1` shows that of all. A closed pipe
-    (`predict.py ... | head -3`) ends the process quietly.
+    A closed pipe (`predict.py ... | head -3`) ends the process quietly. Other errors keep their
+    traceback; `exits`: print it, and exit with status 1. `HYDRA_FULL_ERROR=1` shows that of all.
 
     Launchers pickle a function decorated with this and call it in other processes. There the error
-    passes through unchanged, so that the launcher can bring it back to this process. `exits`: print
-    the traceback of the others, too, and exit with status 1.
+    passes through unchanged, so that the launcher can bring it back to this process.
     """
 
     def __init__(self, *, exits: bool = False) -> None:

@@ -40,11 +40,10 @@ GRACE = 60.0  # seconds that jobs in other processes have to save their states
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Train one job of a sweep, resume it, or skip it if it is completed; say in one line how it
-    ended.
+    """Train one job of a sweep, resume it, or skip it if it is completed; say how it ended.
 
-    What a training prints goes to its `train.log`. Its errors end this job only, and are recorded
-    in its `result.json`. A signal ends the sweep, and so does a folder with another configuration.
+    What a training prints goes to its `train.log`. Its errors end this job only. A signal ends the
+    sweep, and so does a folder with another configuration.
     """
     settings = HydraConfig.get()
     os.chdir(settings.runtime.cwd)  # a cluster's workers start in a folder of their own
@@ -92,14 +91,20 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
                 train(config, overrides)
         except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
             traceback.print_exc()
-            result = folder.result_if_any() or Result(
-                head=config.model.head, seed=config.seed, config=plain
-            )
+            new = Result(head=config.model.head, seed=config.seed, config=plain)
+            result = folder.result_if_any() or new
             result.fail(error)
             if not (folder.holds_run or folder.is_training):  # else the result is of that run
                 folder.write_result(result)
             return f"failed, {result.error}"
-    return _summary(folder, config.sweep.metric)
+    from seqmodels.compare.records import default_metrics
+
+    result = folder.read_result()
+    if not result.completed:
+        return f"{result.status}, {result.error}"
+    names = [config.sweep.metric, *default_metrics([result.metric])]
+    values = (f"{n} {result.metrics[n]:.4f}" for n in names if n in result.metrics)
+    return f"{next(values, 'no metric')}, {result.seconds['total']:.1f} s"
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -109,17 +114,6 @@ def _settings(config: Any) -> dict[str, Any]:
         for key, value in flattened(config).items()
         if not (value is None or key.startswith(NO_SETTING) or key.endswith(".dirpath"))
     }
-
-
-def _summary(folder: RunFolder, metric: str | None) -> str:
-    from seqmodels.compare.records import default_metrics
-
-    result = folder.read_result()
-    if not result.completed:
-        return f"{result.status}, {result.error}"
-    names = [metric, *default_metrics([result.metric])]
-    values = (f"{n} {result.metrics[n]:.4f}" for n in names if n in result.metrics)
-    return f"{next(values, 'no metric')}, {result.seconds['total']:.1f} s"
 
 
 class SweepReport(Callback):
@@ -208,10 +202,8 @@ def _check_sweep(config: DictConfig, words: Sequence[Override]) -> None:
         key = key_of(str(word.input_line))
         swept = word.is_sweep_override() and key.startswith(NO_SETTING)
         if key in ("folder", "resume") or swept:
-            raise UserError(
-                f"{word.input_line}: each job of a sweep has the folder of its settings, in "
-                "hydra.sweep.dir; leave this out"
-            )
+            where = "each job of a sweep has the folder of its settings, in hydra.sweep.dir"
+            raise UserError(f"{word.input_line}: {where}; leave this out")
         if word.is_interval_sweep() and "n_trials" not in config.hydra.sweeper:
             raise UserError(f"{word.input_line}: to search an interval, add hparams_search=optuna")
     devices, strategy = config.trainer.devices, str(config.trainer.strategy)

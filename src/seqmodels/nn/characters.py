@@ -35,8 +35,6 @@ class CharacterEncoder(nn.Module):
     for its steps. A step without characters, such as padding, gives zeros.
 
     Args:
-        num_characters: how many different ones there are.
-        options: the sizes.
         dropout: acts on the embedded characters and on the final states.
     """
 

@@ -104,9 +104,7 @@ class VectorEmbedding(nn.Module):
     A token that training has never seen has a vector, and the trained part of the unknown token.
 
     Args:
-        vocabulary_size: the number of tokens.
-        width: `E`. If it equals `vector_size`, there is no trained part.
-        vector_size: `W`.
+        width: `E`. If it equals `vector_size`, `W`, there is no trained part.
         num_trained: tokens with ids below it are the training's.
         freeze: keep the vectors as they are.
     """

@@ -148,7 +148,6 @@ class ClassOutput(Constants, Output):
     """Predicts one of `num_classes`; the loss is cross-entropy in nats.
 
     Args:
-        width: of the features.
         weights, label_smoothing: as `ClassOptions` says.
     """
 

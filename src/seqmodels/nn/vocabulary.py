@@ -26,7 +26,6 @@ class Vocabulary(Output):
     """`softmax(W h_t + b)` over a vocabulary at every step; cross-entropy in nats per token.
 
     Args:
-        width: of the features.
         embedding: the embedding of the input tokens, for a subclass that shares it.
         label_smoothing: of PyTorch's cross-entropy; acts in training only.
     """

@@ -221,10 +221,8 @@ class Run:
         `predict` does."""
         if not hasattr(self.task.head, "weights"):
             names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
-            raise UserError(
-                f"{self.folder} was trained with model.head={self.task.head.name}, which does not "
-                f"weigh steps: heads with attention are {', '.join(names)}"
-            )
+            head = f"model.head={self.task.head.name} of {self.folder} does not weigh steps"
+            raise UserError(f"{head}: heads with attention are {', '.join(names)}")
         found = list[Tensor]()
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
@@ -233,10 +231,8 @@ class Run:
 
     def _a_row_each(self, rows: Sequence[Tensor], batch: SequenceBatch) -> list[Tensor]:
         if len(rows) != len(batch):
-            raise UserError(
-                f"{self.folder} reads an input in several rows, so its steps have no one "
-                "value each: choose a tensor for each sequence, such as h_n"
-            )
+            several = "reads an input in several rows, so its steps have no one value each"
+            raise UserError(f"{self.folder} {several}: choose a tensor such as h_n")
         return [row.cpu() for row in rows]
 
     def _batches(
@@ -282,10 +278,8 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made;
         `options` as `write` of `seqmodels.tasks.language_model.generation` documents them."""
         if not hasattr(self.task, "generate"):
-            raise UserError(
-                "only a language model can generate text, and "
-                f"{self.folder} is the run of a {self.result.task}"
-            )
+            kind = f"{self.folder} is the run of a {self.result.task}"
+            raise UserError(f"only a language model can generate text, and {kind}")
         task: Any = self.task.to(find_device(accelerator))
         with self._usable():
             pieces = task.generate(self.data, prompt, length, **options)
@@ -333,9 +327,8 @@ def head_for(task: Task, tensor: str | None) -> Head:
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
     if tensor is None:
-        raise UserError(
-            f"head {own.name!r} gives a decoder several tensors: set tensor, such as h_n or output"
-        )
+        several = f"head {own.name!r} gives a decoder several tensors"
+        raise UserError(f"{several}: set tensor, such as h_n or output")
     plain = {n: h for n, h in HEADS.items() if h.build is Head.build and h.output_class is None}
     known = {**plain, "output": HEADS["every_step"]}
     if tensor not in known:

@@ -68,10 +68,8 @@ class RunFolder:
     def check_free(self) -> None:
         """Raises UserError if it holds a run."""
         if self.holds_run:
-            raise UserError(
-                f"folder={self.path} holds a run already: choose another folder, or "
-                f"{self.how_to_resume()}"
-            )
+            other = f"choose another folder, or {self.how_to_resume()}"
+            raise UserError(f"folder={self.path} holds a run already: {other}")
 
     def check_links(self) -> None:
         """Raises UserError if anything in it is a link: a stranger's folder could have you write

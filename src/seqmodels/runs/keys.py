@@ -16,8 +16,7 @@ from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
 
 Object = dict[str, Any]
-# what the code passes by itself
-GIVEN = {"model": ("data",), "trainer": ("callbacks", "logger", "default_root_dir")}
+GIVEN = ("callbacks", "logger", "default_root_dir")  # of the trainer, by the code
 
 
 @dataclass
@@ -63,6 +62,6 @@ def check_config(config: DictConfig) -> type[Task]:
     kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
     find_head(str(config.model.head))
     build_metrics(config.model.get("metrics"), allowed)  # which others may monitor
-    for key, given in GIVEN.items():
-        check(config[key], given, key, allowed_targets=allowed)
+    check(config.model, ("data",), "model", allowed_targets=allowed)
+    check(config.trainer, GIVEN, "trainer", allowed_targets=allowed)
     return kind

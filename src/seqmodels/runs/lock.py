@@ -26,9 +26,8 @@ def locked(path: Path) -> Iterator[None]:
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout as error:
         holder = path.read_text() or "another process"  # which is just writing its name
-        raise UserError(
-            f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
-        ) from error
+        holds = f"{path.parent}: {holder} is training in this folder"
+        raise UserError(f"{holds}; wait for its end, or end it") from error
     except OSError as error:
         raise UserError(f"{path} cannot be written and locked: {error.strerror}") from error
     try:

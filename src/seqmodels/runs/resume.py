@@ -143,8 +143,7 @@ def _callbacks(
 def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that is whole, and its content; None if there is none yet. Raises
     UserError if there are some, and all are broken."""
-    paths = [folder.checkpoint_file(name) for name in ("last", "previous", "best")]
-    paths = [path for path in paths if path.is_file()]
+    paths = [p for n in ("last", "previous", "best") if (p := folder.checkpoint_file(n)).is_file()]
     for path, older in zip(paths, [*paths[1:], None], strict=False):
         try:
             return path, read_checkpoint(path)

@@ -44,10 +44,8 @@ class Stream:
                 so cut texts between words; a forecaster takes arrays `(t, columns)`.
         """
         if len(rows) != self.batch_size:
-            raise UserError(
-                f"this stream reads {self.batch_size} at a time, and the rows are {len(rows)}: set "
-                "batch_size"
-            )
+            size = f"this stream reads {self.batch_size} at a time"
+            raise UserError(f"{size}, and the rows are {len(rows)}: set batch_size")
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
             batch = self.task.ready(self.data.batch_of_steps(rows, self.kept))
         self.data.warn()

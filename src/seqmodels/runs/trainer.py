@@ -87,9 +87,7 @@ class Trainer(pl.Trainer):
 def _replace(owner: object, name: str, function: Callable[[], Any]) -> None:
     """Replaces a method of Lightning's that is not public, if this release has it."""
     if not hasattr(owner, name):
-        raise UserError(
-            f"lightning {pl.__version__} has no {name}, which is to be replaced: install 2.6.6"
-        )
+        raise UserError(f"lightning {pl.__version__} has no {name} to replace: install 2.6.6")
     setattr(owner, name, function)
 
 

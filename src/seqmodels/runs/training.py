@@ -114,10 +114,8 @@ def prepare(
         return _prepared(config, None, started, ExitStack())
     with unusable(f"resume={config.resume}: this run cannot be resumed"), ExitStack() as held:
         if overrides is None:
-            raise UserError(
-                f"resume={config.resume}: say what to change, if anything: "
-                "train(compose(*words), words)"
-            )
+            how = "say what to change, if anything: train(compose(*words), words)"
+            raise UserError(f"resume={config.resume}: {how}")
         folder = RunFolder(Path(config.resume))
         folder.check_links()
         folder.read_config()
@@ -148,10 +146,8 @@ def _prepared(
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
     if saved.get("fingerprint") not in (None, data.fingerprint):
-        raise UserError(
-            f"resume={config.resume}: the data is not the data that this run was trained on "
-            "(fingerprint differs); restore its files, or start a new run"
-        )
+        other = "the data is not the data that this run was trained on (fingerprint differs)"
+        raise UserError(f"resume={config.resume}: {other}; restore its files, or start a new run")
     trainer = _build_trainer(config, folder.path, allowed)
     task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
     task.allowed_targets, task.fingerprint = allowed, data.fingerprint

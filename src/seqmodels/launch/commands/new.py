@@ -34,10 +34,8 @@ def main(*places: str) -> None:
     taken = (*keyword.kwlist, *keyword.softkwlist, "scripts", "tests")
     is_name = re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", name)
     if not is_name or name in taken or importlib.util.find_spec(name):
-        raise UserError(
-            f"{name}: take another name, of lower-case letters, digits and underscores, which is "
-            "no word of Python and no module that you have installed"
-        )
+        free = "which is no word of Python and no module that you have installed"
+        raise UserError(f"{name}: take another name, of lower-case letters, digits and _, {free}")
     from copier import run_copy  # takes a moment
 
     place = address()
