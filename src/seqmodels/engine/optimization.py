@@ -76,8 +76,7 @@ def build_optimizer(
     data: pl.LightningDataModule | None,
     allowed_targets: Iterable[str] = (),
 ) -> Any:
-    """What `LightningModule.configure_optimizers` returns for a training of this data; the
-    scheduler goes by step.
+    """What `configure_optimizers` returns for a training of this data; schedulers go by step.
 
     Args:
         optimizer, scheduler: plain dicts with a `_target_`. The scheduler is a `Shape`, or any of

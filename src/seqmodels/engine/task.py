@@ -186,8 +186,8 @@ class Task(Network, pl.LightningModule):
         return [{"target": target, "prediction": prediction} for target, prediction in rows]
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """What to show of a test of this dataset, in `figures/` of the run folder: figures of
-        Matplotlib, and HTML, by the name of their file."""
+        """Matplotlib's figures, and HTML, of a test of this dataset, by their names in `figures/`
+        of the run folder."""
         return {}
 
     def some_of(self, dataset: Any, count: int) -> Any:

@@ -70,8 +70,7 @@ def prepare_hydra() -> None:
 
 
 def ignore_launcher_warning() -> None:
-    """Ignore Hydra's warning about the files in `configs/hydra/launcher`, which are named like the
-    launchers' own configurations, and so take their types from them."""
+    """Ignore that the files in `configs/hydra/launcher` take their types from the launchers'."""
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
 
 
@@ -82,11 +81,8 @@ def _fastest_precision(accelerator: str) -> str:
 
 
 def job_folder(overrides: Any) -> str:
-    """Return the name of the folder of a sweep's job: its settings, and a hash of their words.
-
-    The same words in any order give the same folder, so that a sweep is finished, extended or
-    shared by its command in its folder. Others never do.
-    """
+    """Return the name of the folder of a sweep's job: its settings, and a hash of their words. The
+    same words in any order give the same, so that a sweep's command finishes or extends it."""
     words = [word for word in as_typed(overrides) if not key_of(word).startswith(NO_SETTING)]
     # what mostly varies first; words of one key, as in `~a +a=1`, stay in their order
     words.sort(key=lambda word: (not key_of(word).startswith(("model.", "seed")), key_of(word)))

@@ -117,10 +117,8 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 class SweepReport(Callback):
-    """Hydra callback: check a sweep before its first job, and compare its runs after the last.
-
-    A signal ends the whole sweep, after the jobs that train have saved their states.
-    """
+    """Hydra callback: check a sweep before its first job, and compare its runs after the last. A
+    signal ends the whole sweep, after the jobs that train have saved their states."""
 
     running: ClassVar[SweepReport | None] = None  # in the process of the sweep
 

@@ -15,10 +15,8 @@ from seqmodels.errors import UserError, listed, one_line
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, verifies it, and only then puts it in its place.
-
-    `last.ckpt` is kept as `previous.ckpt` when a newer one takes its place.
-    """
+    """Writes a checkpoint beside its target, verifies it, and only then puts it in its place; the
+    `last.ckpt` before stays as `previous.ckpt`."""
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))

@@ -23,12 +23,9 @@ from seqmodels.screen import Screen
 
 
 class Recording(Callback):
-    """Keeps `result.json`. Within: it says that the run is interrupted, which is left if the
-    process is killed; at the end, how it ended.
-
-    A resume leaves its first traces at its first batch: until then it may be refused. If the run
-    had completed before, its result stays until there is a newer one.
-    """
+    """Keeps `result.json`. Within, it says that the run is interrupted, as a killed process leaves
+    it; at the end, how it ended. A resume leaves its first traces at its first batch: until then it
+    may be refused. If the run had completed before, its result stays until there is a newer one."""
 
     def __init__(
         self, folder: RunFolder, result: Result, resume: Resume | None, overrides: Sequence[str]

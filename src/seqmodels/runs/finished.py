@@ -46,10 +46,8 @@ WRONG_KIND = TypeError, AttributeError, ValueError  # what an encoder raises of 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished run: its task with trained weights, and its data, ready to encode as in training.
-
-    The data's own files are read only when `evaluate` asks for a split of them.
-    """
+    """A finished run: its task with trained weights, and its data, ready to encode as in training,
+    whose own files are read only when `evaluate` asks for a split of them."""
 
     folder: Path
     config: dict[str, Any]

@@ -102,12 +102,8 @@ class RunFolder:
         write_json(self.environment_file, environment)
 
     def add_stretch(self, step: int, overrides: Sequence[str], changes: Mapping[str, Any]) -> None:
-        """Adds to `overrides.yaml` that from this step on the run trains with other values.
-
-        Args:
-            overrides: as written on the command line.
-            changes: the new values, by dotted key, as `plain_values.change` takes them.
-        """
+        """Adds to `overrides.yaml` that from this step on the run trains with other values: the
+        words of the command line, and what they change, by dotted key."""
         words = [word.removeprefix("++") for word in overrides]  # of a resume
         stretch = {"step": step, "overrides": words, "changes": dict(changes)}
         stretches = OmegaConf.create([*self._stretches(), stretch])

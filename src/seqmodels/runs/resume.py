@@ -56,12 +56,8 @@ class Resume:
 
 def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     """What `config.resume` is resumed with and from, `config` as it was composed with these words.
-    Loggers, `imports` and `allowed_targets` are `config`'s.
-
-    Raises:
-        UserError: if a change would make it another run, if it is finished, or if all of its
-            checkpoints are broken.
-    """
+    Loggers, `imports` and `allowed_targets` are `config`'s. Raises UserError if a change would make
+    it another run, if it is finished, or if all of its checkpoints are broken."""
     folder = RunFolder(Path(config.resume))
     folder.check_links()
     own = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}

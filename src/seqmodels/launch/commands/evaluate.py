@@ -43,8 +43,7 @@ def main(
     if predictions:
         RunFolder(finished.folder).check_links()
     writer = Predictions(place)
-    callbacks = [writer] if predictions else []
-    metrics = finished.evaluate(split, file, accelerator, callbacks=callbacks)
+    metrics = finished.evaluate(split, file, accelerator, callbacks=[writer] * predictions)
     Screen().print(metrics_table(metrics, f"{run} on {file or split}"))
     for table in tables_of_test(place, file or split) if writer.written else ():
         Screen().print(table)
