@@ -132,6 +132,6 @@ def clip_gradients(
         return
     if precision.scaler is not None:
         how = "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
-        raise UserError(f"16-mixed cannot clip the gradients of a fused optimizer: {how}")
+        raise UserError(f"trainer.precision=16-mixed cannot clip for a fused optimizer: {how}")
     kind = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
     Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, kind)

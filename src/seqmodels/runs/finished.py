@@ -293,7 +293,7 @@ class Run:
         """
         from seqmodels.export import export  # here, because it is seldom needed
 
-        if folder is None:
+        if not folder:
             RunFolder(self.folder).check_links()
         place = Path(folder or self.folder / "export")
         export(self.task.cpu(), place, stream=stream)
