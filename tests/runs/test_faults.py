@@ -82,7 +82,7 @@ def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
         (1_500, "config.yaml"),
         (5_000, "dataflow.svg"),
         (20_000, "checkpoints/best.ckpt"),
-        pytest.param(60_000, "figures/learning_curves.png", marks=pytest.mark.pictures),
+        pytest.param(60_000, "figures/steps.png", marks=pytest.mark.pictures),
     ],
 )
 def test_a_full_disk_names_the_file(script: Script, size: int, name: str) -> None:
