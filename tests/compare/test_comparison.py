@@ -418,20 +418,24 @@ def test_the_order_of_folders_and_runs_changes_no_number(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("key", ["fold", "split_seed"])
 @pytest.mark.parametrize("sized", [True, False])
-def test_splits_of_one_data_set_are_one_setting(runs: Runs, key: str, sized: bool) -> None:
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_splits_of_one_data_set_are_one_setting(
+    runs: Runs, key: str, sized: bool, split: str
+) -> None:
     scores = {"a": [0.90, 0.93, 0.89, 0.95, 0.91], "b": [0.86, 0.90, 0.88, 0.90, 0.89]}
     more = {"folds": 5} if key == "fold" else {"test_fraction": 0.2}
-    sizes = {"examples": {"train": 160, "test": 40}} if sized else {"tokens_per_second": 9.0}
+    examples = {"train": 160, "test": 70, "validation": 70} | {split: 40}
+    sizes = {"examples": examples} if sized else {"tokens_per_second": 9.0}
     for head, accuracies in scores.items():
-        for split, accuracy in enumerate(accuracies):
+        for number, accuracy in enumerate(accuracies):
             for seed in (0, 1):  # two of each split, which are no more splits
-                data: Any = {"fingerprint": f"{split}", "config": {"data": {key: split, **more}}}
+                data: Any = {"fingerprint": f"{number}", "config": {"data": {key: number, **more}}}
                 data["config"]["model"] = {"head": head}
-                found = {"test/mine": accuracy + (seed - 0.5) / 100}
+                found = {f"{split}/mine": accuracy + (seed - 0.5) / 100}
                 runs.add(
                     head, seed, metrics=found, higher_is_better={"mine": True}, **data, **sizes
                 )
-    comparison = runs.compare("test/mine")
+    comparison = runs.compare(f"{split}/mine")
     [section] = comparison.sections
     assert comparison.keys == ["model.head"] and not comparison.grouping.data_keys
     assert comparison.across is None and section.pairs == "splits"
@@ -439,7 +443,8 @@ def test_splits_of_one_data_set_are_one_setting(runs: Runs, key: str, sized: boo
     difference = other.difference
     assert difference and difference.shared == 5 and difference.seeds_needed is None
     deltas = np.subtract(scores["b"], scores["a"])
-    step = smallest_step(record.score("test/mine") for record in (*best.records, *other.records))
+    every = (*best.records, *other.records)
+    step = smallest_step(record.score(f"{split}/mine") for record in every)
     variance = deltas.var(ddof=1) + step**2 / 6
     t = deltas.mean() / math.sqrt(variance * (1 / 5 + 1 / 4))  # Nadeau and Bengio 2003
     assert difference.p == pytest.approx(2 * stats.t.sf(abs(t), 4))

@@ -246,7 +246,8 @@ def _section(
     records = [record for group in groups for record in group]
     splits = len({record.values(SPLIT_KEYS) for record in records}) > 1
     scores = [_paired(group, metric, splits) for group in groups]
-    step, overlap = _step(records, metric), max(map(_overlap, records)) * splits
+    step, split = _step(records, metric), metric.partition("/")[0]
+    overlap = max(_overlap(record, split) for record in records) * splits
     differences = against_best(
         scores, higher_is_better=higher_is_better, step=step, overlap=overlap
     )
@@ -272,11 +273,11 @@ def _paired(records: Iterable[Record], metric: str, splits: bool) -> Scores:
     return {key: fmean(values) for key, values in sorted(found.items())}
 
 
-def _overlap(record: Record) -> float:
-    """The size of the test split in units of the training split."""
-    train, test = (record.examples.get(split, 0) for split in ("train", "test"))
+def _overlap(record: Record, split: str) -> float:
+    """The size of the split that is scored in units of the training split."""
+    train, scored = (record.examples.get(name, 0) for name in ("train", split))
     # with a target for each step, a run knows none; a fifth is the usual share
-    return test / train if train and test else 1 / ((record.config.get("data.folds") or 5) - 1)
+    return scored / train if train and scored else 1 / ((record.config.get("data.folds") or 5) - 1)
 
 
 def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) -> Across | None:
