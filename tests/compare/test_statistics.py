@@ -160,9 +160,9 @@ tables = st.integers(2, 5).flatmap(
 )
 
 
-def wilcoxon(deltas: np.ndarray) -> float:
+def wilcoxon(deltas: np.ndarray, alternative: str = "two-sided") -> float:
     """Zeros count half for either (Demšar 2006)."""
-    return float(stats.wilcoxon(deltas, zero_method="zsplit").pvalue)
+    return float(stats.wilcoxon(deltas, zero_method="zsplit", alternative=alternative).pvalue)
 
 
 @given(table=tables, higher=st.booleans(), seed=st.integers(0, 99))
@@ -196,7 +196,8 @@ def test_settings_are_compared_over_data_sets_as_scipy_does(
         wanted = [friedman, expected[n, best], median, *expected[n]]
         assert numbers == pytest.approx(wanted, nan_ok=True)
         assert math.isnan(row.low) == math.isnan(row.high) == (len(deltas) < 6)
-        assert row.worse == (expected[n, best] < LEVEL and sign * median < 0)
+        told = expected[n, best] < LEVEL
+        assert row.worse == (told and wilcoxon(sign * deltas, alternative="less") < LEVEL)
         assert row.sets == present[:, n].sum()
     if present.all():
         ranks = stats.rankdata(-sign * scores, axis=1)
@@ -244,6 +245,18 @@ def test_equal_scores_share_a_rank_whatever_their_last_digits() -> None:
     found = over_sets(np.array([[first, second], [first, second]]), higher_is_better=True)
     assert [(row.mean_rank, row.best_on) for row in found] == [(1.5, 2)] * 2
     assert over_sets(np.zeros((7, 3)), higher_is_better=False)[0].pairs[1] == 1
+    shares = (np.arange(371, dtype=np.float32) / 370).astype(float)
+    same = [shares[100:300], (shares[99:299] + shares[101:301]) / 2]  # the mean over two seeds
+    found = over_sets(np.stack([*same, shares[170:370]], 1), higher_is_better=True)
+    assert [(row.setting, row.mean_rank) for row in found] == [(2, 1), (0, 2.5), (1, 2.5)]
+    assert found[1].pairs[1] == 1
+
+
+def test_a_setting_that_wins_on_most_sets_by_little_is_not_better_beyond_chance() -> None:
+    deltas = np.array([*range(1, 56), *range(-100, -55)]) / 1000  # 45 sets where it loses by much
+    best, other = over_sets(np.stack([0.5 + deltas, 0 * deltas + 0.5], 1), higher_is_better=True)
+    assert (best.setting, best.mean_rank) == (0, 1.45) and other.median_difference < 0
+    assert other.p < LEVEL and not other.worse  # signed ranks speak for the other one
 
 
 def test_a_setting_that_half_of_the_sets_lack_is_not_the_best() -> None:
@@ -273,6 +286,8 @@ def test_bars_join_what_cannot_be_told_apart() -> None:
     rows = sorted(rows, key=lambda row: row.setting)
     groups = bars_of([replace(row, pairs=p[row.setting].tolist()) for row in rows])
     assert ["".join("abcde"[n] for n in group) for group in groups] == ["abd", "bcd"]
+    few = np.array([[0.9, 0.8, 0.7]] * 5)  # too few sets to tell any apart
+    assert bars_of(over_sets(few, higher_is_better=True)) == [[0, 1, 2]]
 
 
 # ---------------------------------------------------------------- how often it is wrong

@@ -58,7 +58,7 @@ def critical_differences(across: Across) -> Figure:
 def bars_of(found: Sequence[OverSets]) -> list[list[int]]:
     """The places of the largest groups of which no pair can be told apart."""
     pairs = combinations(range(len(found)), 2)
-    equal = [(n, m) for n, m in pairs if found[n].pairs[found[m].setting] >= LEVEL]
+    equal = [(n, m) for n, m in pairs if not found[n].pairs[found[m].setting] < LEVEL]  # or nan
     return sorted(map(sorted, networkx.find_cliques(networkx.Graph(equal))))
 
 

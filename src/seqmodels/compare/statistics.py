@@ -222,17 +222,18 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
         scores: `(N, K)`, of each set and setting; nan where there is none.
     """
     count, fewest, found = scores.shape[1], fewest_sets(1), list[OverSets]()
-    digit = LAST_DIGITS * np.nanmax(np.abs(scores), 1, keepdims=True)
-    known = np.round(scores / np.where(digit, digit, 1))
+    digit = LAST_DIGITS * np.nanmax(np.abs(scores), 1)
     deltas = scores[:, :, None] - scores[:, None, :]  # (N, K, K): how much the first is larger
-    deltas[known[:, :, None] == known[:, None, :]] = 0
+    deltas[np.abs(deltas) <= digit[:, None, None]] = 0
     both, behind = ~np.isnan(deltas), (deltas < 0) if higher_is_better else (deltas > 0)
-    shared, lost = both.sum(0), (behind + (deltas == 0) / 2).sum(0)  # (K, K); to itself, half
-    ranks = np.where(shared, lost / np.maximum(shared, 1), 0.5).sum(1) + 0.5
-    friedman, complete = math.nan, known[~np.isnan(known).any(1)]
+    shared, lost = both.sum(0), behind + (deltas == 0) / 2  # to itself, half
+    ranks = np.where(shared, lost.sum(0) / np.maximum(shared, 1), 0.5).sum(1) + 0.5
+    friedman, complete = math.nan, lost.sum(2)[both.all((1, 2))]
     if count > 2 and len(complete) >= fewest:
         with np.errstate(invalid="ignore"):  # no setting differs on any set
             friedman = float(stats.friedmanchisquare(*complete.T).pvalue)
+    signed = stats.rankdata(np.abs(deltas), axis=0, nan_policy="omit") * np.sign(deltas)
+    against = np.nansum(signed, 0) * (-1 if higher_is_better else 1)  # (K, K)
     each = {(n, m): deltas[both[:, n, m], n, m] for n in range(count) for m in range(count)}
     pairs = [(n, m) for n, m in each if n < m and shared[n, m] >= fewest]
     p, raw = np.full((count, count), math.nan), {pair: signed_rank_p(each[pair]) for pair in pairs}
@@ -247,7 +248,7 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
             drawn = np.random.default_rng(0).integers(len(delta), size=(RESAMPLES, len(delta)))
             ends = np.quantile(np.median(delta[drawn], 1), [LEVEL / 2, 1 - LEVEL / 2]).tolist()
         median = float(np.median(delta)) if len(delta) else math.nan
-        worse = p[n, order[0]] < LEVEL and (median < 0 if higher_is_better else median > 0)
+        worse = p[n, order[0]] < LEVEL and against[n, order[0]] > 0  # a median may say otherwise
         mean = fmean(scores[both[:, n, n], n].tolist())  # exact, so the order of sets is irrelevant
         own = int(sets[n]), float(ranks[n]), mean, int(best_on[n])
         to_best = median, *ends, float(p[n, order[0]]), friedman, p[n].tolist(), bool(worse)
