@@ -175,10 +175,10 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
-        metric: None for accuracy, else bits per byte, RMSE or loss: on the test split where only
-            the head, the data and the seed vary; on the validation split where anything else does,
-            such as the learning rate, because the best of many settings on the test split owes part
-            of its rank to luck. The other split is taken if no run has the first.
+        metric: None for that of the kind of target, else the loss: on the test split where only the
+            head, the data and the seed vary; on the validation split where anything else does, such
+            as the learning rate, because the best of many settings on the test split owes part of
+            its rank to luck. The other split is taken if no run has the first.
 
     Raises:
         UserError: if there is nothing to compare, or the metric is unknown.
@@ -193,10 +193,8 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
     if not scored:
         raise UserError(f"metric={metric} is not a finite number in any of these runs")
     grouping, twin = group_runs(scored), _twin(metric, scored)
-    sections = [
-        _section(name, groups, grouping, metric, twin, higher_is_better)
-        for name, groups in grouping.data
-    ]
+    how = grouping, metric, twin, higher_is_better
+    sections = [_section(name, groups, *how) for name, groups in grouping.data]
     return Comparison(
         metric,
         higher_is_better,
@@ -211,13 +209,8 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
 
 
 def direction(records: Sequence[Record], metric: str) -> bool:
-    """Whether higher is better: from `METRICS`, or else from what the runs' results say.
-
-    A task that defines its own metric isn't imported here, so its runs carry the direction.
-
-    Raises:
-        UserError: if neither knows the metric, or if the runs disagree.
-    """
+    """Whether higher is better: from `METRICS`, or else from the runs, because a task that defines
+    its own metric isn't imported here."""
     name = without_split(metric)
     said = {r.higher_is_better[name] for r in records if name in r.higher_is_better}
     if find_metric(name) or not said:
@@ -248,17 +241,15 @@ def _section(
     scores = [_paired(group, metric, splits) for group in groups]
     step, split = _step(records, metric), metric.partition("/")[0]
     overlap = max(_overlap(record, split) for record in records) * splits
-    differences = against_best(
-        scores, higher_is_better=higher_is_better, step=step, overlap=overlap
-    )
+    to_best = against_best(scores, higher_is_better=higher_is_better, step=step, overlap=overlap)
     settings = []
-    for group, score, difference in zip(groups, scores, differences, strict=True):
+    for group, score, difference in zip(groups, scores, to_best, strict=True):
         values, summary = group[0].values(grouping.keys), summarize(score, step, overlap)
         others = [s for s in _paired(group, twin or "", splits).values() if math.isfinite(s)]
-        beside, name = fmean(others) if others else math.nan, setting_name(grouping.keys, values)
+        beside, name = fmean(others or [math.nan]), setting_name(grouping.keys, values)
         settings.append(Setting(name, values, group, score, summary, beside, difference))
-    sign = -1 if higher_is_better else 1
-    settings.sort(key=lambda s: (s.difference is not None, sign * s.summary.mean))
+    settings.sort(key=lambda s: s.summary.mean, reverse=higher_is_better)
+    settings.sort(key=lambda s: s.difference is not None)
     pairs = "splits" if splits else "seeds"
     return Section(data, records[0].values(grouping.data_keys), settings, pairs)
 
@@ -294,12 +285,8 @@ def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) ->
 
 
 def _step(records: Sequence[Record], metric: str) -> float:
-    """The smallest step that the metric can take on the data of these runs.
-
-    That is one example for a share of examples, such as an accuracy of a task with a target for
-    each. For any other metric, or where a run doesn't say how many examples there are, it is the
-    smallest difference between two runs.
-    """
+    """The smallest step that the metric can take on the data of these runs: one example, for a
+    share of so many examples; else, the smallest difference between two runs."""
     sizes = [record.rows(metric.partition("/")[0]) or 0 for record in records]
     found, by_token = find_metric(metric), any(r.speed[0] == "tokens" for r in records)
     counted = ("examples",) if by_token else ("examples", "targets")

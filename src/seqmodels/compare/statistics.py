@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,24 +34,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting against the best one.
+    """A setting against the best one."""
 
-    Args:
-        mean: the mean difference over shared seeds; without any, the difference of the two means.
-        shared: the number of seeds that both settings have.
-        p: from a two-sided paired t-test, corrected for the number of all pairs (Holm 1979); nan
-            below `FEWEST_SEEDS` shared seeds.
-        seeds_needed: how many shared seeds would find this difference with a power of 80 %; None
-            if it is significant already, or if it cannot be estimated.
-        ahead: whether this setting is the better one on the shared seeds, because the best one
-            ranks first by seeds of its own.
-    """
-
-    mean: float
-    shared: int
-    p: float
-    seeds_needed: int | None
-    ahead: bool = False
+    mean: float  # over shared seeds; without any, the difference of the two means
+    shared: int  # seeds that both settings have
+    p: float  # of a two-sided paired t-test, corrected for all pairs; nan below `FEWEST_SEEDS`
+    seeds_needed: int | None  # None if it is significant already, or can't be estimated
+    ahead: bool  # on the shared seeds, because the best one ranks first by seeds of its own
 
     @property
     def significant(self) -> bool:
@@ -61,14 +49,12 @@ class Difference:
 
 
 def smallest_step(scores: Iterable[float]) -> float:
-    """The smallest difference between two of these scores; 0 if there is none.
-
-    Differences in the last digits of 32-bit numbers don't count.
-    """
+    """The smallest difference between two of these scores, beyond the last digits of 32-bit
+    numbers; 0 if there is none."""
     ordered = np.sort([*scores])
     gaps = np.diff(ordered)
     gaps = gaps[gaps > LAST_DIGITS * np.abs(ordered).max(initial=0.0)]
-    return float(gaps.min(initial=math.inf)) if len(gaps) else 0.0
+    return float(gaps.min()) if len(gaps) else 0.0
 
 
 def summarize(scores: Scores, step: float = 0.0, overlap: float = 0.0) -> Summary:
@@ -78,15 +64,12 @@ def summarize(scores: Scores, step: float = 0.0, overlap: float = 0.0) -> Summar
         step: the smallest step that the metric can take; it widens the interval.
         overlap: as in `against_best`.
     """
-    values = np.array(list(scores.values()), dtype=float)
-    count, mean = len(values), float(values.mean())
-    if count < 2:
-        return Summary(mean, math.nan, math.nan)
-    deviation = float(values.std(ddof=1))
-    if count < FEWEST_SEEDS:
-        return Summary(mean, deviation, math.nan)
+    values = np.array([*scores.values()])
+    count = len(values)
+    deviation = float(values.std(ddof=1)) if count > 1 else math.nan
     error = math.sqrt((deviation**2 + step**2 / 12) * (1 / count + overlap))
-    return Summary(mean, deviation, float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error)
+    width = stats.t.ppf(1 - LEVEL / 2, count - 1) if count >= FEWEST_SEEDS else math.nan
+    return Summary(float(values.mean()), deviation, float(width) * error)
 
 
 def against_best(
@@ -110,25 +93,22 @@ def against_best(
             of a score (the corrected resampled t-test; Nadeau and Bengio 2003). 0 for seeds.
     """
     pairs = len(settings) * (len(settings) - 1) // 2
-    means = [float(np.mean(list(scores.values()))) for scores in settings]
+    means = [float(np.mean([*scores.values()])) for scores in settings]
     best = int(np.argmax(means) if higher_is_better else np.argmin(means))
-    shared = [sorted(scores.keys() & settings[best].keys()) for scores in settings]
-    deltas = [
-        np.array([scores[seed] - settings[best][seed] for seed in seeds], dtype=float)
-        for scores, seeds in zip(settings, shared, strict=True)
-    ]
-    others = [number for number in range(len(settings)) if number != best]
-    testable = [number for number in others if len(deltas[number]) >= FEWEST_SEEDS]
-    raw = {number: _paired_p(deltas[number], step, overlap) for number in testable}
-    corrected = dict.fromkeys(others, math.nan) | _holm(raw, pairs)
+    deltas = {
+        n: np.array([scores[key] - of for key, of in settings[best].items() if key in scores])
+        for n, scores in enumerate(settings)
+        if n != best
+    }
+    testable = {n: delta for n, delta in deltas.items() if len(delta) >= FEWEST_SEEDS}
+    p = _holm({n: _paired_p(delta, step, overlap) for n, delta in testable.items()}, pairs)
     found: list[Difference | None] = [None] * len(settings)
-    for number, p in corrected.items():
-        delta = deltas[number]
-        mean = float(delta.mean()) if len(delta) else means[number] - means[best]
-        sure = overlap or math.isnan(p) or p < LEVEL  # more splits overlap ever more
-        needed = None if sure else seeds_needed(delta, pairs, step)
+    for n, delta in deltas.items():
+        mean = float(delta.mean()) if len(delta) else means[n] - means[best]
+        unsure = not overlap and p.get(n, 0) >= LEVEL  # more splits overlap ever more
+        needed = seeds_needed(delta, pairs, step) if unsure else None
         ahead = len(delta) > 0 and (mean > 0 if higher_is_better else mean < 0)
-        found[number] = Difference(mean, len(delta), p, needed, ahead)
+        found[n] = Difference(mean, len(delta), p.get(n, math.nan), needed, ahead)
     return found
 
 
@@ -148,22 +128,16 @@ def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | Non
     None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
     """
     deviation = _deviation(deltas, step)
-    if not deviation or not deltas.mean():
+    if not deviation:
         return None
-    effect = abs(float(deltas.mean())) / deviation
-    counts, critical = _critical(pairs)
-    freedom, shift = counts - 1, effect * np.sqrt(counts)
+    counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)
+    freedom, shift = counts - 1, abs(deltas.mean()) / deviation * np.sqrt(counts)
+    critical = special.stdtrit(freedom, 1 - LEVEL / pairs / 2)
     # the noncentral t by its normal approximation (Johnson and Kotz 1970, chapter 31)
     spread = np.sqrt(1 + critical**2 / (2 * freedom))
     power_as_normal = (shift - critical * (1 - 1 / (4 * freedom))) / spread
     enough = np.nonzero(power_as_normal >= special.ndtri(POWER))[0]
     return int(counts[enough[0]]) if len(enough) else None
-
-
-@functools.cache
-def _critical(pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)
-    return counts, stats.t.ppf(1 - LEVEL / pairs / 2, counts - 1)
 
 
 def _paired_p(deltas: np.ndarray, step: float, overlap: float) -> float:

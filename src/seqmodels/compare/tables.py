@@ -70,13 +70,9 @@ def table(comparison: Comparison, section: Section) -> list[list[str]]:
         "per_second": (f"{counted.pop()}/s" if len(counted) == 1 else "/s", "{:,.0f}".format),
         "seconds": ("time, s", "{:.1f}".format),
     }
-    rows = []
-    for setting in section.settings:
-        values = numbers(setting, comparison)
-        if not setting.difference:
-            values |= {"difference_to_best": "", "p": ""}  # no difference to itself
-        rows.append((setting.values, values))
-    return _table(comparison.keys, columns, rows)
+    best, *others = ((s.values, numbers(s, comparison)) for s in section.settings)
+    best[1]["difference_to_best"] = ""
+    return _table(comparison.keys, columns, [best, *others])
 
 
 def table_over_sets(comparison: Comparison, across: Across) -> list[list[str]]:
@@ -102,35 +98,18 @@ def _table(
     columns: Mapping[str, tuple[str, Callable[[Any], str]]],
     rows: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
 ) -> list[list[str]]:
+    def cell(value: Any, write: Callable[[Any], str]) -> str:
+        return "" if value == "" else "-" if math.isnan(value) else write(value)
+
     found = [[*short_keys(keys), *(header for header, _ in columns.values())]]
     for values, numbers in rows:
-        cells = [_cell(numbers[name], write) for name, (_, write) in columns.items()]
+        cells = [cell(numbers[name], write) for name, (_, write) in columns.items()]
         found.append([*map(shown_value, values), *cells])
     return found
 
 
-def _cell(value: Any, write: Callable[[Any], str]) -> str:
-    if value == "":
-        return ""
-    return "-" if math.isnan(value) else write(value)
-
-
 def _p(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def overview(comparison: Comparison) -> list[list[str]]:
-    """The header and a row per data set: the mean of each setting on it, the best setting first.
-
-    Empty for a single data set.
-    """
-    if not (across := comparison.across):
-        return []
-    order, score = [each.setting for each in across.found], partial(show, comparison.metric)
-    rows = [[metric_header(comparison.metric), *(across.names[n] for n in order)]]
-    for name, scores in zip(across.sets, across.scores[:, order].tolist(), strict=True):
-        rows.append([name, *(_cell(each, score) for each in scores)])
-    return rows
 
 
 def cautions(comparison: Comparison) -> list[str]:
@@ -158,24 +137,20 @@ def failures(comparison: Comparison) -> list[str]:
 
 
 def comparison_table(comparison: Comparison, console: Console) -> Group:
-    """For a terminal: a table and a verdict per data set, an overview, and what to keep in mind. A
+    """For a terminal: a table and a verdict per data set and over all, and what to keep in mind. A
     terminal that is too narrow for a table gets it without the costs."""
-    wide = console.options.update(width=10_000)
+    wide, names = console.options.update(width=10_000), len(comparison.keys)
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
-        rows, names = table(comparison, section), len(comparison.keys)
+        rows = table(comparison, section)
         shown = rich_table(rows, names, best_first=section.tested)
         if Measurement.get(console, wide, shown).minimum > console.width:
             rows = [row[:-COSTS] for row in rows]
             shown = rich_table(rows, names, best_first=section.tested)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
-    if rows := overview(comparison):
-        parts += [Text(f"all data sets: {rows[0][0]}", style="bold")]
-        parts += [rich_table([["", *rows[0][1:]], *rows[1:]], names=1)]
-    if comparison.across:
-        shown = rich_table(table_over_sets(comparison, comparison.across), len(comparison.keys))
-        parts += [Text(OVER_SETS, style="bold"), shown]
-        parts += [Text(comparison.across.verdict() + "\n")]
+    if across := comparison.across:
+        shown = rich_table(table_over_sets(comparison, across), names)
+        parts += [Text(OVER_SETS, style="bold"), shown, Text(across.verdict() + "\n")]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
     total = sum(len(setting.records) for setting in comparison.settings) + len(comparison.failed)
@@ -201,22 +176,15 @@ def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = 
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """For a README: a table and a verdict over all data sets, an overview, a table and a verdict
-    per data set, and what to keep in mind."""
+    """For a README: a table and a verdict over all data sets and per data set, and what to keep in
+    mind."""
     lines = [_markdown(comparison.ranking()), ""]
-    if comparison.across:
-        lines += [
-            *_markdown_table(table_over_sets(comparison, comparison.across), len(comparison.keys)),
-            "",
-        ]
-        lines += [_markdown(comparison.across.verdict()), ""]
-    if rows := overview(comparison):
-        lines += [*_markdown_table(rows, names=1), ""]
-    for section in comparison.sections:
-        rows = table(comparison, section)
-        title = f"**{_markdown(section.data)}**"
-        lines += [title, "", *_markdown_table(rows, names=len(comparison.keys))]
-        lines += ["", _markdown(section.verdict()), ""]
+    parts = [(each.data, table(comparison, each), each.verdict()) for each in comparison.sections]
+    if across := comparison.across:
+        parts = [(OVER_SETS, table_over_sets(comparison, across), across.verdict()), *parts]
+    for title, rows, verdict in parts:
+        lines += [f"**{_markdown(title)}**", "", *_markdown_table(rows, len(comparison.keys))]
+        lines += ["", _markdown(verdict), ""]
     lines += [f"- {_markdown(line)}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
 
