@@ -252,6 +252,10 @@ def test_one_step_of_logits_at_every_step_counts() -> None:
         expected = logits[torch.arange(4), there, 1]
         found = attribute(model, inputs, lengths, 1, step)
         assert [float(row.sum()) for row in found] == pytest.approx(expected.tolist(), rel=0.01)
+    each = attribute(model, rows()[:, :4], [4, 3, 4, 4], torch.arange(4), 2)  # as many as steps
+    for n, row in enumerate(each):
+        alone = attribute(model, rows()[n : n + 1, :4], [len(row)], n, 2)
+        torch.testing.assert_close([row], [*alone], rtol=0, atol=1e-5)
     causal = nn.RNN(3, 4, batch_first=True)
     found = attribute(lambda x, n: causal(x)[0], inputs, lengths, 0, 2)
     assert all(row[:3].all() and not row[3:].any() for row in found)  # what comes later

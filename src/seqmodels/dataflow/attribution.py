@@ -69,7 +69,7 @@ def attribute(
     """
     if method not in METHODS:
         raise UserError(f"method={method}: {choices(method, METHODS)}")
-    lengths, features = torch.as_tensor(lengths), tuple(inputs.shape[2:])
+    lengths, features = torch.as_tensor(lengths), inputs.shape[2:]
     inputs, gradients = inputs[:, : int(lengths.max())], method == METHODS[0]
     if gradients and not inputs.is_floating_point():
         raise UserError("no line leads from token to token: embed them, or set method=left_out")
@@ -81,13 +81,12 @@ def attribute(
         with torch.no_grad():
             classes = counted(function(inputs, lengths), lengths, of, step)
         read: Read = partial(chosen, function)
-        missing, rows = torch.zeros(len(inputs)), list[Tensor]()
         if gradients:
             whole, missing = integrate(read, inputs, lengths, classes, start.to(inputs), most)
-            rows += [row[:end] for row, end in zip(whole, lengths, strict=True)]
+            rows = [row[:end] for row, end in zip(whole, lengths, strict=True)]
         else:
-            each = zip(inputs, classes, lengths, strict=True)
-            rows += [left_out(read, row[:end], own[:end]) for row, own, end in each]
+            each, missing = zip(inputs, classes, lengths, strict=True), torch.zeros(len(inputs))
+            rows = [left_out(read, row[:end], own[:end]) for row, own, end in each]
     found = Attributions(row.float().cpu() for row in rows)
     found.missing = missing.float().cpu()
     return found
@@ -95,17 +94,18 @@ def attribute(
 
 def counted(logits: Tensor, lengths: Tensor, of: int | Tensor | None, step: int | None) -> Tensor:
     """The class that counts of each row `(B, 1)`, or at each step `(B, T)`: -100 where none."""
-    classes, shortest = logits.argmax(dim=-1), int(lengths.min())
+    classes = logits.argmax(dim=-1)
     if isinstance(of, int) and not 0 <= of < logits.shape[-1]:
         raise UserError(f"of={of}: there are {logits.shape[-1]} classes, counted from 0")
     if of is not None:
-        classes = torch.as_tensor(of).to(classes).expand_as(classes)
+        of = torch.as_tensor(of).to(classes)
+        classes = (of.unsqueeze(1) if of.dim() == 1 < classes.dim() else of).expand_as(classes)
     if logits.dim() == 2:
         return classes.unsqueeze(1)
     there = valid_steps(lengths, classes.shape[1], classes.device)
-    if step is not None and not -1 <= step < shortest:
-        raise UserError(f"step={step}: the shortest row has {shortest} steps, counted from 0")
     if step is not None:
+        if not -1 <= step < (shortest := int(lengths.min())):
+            raise UserError(f"step={step}: the shortest row has {shortest} steps, counted from 0")
         number = lengths.to(classes).unsqueeze(1) if step < 0 else 1 + step
         there &= there.cumsum(dim=1) == number
     return classes.where(there, PADDING_TARGET)
@@ -121,7 +121,7 @@ def chosen(function: Function, inputs: Tensor, lengths: Tensor, classes: Tensor)
 
 
 def integrate(
-    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor, most: int = MOST
+    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor, most: int
 ) -> tuple[Tensor, Tensor]:
     """The integrated gradients of padded rows, and what the sum of each lacks."""
     way, left, count = exact(inputs - start), torch.arange(len(inputs)), FEWEST
