@@ -123,7 +123,9 @@ def pictures(task: type[Task], head: str) -> Iterator[tuple[dict[str, Any], dict
         shared = {"shapes": torch_shapes(made.encoder), "code": code}
         traced = trace(made, example_batch(made, *lengths))  # all lengths at once
         for row, length in enumerate(lengths, start=1):
-            shares = {n: float(of[[0, row]].mean()) for n, of in traced.row_shares.items()}
+            shares = {
+                n: float(of[[0, row]].flatten(1).sum(1).mean()) for n, of in traced.cells.items()
+            }
             entry = {"picture": to_svg(draw(made, traced, row)), "shares": shares}
             yield choice | {"length": length}, entry | shared
 

@@ -59,8 +59,9 @@ def test_what_is_lit_is_what_was_measured(head: str, directions: int) -> None:
     # the cells of the last layer carry what is read of output and of the final states
     assert sum(box.share for box in cells) == pytest.approx(1, abs=1e-5)
     assert not any(box.share for box in cells[: LENGTH * directions])  # of the first layer
-    arrows = [arrow for arrow in drawing.arrows if arrow.reads]
-    assert len(arrows) == sum(box.share > 0 for box in output) + len(read)
+    assert sum(reads for reads, _ in drawing.arrows) == sum(box.share > 0 for box in output) + len(
+        read
+    )
 
 
 def test_each_direction_ends_where_it_should() -> None:
@@ -78,8 +79,8 @@ def test_each_direction_ends_where_it_should() -> None:
 def test_a_decoder_starts_from_the_states_of_its_layer(head: str, directions: int) -> None:
     drawing, seen = drawn(head, directions, layers=3)
     for layer in range(3):
-        [label] = [each for each in drawing.labels if each.text == f"from layer {layer + 1}"]
-        shares = {b.text: b.share for b in boxes_of(drawing, "state") if b.y == label.y}
+        [line] = [y for _, y, text in drawing.labels if text == f"from layer {layer + 1}"]
+        shares = {b.text: b.share for b in boxes_of(drawing, "state") if b.y == line}
         finals = {"h_0": seen.finals["h_n"], "c_0": seen.finals["c_n"]}
         assert shares == pytest.approx({n: float(s[1, layer].sum()) for n, s in finals.items()})
     context = [box.share for box in drawing.boxes if box.text == "context"]

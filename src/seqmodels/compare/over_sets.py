@@ -40,12 +40,9 @@ def critical_differences(across: Across) -> Figure:
     for row, bar in enumerate(bars):
         level = 0.24 * row + 0.2
         axes.plot(ranks[bar], [level] * len(bar), "-o", color="black", linewidth=2.5, markersize=4)
-    for place, each in enumerate(shown):
-        rank = each.mean_rank
-        left, name = (
-            place < half,
-            fill(figure_text(across.names[each.setting]), LONG_NAME, break_long_words=False),
-        )
+    for place, (each, rank) in enumerate(zip(shown, ranks, strict=True)):
+        name = figure_text(across.names[each.setting])
+        left, name = place < half, fill(name, LONG_NAME, break_long_words=False)
         level = top + ROW * (place if left else len(shown) - 1 - place)
         side, edge, end = ("right", low, -0.02) if left else ("left", high, 1.02)
         axes.plot([rank, rank, edge], [0, level, level], color="grey", linewidth=0.8, zorder=0)

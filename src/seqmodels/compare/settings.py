@@ -58,21 +58,16 @@ def _as_json(value: Any) -> str:
 
 
 def varied_keys(columns: Columns, known: Sequence[str] = ()) -> list[str]:
-    """The smallest set of configuration keys that distinguishes the settings, ignoring the seed,
-    on each of the data sets that `known` says for each run.
-
-    Leaves out keys that are the same in all runs, that repeat the seed or the run's folder, and
-    that follow from other keys (as the optimiser follows from the experiment).
-    """
-    first = {key: number for number, key in enumerate(FIRST_KEYS)}
-    kept: list[str] = []
-
-    given = [known] if known else []
+    """The smallest set of configuration keys that distinguishes the settings on each of the data
+    sets that `known` says for each run. Leaves out what follows from other keys, as the optimiser
+    follows from the experiment."""
+    given, kept = [known] if known else [], list[str]()
 
     def count(keys: Sequence[str]) -> int:
         return len({*zip(*given, *(columns[key] for key in keys), strict=True)})
 
-    for key in sorted(columns, key=lambda key: (first.get(key, len(first)), key.count("."), key)):
+    rest = sorted(columns.keys() - {*FIRST_KEYS}, key=lambda key: (key.count("."), key))
+    for key in (*filter(columns.__contains__, FIRST_KEYS), *rest):
         if count([*kept, key]) > count(kept):
             kept.append(key)
     for key in reversed(kept):  # a later key may tell the same runs apart, and more
@@ -128,17 +123,15 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     rows = [*zip(*columns.values(), strict=True)] or [()] * len(records)
     sections = _by_data(records, rows)
 
-    def compared(key: str) -> bool:  # whether it varies within a data set
-        return any(len({columns[key][n] for n in numbers}) > 1 for numbers in sections)
-
-    within = {key: values for key, values in columns.items() if compared(key)}
-    place = {n: str(number) for number, numbers in enumerate(sections) for n in numbers}
-    known = [place[n] for n in range(len(records))]
-    keys = varied_keys(within, known)
-    of_data = {
-        key: columns[key] for key in columns if key.startswith("data.") and key not in within
+    within = {  # what varies within a data set
+        key: values
+        for key, values in columns.items()
+        if any(len({values[n] for n in numbers}) > 1 for numbers in sections)
     }
-    data_keys = varied_keys(of_data)
+    place = {n: str(number) for number, numbers in enumerate(sections) for n in numbers}
+    keys = varied_keys(within, [place[n] for n in range(len(records))])
+    others = columns.keys() - within
+    data_keys = varied_keys({key: columns[key] for key in others if key.startswith("data.")})
     data = list[list[list[Record]]]()
     for numbers in sections:
         settings: dict[tuple[str, ...], list[Record]] = {}

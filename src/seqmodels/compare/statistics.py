@@ -213,8 +213,7 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
     p, raw = np.full((count, count), math.nan), {pair: signed_rank_p(each[pair]) for pair in pairs}
     for (n, m), corrected in _holm(raw, count * (count - 1) // 2).items():
         p[n, m] = p[m, n] = np.fmax(corrected, friedman)
-    best_on = (~behind.any(2) & (both.sum(2) > 1)).sum(0)
-    sets = shared.diagonal()
+    best_on, sets = (~behind.any(2) & (both.sum(2) > 1)).sum(0), shared.diagonal()
     order = np.lexsort((ranks, 2 * sets <= len(scores)))
     for n in order.tolist():
         delta, ends = np.sort(each[n, order[0]]), [math.nan] * 2

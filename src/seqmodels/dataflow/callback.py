@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,8 +31,8 @@ OURS = {"seqmodels", "torch"}
 
 class Dataflow(Callback):
     """Before the first step: traces a real batch, audits the model, prints the table of tensors and
-    draws `dataflow.svg`. After the last step: draws it again, with what the model has learnt to
-    read. After a test: draws which steps of some rows count for their predictions.
+    draws `dataflow.svg`; after the last step, draws it again. After a test: draws which steps of
+    some rows count for their predictions.
 
     Args:
         refuse: whether an error found by the audit stops the training or is only a warning.
@@ -61,21 +61,18 @@ class Dataflow(Callback):
         _draw(task, self._batch, trainer)
 
     def _audit(self, task: Task, batch: SequenceBatch) -> None:
-        kind, more = "per_step" if task.contract.per == "step" else "sequence", None
+        kind, inputs = "per_step" if task.contract.per == "step" else "sequence", batch.inputs
+        how: dict[str, Any] = {"causal": task.contract.causal, "thorough": not only_ours(task)}
+        narrow: Any = nullcontext()
         if isinstance(batch, PairBatch):
-            kind, more = "seq2seq", batch.target.inputs
-        model, causal, inputs = task.as_function(), task.contract.causal, batch.inputs
-        thorough = not only_ours(task)
-        narrow: Any = ExitStack()
-        if more is None and not inputs.is_floating_point():
+            kind, how["target_inputs"] = "seq2seq", batch.target.inputs
+        elif not inputs.is_floating_point():
             inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
         with narrow:
-            result = audit(
-                model, inputs, batch.lengths, kind, causal, target_inputs=more, thorough=thorough
-            )
+            result = audit(task.as_function(), inputs, batch.lengths, kind, **how)
         for finding in result.findings:
-            found = f"model.head={task.head.name}: {finding.name}: {finding.evidence}; "
-            found += ADVICE[finding.name]
+            what = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
+            found = f"model.head={task.head.name}: {what}"
             if finding.severity == "error" and self.refuse:
                 raise UserError(f"{found}; set callbacks.dataflow.refuse=false to train anyway")
             log.warning(found)
@@ -92,20 +89,17 @@ class Dataflow(Callback):
 
 
 def only_ours(task: Task) -> bool:
-    """Whether PyTorch and this package define all parts of a model. This package's tests audit
-    these thoroughly, so a run needn't."""
+    """Whether PyTorch and this package, whose tests are thorough, define all parts of a model."""
     return {type(part).__module__.partition(".")[0] for part in task.modules()} <= OURS
 
 
 def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
     # from a new loader, because the one of the training may be in the middle of an epoch; before
     # the training starts, Lightning has no public name for the loaders that `fit` was given
-    source = loop._data_source
-    if not source.is_defined():
+    if not loop._data_source.is_defined():
         return None
-    loaders = source.dataloader()
-    batch = next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders))
-    return task.ready(batch)
+    loaders = loop._data_source.dataloader()
+    return task.ready(next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders)))
 
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:

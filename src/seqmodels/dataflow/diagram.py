@@ -5,28 +5,21 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from seqmodels.dataflow.rendering import Arrow, Drawing, Kind, Label
+from seqmodels.dataflow.rendering import Drawing, Kind
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
 
 CELL, PITCH, STATE, LABEL, CONTEXT = 6, 7, 5, 8, 9  # widths, in characters
 
 
-def width_of_states(trace: Trace) -> int:
-    """That of the boxes at the end of a direction, of which two have room."""
-    return max(2, len(trace.finals)) * (STATE + 1)
-
-
 def title(task: Task) -> str:
     """`h_n -> last_hidden: LSTM, 2 layers, one direction`."""
     head, encoder = task.head, task.encoder
-    layers = "1 layer" if encoder.num_layers == 1 else f"{encoder.num_layers} layers"
+    layers = f"{encoder.num_layers} layer{'s' * (encoder.num_layers > 1)}"
     directions = "both directions" if encoder.bidirectional else "one direction"
-    steps = ", every step" if head.per == "step" else ""
-    reads = " and ".join(head.reads)
     windows = f", windows of {task.window} steps" if task.window else ""
-    cell = encoder.cell.upper()
-    return f"{reads} -> {head.name}{steps}: {cell}, {layers}, {directions}{windows}"
+    what = f"{' and '.join(head.reads)} -> {head.name}{', every step' * (head.per == 'step')}"
+    return f"{what}: {encoder.cell.upper()}, {layers}, {directions}{windows}"
 
 
 def draw(task: Task, trace: Trace, row: int) -> Drawing:
@@ -36,22 +29,17 @@ def draw(task: Task, trace: Trace, row: int) -> Drawing:
 
 
 class _Diagram:
-    """An encoder and what is read of it. From the top: logits, head, `output`, layers, inputs.
+    """An encoder and what is read of it. From the top: lines `above` the head, such as logits, then
+    the head, `output`, layers, inputs."""
 
-    Args:
-        above: lines above the head.
-        left: where the first cell begins.
-    """
-
-    def __init__(
-        self, task: Task, trace: Trace, row: int, above: int = 2, left: int | None = None
-    ) -> None:
+    def __init__(self, task: Task, trace: Trace, row: int, above: int = 2) -> None:
         self.task, self.trace, self.row, self.head_y = task, trace, row, above
         self.encoder, self.contract = task.encoder, task.contract
         self.length = int(trace.lengths[row])
         self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()[:CELL]
-        self.states = width_of_states(trace)
-        self.left = left or (self.states if self.directions == 2 else LABEL)
+        # of the boxes at the end of a direction, of which two have room
+        self.states = max(2, len(trace.finals)) * (STATE + 1)
+        self.left = self.where_cells_begin()
         self.columns = self.cells(trace.output.shape[1])
         self.right = self.columns[-1] + CELL + 1  # where the forward direction's states begin
         self.inputs_y = above + 4 + self.encoder.num_layers * (self.directions + 1)
@@ -65,6 +53,9 @@ class _Diagram:
         if self.directions == 2:
             ends.append(self.names_x + len(f"← layer {self.encoder.num_layers}"))
         self.drawing = Drawing(title(task), max(ends), self.inputs_y + 2)
+
+    def where_cells_begin(self) -> int:
+        return self.states if self.directions == 2 else LABEL
 
     def cells(self, steps: int) -> list[int]:
         """Where the cell of each step begins."""
@@ -99,7 +90,7 @@ class _Diagram:
 
     def draw_output(self) -> None:
         y, half = self.head_y + 2, CELL // self.directions
-        self.drawing.labels.append(Label(0, y, "output"))
+        self.drawing.label(0, y, "output")
         for step, x in enumerate(self.columns):
             kind: Kind = "output" if step < self.length else "padding"
             for direction, share in enumerate(self.trace.output[self.row, step].tolist()):
@@ -113,16 +104,15 @@ class _Diagram:
         """The cells of one layer and direction, from its first step to its `h_n` and `c_n`."""
         drawing, backward = self.drawing, direction == 1
         end = 0 if backward else self.length - 1
-        states = [(name, cells) for name, cells in self.trace.cells.items() if name != "output"]
-        finals = {name: float(cells[self.row, layer, direction]) for name, cells in states}
+        finals = {n: float(of[self.row, layer, direction]) for n, of in self.trace.finals.items()}
+        last_layer = layer == self.encoder.num_layers - 1
         for step, x in enumerate(self.columns):
-            last_layer = layer == self.encoder.num_layers - 1
-            share = float(self.trace.output[self.row, step, direction]) if last_layer else 0.0
-            share += sum(finals.values()) if step == end else 0.0
+            share = float(self.trace.output[self.row, step, direction]) * last_layer
+            share += sum(finals.values()) * (step == end)
             if step >= self.length:
                 drawing.box(x, y, CELL, "", "padding", share)
                 continue
-            drawing.box(x, y, CELL, percent(share, CELL) if share else self.cell, "cell", share)
+            drawing.box(x, y, CELL, percent(share, CELL) or self.cell, "cell", share)
             if step != end:
                 drawing.across(x if backward else x + CELL - 1, y, x - 1 if backward else x + CELL)
         start = self.left if backward else self.columns[end] + CELL - 1
@@ -137,21 +127,21 @@ class _Diagram:
                 drawing.up(x, STATE, top, self.head_y + 1, reads=True)
         name = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
         name += " →" if self.directions == 2 and not backward else ""
-        drawing.labels.append(Label(self.names_x if backward else 0, y, name))
+        drawing.label(self.names_x if backward else 0, y, name)
 
     def draw_inputs(self) -> None:
         drawing, y = self.drawing, self.inputs_y
-        drawing.labels.append(Label(self.right, y, "→ next window" * self.contract.stateful))
-        drawing.labels.append(Label(0, y, "inputs"))
+        if self.contract.stateful:
+            drawing.label(self.right, y, "→ next window")
+        drawing.label(0, y, "inputs")
         for step, x in enumerate(self.columns):
-            if step < self.length:
-                by_step = self.contract.per == "step"
-                share = 0.0 if by_step else float(self.trace.inputs[self.row, step])
-                drawing.box(x, y, CELL, f"x{step}", "input", share)
-                drawing.up(x, CELL, y, y - 1)
-            else:
+            drawing.label(x + CELL / 2 - 1.5, y + 1, f"t={step}")
+            if step >= self.length:
                 drawing.box(x, y, CELL, "pad", "padding")
-            drawing.labels.append(Label(x + CELL / 2 - 1.5, y + 1, f"t={step}"))
+                continue
+            share = self.trace.inputs[self.row, step] if self.contract.per == "sequence" else 0.0
+            drawing.box(x, y, CELL, f"x{step}", "input", float(share))
+            drawing.up(x, CELL, y, y - 1)
 
 
 class _WithDecoder(_Diagram):
@@ -165,20 +155,21 @@ class _WithDecoder(_Diagram):
         self.layers = cast(Any, task.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
         self.target_y = (3 if self.attends else 2) + self.layers
-        # with two directions, the arrows of the backward direction's states would cross the labels
-        states = width_of_states(trace)
-        left = LABEL + states if task.encoder.bidirectional else states
-        super().__init__(task, trace, row, self.target_y + 2, left)
+        super().__init__(task, trace, row, self.target_y + 2)
         self.target_x = self.cells(trace.shapes["logits"][1])
         self.end = self.target_x[-1] + CELL
         self.starts_x = self.end + (CONTEXT + 3 if self.attends else 1)
         self.drawing.width = max(self.drawing.width, self.starts_x + len("from layer 1"))
 
+    def where_cells_begin(self) -> int:
+        # with two directions, the arrows of the backward direction's states would cross the labels
+        return self.states + LABEL * (self.directions == 2)
+
     def draw_logits(self) -> None:
         drawing = self.drawing
         for layer in range(self.layers):
             y = self.target_y - 1 - layer
-            drawing.labels.append(Label(self.starts_x, y, f"from layer {layer + 1}"))
+            drawing.label(self.starts_x, y, f"from layer {layer + 1}")
             drawing.across(self.left - 1, y, self.left)
             for x in self.target_x:
                 drawing.box(x, y, CELL, self.cell, "cell")
@@ -208,7 +199,7 @@ class _WithDecoder(_Diagram):
         share = float(self.trace.output[self.row].sum())
         drawing.box(x, 2, CONTEXT, "context", "output", share)
         drawing.up(x, CONTEXT, self.head_y, 3, reads=True)
-        drawing.arrows.append(Arrow(x, 2, self.end, 2, reads=True))
+        drawing.across(x, 2, self.end, reads=True)
 
 
 def percent(share: float, width: int) -> str:

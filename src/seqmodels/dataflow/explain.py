@@ -36,9 +36,8 @@ def explain(config: DictConfig) -> None:
     check(config.model, ["data"], "model", allowed_targets=allowed)
     config = config.copy()
     config.model.head = str(config.model.head)  # which may be a number
-    contract = kind.contract_for(config.model.head)
-    spec = dict(contract.kind.example)
-    task: Task = instantiate(config.model, key="model", data=spec, allowed_targets=allowed)
+    data = dict(kind.contract_for(config.model.head).kind.example)
+    task: Task = instantiate(config.model, key="model", data=data, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTH))
     console, file = Screen(), Path(config.folder, "dataflow.svg")
     console.print(tensor_table(task, traced))
@@ -60,7 +59,6 @@ def example_batch(task: Task, *lengths: int) -> SequenceBatch:
     if not task.contract.kind.decoder:
         return source
     target = torch.randint(1, data["num_targets"], (1, TARGET_STEPS), generator=generator)
-    target[:, 0] = data["start"]
-    count = len(rows)
+    target[:, 0], count = data["start"], len(rows)
     written = SequenceBatch(target.expand(count, -1), torch.full((count,), TARGET_STEPS))
     return PairBatch.of(source, written)

@@ -42,24 +42,6 @@ class Box:
         return self.text.split("\n")
 
 
-@dataclass(frozen=True)
-class Arrow:
-    """A horizontal or upward line; `reads` if it goes into the head."""
-
-    x: int | float  # the middle of an odd width is half a character
-    y: int
-    to_x: int | float
-    to_y: int
-    reads: bool = False
-
-
-@dataclass(frozen=True)
-class Label:
-    x: int | float
-    y: int
-    text: str
-
-
 @dataclass
 class Drawing:
     """Boxes over labels over arrows, in characters and lines from the upper left corner."""
@@ -68,18 +50,27 @@ class Drawing:
     width: int
     height: int
     boxes: list[Box] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
-    arrows: list[Arrow] = field(default_factory=list)
+    labels: list[tuple[int | float, int, str]] = field(default_factory=list)
+    arrows: list[tuple[bool, str]] = field(default_factory=list)  # whether into the head; its path
 
     def box(self, x: int, y: int, width: int, text: str, kind: Kind, share: float = 0.0) -> None:
         self.boxes.append(Box(x, y, width, text, kind, share))
 
-    def across(self, x: int, y: int, to_x: int) -> None:
-        self.arrows.append(Arrow(x, y, to_x, y))
+    def label(self, x: int | float, y: int, text: str) -> None:
+        self.labels.append((x, y, text))
+
+    def across(self, x: int, y: int, to_x: int, reads: bool = False) -> None:
+        side, middle = 1 if to_x > x else -1, _y(y) + HIGH // 2
+        start, end = (_x(at + (1 + side) / 2) for at in (x, to_x))
+        tip, back = end - 2 * side, end - 7 * side
+        head = f"M{back} {middle - 4}L{tip} {middle}L{back} {middle + 4}"
+        self.arrows.append((reads, f"M{start} {middle}L{tip} {middle}{head}"))
 
     def up(self, x: int, width: int, y: int, to_y: int, reads: bool = False) -> None:
-        """An arrow from the middle of what begins at `x`."""
-        self.arrows.append(Arrow(x + width / 2, y, x + width / 2, to_y, reads))
+        """From the middle of the upper edge of what begins at `x` to the lower edge of a line."""
+        middle, tip = _x(x + width / 2), _y(to_y) + 1
+        head = f"M{middle - 4} {tip + 6}L{middle} {tip}L{middle + 4} {tip + 6}"
+        self.arrows.append((reads, f"M{middle} {_y(y) + 2}L{middle} {tip}{head}"))
 
 
 def colours(drawing: Drawing) -> list[ColorTriplet | None]:
@@ -112,10 +103,9 @@ def to_svg(drawing: Drawing) -> str:
         '<g stroke-linejoin="round">',
     ]
     for reads, paint, weight in ((False, ARROW, 1.3), (True, READING, 2)):
-        if path := "".join(_path(arrow) for arrow in drawing.arrows if arrow.reads == reads):
+        if path := "".join(path for into, path in drawing.arrows if into == reads):
             parts.append(f'<path d="{path}" stroke-width="{weight}" {_painted(NONE, paint)}/>')
-    labels = [label for label in drawing.labels if label.text]
-    parts += [_text(_x(each.x), _y(each.y) + 17, 13, FAINT_INK, each.text) for each in labels]
+    parts += [_text(_x(x), _y(y) + 17, 13, FAINT_INK, text) for x, y, text in drawing.labels]
     for box, colour in zip(drawing.boxes, colours(drawing), strict=True):
         parts += _box(box, colour)
     parts.append("</g>")
@@ -136,16 +126,15 @@ def _text(x: int, y: int | float, size: int, ink: str, text: str, more: str = ""
 
 
 def _box(box: Box, colour: ColorTriplet | None) -> list[str]:
-    padding = box.kind == "padding"
-    fill, ink = FILLS.get(box.kind, PAPER), FAINT_INK if padding else INK
+    fill, ink, line, more = FILLS.get(box.kind, PAPER), INK, LINE, ""
+    if box.kind == "padding":
+        ink, line, more = FAINT_INK, FAINT_LINE, ' stroke-dasharray="3 3"'
     if colour:
         light = 0.299 * colour.red + 0.587 * colour.green + 0.114 * colour.blue
         fill, ink = colour.hex, PAPER if light < 140 else INK
-    dashed = ' stroke-dasharray="3 3"' if padding else ""
     parts = [
         f'<rect x="{_x(box.x) + 1}" y="{_y(box.y) + 2}" width="{box.width * WIDE - 2}" '
-        f'height="{len(box.lines) * HIGH - 4}" rx="4" '
-        f"{_painted(fill, FAINT_LINE if padding else LINE)}{dashed}/>"
+        f'height="{len(box.lines) * HIGH - 4}" rx="4" {_painted(fill, line)}{more}/>'
     ]
     size = 13 if box.width > 5 else 12 if box.width == 5 else 11
     for number, line in enumerate(box.lines if box.text else []):
@@ -156,24 +145,9 @@ def _box(box: Box, colour: ColorTriplet | None) -> list[str]:
     return parts
 
 
-def _path(arrow: Arrow) -> str:
-    """The line of an arrow, and the line of its head."""
-    x, y = _x(arrow.x), _y(arrow.y)
-    if arrow.y != arrow.to_y:  # from the upper edge of a box to the lower edge of another
-        tip = _y(arrow.to_y) + 1
-        return f"M{x} {y + 2}L{x} {tip}M{x - 4} {tip + 6}L{x} {tip}L{x + 4} {tip + 6}"
-    side, middle = 1 if arrow.to_x > arrow.x else -1, y + HIGH // 2
-    start, end = (_x(at + (1 + side) / 2) for at in (arrow.x, arrow.to_x))
-    tip, back = end - 2 * side, end - 7 * side
-    head = f"M{back} {middle - 4}L{tip} {middle}L{back} {middle + 4}"
-    return f"M{start} {middle}L{tip} {middle}{head}"
-
-
-def _x(column: int | float) -> int:
-    """Where a column of characters begins, in pixels."""
+def _x(column: int | float) -> int:  # where it begins, in pixels
     return PAD + round(column * WIDE)
 
 
 def _y(line: int | float) -> int:
-    """Where a line begins, in pixels."""
     return TOP + round(line * HIGH)

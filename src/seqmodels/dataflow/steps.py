@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import islice
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from seqmodels.screen import figure_text, visible
 
 log = logging.getLogger(__name__)
 
-Rows = Mapping[int, Mapping[str, Any]]  # what the task has told of them, by their numbers
 INPUTS = ("input", "tokens", "steps")  # what of it is no caption
 HOW = "steps that are read: dark dots count for the prediction, light orange against it (~ roughly)"
 FEW = 64  # points of an integral, of a picture
@@ -57,13 +55,8 @@ def attributed(
     most: int = MOST,
     odds: bool = False,
 ) -> Attributions:
-    """`attribute` for a batch on the task's device; of tokens, `(T,)` each.
-
-    Args:
-        of: as `Run.attribute` documents it, and `method` and `baseline`.
-        first: the number of the first row, in a warning; None: without one.
-        odds: of log-odds, not logits.
-    """
+    """`attribute` for a batch on the task's device, as `Run.attribute` documents it; of tokens,
+    `(T,)` each. The number of the `first` row is for a warning; None: without one."""
     if not task.answers:
         why = "each value is many steps ahead, or has no name"
         why = "its decoder writes token by token" if task.contract.kind.decoder else why
@@ -125,24 +118,23 @@ def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
     if task.contract.causal or not task.answers or not len(getattr(data, "raw", ())):
         return {}
     series = task.hparams["data"].get("inputs") == "features"
-    most, told = MOST_STEPS if series else MOST_TOKENS, sorted((task.told or {}).items())
-    rows = {n: row for n, row in told if data.lengths[n] <= most}
-    if all("prediction" in row for row in rows.values()):
-        right = {n: row for n, row in rows.items() if row["prediction"] == row.get("target")}
-        wrong = {n: row for n, row in rows.items() if n not in right}
-        found = {"The first that are wrong": wrong, "The first that are right": right}
+    most, told = MOST_STEPS if series else MOST_TOKENS, task.told or {}
+    rows = [n for n in sorted(told) if data.lengths[n] <= most]
+    if all("prediction" in told[n] for n in rows):
+        titles = "The first that are wrong", "The first that are right"
+        right = {n: told[n]["prediction"] == told[n].get("target") for n in rows}
+        some = [n for n in rows if not right[n]], [n for n in rows if right[n]]
     else:  # numbers
-        known = [each for each in rows.items() if each[1]["loss"] == each[1]["loss"]]
-        known.sort(key=lambda each: -each[1]["loss"])
-        half = (1 + len(known)) // 2
-        large, small = dict(known[:half]), dict(known[half:][::-1])
-        found = {"The largest losses": large, "The smallest losses": small}
-    groups = {title: dict(islice(some.items(), EACH)) for title, some in found.items() if some}
+        titles = "The largest losses", "The smallest losses"
+        loss = {n: told[n]["loss"] for n in rows if told[n]["loss"] == told[n]["loss"]}
+        rows, half = sorted(loss, key=lambda n: -loss[n]), (1 + len(loss)) // 2
+        some = rows[:half], rows[half:][::-1]
+    groups = {title: each[:EACH] for title, each in zip(titles, some, strict=True) if each}
     if series:
         return {"steps.png": draw_steps(task, data, groups)} if groups else {}
     page = ""
-    for title, some in groups.items():
-        texts = "".join(article(task, data, n, row) for n, row in some.items())
+    for title, each in groups.items():
+        texts = "".join(article(task, data, n, told[n]) for n in each)
         page += f"<h2>{title}</h2>\n{texts}" if texts else ""
     return {"words.html": PAGE + page} if page else {}
 
@@ -174,16 +166,16 @@ def article(task: Task, data: Any, number: int, row: Mapping[str, Any]) -> str:
     return f"<article>\n<p><small>{what}</small></p>\n<p>{text}</p>\n</article>\n"
 
 
-def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
+def draw_steps(task: Task, data: Any, groups: Mapping[str, Sequence[int]]) -> Figure:
     """The features of rows as lines, with a dot at each step, as large as it counts in its row."""
-    height = max(map(len, groups.values()))
+    height, told = max(map(len, groups.values())), task.told or {}
     figure = Figure(figsize=(6 * len(groups), 1.5 * height + 0.8), layout="constrained")
     grid = figure.subplots(height, len(groups), squeeze=False)
     for column, (title, rows) in zip(grid.T, groups.items(), strict=True):
-        batch = task.ready(data.__getitems__([*rows]))
+        batch = task.ready(data.__getitems__(rows))
         found, inputs = attributed(task, batch, first=None, most=FEW), batch.inputs.float().cpu()
-        drawn = zip(column, rows.values(), inputs, found, found.missing, strict=False)
-        for axes, row, values, counts, lacks in drawn:
+        drawn = zip(column, rows, inputs, found, found.missing, strict=False)
+        for axes, number, values, counts, lacks in drawn:
             values, shares = values[: len(counts)], counts / counts.abs().max().clamp(min=1e-30)
             steps = torch.arange(len(counts)).unsqueeze(1).expand_as(values)
             order = shares.abs().flatten().argsort()  # what counts most on top
@@ -191,7 +183,7 @@ def draw_steps(task: Task, data: Any, groups: Mapping[str, Rows]) -> Figure:
             axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
             dots = {"s": 45 * shares.abs(), "c": shares, "vmin": -1, "vmax": 1, "linewidths": 0}
             axes.scatter(steps, heights, cmap=COLOURS, **dots)
-            what = f"{'~ ' * bool(lacks)}{caption(row)}"
+            what = f"{'~ ' * bool(lacks)}{caption(told[number])}"
             axes.set_title(figure_text(what, most=70), fontsize="small")
             axes.xaxis.get_major_locator().set_params(integer=True)
         column[0].set_title(f"{title}\n{column[0].get_title()}", fontsize="small")

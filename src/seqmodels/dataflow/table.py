@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -15,10 +16,8 @@ from seqmodels.engine import Task
 
 
 def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
-    """Lists every tensor from the inputs to the logits: its shape, what it holds, and which part of
-    it the head reads, with its share of the gradient. Pass `batch` to show its shapes if you traced
-    only a part of it.
-    """
+    """Lists every tensor from the inputs to the logits: its shape, in `batch` if you traced only a
+    part of it, what it holds, and which part the head reads, with its share of the gradient."""
     encoder, contract = task.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
 
@@ -55,21 +54,19 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         whole = {"B": count, "T": min(length, task.window or length)}
         whole |= {b: count * more, t: -(-whole["T"] // size_of_step)}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("tensor", "shape", "this run", "what it holds", "where it goes"):
-        table.add_column(column, no_wrap=column in ("tensor", "shape", "this run"))
+    for number, name in enumerate(
+        ("tensor", "shape", "this run", "what it holds", "where it goes")
+    ):
+        table.add_column(name, no_wrap=number < 3)
+    goes = {"inputs": reached(trace)}
+    goes |= dict.fromkeys(trace.finals, "next window" if contract.stateful else "")
+    for name in trace.reads:
+        reader = "decoder" if decoder else "head"
+        goes[name] = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
     for name, traced in trace.shapes.items():
         shape = tuple(whole.get(size, n) for size, n in zip(symbols[name], traced, strict=True))
-        read, goes = name in trace.reads, ""
-        if read:
-            reader = "decoder" if decoder else "head"
-            goes = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
-        elif contract.stateful and name in trace.finals:
-            goes = "next window"
-        elif name == "inputs":
-            goes = reached(trace)
-        style = "bold green" if read else None
-        letters = f"({', '.join(symbols[name])})"
-        table.add_row(name, letters, str(shape), holds.get(name, ""), goes, style=style)
+        cells = name, f"({', '.join(symbols[name])})", f"{shape}", holds.get(name), goes.get(name)
+        table.add_row(*cells, style="bold green" if name in trace.reads else None)
     return Group(Text(title(task), style="bold"), table)
 
 
@@ -101,14 +98,13 @@ def _directions(read: Tensor) -> str:
 
 
 def _steps(trace: Trace) -> str:
-    read = trace.output.any(dim=2)  # (B, T)
-    counts, lengths = read.sum(dim=1), trace.lengths
-    if bool((counts == lengths).all()):
-        return "every step"
-    if bool((counts == 1).all()):
-        steps = read.int().argmax(dim=1)
-        if bool((steps == lengths - 1).all()):
-            return "own last step"
-        if bool((steps == 0).all()):
-            return "first step"
-    return f"{int(counts.sum()) / int(lengths.sum()):.0%} of the steps"
+    read, lengths = trace.output.any(dim=2), trace.lengths.unsqueeze(1)  # (B, T), (B, 1)
+    steps = torch.arange(read.shape[1])
+    for name, there in (
+        ("every step", steps < lengths),
+        ("own last step", steps == lengths - 1),
+        ("first step", (steps == 0).expand_as(read)),
+    ):
+        if read.equal(there):
+            return name
+    return f"{int(read.sum()) / int(lengths.sum()):.0%} of the steps"

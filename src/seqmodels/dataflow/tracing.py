@@ -45,14 +45,9 @@ class Trace:
         return {"output": self.output, **self.finals}
 
     @property
-    def row_shares(self) -> dict[str, Float[Tensor, " batch"]]:
-        """The share of each tensor in each row; a row's shares sum to 1."""
-        return {name: cells.flatten(1).sum(dim=1) for name, cells in self.cells.items()}
-
-    @property
     def shares(self) -> dict[str, float]:
         """The share of each tensor, mean over rows; they sum to 1."""
-        return {name: float(shares.mean()) for name, shares in self.row_shares.items()}
+        return {name: float(of.flatten(1).sum(dim=1).mean()) for name, of in self.cells.items()}
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -62,10 +57,8 @@ class Trace:
 
 def trace(task: Task, batch: SequenceBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
-    reads; then measures which inputs reach the logits through the whole network.
-
-    Leaves the task as it was. The batch must be on its device. A prediction at every step costs a
-    backward pass for each step.
+    reads; then, which inputs reach the logits through the whole network. Leaves the task as it was.
+    The batch must be on its device.
 
     Raises:
         UserError: if the head reads other tensors than it declares in `reads`.
@@ -97,12 +90,11 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     on_the_way = {"inputs": batch.inputs, "embedded": embedded}
     if task.convolutions is not None:
         on_the_way["convolved"] = convolved
-    on_the_way |= traced
-    if isinstance(selected, Tensor):  # else a decoder gets the tensors as they are
-        on_the_way["selected"] = selected
-    shapes = {name: tuple(tensor.shape) for name, tensor in on_the_way.items()}
-    whole = head.output.project.out_features if isinstance(head.output, Vocabulary) else None
-    shapes["logits"] = (*logits.shape[:-1], whole or logits.shape[-1])
+    on_the_way |= traced | {"selected": selected, "logits": logits}
+    # a decoder gets the tensors as they are
+    shapes = {n: tuple(of.shape) for n, of in on_the_way.items() if isinstance(of, Tensor)}
+    if isinstance(head.output, Vocabulary):
+        shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
     finals = dict(zip(states.finals, final, strict=True))
     inputs = _reach(task, batch, projected=read_from is not head.select)
     return Trace(shapes, rows.lengths, output, finals, inputs)
