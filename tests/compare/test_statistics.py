@@ -252,6 +252,15 @@ def test_equal_scores_share_a_rank_whatever_their_last_digits() -> None:
     assert found[1].pairs[1] == 1
 
 
+def test_equal_differences_share_a_rank_whatever_their_last_digits() -> None:
+    signs = np.array([1, 1, -1, 1, 1, 1, 1, -1, 1])
+    level = np.arange(1, 10) / 10
+    scores = np.stack([level + 0.05 * signs, level], 1)
+    assert len({*np.abs(scores[:, 0] - scores[:, 1])}) > 1
+    for row in over_sets(scores, higher_is_better=True)[1:]:
+        assert row.p == pytest.approx(wilcoxon(signs))
+
+
 def test_a_setting_that_wins_on_most_sets_by_little_is_not_better_beyond_chance() -> None:
     deltas = np.array([*range(1, 56), *range(-100, -55)]) / 1000  # 45 sets where it loses by much
     best, other = over_sets(np.stack([0.5 + deltas, 0 * deltas + 0.5], 1), higher_is_better=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -77,18 +78,15 @@ def against_best(
 ) -> list[Difference | None]:
     """Each setting against the one with the best mean; None for the best itself.
 
-    Equal settings are called different in at most 5 % of sweeps, because of two corrections:
-
-    - The best setting may owe its place to luck, so all pairs of settings count, not only the pairs
-      with it.
-    - An accuracy on 48 rows is a multiple of 1/48. A few seeds often agree by this rounding alone,
-      and then their deviation is far too small. So every score counts as if it hid a rounding error
-      that is uniform over one step, of variance step²/12 (Sheppard 1898; Widrow and Kollár 2008,
-      "Quantization Noise", chapter 4), and the difference of two as if it hid step²/6.
+    Equal settings are called different in at most 5 % of sweeps. The best may owe its place to
+    luck, so all pairs count, not only those with it. And an accuracy on 48 rows is a multiple of
+    1/48, so a few seeds often agree by rounding alone: every score counts as if it hid an error
+    that is uniform over one step, of variance step²/12 (Sheppard 1898; Widrow and Kollár 2008,
+    "Quantization Noise", chapter 4), and the difference of two as if it hid step²/6.
 
     Args:
         step: the smallest step that the metric can take, such as 1/48; 0 for a continuous one.
-        overlap: of scores by split, the size of the test split in units of the training split.
+        overlap: of scores by split, the size of the scored split in units of the training split.
             Training splits overlap, so the variance of a mean of `n` is `1/n + overlap` times that
             of a score (the corrected resampled t-test; Nadeau and Bengio 2003). 0 for seeds.
     """
@@ -123,10 +121,7 @@ def _holm(raw: Mapping[T, float], pairs: int) -> dict[T, float]:
 
 def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | None:
     """How many paired differences like these, at least two, a t-test at `LEVEL / pairs` needs for
-    `POWER`; `FEWEST_SEEDS` or more.
-
-    None if the mean difference or its deviation is 0, or if more than `MOST_SEEDS` are needed.
-    """
+    `POWER`. None if their mean or deviation is 0, or if more than `MOST_SEEDS` are needed."""
     deviation = _deviation(deltas, step)
     if not deviation:
         return None
@@ -179,7 +174,8 @@ def fewest_sets(pairs: int) -> int:
 def signed_rank_p(deltas: np.ndarray) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, exact for any ties; zeros count half for either
     side. SciPy is exact with ties only up to 13 sets, in half a second a pair."""
-    ranks, some = (2 * stats.rankdata(np.abs(deltas))).astype(int), deltas != 0
+    sizes = [float(f"{delta:.9g}") for delta in np.abs(deltas)]  # 0.9 - 0.8 is 0.8 - 0.7
+    ranks, some = (2 * stats.rankdata(sizes)).astype(int), deltas != 0
     chances, middle = np.ones(1), ranks[some].sum() / 2
     for rank in ranks[some]:  # of either sign with the same chance
         none = np.zeros(rank)
@@ -208,15 +204,15 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
             friedman = float(stats.friedmanchisquare(*complete.T).pvalue)
     signed = stats.rankdata(np.abs(deltas), axis=0, nan_policy="omit") * np.sign(deltas)
     against = np.nansum(signed, 0) * (-1 if higher_is_better else 1)  # (K, K)
-    each = {(n, m): deltas[both[:, n, m], n, m] for n in range(count) for m in range(count)}
-    pairs = [(n, m) for n, m in each if n < m and shared[n, m] >= fewest]
-    p, raw = np.full((count, count), math.nan), {pair: signed_rank_p(each[pair]) for pair in pairs}
-    for (n, m), corrected in _holm(raw, count * (count - 1) // 2).items():
+    p, pairs = np.full((count, count), math.nan), [*combinations(range(count), 2)]
+    some = [(n, m) for n, m in pairs if shared[n, m] >= fewest]
+    raw = {(n, m): signed_rank_p(deltas[both[:, n, m], n, m]) for n, m in some}
+    for (n, m), corrected in _holm(raw, len(pairs)).items():
         p[n, m] = p[m, n] = np.fmax(corrected, friedman)
     best_on, sets = (~behind.any(2) & (both.sum(2) > 1)).sum(0), shared.diagonal()
     order = np.lexsort((ranks, 2 * sets <= len(scores)))
     for n in order.tolist():
-        delta, ends = np.sort(each[n, order[0]]), [math.nan] * 2
+        delta, ends = np.sort(deltas[both[:, n, order[0]], n, order[0]]), [math.nan] * 2
         if len(delta) >= fewest:
             drawn = np.random.default_rng(0).integers(len(delta), size=(RESAMPLES, len(delta)))
             ends = np.quantile(np.median(delta[drawn], 1), [LEVEL / 2, 1 - LEVEL / 2]).tolist()
