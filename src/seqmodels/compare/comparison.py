@@ -74,10 +74,8 @@ class Section:
         such_as = f"{FEWEST_SEEDS} or more, such as {SUCH_AS[self.pairs]}"
         run_more = f"run every setting with the same {self.pairs}, {such_as}"
         if not self.tested:
-            return (
-                f"{best.name} has the best mean, but fewer than {FEWEST_SEEDS} shared {self.pairs} "
-                f"allow no verdict: {run_more}."
-            )
+            few = f"fewer than {FEWEST_SEEDS} shared {self.pairs} allow no verdict"
+            return f"{best.name} has the best mean, but {few}: {run_more}."
         equal = [(s, d) for s in others if (d := s.difference) and not d.significant]
         if not equal:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
@@ -86,7 +84,7 @@ class Section:
         needed = [(d.seeds_needed - d.shared, s.name) for s, d in equal if d.seeds_needed]
         if needed:
             count, name = min(needed, key=lambda pair: pair[0])
-            more = f"{count} more seeds" if count > 1 else "1 more seed"
+            more = f"{count} more seed{'s' * (count > 1)}"
             text += f" About {more} might separate {best.name} from {name}."
         if ahead := [setting.name for setting, d in equal if d.ahead and d.p < LEVEL]:
             text += f" On the {self.pairs} that both have, {_listed(ahead)} did better: {run_more}."

@@ -25,10 +25,8 @@ WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes `comparison.csv`, `.md` and a picture, `.png`; of several data sets, also
     `comparison_ranks.png` and `comparison_sets.png`. Replaces older ones, and returns their paths.
-
-    A comparison by another metric that is already there, as in a sweep's folder, stays: the names
-    of the new files then end in their metric, `comparison_test_macro_f1.csv`.
-    """
+    Beside a comparison by another metric, their names end in the metric, as
+    `comparison_test_macro_f1.csv`."""
     folder.mkdir(parents=True, exist_ok=True)
     name, pictures = _name(comparison, folder), {"": ("Every run", compared_runs(comparison))}
     if across := comparison.across:
@@ -88,9 +86,9 @@ def _draw_setting(
 ) -> None:
     percent = unit(comparison.metric) == "%"
     factor = 100 if percent else 1
-    scores = [factor * score for score in setting.scores.values()]
+    scores, middle = [factor * each for each in setting.scores.values()], setting.summary.mean
     axes.plot(scores, [place] * len(scores), ".", color=colour, alpha=0.5, markersize=8)
-    middle, half = setting.summary.mean, setting.summary.interval
+    half = setting.summary.interval
     low, high = middle - half, middle + half
     if percent:  # a share; only an error rate may be larger than 1
         low, high = max(low, 0.0), min(high, 1.0) if comparison.higher_is_better else high

@@ -27,11 +27,8 @@ STRETCHES, COPIES = 20, 128  # of a series, to leave out; rows to read at once
 
 class Attributions(list[Tensor]):
     """For each row a tensor `(T, F)`, or `(T,)` of tokens: how much each step adds to the logit.
-
-    Attributes:
-        missing: `(B,)`, what the integrated gradients of a row lack of the difference of its
-            logits; 0 where that is at most 1 % of it.
-    """
+    `missing` `(B,)` is what the integrated gradients of a row lack of the difference of its logits;
+    0 where that is at most 1 % of it."""
 
     missing: Tensor
 

@@ -145,11 +145,9 @@ class _Diagram:
 
 
 class _WithDecoder(_Diagram):
-    """A decoder on top. From the top: logits, what attention adds, layers, what is read.
-
-    Each layer of the decoder starts from `h_0` and `c_0`, which the head makes of the same layer of
-    `h_n` and `c_n`. What the head reads of `output` goes to every step.
-    """
+    """A decoder on top. From the top: logits, what attention adds, layers, what is read. Each layer
+    starts from `h_0` and `c_0`, which the head makes of the same layer of `h_n` and `c_n`. What the
+    head reads of `output` goes to every step."""
 
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
         self.layers = cast(Any, task.head.output).rnn.num_layers

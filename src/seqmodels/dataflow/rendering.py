@@ -35,7 +35,7 @@ class Box:
     width: int
     text: str
     kind: Kind
-    share: float = 0.0  # 0 if the head does not read it
+    share: float  # 0 if the head does not read it
 
     @property
     def lines(self) -> list[str]:

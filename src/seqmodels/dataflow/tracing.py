@@ -158,11 +158,9 @@ def _check_declaration(
     head: Head, read_from: Select, leaves: RNNOutput, norms: dict[str, Tensor]
 ) -> None:
     measured = {name for name, norm in norms.items() if bool(norm.any())}
-    for name in set(head.reads) - measured:
-        # a gradient can be 0 at one point, as of a saturated unit or where a maximum is elsewhere
-        if _changes(read_from, leaves, name):
-            measured.add(name)
-    if measured != set(head.reads):
+    # a gradient can be 0 at one point, as of a saturated unit or where a maximum is elsewhere
+    measured |= {each for each in {*head.reads} - measured if _changes(read_from, leaves, each)}
+    if measured != {*head.reads}:
         found = tuple(name for name in norms if name in measured)
         raise UserError(
             f"head {head.name!r} declares reads={head.reads}, but by their gradients its logits "
