@@ -15,8 +15,6 @@ from seqmodels.plain_values import NO_SETTING
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 SPLIT_KEYS = ("data.fold", "data.split_seed")  # of one data set, and so of one setting
 
-Columns = Mapping[str, list[str]]
-
 
 @dataclass(frozen=True)
 class Grouping:
@@ -33,7 +31,7 @@ class Grouping:
         return [key for key in (*self.keys, *self.also) if key != "model.head"]
 
 
-def varied_columns(records: Sequence[Record]) -> Columns:
+def varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     """Key -> its value in each run as JSON, for the keys that may make a setting."""
     names = dict.fromkeys(chain(*(record.config for record in records)))
     columns = {name: [_as_json(record.config.get(name)) for record in records] for name in names}
@@ -57,7 +55,7 @@ def _as_json(value: Any) -> str:
     return json.dumps(None if value == {} else value, sort_keys=True)
 
 
-def varied_keys(columns: Columns, known: Sequence[str] = ()) -> list[str]:
+def varied_keys(columns: Mapping[str, list[str]], known: Sequence[str] = ()) -> list[str]:
     """The smallest set of configuration keys that distinguishes the settings on each of the data
     sets that `known` says for each run. Leaves out what follows from other keys, as the optimiser
     follows from the experiment."""
@@ -159,11 +157,10 @@ def _by_data(records: Sequence[Record], rows: Sequence[Any]) -> list[list[int]]:
 def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
     """The names of data sets, each with as much behind it as tells them apart."""
     names = [record.data for record in firsts]
-    varied = [
-        "".join(f", {key.removeprefix('data.')}={record.config.get(key)}" for key in data_keys)
-        for record in firsts
-    ]
-    for more in (varied, [f", {record.fingerprint[:8]}" for record in firsts]):
+    short = [key.removeprefix("data.") for key in data_keys]
+    varied = [zip(short, record.values(data_keys), strict=True) for record in firsts]
+    ends = ["".join(f", {key}={value}" for key, value in each) for each in varied]
+    for more in (ends, [f", {record.fingerprint[:8]}" for record in firsts]):
         if len(set(names)) < len(names):
             names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
     return names

@@ -19,6 +19,7 @@ from seqmodels.files import write_figure, write_text
 from seqmodels.metrics import unit
 from seqmodels.screen import figure_text
 
+MOST = 40  # settings of a data set, the best of them
 WIDTH = 5.5  # inches of every figure: readable on a phone, and two side by side on a screen
 
 
@@ -52,13 +53,10 @@ def _name(comparison: Comparison, folder: Path) -> str:
     return f"comparison_{re.sub(r'[^A-Za-z0-9]+', '_', comparison.metric)[:80]}"
 
 
-def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
-    """A dot per run, and the mean of each setting with its 95 % interval; the best on top.
-
-    Draws only the best `most` settings of each data set. An interval ends where the metric does,
-    at 0 and 100 %.
-    """
-    sections = [list(section.settings)[:most] for section in comparison.sections]
+def compared_runs(comparison: Comparison) -> Figure:
+    """A dot per run, and the mean of each setting with its 95 % interval, which ends where the
+    metric does, at 0 and 100 %; the best on top."""
+    sections = [section.settings[:MOST] for section in comparison.sections]
     heights = [0.6 + 0.42 * len(settings) for settings in sections]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
     percent = unit(comparison.metric) == "%"
@@ -71,8 +69,8 @@ def compared_runs(comparison: Comparison, most: int = 40) -> Figure:
         axes.set_yticks([])
         axes.set_ylim(len(settings) - 0.5, -0.75)
         titles = [section.data] if len(sections) > 1 else []
-        if (count := len(section.settings)) > most:
-            titles.append(f"the best {most} of {count} settings")
+        if (count := len(section.settings)) > MOST:
+            titles.append(f"the best {MOST} of {count} settings")
         axes.set_title(figure_text(": ".join(titles)), fontsize=10, loc="left")
         axes.spines[["left", "top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.3)

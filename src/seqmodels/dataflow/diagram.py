@@ -107,8 +107,8 @@ class _Diagram:
         finals = {n: float(of[self.row, layer, direction]) for n, of in self.trace.finals.items()}
         last_layer = layer == self.encoder.num_layers - 1
         for step, x in enumerate(self.columns):
-            share = float(self.trace.output[self.row, step, direction]) * last_layer
-            share += sum(finals.values()) * (step == end)
+            share = float(self.trace.output[self.row, step, direction]) if last_layer else 0.0
+            share += sum(finals.values()) if step == end else 0.0
             if step >= self.length:
                 drawing.box(x, y, CELL, "", "padding", share)
                 continue
