@@ -13,11 +13,12 @@ from torch import Tensor
 from seqmodels import tasks
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Dataflow, trace
+from seqmodels.dataflow.explain import example_batch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
-from tests.networks import FEATURES, TOKENS, noisy_task
+from tests.networks import FEATURES, TOKENS, example_task, noisy_task
 from tests.shipped import LANGUAGE_HEADS, SELECTING_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -127,6 +128,19 @@ def test_of_a_large_vocabulary_a_leak_is_found_and_the_weights_stay(head: str) -
     with pytest.raises(UserError, match="head=.*softmax: .*leak"):
         Dataflow()._audit(task, batch)
     assert all(torch.equal(value, weights[name]) for name, value in task.state_dict().items())
+
+
+@pytest.mark.parametrize("head", ["last_hidden", "every_step"])
+def test_before_a_projection_of_zeros_the_steps_that_reach_what_is_selected_count(
+    head: str,
+) -> None:
+    task = example_task("lstm", 1, False, head)
+    torch.nn.init.zeros_(task.head.output.project.weight)
+    seen = trace(task, example_batch(task, 3))
+    there = valid([5, 3])
+    if head == "every_step":
+        there = there.unsqueeze(1) & there.unsqueeze(2) & torch.ones(5, 5).bool().tril()
+    assert seen.reads == HEADS[head].reads and torch.equal(seen.inputs > 0, there)
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         selected, logits = head.select(leaves), task.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
         read_from: Select = partial(task.read_out, batch=batch)
-        unread = not any(bool(norm.any()) for norm in norms)
-        if unread and isinstance(selected, Tensor):  # the projection has zero weights
+        projected = any(bool(norm.any()) for norm in norms) or not isinstance(selected, Tensor)
+        if not projected:  # the projection has zero weights
             norms, read_from = _gradient_norms(selected, [*cut.values()]), head.select
         _check_declaration(head, read_from, leaves, dict(zip(cut, norms, strict=True)))
 
@@ -96,8 +96,7 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     if isinstance(head.output, Vocabulary):
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
     finals = dict(zip(states.finals, final, strict=True))
-    inputs = _reach(task, batch, projected=read_from is not head.select)
-    return Trace(shapes, rows.lengths, output, finals, inputs)
+    return Trace(shapes, rows.lengths, output, finals, _reach(task, batch, projected))
 
 
 def _reach(task: Task, batch: SequenceBatch, projected: bool) -> Tensor:
