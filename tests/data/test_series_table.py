@@ -97,6 +97,16 @@ def test_a_long_table_gives_the_same_series_whatever_it_is_written_as(
     assert read(frame if ending == "memory" else str(path)) == by_hand
 
 
+def test_an_index_without_a_name_that_pandas_has_written_is_no_channel(tmp_path: Path) -> None:
+    frame, path = long([1, 2], [3, 4], [5], [6]), tmp_path / "a.parquet"
+    frame.set_axis([5, 3, 1, 0, 2, 4]).to_parquet(path)
+    shuffled, plain = (
+        SeriesTable(given, series="s").read()["train"] for given in (str(path), frame)
+    )
+    for one, other in zip(shuffled.inputs, plain.inputs, strict=True):
+        assert one.columns == other.columns and np.array_equal(one.values, other.values)
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_rows_with_lists_give_the_series_of_the_long_table(tmp_path: Path, ending: str) -> None:
     frame, path = trips(), tmp_path / f"trips.{ending}"

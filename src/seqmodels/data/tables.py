@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
+INDEX = "__index_level_"  # of pandas, without a name
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
 ROWS = 4096  # at a time
@@ -143,7 +144,7 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Seque
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        names = file.schema_arrow.names
+        names = [n for n in file.schema_arrow.names if not n.startswith(INDEX)]
         _check_columns(names, path)
         classes = _class_names(file.schema_arrow.metadata or {})
         chosen = [name for name in names if name in wanted or not wanted]
