@@ -52,8 +52,7 @@ def baseline_features(
         features, what = n_grams(*data.baseline_inputs, columns), "tf-idf"
     else:
         features = channel_summaries(getattr(data.inputs, "plain", np.asarray))
-    if len(chosen) < len(inputs):
-        what += f" ({len(chosen):,} of {len(inputs):,} examples)"
+    what += _share(chosen, len(inputs))
     chosen.sort()
     made = {"train": features.fit_transform(take(inputs, chosen))}
     for split in EVALUATED:
@@ -126,8 +125,11 @@ def step_windows(
     scaler = StandardScaler().fit(made["train"][chosen])
     made = {split: scaler.transform(each) for split, each in made.items()}
     made["train"] = made["train"][chosen]
-    some = f" ({len(chosen):,} of {total:,} steps)" if len(chosen) < total else ""
-    return chosen, made, f"windows of {len(AROUND)} steps{some}"
+    return chosen, made, f"windows of {len(AROUND)} steps{_share(chosen, total, 'steps')}"
+
+
+def _share(chosen: np.ndarray, total: int, what: str = "examples") -> str:
+    return f" ({len(chosen):,} of {total:,} {what})" if len(chosen) < total else ""
 
 
 def logistic_regression(
@@ -159,7 +161,7 @@ def nearest_neighbour(
     train = series["train"]
     steps, total = min(int(np.median([*map(len, train)])), MOST_STEPS), len(train)
     chosen = np.sort(np.random.default_rng(0).permutation(total)[:NEIGHBOURS])
-    some = f" ({len(chosen):,} of {total:,} examples)" if len(chosen) < total else ""
+    some = _share(chosen, total)
     series = {**series, "train": [train[row] for row in chosen]}
     rows = {split: _resampled(each, steps) for split, each in series.items()}
     off = {split: each - each.mean(2, keepdims=True) for split, each in rows.items()}
