@@ -39,6 +39,7 @@ def test_the_loss_is_the_mean_of_both_and_learns_from_both(kind: str) -> None:
     task, batch = task_and_batch(kind, adversarial=0.5)
     plain, _ = task_and_batch(kind)
     score = task.score(batch)
+    assert not batch.inputs.requires_grad  # it is the batch of callbacks, too
     embedded = plain.embed(batch).requires_grad_()
     clean = losses(plain, embedded, batch)
     [slopes] = torch.autograd.grad(clean.mean(), embedded, retain_graph=True)

@@ -51,7 +51,9 @@ class SequenceClassifier(ClassTask):
     ) -> Score:
         if not (self.adversarial and self.training):
             return super().score_embedded(embedded, batch)
-        score = super().score_embedded(embedded.requires_grad_(), batch)
+        if not embedded.requires_grad:  # it may be the batch's own features
+            embedded = embedded.detach().requires_grad_()
+        score = super().score_embedded(embedded, batch)
         [slopes] = torch.autograd.grad(score.loss, embedded, retain_graph=True)
         moves = self.adversarial * F.normalize(slopes.flatten(1)).view_as(slopes)
         moved = super().score_embedded(embedded + moves, batch)
