@@ -139,6 +139,20 @@ def test_other_launchers_give_the_same(
             assert result_of(folder)[key] == result_of(theirs[name])[key]
 
 
+def test_a_group_that_varies_may_give_what_the_data_must_have(
+    script: Script, tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "set").mkdir(parents=True)
+    for name in ("GunPoint", "ArrowHead"):
+        text = f"# @package _global_\ndata:\n  name: {name}\n"
+        (tmp_path / "mine" / "set" / f"{name}.yaml").write_text(text)
+    words = ("data=uea", "+set=GunPoint,ArrowHead", "model.head=last_hidden", BOTH)
+    done = script("train.py", "-m", "--config-dir=mine", *words, status=2)
+    first, second = lines_of_jobs(done)  # a head of one direction
+    assert first.startswith("1 of 2: +set=GunPoint: failed, head 'last_hidden' needs")
+    assert second.startswith("2 of 2: +set=ArrowHead: failed, head 'last_hidden' needs")
+
+
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher:UserWarning")  # as the scripts do
 def test_every_launcher_has_the_options_that_its_file_sets(config: Config) -> None:
     for file in (ROOT / "configs" / "hydra" / "launcher").glob("*.yaml"):

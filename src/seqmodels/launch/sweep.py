@@ -21,6 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
@@ -138,7 +139,10 @@ class SweepReport(Callback):
         count = hydra.sweeper.get("n_trials")  # of a search
         if "n_trials" not in hydra.sweeper:
             count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
-        check_config(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+        loader = GlobalHydra.instance().config_loader()
+        with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
+            job = loader.load_sweep_config(config, _first_job(words))  # with a group that varies
+            check_config(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
         with read_write(hydra.overrides):  # jobs may start in another folder
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
@@ -183,6 +187,17 @@ class SweepReport(Callback):
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
         if any(run.status != "completed" and not run.is_training for run in runs):
             sys.exit(1)
+
+
+def _first_job(words: Sequence[Override]) -> list[str]:
+    """The words of the first job; an interval to search stays at its default."""
+    return [
+        f"{word.get_key_element()}={next(word.sweep_string_iterator())}"
+        if word.is_sweep_override()
+        else str(word.input_line)
+        for word in words
+        if not word.is_interval_sweep()
+    ]
 
 
 def _several(devices: Any) -> bool:
