@@ -49,8 +49,8 @@ def test_sets_are_a_table_or_a_folder_and_their_files_lie_beside_them(
     expected = {"experiment": "which_head_texts", "data.train": str(tmp_path / "a.csv")}
     for place in ("table.yaml", "sets"):
         assert study.read_sets([str(tmp_path / place)]) == {"mine": expected}
-    shipped = study.read_sets([str(FOLDER / "sets.yaml")])
-    assert [words["data.name"] for words in shipped.values()] == [*shipped] and len(shipped) == 8
+    named = study.read_sets([str(FOLDER / file) for file in ("sets.yaml", "archive.yaml")])
+    assert [words["data.name"] for words in named.values()] == [*named] and len(named) == 15
     assert study.jobs("wrong", expected, ["mean_pool"]) == (["padded_mean"], {})
     assert study.jobs("fifth", expected, ["a"])[1]["data._target_"].endswith("FifthOfTexts")
 

@@ -73,7 +73,8 @@ def length_matters(scores: Scores, probes: Mapping[Path, Any]) -> list[str]:
     short = [name for name, length in lengths.items() if length <= middle]
     long = [name for name in lengths if name not in short]
     of = {f"{len(short)} short sets": short, f"{len(long)} long sets": long}
-    lines = [f"Mean ranks; short: a median test series of {middle:g} steps or fewer.", ""]
+    lines = [f"Mean ranks; short: the network reads a median test series in {middle:g} steps or"]
+    lines += ["fewer, some of them several of the series' own steps side by side.", ""]
     return lines + table("head", {title: ranks_of(scores, sets) for title, sets in of.items()})
 
 
