@@ -102,9 +102,11 @@ def add_runs(place: Path, piece: str, accuracies: dict[str, dict[str, float]], p
             folder = place / piece / name / f"{head}_{seed}"
             folder.mkdir(parents=True)
             config = {"seed": seed, "model": {"head": head}, "data": {"name": name}}
+            config["data"] |= {"tokenizer": "word"} if name > "set_3" else {}
             scored = {"test/accuracy": accuracy + seed / 100}
             result = {"status": "completed", "data": "train.csv", "fingerprint": f"{name}"}
             result |= {"head": head, "seed": seed, "config": config, "metric": "accuracy"}
+            result["examples"] = {"train": 10 - int(name[-1])}
             (folder / "result.json").write_text(json.dumps({**result, "metrics": scored}))
             (folder / "probe.json").write_text(json.dumps(probes(name, head, scored)))
 
@@ -130,7 +132,8 @@ def test_each_question_is_answered_from_the_folders(answers: ModuleType, tmp_pat
     # sets by the names of the study
     assert re.search(r"\*\*set_3\*\*\n\n(\|.*\n)+\| max_pool \| 2 \| 65.50", text)
     for line in (
-        "| head | 3 short sets | 3 long sets |\n|---|---:|---:|\n| mean_pool | 1.00 | 2.00 |",
+        "| head | series (4) | texts (2) | short (3) | long (3) | small (3) | large (3) |",
+        "| mean_pool | 1.25 | 2.00 | 1.00 | 2.00 | 2.00 | 1.00 |",
         "| max_pool | 6.67 | 0.00 | 0.00 | 13.33 |",
         "| head | most in quarter 1 (2) | most in quarter 4 (4) |",
         "| max_pool | 1.00 | 1.75 |",

@@ -67,15 +67,32 @@ def read_probes(folder: Path) -> dict[Path, Any]:
     return {file.parent: read_json(file) for file in sorted(folder.glob("*/*/probe.json"))}
 
 
-def length_matters(scores: Scores, probes: Mapping[Path, Any]) -> list[str]:
+def kinds(scores: Scores, runs: Iterable[Record], probes: Mapping[Path, Any]) -> list[str]:
+    """Mean ranks on series and on texts, and on the halves of the sets by length and size."""
+    of_kind: dict[str, set[str]] = {}
+    for run in runs:
+        kind = "texts" if "data.tokenizer" in run.config else "series"
+        of_kind.setdefault(kind, set()).add(run.folder.parent.name)
     lengths = {run.parent.name: found["length"] for run, found in probes.items()}
-    middle = median(lengths.values())
-    short = [name for name, length in lengths.items() if length <= middle]
-    long = [name for name in lengths if name not in short]
-    of = {f"{len(short)} short sets": short, f"{len(long)} long sets": long}
-    lines = [f"Mean ranks; short: the network reads a median test series in {middle:g} steps or"]
-    lines += ["fewer, some of them several of the series' own steps side by side.", ""]
-    return lines + table("head", {title: ranks_of(scores, sets) for title, sets in of.items()})
+    sizes = {run.folder.parent.name: run.examples.get("train", 0) for run in runs}
+    short, long = halves(lengths)
+    small, large = halves(sizes)
+    of = {**of_kind, "short": short, "long": long, "small": small, "large": large}
+    columns = {f"{kind} ({len(sets)})": ranks_of(scores, sets) for kind, sets in of.items()}
+    return [
+        "Mean ranks on some of the sets (how many). Short: the network reads a median test series "
+        f"in {median(lengths.values()):g} steps or fewer, some of which are several of the series' "
+        f"own side by side. Small: {median(sizes.values()):g} training examples or fewer.",
+        "",
+        *table("head", columns),
+    ]
+
+
+def halves(of_set: Mapping[str, float]) -> tuple[list[str], list[str]]:
+    """The sets with the median or less, and the others."""
+    middle = median(of_set.values())
+    few = [name for name, number in of_set.items() if number <= middle]
+    return few, [name for name in of_set if name not in few]
 
 
 def size_matters(scores: Scores, fifth: Scores) -> list[str]:
@@ -164,7 +181,7 @@ def report(output: Path) -> list[str]:
         write_figure(output / "sets.png", scores_by_set(comparison, comparison.across), dpi=160)
         lines += ["![Mean ranks](ranks.png)", "", "![Every set](sets.png)", ""]
     if probes:
-        lines += ["# Does length matter?", "", *length_matters(scores, probes)]
+        lines += ["# On which data?", "", *kinds(scores, runs, probes)]
         lines += ["# Where is the evidence?", "", *evidence(scores, runs, probes)]
     if [*(output / "fifth").glob("*/*/result.json")]:
         fifth = scores_of(find_runs([str(output / "fifth")]))
