@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor, distributed
+from torch import distributed
 
 from seqmodels.arguments import Name, NonNegative
-from seqmodels.errors import UserError
 from seqmodels.interruption import Interrupted, handling_signals
 
 
@@ -29,10 +28,7 @@ class LastCheckpoint(Checkpoint):
     meet in any process, and end the training there with `Interrupted`. A second Ctrl-C ends it at
     once.
 
-    An exception between two steps, such as one of the data, saves the state after the last step.
-    During a step, a part of the state may already be newer. So an exception in a step, in a
-    validation, or with several processes, which would have to save together, leaves the last saved
-    checkpoint.
+    An exception leaves the last saved checkpoint.
 
     Args:
         dirpath: the folder to save it in.
@@ -49,7 +45,6 @@ class LastCheckpoint(Checkpoint):
         self.step: int | None = None
         self._saved_at = 0.0
         self._received = 0
-        self._between_steps: Tensor | None = None  # the random numbers' state; None in a step
         self._processes: Any = None  # the group to agree in
         self._handling = ExitStack()
 
@@ -61,9 +56,6 @@ class LastCheckpoint(Checkpoint):
             self._processes = distributed.new_group(backend="gloo")
         self._handling.enter_context(handling_signals(self._note))
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        self._between_steps = None
-
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -72,7 +64,6 @@ class LastCheckpoint(Checkpoint):
         if validation_follows(trainer, batch_idx) or accumulates(trainer):
             return
         self._end(self._save_if(self._is_time(), trainer))
-        self._between_steps = torch.get_rng_state()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trained = trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -92,16 +83,8 @@ class LastCheckpoint(Checkpoint):
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
         self._end(self._agree()[0])
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         self._handling.close()
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current
-        begun = batches.ready > batches.completed  # a step, of which only other callbacks know yet
-        if self._between_steps is not None and not begun and trainer.world_size == 1:
-            torch.set_rng_state(self._between_steps)  # data that failed may have drawn from it
-            with suppress(UserError):  # of a full disk, which must not hide what happened
-                self._save(trainer)
 
     def _is_time(self) -> bool:
         passed = time.monotonic() - self._saved_at
@@ -116,7 +99,6 @@ class LastCheckpoint(Checkpoint):
         return signum
 
     def _save(self, trainer: pl.Trainer) -> None:
-        self._between_steps = None
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         for logger in trainer.loggers:  # a run resumed from here does not log it again
