@@ -43,12 +43,8 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Says in one line what a library refuses.
-
-    Raises:
-        UserError: for an error of these kinds, after the words `what`. Without kinds: for any, and
-            names it.
-    """
+    """Says in one line what a library refuses. Raises UserError for an error of these kinds, after
+    the words `what`. Without kinds: for any, and names it."""
     caught = kinds or (Exception,)
     try:
         yield

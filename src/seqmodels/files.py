@@ -29,11 +29,8 @@ def called(path: str) -> str:
 
 
 def existing_file(path: str) -> str:
-    """Returns `path` if it is a file.
-
-    Raises:
-        UserError: naming the path, and the most similar name in its folder.
-    """
+    """Returns `path` if it is a file. Raises UserError naming the path, and the most similar name
+    in its folder."""
     where, advice = Path(path), ""
     with suppress(OSError, ValueError):  # a NUL in the path
         if where.is_file():
@@ -127,11 +124,8 @@ def write_figure(path: Path, figure: Any, **options: Any) -> None:
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Within: a file to write to, which takes the place of the one at `path` at the end; after an
-    error or a crash, nothing does. A link at `path` is replaced, not followed.
-
-    Raises:
-        UserError: if the disk is full, or the folder is not there or cannot be written to.
-    """
+    error or a crash, nothing does. A link at `path` is replaced, not followed. Raises UserError if
+    the disk is full, or the folder is not there or cannot be written to."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as file:

@@ -59,10 +59,7 @@ def _public(url: str, commit: str | None) -> str | None:
 
 
 def require(module: str, what: str, extra: str) -> None:
-    """Imports a module that only `what` needs, such as `hydra/launcher=ray`.
-
-    Raises:
-        UserError: if it is not installed, with the packages of the extra.
-    """
+    """Imports a module that only `what` needs, such as `hydra/launcher=ray`. Raises UserError if it
+    is not installed, with the packages of the extra."""
     with refusing(f"{what} needs its extra, pip install '{DISTRIBUTION}[{extra}]'", ImportError):
         importlib.import_module(module)

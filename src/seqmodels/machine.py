@@ -18,11 +18,8 @@ from seqmodels.errors import UserError, choices
 
 
 def find_device(accelerator: str) -> torch.device:
-    """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine.
-
-    Raises:
-        UserError: if PyTorch finds no such device.
-    """
+    """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine. Raises UserError
+    if PyTorch finds no such device."""
     here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     found = {"auto": True, "cpu": True, "gpu": here.type != "cpu"}
     found |= {kind: here.type == kind for kind in ("cuda", "mps")}

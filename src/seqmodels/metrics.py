@@ -58,12 +58,8 @@ def find_metric(name: str) -> Metric | None:
 
 
 def metric_named(name: str) -> Metric:
-    """What `METRICS` has of a metric, with or without its split.
-
-    Raises:
-        UserError: if it lacks it. Nothing is guessed: a wrong guess keeps the worst checkpoint as
-            the best one.
-    """
+    """What `METRICS` has of a metric, with or without its split. Raises UserError if it lacks it.
+    Nothing is guessed: a wrong guess keeps the worst checkpoint as the best one."""
     if metric := find_metric(name):
         return metric
     near = closest(short := without_split(name), METRICS)
@@ -76,11 +72,8 @@ def metric_named(name: str) -> Metric:
 
 
 def more_is_better(name: str) -> bool:
-    """Whether more of a metric is better.
-
-    Raises:
-        UserError: if `METRICS` lacks it, or says that neither more nor less of it is better.
-    """
+    """Whether more of a metric is better. Raises UserError if `METRICS` lacks it, or says that
+    neither more nor less of it is better."""
     better = metric_named(name).higher_is_better
     if better is None:
         raise UserError(f"neither more nor less {name} is better: choose another metric")

@@ -21,31 +21,21 @@ NO_SETTING = (
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a YAML file. Nothing is resolved, and a tag runs no code.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """The value in a YAML file. Nothing is resolved, and a tag runs no code. Raises UserError if
+    the file cannot be read."""
     with unusable(f"{path} is not YAML"):
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """The value in a JSON file. Raises UserError if the file cannot be read."""
     with unusable(f"{path} is not JSON"):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 def resolved(config: DictConfig) -> Any:
-    """A configuration as plain values.
-
-    Raises:
-        UserError: if a value is missing, or one cannot be resolved.
-    """
+    """A configuration as plain values. Raises UserError if a value is missing, or one cannot be
+    resolved."""
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:

@@ -33,11 +33,7 @@ def project_packages() -> list[str]:
 
 def import_plugins() -> None:
     """Imports our tasks, a folder each, and what the installed projects name: they register heads,
-    cells, targets and metrics.
-
-    Raises:
-        UserError: if importing a project fails.
-    """
+    cells, targets and metrics. Raises UserError if importing a project fails."""
     for module in ("seqmodels.tasks", *project_modules()):
         name = module.partition(".")[0]
         with unusable(f"correct or uninstall the installed project {name}, which fails"):

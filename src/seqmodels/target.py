@@ -56,11 +56,8 @@ TARGETS: dict[str, Target] = {}
 
 
 def find_target(name: str) -> Target:
-    """The kind of target of that name.
-
-    Raises:
-        UserError: with the names there are, and the nearest.
-    """
+    """The kind of target of that name. Raises UserError with the names there are, and the
+    nearest."""
     if name not in TARGETS:
         import_plugins()
     if name not in TARGETS:
