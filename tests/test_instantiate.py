@@ -19,10 +19,12 @@ def test_allowed_classes_are_made_with_their_arguments() -> None:
     assert isinstance(layer, nn.Linear) and layer.weight.shape == (2, 3)
     nested = {"_target_": "torch.nn.ModuleDict", "modules": {"a": {"_target_": "torch.nn.ReLU"}}}
     assert isinstance(instantiate(nested)["a"], nn.ReLU)
-    optimizer = instantiate({"_target_": "torch.optim.SGD", "lr": 0.5}, layer.parameters())
+    optimizer = instantiate({"_target_": "torch.optim.SGD", "lr": 0.5}, params=layer.parameters())
     assert optimizer.defaults["lr"] == 0.5
     # arguments do not pass through the configuration language
-    held = instantiate({"_target_": "torch.nn.ParameterDict"}, {"${seed}": torch.ones(1)})
+    held = instantiate(
+        {"_target_": "torch.nn.ParameterDict"}, parameters={"${seed}": torch.ones(1)}
+    )
     assert [*held] == ["${seed}"]
 
 

@@ -42,7 +42,7 @@ _outer: ContextVar[tuple[str, ...]] = ContextVar("allowed targets", default=())
 def instantiate(
     config: Mapping[str, Any] | DictConfig,
     /,
-    *args: Any,
+    *,
     key: str = "",
     allowed_targets: Iterable[str] = (),
     **kwargs: Any,
@@ -57,18 +57,17 @@ def instantiate(
         key: the key of `config`, to name in errors: `model`.
         allowed_targets: more targets, each a full name, or a prefix that ends in a dot. Never take
             these from a checkpoint or a run folder.
-        args, kwargs: passed to the target.
+        kwargs: passed to the target.
 
     Raises:
         UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
     token = _outer.set((*allowed_targets, *_outer.get()))
     try:
-        plain = check(config, kwargs, key, by_position=len(args))
+        plain = check(config, kwargs, key)
         where = ": ".join(filter(None, (key, plain["_target_"])))
         with refusing(where, TypeError, ValueError, MisconfigurationException):
-            own = _build({name: value for name, value in plain.items() if name != "_target_"})
-            return resolve_name(plain["_target_"])(*args, **own, **kwargs)
+            return _build(plain, **kwargs)
     finally:
         _outer.reset(token)
 
@@ -79,25 +78,23 @@ def check(
     key: str = "",
     *,
     allowed_targets: Iterable[str] = (),
-    by_position: int = 0,
 ) -> dict[str, Any]:
     """What `instantiate` would build, checked, as plain data. Raises what `instantiate` does.
 
     Args:
-        given: the arguments that the code will pass by name.
-        by_position: how many it will pass by position.
+        given: the arguments that the code will pass.
     """
     plain: Any = resolved(config) if isinstance(config, DictConfig) else config
     if "_target_" not in plain:
         raise UserError(missing_value(f"{key}._target_".lstrip(".")))
     token = _outer.set((*allowed_targets, *_outer.get()))
     try:
-        return _checked(plain, key, tuple(given), by_position)
+        return _checked(plain, key, tuple(given))
     finally:
         _outer.reset(token)
 
 
-def _checked(node: Any, key: str, given: tuple[str, ...] = (), by_position: int = 0) -> Any:
+def _checked(node: Any, key: str, given: tuple[str, ...] = ()) -> Any:
     if isinstance(node, list | tuple):
         return [_checked(each, f"{key}.{number}") for number, each in enumerate(node)]
     if not isinstance(node, Mapping):
@@ -108,21 +105,20 @@ def _checked(node: Any, key: str, given: tuple[str, ...] = (), by_position: int 
     if "_target_" not in node:
         return inner
     takes = arguments(allowed_class(node, key=key))
-    given = (*given, *[*takes.kinds][:by_position])
     keywords = {name: inner.pop(name) for name in KEYWORDS if name in inner}
     planned = {n: v for n, v in inner.items() if v == TOTAL_STEPS and key.endswith("scheduler")}
     values = {**inner, **dict.fromkeys(planned, 1)}  # which is a length, too
     return {**keywords, **validated(takes, values, key or node["_target_"], given), **planned}
 
 
-def _build(node: Any) -> Any:
+def _build(node: Any, **given: Any) -> Any:
     if isinstance(node, list | tuple):
         return [_build(value) for value in node]
     if not isinstance(node, Mapping):
         return node
     deep = node.get("_recursive_", True)
     own = {k: _build(v) if deep else v for k, v in node.items() if k not in KEYWORDS}
-    return resolve_name(node["_target_"])(**own) if "_target_" in node else own
+    return resolve_name(node["_target_"])(**own, **given) if "_target_" in node else own
 
 
 def allowed_class(

@@ -85,7 +85,7 @@ def build_optimizer(
     if not optimizer:
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
     allowed: dict[str, Any] = {"allowed_targets": allowed_targets}
-    built = instantiate(optimizer, [*parameters], key="model.optimizer", **allowed)
+    built = instantiate(optimizer, key="model.optimizer", params=[*parameters], **allowed)
     budget = find_budget(trainer, data)
     if scheduler is None:
         return built
@@ -98,8 +98,8 @@ def build_optimizer(
             "scheduler=none"
         )
     plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
-    first = () if is_shape else (built,)
-    made = instantiate(plan, *first, key="model.scheduler", **allowed)
+    first = {} if is_shape else {"optimizer": built}
+    made = instantiate(plan, key="model.scheduler", **first, **allowed)
     if is_shape:
         made = Shaped(
             built, made, lambda: budget.progress(trainer.global_step, seconds_used(trainer))
