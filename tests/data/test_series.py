@@ -88,7 +88,7 @@ def test_what_cannot_be_encoded_is_refused() -> None:
     encoder = Series(missing="interpolate")
     encoder.fit([np.eye(3)])
     wrong = {
-        "2 channels, not 3": np.zeros((4, 2)),
+        r"shape \(4, 2\), not \(steps, 3\)": np.zeros((4, 2)),
         r"shape \(0, 3\)": np.zeros((0, 3)),
         "a channel without any value": np.full((4, 3), np.nan),
         "a value beyond those of float32": np.full((4, 3), np.inf),

@@ -556,9 +556,9 @@ def test_targets_of_arrays_are_labels_numbers_or_those_of_steps() -> None:
         (X, np.array([1.0, 2.0] * 5 + [1.0, NAN]), "row 12 has no 'label': fill it"),
         (X, [1, "a"] * 6, "give the path of a file, .* or .X, y.: .*'a'"),
         (X, [["a", "b"]] * 12, "row 1 has 4 of 'channel 1' and 2 of 'label'"),
-        ([x.T for x in X], Y, "the series have 4 to 6 channels: steps come first: transpose"),
-        ([*X[:-1], X[-1][:, :1]], Y, "1 to 2 channels: give all the same"),
-        ([*X[:-1], X[-1][:0]], Y, r"series 12 has shape \(0, 2\), not \(steps, channels\)"),
+        ([x.T for x in X], Y, r"series 2 has shape \(2, 5\), not \(steps, 4\): steps come"),
+        ([*X[:-1], X[-1][:, :1]], Y, r"series 12 has shape .* 1\), not \(steps, 2\)"),
+        ([*X[:-1], X[-1][:0]], Y, r"series 12 has shape \(0, 2\), not \(steps, 2\)"),
         (np.zeros((12, 3, 2, 2)), Y, r"series 1 has shape \(3, 2, 2\)"),
         ([["a", "b"]] * 12, Y, "give the path of a file, .*could not convert string"),
         ([*map(pd.DataFrame, X[:-1]), pd.DataFrame(X[-1][:, :1])], Y, "12 has no column '1'"),
@@ -708,7 +708,7 @@ def test_columns_with_brackets_are_found_by_their_names(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", frame, "data.series=trip", "data.time=time")
     with pytest.raises(UserError, match=r"has no column 'ax \[g\]'"):
         [*run.predict(trips().rename(columns={"ax": "ax [m]", "ay": "ay [m]"}))]
-    with pytest.raises(UserError, match="has 4 channels, not 2: steps come first"):
+    with pytest.raises(UserError, match=r"has shape \(2, 4\), not \(steps, 2\): steps come first"):
         [*run.predict([np.zeros((2, 4))])]
 
 

@@ -228,13 +228,9 @@ class Series(InputEncoder, name="features"):
         for number, given in enumerate(raw, first):
             where = f"{source}: series {shown(getattr(given, 'name', '') or str(number))}"
             series = self._values(given, where)
-            if series.ndim != 2 or not len(series):
-                raise UserError(f"{where} has shape {series.shape}, not (steps, channels)")
-            if series.shape[1] != self.num_channels:
-                turned = len(series) == self.num_channels
-                cure = "steps come first, so transpose it" if turned else "give it those"
-                channels = f"{series.shape[1]} channels, not {self.num_channels}"
-                raise UserError(f"{where} has {channels}: {cure}")
+            if series.ndim != 2 or not len(series) or series.shape[1] != self.num_channels:
+                wanted = f"(steps, {self.num_channels}): steps come first, then channels"
+                raise UserError(f"{where} has shape {series.shape}, not {wanted}")
             if (np.abs(series) > MOST).any():
                 raise UserError(f"{where} has a value beyond those of float32: leave it missing")
             missing = int(np.isnan(series).sum())

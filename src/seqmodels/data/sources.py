@@ -114,8 +114,6 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
         if isinstance(given, Sequence):  # of which any may have a column that the first lacks
             given = table_of(given, dict.fromkeys(column for row in given for column in row))
         table = pa.table(given)
-    index = [column for column in table.column_names if column.startswith("__index_level_")]
-    table = table.drop_columns(index)  # a row of pandas keeps its number when others are removed
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content, file = sink.getvalue(), f"{Path(name).name}{IN_MEMORY}"
@@ -161,16 +159,12 @@ def of_arrays(
     else:
         arrays = [np.asarray(row, float) for row in rows]
         arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]
-        for number, shape in enumerate((row.shape for row in arrays), start=1):
-            if len(shape) != 2 or not all(shape):
-                raise UserError(f"{name}: series {number} has shape {shape}, not (steps, channels)")
-        widths = {row.shape[1] for row in arrays}
-        if len(widths) > 1:
-            turned = len({len(row) for row in arrays}) == 1
-            cure = "steps come first: transpose each, x.T" if turned else "give all the same"
-            found = f"{min(widths)} to {max(widths)} channels"
-            raise UserError(f"{name}: the series have {found}: {cure}")
-        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in range(*widths)}
+        width = arrays[0].shape[-1]
+        for number, row in enumerate(arrays, start=1):
+            if row.ndim != 2 or not row.size or row.shape[1] != width:
+                found = f"{name}: series {number} has shape {row.shape}, not (steps, {width})"
+                raise UserError(f"{found}: steps come first, then channels, as many in each series")
+        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in range(width)}
     for column in named.keys() & columns.keys():
         raise UserError(f"{name}: {column!r} is a channel and beside the series, too: rename one")
     ends = np.cumsum([0, *(len(row) for row in rows)])
