@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 from seqmodels.arguments import Name
-from seqmodels.data.examples import Examples
 from seqmodels.data.module import Split
 from seqmodels.data.series_table import SeriesTable
-from seqmodels.data.ts_file import rows_of_ts
 from seqmodels.errors import UserError, unusable
-
-IN_ARCHIVE: tuple[Split, ...] = ("train", "test")  # of the archive
 
 
 class UEA(SeriesTable):
@@ -40,21 +35,11 @@ class UEA(SeriesTable):
         return self.dataset_name
 
     def split_paths(self) -> dict[Split, str]:
-        return {split: _in_archive(self.dataset_name, split) for split in IN_ARCHIVE}
-
-    def read(self) -> dict[Split, Examples]:
-        return {split: _archived(self.dataset_name, split) for split in IN_ARCHIVE}
+        name = self.dataset_name
+        return {"train": _in_archive(name, "train"), "test": _in_archive(name, "test")}
 
 
-@lru_cache(maxsize=len(IN_ARCHIVE))  # parsing takes longer than small trainings
-def _archived(name: str, split: str) -> Examples:
-    rows = [*rows_of_ts(_in_archive(name, split))]
-    for array, _ in rows:
-        array.flags.writeable = False  # all runs of this process share them
-    return Examples.of(rows, f"{name} {split}")
-
-
-def _in_archive(name: str, split: str) -> str:
+def _in_archive(name: str, split: Split) -> str:
     """The file that sktime has of a split, or downloads."""
     root = Path(str(distribution("sktime").locate_file("sktime")), "datasets")
     file = Path(name, f"{name}_{split.upper()}.ts")
