@@ -60,14 +60,9 @@ def baseline_features(
     return chosen, made, what
 
 
-def n_grams(inputs: str, lowercase: bool, columns: int = 1) -> TfidfVectorizer:
-    """The tf-idf of one or two words, or of up to four characters within a word.
-
-    Args:
-        inputs: `words` are runs of letters and digits, and runs of punctuation; or `characters`.
-        columns: how many coefficients each n-gram will have. The most frequent n-grams are kept, as
-            far as the memory for their coefficients goes.
-    """
+def n_grams(inputs: str, lowercase: bool, columns: int) -> TfidfVectorizer:
+    """The tf-idf of one or two `words`, which are runs of letters and digits or of punctuation, or
+    of up to four `characters` within a word: of the most frequent, as far as memory goes."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     how: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]+", "ngram_range": (1, 2)}
@@ -78,17 +73,14 @@ def n_grams(inputs: str, lowercase: bool, columns: int = 1) -> TfidfVectorizer:
 
 
 def channel_summaries(plain: Callable[[Any], np.ndarray] = np.asarray) -> Any:
-    """The mean and deviation of each channel of a series, and its means in eight equal parts of it,
-    standardised; the mean where a part has no value.
-
-    Args:
-        plain: gives the numbers of a series, `(T, F)`.
-    """
+    """The mean and deviation of each channel of a series, which `plain` gives as `(T, F)`, and its
+    means in eight equal parts of it, standardised; the mean where a part has no value."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     def means(series: np.ndarray) -> np.ndarray:
-        parts = [series, *(series[each] for each in _parts(len(series)))]
+        ends = (np.arange(PARTS + 1) * len(series) // PARTS).tolist()
+        parts = [series, *(series[a : max(b, a + 1)] for a, b in pairwise(ends))]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of parts where nothing is known
             found = np.stack([*(np.nanmean(part, 0) for part in parts), np.nanstd(series, 0)])
@@ -98,11 +90,6 @@ def channel_summaries(plain: Callable[[Any], np.ndarray] = np.asarray) -> Any:
         return np.nan_to_num(np.stack([means(plain(each)) for each in series]))
 
     return make_pipeline(FunctionTransformer(of), StandardScaler())
-
-
-def _parts(steps: int) -> list[slice]:
-    ends = np.arange(PARTS + 1) * steps // PARTS
-    return [slice(a, max(b, a + 1)) for a, b in pairwise(ends.tolist())]
 
 
 def step_windows(
