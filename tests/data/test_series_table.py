@@ -750,7 +750,7 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (lambda f: f, ("data.inputs=[ax,az]",), "no column 'az': set data.inputs"),
     (lambda f: f, ("data.inputs=[ax,label]",), "'label' is what the model is to predict"),
     (lambda f: f, ("data.group=usr",), "no column 'usr': set data.group.*did you mean user"),
-    (lambda f: f.assign(user="me"), ("data.group=user",), "all of it is of one group, 'me'"),
+    (lambda f: f.assign(user="me"), ("data.group=user",), "all of it is of one group, which"),
     (lambda f: f[f.trip == "t1"], (), "cannot cut a test split"),
     (lambda f: f.assign(ax=["q", *f.ax[1:]]), (), "row 1 has 'q' as 'ax'"),
     (lambda f: f.assign(ax=["inf", *f.ax[1:]]), (), "row 1 has inf as 'ax'"),

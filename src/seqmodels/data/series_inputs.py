@@ -114,15 +114,16 @@ class Series(InputEncoder, name="features"):
             steps = np.concatenate([each[:, n] for each in series])
             if (unknown := np.isnan(steps)).any():
                 found["marked"].append(n)
-            there = None if known is None else {*np.unique(steps).tolist()}
-            of_split = there and [name for name in known or () if text_number(name) in there]
-            found["categories"].append(of_split)  # of all texts in the file
-            if of_split is None:
-                if unknown.all():
-                    raise UserError(f"every value of {self.called(n)} is missing in training")
+            if known is not None:  # of all texts in the file
+                there = {*np.unique(steps).tolist()}
+                known = [name for name in known if text_number(name) in there]
+            elif unknown.all():
+                raise UserError(f"every value of {self.called(n)} is missing in training")
+            else:
                 mean, deviation = mean_and_deviation(steps[:, None])
                 found["mean"].append(mean.item())
                 found["deviation"].append(deviation.item())
+            found["categories"].append(known)
         stacked = -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack
         self.load({**found, "stacked": stacked, "columns": self.columns})
 

@@ -45,19 +45,14 @@ def cut_off(
             below or above, so that it is the fraction of all. An example of each name stays in what
             remains. None cuts regardless of names.
     """
-    if "group" in examples.also:
-        off = _groups_off(examples, fraction, seed, split, strata)
-    else:
-        off = _examples_off(examples, fraction, seed, strata)
+    grouped = "group" in examples.also
+    off = (_groups_off if grouped else _examples_off)(examples, fraction, seed, strata)
     if not len(off):
         few = "there are fewer than two examples" if strata is None else "no class has two examples"
-        raise _uncut(examples, split, few)
+        few = "all of it is of one group, which no cut divides" if grouped else few
+        cut = f"cannot cut a {split} split from {examples.source}"
+        raise UserError(f"{cut}: {few}; give data.{split}")
     return without(examples, off)
-
-
-def _uncut(examples: Examples, split: str, why: str) -> UserError:
-    source = examples.source
-    return UserError(f"cannot cut a {split} split from {source}: {why}; give data.{split}")
 
 
 def without(examples: Examples, off: np.ndarray) -> tuple[Examples, Examples]:
@@ -85,13 +80,12 @@ def _examples_off(
 
 
 def _groups_off(
-    examples: Examples, fraction: float, seed: int, split: str, strata: Sequence[str] | None
+    examples: Examples, fraction: float, seed: int, strata: Sequence[str] | None
 ) -> np.ndarray:
     count = len({*examples.also["group"]})
-    if count < 2:
-        only = shown(str(examples.also["group"][0]))
-        raise _uncut(examples, split, f"all of it is of one group, {only!r}, which no cut divides")
     off, wanted = np.zeros(0, int), fraction * len(examples)
+    if count < 2:
+        return off
     pieces = folds_of(examples, min(count, max(PIECES, round(1 / fraction))), seed, strata)
     np.random.default_rng(seed).shuffle(pieces)  # few groups are a piece each, in their own order
     for piece in pieces[:-1]:  # something remains
