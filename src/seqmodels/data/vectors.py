@@ -70,18 +70,9 @@ def find_vectors(
         a normal distribution with the mean and deviation of the vectors that were read, the same
         ones every time; padding gets zeros.
     """
-    tokens, found = [*tokenizer.tokens], dict[str, tuple[int, np.ndarray]]()
-    wanted = dict[str, list[tuple[str, int]]]()  # by spelling; how far it is from the token's
-
-    def want(token: str) -> None:
-        spellings = (token, token.lower(), token.capitalize(), token.upper())
-        for rank, spelling in enumerate(dict.fromkeys(spellings)):
-            wanted.setdefault(spelling, []).append((token, rank))
-
+    tokens, rows = [*tokenizer.tokens], dict[str, np.ndarray]()
     words = tokens[len(SPECIAL) :]
-    for token in words:
-        want(token)
-    known = {*words}
+    known, wanted = {*words}, {each for word in words for each in _spellings(word)}
     with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
         for word, numbers in vector_rows(source):
             if add_words and len(tokens) < tokenizer.options.vocabulary_size:
@@ -89,24 +80,30 @@ def find_vectors(
                 if token not in known and tokenizer.split(word) == [token]:
                     tokens.append(token)
                     known.add(token)
-                    want(token)
-            for token, rank in wanted.get(word, ()):
-                if token not in found or rank < found[token][0]:
-                    found[token] = rank, np.array(numbers, np.float32)
-    count = sum(word in found for word in words)
+                    wanted.update(_spellings(token))
+            if word in wanted and word not in rows:
+                rows[word] = np.array(numbers, np.float32)
+    found = dict[int, np.ndarray]()
+    for number, token in enumerate(tokens[len(SPECIAL) :], start=len(SPECIAL)):
+        if (spelling := next(filter(rows.__contains__, _spellings(token)), None)) is not None:
+            found[number] = rows[spelling]
+    count = sum(number < len(tokenizer) for number in found)
     if not count:
         what = f"none of the {len(words):,} words of the training texts"
         raise UserError(f"data.vectors={source} has {what}: are they of another language?")
-    read = torch.from_numpy(np.stack([row for _, row in found.values()]))
+    read = torch.from_numpy(np.stack([*found.values()]))
     if not read.isfinite().all():
         raise UserError(f"data.vectors={source} holds a number that is not finite: correct it")
     matrix = torch.randn(len(tokens), read.shape[1], generator=torch.Generator().manual_seed(0))
     matrix.mul_(read.std(dim=0, correction=0)).add_(read.mean(dim=0))
-    ids = {token: number for number, token in enumerate(tokens)}
-    matrix[[ids[token] for token in found]] = read
+    matrix[[*found]] = read
     matrix[PADDING_ID] = 0
     note = f"vectors: found {count:,} of {len(words):,} words ({100 * count / len(words):.1f} %)"
     if add_words:
         note += f", and took {len(tokens) - len(tokenizer):,} more from the file"
     log.info(note)
     return tokens, matrix, note
+
+
+def _spellings(token: str) -> tuple[str, ...]:
+    return token, token.lower(), token.capitalize(), token.upper()
