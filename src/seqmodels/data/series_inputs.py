@@ -247,15 +247,13 @@ class Series(InputEncoder, name="features"):
 
     def _note_unknown(self, given: Any, series: np.ndarray, source: str) -> None:
         for n, codes in self.codes.items():
-            column = self.called(n)
             new = np.setdiff1d(series[~np.isnan(series[:, n]), n], codes)
-            if len(new) and (source, column) not in self.doubts:
+            if len(new) and (source, column := self.called(n)) not in self.doubts:
                 texts = getattr(given, "texts", {}).get((self.columns or [""])[n], {})
                 one = shown(repr(texts[new[0]])) if new[0] in texts else "a text"
-                self.doubts[source, column] = (
-                    f"{source}: {column} has {one}, which was not in training "
-                    f"({listed(self.categories[n] or ())}): such texts read as none of them"
-                )
+                known = f"({listed(self.categories[n] or ())}): such texts read as none of them"
+                doubt = f"{source}: {column} has {one}, which was not in training {known}"
+                self.doubts[source, column] = doubt
 
 
 def mean_and_deviation(
