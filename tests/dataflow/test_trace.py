@@ -83,12 +83,8 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
         expected[:, -1] = states
         assert torch.equal(seen.finals["h_n"] > 0, expected)
 
-    # through the network: all valid steps; for a logit at a step of one direction, those up to it
-    if task.contract.per == "step":
-        reached = torch.ones(T, T, dtype=torch.bool)
-        reached = reached if bidirectional else reached.tril()
-        assert torch.equal(seen.inputs > 0, reached & valid().unsqueeze(1) & valid().unsqueeze(2))
-    elif name == "max_pool" and not bidirectional:
+    # through the network: all valid steps
+    if name == "max_pool" and not bidirectional:
         assert not (seen.inputs > 0)[~valid()].any() and (seen.inputs[:, 0] > 0).all()
     else:
         assert torch.equal(seen.inputs > 0, valid())
@@ -137,10 +133,7 @@ def test_before_a_projection_of_zeros_the_steps_that_reach_what_is_selected_coun
     task = example_task("lstm", 1, False, head)
     torch.nn.init.zeros_(task.head.output.project.weight)
     seen = trace(task, example_batch(task, 3))
-    there = valid([5, 3])
-    if head == "every_step":
-        there = there.unsqueeze(1) & there.unsqueeze(2) & torch.ones(5, 5).bool().tril()
-    assert seen.reads == HEADS[head].reads and torch.equal(seen.inputs > 0, there)
+    assert seen.reads == HEADS[head].reads and torch.equal(seen.inputs > 0, valid([5, 3]))
 
 
 @pytest.mark.parametrize(

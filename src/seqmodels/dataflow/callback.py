@@ -48,10 +48,9 @@ class Dataflow(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)
-        by_step = task.contract.per == "step"
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        seen = trace(task, few_steps(batch, 8 if by_step else task.window or batch.inputs.shape[1]))
+        seen = trace(task, few_steps(batch, task.window or batch.inputs.shape[1]))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return

@@ -86,8 +86,7 @@ def where_read(trace: Trace, name: str) -> str:
 
 def reached(trace: Trace) -> str:
     """Says how many of the valid input steps reach a logit of their row, unless all do."""
-    through = trace.inputs.any(dim=1) if trace.inputs.dim() == 3 else trace.inputs > 0  # (B, T)
-    count, total = int(through.sum()), int(trace.lengths.sum())
+    count, total = int((trace.inputs > 0).sum()), int(trace.lengths.sum())
     return "" if count == total else f"{count / total:.0%} of the steps reach the logits"
 
 

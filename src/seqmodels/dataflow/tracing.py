@@ -36,8 +36,7 @@ class Trace:
     lengths: Int[Tensor, " batch"]
     output: Float[Tensor, "batch time directions"]  # 0 at padding, where `output` is constant
     finals: dict[str, Float[Tensor, "batch layers directions"]]  # h_n, c_n and others
-    # through the whole network; for a prediction at every step with the input steps last
-    inputs: Float[Tensor, "batch time"] | Float[Tensor, "batch time time"]
+    inputs: Float[Tensor, "batch time"]  # through the whole network
 
     @property
     def cells(self) -> dict[str, Tensor]:
@@ -101,25 +100,15 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
 
 def _reach(task: Task, batch: SequenceBatch, projected: bool) -> Tensor:
     """Which input steps reach the logits, or what the head selects, through the whole network."""
-    by_step, rows = task.head.per == "step", task.cut(batch)
-    if by_step:
-        # a copy of all rows for each step, because one backward pass is quicker than many
-        time = rows.inputs.shape[1]
-        steps = torch.arange(time).repeat_interleave(len(rows))
-        copies = rows.inputs.repeat(time, *[1] * (rows.inputs.dim() - 1))
-        rows = batch = SequenceBatch(copies, rows.lengths.repeat(time))
+    rows = task.cut(batch)
     with isolated([task]):
         embedded = task.embed(rows).detach().requires_grad_()
         with few_tokens(task.head.output):
             states = task.read(embedded, rows.lengths, whole=True)
             result = task.read_out(states, batch) if projected else task.head.select(states)
-            if by_step:
-                valid = (steps < rows.lengths).nonzero().flatten()
-                result = result[valid, steps[valid]]
             [gradient] = _gradient_norms(result, [embedded])
     norms = gradient.norm(dim=-1)
-    shares = _share(norms, norms.sum(dim=-1))
-    return shares.unflatten(0, (time, -1)).transpose(0, 1) if by_step else shares
+    return _share(norms, norms.sum(dim=-1))
 
 
 def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextManager[None]:
