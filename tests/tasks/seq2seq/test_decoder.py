@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
-from seqmodels.tasks.seq2seq.decoder import Attention, Decoder, Memory, side_by_side
+from seqmodels.tasks.seq2seq.decoder import Attention, Decoder, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search
 
 pytestmark = pytest.mark.filterwarnings(
@@ -49,8 +49,8 @@ def test_attention_equals_a_loop_by_hand_and_is_0_at_padding() -> None:
     states = network("gru", 0, 6, directions=2)(torch.randn(3, T, E), LENGTHS)
     attention = Attention(12, 12)
     query = torch.randn(3, S, 12)
-    memory = Memory(states.output, attention.to_key(states.output), states.mask)
-    context, weights = attention(query, memory)
+    memory = states.output, attention.to_key(states.output), states.mask
+    context, weights = attention(query, *memory)
     for row, step in product(range(3), range(S)):
         q, valid = query[row, step], range(int(LENGTHS[row]))
         scores = [q @ (attention.to_key.weight @ states.output[row, t]) for t in valid]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,20 +29,6 @@ def side_by_side(finals: Mapping[str, Float[Tensor, "layers directions batch wid
     return state_of(*(final.transpose(1, 2).flatten(2) for final in finals.values()))
 
 
-class Memory(NamedTuple):
-    """What a decoder attends to: made once for each source, and read at every step.
-
-    Args:
-        values: `(B, T, M)`, the encoder's `output`.
-        keys: `(B, T, K)`, what queries are compared with.
-        mask: `(B, T)`, True at valid steps.
-    """
-
-    values: Float[Tensor, "batch time memory"]
-    keys: Float[Tensor, "batch time keys"]
-    mask: Bool[Tensor, "batch time"]
-
-
 class Attention(nn.Module):
     """Weighs the valid steps of a memory by how well they match a query: by `q . W m` (Luong et al.
     2015, https://arxiv.org/abs/1508.04025).
@@ -58,13 +44,17 @@ class Attention(nn.Module):
         self.to_key = nn.Linear(memory_size, query_size, bias=False)
 
     def forward(
-        self, query: Float[Tensor, "batch steps query"], memory: Memory
+        self,
+        query: Float[Tensor, "batch steps query"],
+        memory: Float[Tensor, "batch time memory"],
+        keys: Float[Tensor, "batch time query"],
+        mask: Bool[Tensor, "batch time"],
     ) -> tuple[Float[Tensor, "batch steps memory"], Float[Tensor, "batch steps time"]]:
         """The weighted sum of the memory for each query, and its weights, which are 0 at padding
-        and sum to 1: `(B, S, M)` and `(B, S, T)`."""
-        scores = query @ memory.keys.transpose(1, 2)
-        weights = scores.masked_fill(~memory.mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
-        return weights @ memory.values, weights
+        and sum to 1: `(B, S, M)` and `(B, S, T)`. `keys` are what `to_key` makes of the memory."""
+        scores = query @ keys.transpose(1, 2)
+        weights = scores.masked_fill(~mask.unsqueeze(1), -torch.inf).softmax(dim=-1)
+        return weights @ memory, weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +62,12 @@ class Carried:
     """What a decoder carries from one step to the next, for B rows."""
 
     state: State
-    memory: Memory | None
+    memory: tuple[Tensor, ...]  # what attention reads at every step: memory, keys and mask
 
     def take(self, rows: Int[Tensor, " rows"]) -> Carried:
         """Of these rows, in this order."""
         state = state_of(*(part[:, rows] for part in parts_of(self.state)))
-        return Carried(state, self.memory and Memory(*(each[rows] for each in self.memory)))
+        return Carried(state, tuple(each[rows] for each in self.memory))
 
 
 class Decoder(Output):
@@ -122,9 +112,9 @@ class Decoder(Output):
     def carried(self, states: RNNOutput) -> Carried:
         """What the first step starts from: the encoder's final states and, with attention, what of
         its output to attend to."""
-        memory = None
+        memory: tuple[Tensor, ...] = ()
         if self.attention is not None:
-            memory = Memory(states.output, self.attention.to_key(states.output), states.mask)
+            memory = states.output, self.attention.to_key(states.output), states.mask
         return Carried(side_by_side(states.finals), memory)
 
     def read(
@@ -143,7 +133,7 @@ class Decoder(Output):
         states = self.rnn(self.embedding(tokens), lengths, carried.state)
         features, weights = states.output, None
         if self.attention is not None:
-            context, weights = self.attention(features, carried.memory)
+            context, weights = self.attention(features, *carried.memory)
             features = self.combine(torch.cat([context, features], dim=-1)).tanh()
         return self.dropout(features), Carried(states.state, carried.memory), weights
 
