@@ -42,6 +42,39 @@ OPTIONS: dict[str, list[Any]] = {
     "length": [5, 4, 2],
     "head": list(HEADS),
 }
+# what `select` of each head does as you write it without this package: sets `features` from output,
+# h_n and c_n as PyTorch returns them, lengths, mask and D
+LARGEST = "largest = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)\n"
+MEAN = "output.sum(dim=1) / lengths[:, None]"
+WEIGHED = """weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+features = torch.einsum("bt,bth->bh", weights, output)"""
+START = """h_0 = h_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
+c_0 = c_n.unflatten(0, (-1, D)).transpose(1, 2).flatten(2)
+decoded, _ = decoder(targets_so_far, (h_0, c_0))
+"""
+IN_PYTORCH = {
+    "last_hidden": "features = h_n[-1]",
+    "bidirectional_concat": "features = torch.cat([h_n[-2], h_n[-1]], dim=1)",
+    "last_output": "features = output[torch.arange(len(lengths)), lengths - 1]",
+    "every_step": "features = output",
+    "softmax": "features = output",
+    "tied_softmax": "features = output",
+    "mean_pool": f"features = {MEAN}",
+    "max_pool": LARGEST.replace("largest", "features").rstrip(),
+    "concat_pool": f"""{LARGEST}mean = {MEAN}
+features = torch.cat([*h_n[-D:], largest, mean], dim=1)""",
+    "attention_pool": f"""hidden_layer = torch.tanh(hidden(output))
+scores = query(hidden_layer).squeeze(-1)
+{WEIGHED}""",
+    "max_attention_pool": f"""{LARGEST}keys = nn.functional.normalize(output, dim=-1)
+scores = torch.einsum("bth,bh->bt", keys, largest)
+{WEIGHED}""",
+    "final_state": START + "features = decoded",
+    "attention": START
+    + """scores = decoded @ to_key(output).transpose(1, 2)  # (B, S, T)
+weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+features = torch.tanh(combine(torch.cat([weights @ output, decoded], dim=-1)))""",
+}
 FIRST = {
     "task": "SequenceClassifier",
     "cell": "lstm",
@@ -141,7 +174,7 @@ def torch_shapes(encoder: RecurrentEncoder) -> dict[str, str]:
 
 def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
     """The same in plain PyTorch: how to get the tensors from `inputs` and `lengths`, and `features`
-    from the tensors. Shows the source of `select` for a head without `in_pytorch`."""
+    from the tensors. Shows the source of `select` for a head without `IN_PYTORCH`."""
     rnn = encoder.rnn
     options = [f"num_layers={rnn.num_layers}"] if rnn.num_layers > 1 else []
     options += ["bidirectional=True"] if rnn.bidirectional else []
@@ -161,12 +194,15 @@ def pytorch_code(head: Head, encoder: RecurrentEncoder) -> tuple[str, str]:
             f"output, {final} = rnn(packed)",
             "output, _ = pad_packed_sequence(output, batch_first=True)",
         ]
-    if re.search(r"\bmask\b", head.in_pytorch):
+    source = textwrap.dedent(inspect.getsource(type(head).select))
+    own = IN_PYTORCH.get(head.name) or source.rstrip()
+    if "c_n" not in encoder.state_sizes:
+        own = re.sub(r"c_0 = .*\n", "", own).replace("(h_0, c_0)", "h_0")
+    if re.search(r"\bmask\b", own):
         lines.append("mask = torch.arange(output.shape[1]) < lengths[:, None]")
-    if re.search(r"\bD\b", head.in_pytorch):
+    if re.search(r"\bD\b", own):
         lines.append(f"D = {encoder.num_directions}")
-    own = textwrap.dedent(inspect.getsource(type(head).select)).rstrip()
-    return "\n".join(lines), head.in_pytorch or own
+    return "\n".join(lines), own
 
 
 if __name__ == "__main__":

@@ -25,9 +25,6 @@ class AttentionPool(Head, name="attention_pool"):
     """
 
     reads = ("output",)
-    in_pytorch = """scores = query(torch.tanh(hidden(output))).squeeze(-1)  # two linear layers
-weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
-features = torch.einsum("bt,bth->bh", weights, output)"""
 
     def build(self, encoder: RecurrentEncoder, attention_size: Count | None = None) -> None:
         width = encoder.num_directions * encoder.output_size
@@ -49,10 +46,6 @@ class MaxAttentionPool(Head, name="max_attention_pool"):
     """
 
     reads = ("output",)
-    in_pytorch = """largest = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)
-scores = torch.einsum("bth,bh->bt", nn.functional.normalize(output, dim=-1), largest)
-weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
-features = torch.einsum("bt,bth->bh", weights, output)"""
 
     def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
         keys = nn.functional.normalize(states.output, dim=-1)

@@ -14,7 +14,6 @@ class EveryStep(Head, name="every_step"):
     reads = ("output",)
     per = "step"
     streams = "alone"
-    in_pytorch = "features = output"
 
     def select(self, states: RNNOutput) -> Tensor:
         return states.output  # (B, T, D*H)

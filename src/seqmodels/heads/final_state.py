@@ -14,7 +14,6 @@ class LastHidden(Head, name="last_hidden"):
     """`h_n` of the last layer: what the network remembers after its last step."""
 
     reads = ("h_n",)
-    in_pytorch = "features = h_n[-1]"
     requires_bidirectional = False
     because = ", because h_n[-1] of two directions is the backward one alone"
 
@@ -26,7 +25,6 @@ class BidirectionalConcat(Head, name="bidirectional_concat"):
     """`h_n` of the last layer, forward (after the last step) beside backward (after the first)."""
 
     reads = ("h_n",)
-    in_pytorch = "features = torch.cat([h_n[-2], h_n[-1]], dim=1)"
     requires_bidirectional = True
 
     def select(self, states: RNNOutput) -> Tensor:
@@ -38,7 +36,6 @@ class LastOutput(Head, name="last_output"):
 
     reads = ("output",)
     streams = "alone"
-    in_pytorch = "features = output[torch.arange(len(lengths)), lengths - 1]"
     requires_bidirectional = False
     because = ", because at the last step the backward direction has seen one step only"
 

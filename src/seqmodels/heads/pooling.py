@@ -48,7 +48,6 @@ class MeanPool(Head, name="mean_pool"):
 
     reads = ("output",)
     streams = "pooled"
-    in_pytorch = "features = output.sum(dim=1) / lengths[:, None]"
 
     def select(self, states: RNNOutput) -> Tensor:
         return mean_over_steps(states)  # (B, D*H)
@@ -59,7 +58,6 @@ class MaxPool(Head, name="max_pool"):
 
     reads = ("output",)
     streams = "pooled"
-    in_pytorch = "features = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)"
 
     def select(self, states: RNNOutput) -> Tensor:
         return max_over_steps(states)  # (B, D*H)
@@ -70,9 +68,6 @@ class ConcatPool(Head, name="concat_pool"):
 
     reads = ("output", "h_n")
     streams = "pooled"
-    in_pytorch = """largest = output.masked_fill(~mask[:, :, None], -torch.inf).amax(dim=1)
-mean = output.sum(dim=1) / lengths[:, None]
-features = torch.cat([*h_n[-D:], largest, mean], dim=1)"""
 
     def select(self, states: RNNOutput) -> Tensor:
         final = states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
