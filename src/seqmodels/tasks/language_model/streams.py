@@ -52,7 +52,7 @@ class StreamDataModule(DataModule):
         batch_size: streams to read in parallel in training, on each device.
         window: steps after which the gradient is cut (truncated backpropagation through time).
         evaluation_streams: streams to read in parallel in evaluation, over all devices together, so
-            that the result does not depend on the number of devices.
+            that the result does not depend on the number of devices; at least one on each.
         split_seed: of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
 
@@ -194,10 +194,14 @@ class StreamDataModule(DataModule):
         """Windows of the tokens: to train on, or to score every token once.
 
         Raises:
-            UserError: if there are too few tokens, or fewer streams than processes.
+            UserError: if there are too few tokens.
         """
         rank, world_size = self.process
-        streams, steps, keys = self.evaluation_streams, 1, "data.evaluation_streams"
+        streams, steps, keys = (
+            max(self.evaluation_streams, world_size),
+            1,
+            "data.evaluation_streams",
+        )
         if train:
             streams, steps = self.batch_size * world_size, self.window
             keys = "data.batch_size or data.window"
@@ -205,10 +209,6 @@ class StreamDataModule(DataModule):
             raise UserError(
                 f"{title} has {len(tokens)} tokens, too few for {streams} streams of {steps} steps "
                 f"at least: lower {keys}, or give more text"
-            )
-        if streams < world_size:
-            raise UserError(
-                f"data.evaluation_streams is {streams}, fewer than the {world_size} processes"
             )
         dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
         sampler = WindowSampler(dataset.steps, self.window)
