@@ -73,14 +73,11 @@ class TaggedText(OwnFiles):
         super().__init__(*files, inputs=words, targets=Tags(), **options)
         self.chosen = {"token": token_column, "tag": tag_column}
 
-    def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
-        return self._texts(path)
-
     def read_inputs(self, path: str) -> Iterator[list[str]]:
         """The words of each text. In a `.txt` file and on standard input, a line is a text; other
         files are read as in training, with tags or without."""
         if path != "-" and ending(path) != ".txt":
-            yield from (words for words, *_ in self._texts(path, tagged=False))
+            yield from (words for words, *_ in self.read_file(path, tagged=False))
             return
         for number, line in enumerate(read_lines(path, self.tables.encoding), start=1):
             if not (words := re.findall(r"[^ \t\r]+", line)):
@@ -90,7 +87,7 @@ class TaggedText(OwnFiles):
                 )
             yield words
 
-    def _texts(self, path: str, *, tagged: bool = True) -> Iterator[tuple[Any, ...]]:
+    def read_file(self, path: str, *, tagged: bool = True) -> Iterator[tuple[Any, ...]]:
         if ending(path) not in LISTS:
             yield from self._of_columns(path, tagged)
             return
