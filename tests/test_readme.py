@@ -60,6 +60,13 @@ def test_every_head_is_in_the_table_with_what_it_reads() -> None:
         assert row[2].strip() == ", ".join(f"`{tensor}`" for tensor in HEADS[name].reads)
 
 
+def test_the_ranks_of_the_heads_are_those_of_the_study() -> None:
+    study = read(ROOT / "docs" / "which_head.md")
+    found = dict(re.findall(r"^\| `(\w+)` \| 22 \| (\d\.\d\d) \|", study, re.MULTILINE))
+    shown = re.findall(r"^\| `(\w+)` \| .* \| (\d\.\d) \|$", README, re.MULTILINE)
+    assert dict(shown) == {head: f"{float(rank):.1f}" for head, rank in found.items()} != {}
+
+
 def test_the_test_command_is_what_ci_runs() -> None:
     assert f"\n{(ROOT / '.ci' / 'test').read_text()}" in README
 
