@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqmodels.data import Text, Values
-from seqmodels.data.columns import read_pieces
+from seqmodels.data.columns import texts_of
 from seqmodels.data.sources import as_file
-from seqmodels.data.tables import Tables, texts_of
+from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 
 Pairs = list[tuple[str, str]]
@@ -31,7 +31,7 @@ def read_back(given: Any, **options: Any) -> Pairs:
 
 
 def texts(path: str, column: str) -> list[Any]:
-    pieces = read_pieces(path, Tables(), [column])
+    pieces = Tables().read(path, [column])
     return [text for each in pieces for text in texts_of(each.table[column].combine_chunks())]
 
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqmodels.data.tables import (
-    Tables,
-    as_number,
-    is_list,
-    is_number,
-    no_number,
-    table_of,
-    texts_of,
-)
 from seqmodels.errors import UserError, choices, refusing, shown
-from seqmodels.files import called
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -200,49 +193,6 @@ class Columns:
         return found if OFFSET.search(given[names.codes[0]]) else found.tz_localize(None)
 
 
-def read_pieces(
-    path: str, tables: Tables, wanted: Sequence[str], several: str = ""
-) -> Iterator[Columns]:
-    """These columns of a file, some rows at a time, as `Tables.read` takes them. Raises a
-    `UserError` if the file cannot be read."""
-    first = 0
-    for table, names in tables.read(path, wanted, several=several):
-        yield Columns(table, called(path), first + np.arange(len(table)), names)
-        first += len(table)
-
-
-def read_texts(path: str, tables: Tables, column: str, key: str) -> Iterator[str]:
-    """A column of texts that this key names, each as soon as it can be read."""
-    for table in read_pieces(path, tables, [column]):
-        yield from table.filled(column, key).texts
-
-
-def read_columns(path: str, tables: Tables, texts: Collection[str] = ()) -> Columns:
-    """The columns of a CSV, TSV, JSON, JSON Lines or Parquet file. Raises a `UserError` if the file
-    cannot be read, or is empty.
-
-    Args:
-        texts: columns of which a number in a CSV file is a text, as it stands there.
-    """
-    import pyarrow as pa
-
-    pieces = [table for table, _ in tables.read(path, texts=texts)]
-    return columns_of(pa.concat_tables(pieces) if pieces else pa.table({}), called(path))
-
-
-def columns_of(given: Any, path: str) -> Columns:
-    """Those of a table of Arrow, or of rows, each a dict. Raises a `UserError` if there are no
-    rows, or a column has values of several types."""
-    import pyarrow as pa
-
-    if isinstance(given, list):
-        with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
-            given = table_of(given, dict.fromkeys(name for row in given for name in row))
-    if not len(given):
-        raise UserError(f"{path} has no rows")
-    return Columns(given, path)
-
-
 def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
     """The columns with lists, a row for each of their elements, beside the others, each row as
     often as its lists have elements; and the row of each element. Lists of lists are `(T, C)`
@@ -279,3 +229,52 @@ def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
             Columns(pa.table(flat), columns.path, rows).numbers(column)
     rest = Columns(columns.table.drop_columns([*lists]), columns.path)
     return Columns(pa.table(flat), columns.path, rows).beside(rest, rows), rows
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of Arrow is that of lists."""
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def is_number(kind: Any) -> bool:
+    """Whether a type of Arrow is that of numbers, or of a column without any value."""
+    from pyarrow import types
+
+    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def texts_of(column: Any) -> list[Any]:
+    """The text of each value of a column of Arrow, or the list of its texts; None for none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if is_list(kind):
+        texts, lengths = iter(texts_of(column.flatten())), pc.list_value_length(column).to_pylist()
+        return [None if length is None else [*islice(texts, length)] for length in lengths]
+    if pa.types.is_dictionary(kind):
+        return texts_of(column.dictionary_decode())
+    if pa.types.is_temporal(kind):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return pc.cast(column, pa.string()).to_pylist()
+
+
+def as_number(value: Any) -> float:
+    """The number that a text is; nan for a missing one, and infinite for what is none, such as
+    `1_000` and the digits of other scripts, which Python reads as numbers."""
+    text = str(value)
+    if value is None or text.strip() in MISSING:
+        return math.nan
+    with suppress(ValueError):
+        return math.inf if "_" in text or not text.isascii() else float(text)
+    return math.inf
+
+
+def no_number(value: Any, where: str, name: str) -> UserError:
+    """The error for it, with its row and column."""
+    return UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from seqmodels.arguments import Name
 from seqmodels.batch import Per
-from seqmodels.data.columns import Columns, Names, columns_of, read_columns, steps_of
+from seqmodels.data.columns import Columns, Names, steps_of
 from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
-from seqmodels.data.tables import ending, json_rows
+from seqmodels.data.tables import columns_of, ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
@@ -203,7 +203,7 @@ class SeriesTable(OwnFiles):
     def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
         """Those of a file; of standard input, also of each series as soon as it is there."""
         if path != "-":
-            yield self._placed(read_columns(path, self.tables, self._texts), targets)
+            yield self._placed(self.tables.whole(path, self._texts), targets)
             return
         rows = []
         for row in json_rows(path):
@@ -256,7 +256,7 @@ class SeriesTable(OwnFiles):
 
         assert self.files is not None
         folder, names = Path(table.path).parent, table.filled(self.files, "data.files").texts
-        read = [read_columns(str(folder / name), self.tables, self._texts) for name in names]
+        read = [self.tables.whole(str(folder / name), self._texts) for name in names]
         with refusing(f"{table.path}: its files differ in columns", pa.ArrowException):
             steps = pa.concat_tables([each.table for each in read])
         rows = np.repeat(np.arange(len(read)), [*map(len, read)])
@@ -266,7 +266,7 @@ class SeriesTable(OwnFiles):
         assert self.labels and self.by
         import pandas as pd  # slow to import
 
-        labels = read_columns(self.labels, self.tables, self._texts)
+        labels = self.tables.whole(self.labels, self._texts)
         known = pd.Index(labels.filled(self.by, "data.series").texts)
         if (twice := known.duplicated(keep=False)).any():
             first, second = np.flatnonzero(known == known[twice][0])[:2] + 1

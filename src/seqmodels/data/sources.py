@@ -14,7 +14,6 @@ from pydantic import BeforeValidator
 
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
-from seqmodels.data.columns import read_pieces
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -88,7 +87,7 @@ class OwnFiles(SequenceDataModule):
             found[split] = examples = self.examples_of(self.read_file(path), source)
             for role in self.roles.keys() - examples.also.keys() if len(examples) else ():
                 if role != "split" or split == "train":
-                    table = next(read_pieces(path, self.tables, ()))
+                    table = next(self.tables.read(path))
                     table.check(self.roles[role], ROLES[role])
         return found
 
@@ -112,7 +111,7 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
         if isinstance(given, tuple):
             given = of_arrays(name, *given)
         if isinstance(given, Sequence):  # of which any may have a column that the first lacks
-            given = table_of(given, dict.fromkeys(column for row in given for column in row))
+            given = table_of(given)
         table = pa.table(given)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from seqmodels.data.columns import Columns, is_number
 from seqmodels.errors import UserError, choices, refusing, shown
 from seqmodels.files import called, existing_file, read_lines
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
 INDEX = "__index_level_"  # of pandas, without a name
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
@@ -55,40 +56,58 @@ class Tables:
         wanted: Sequence[str] = (),
         texts: Collection[str] | None = None,
         several: str = "",
-    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
-        """Some rows at a time, each time with the names of all columns. Raises a `UserError` if the
-        file cannot be read.
+    ) -> Iterator[Columns]:
+        """Some rows at a time. Raises a `UserError` if the file cannot be read.
 
         Args:
             path: a table, or where columns are wanted, plain text with the first of them on each
                 line, each as soon as it can be read: `.txt`, or `-` for standard input.
             wanted: the columns to read; without any, all.
-            several: one of them, whose cells may be lists or not in JSON.
             texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
                 them is, which takes all rows at a time; None: all of them.
+            several: one of them, whose cells may be lists or not in JSON.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 
-        kind = ending(path)
-        lines = (path == "-" or kind == ".txt") and len(wanted) > 0
-        if not lines and kind not in TABLES:
-            raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
-        errors = (pa.ArrowException, OSError, ValueError, LookupError)
+        first, errors = 0, (pa.ArrowException, OSError, ValueError, LookupError)
         with refusing(f"{called(path)} cannot be read", *errors):
-            if lines:
-                text, size = read_lines(path, self.encoding), 1 if path == "-" else ROWS
-                while column := [*islice(text, size)]:
-                    yield pa.table({wanted[0]: column}), wanted[:1]
-            elif kind == ".parquet":
-                yield from _parquet(existing_file(path), wanted)
-            elif kind in SEPARATORS:
-                yield from self._separated(existing_file(path), wanted, texts)
-            else:
-                rows = json_rows(path)
-                while some := [*islice(rows, ROWS if wanted else None)]:
-                    names = [*dict.fromkeys(name for row in some for name in row)]
-                    there = [name for name in wanted or names if name in names]
-                    yield table_of(some, there, several), names
+            for table, names in self._pieces(path, wanted, texts, several):
+                yield Columns(table, called(path), first + np.arange(len(table)), names)
+                first += len(table)
+
+    def _pieces(
+        self, path: str, wanted: Sequence[str], texts: Collection[str] | None, several: str
+    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
+        """Each time with the names of all columns of the file."""
+        kind = ending(path)
+        if len(wanted) and (path == "-" or kind == ".txt"):
+            lines, size = read_lines(path, self.encoding), 1 if path == "-" else ROWS
+            while given := [{wanted[0]: line} for line in islice(lines, size)]:
+                yield table_of(given), wanted[:1]
+        elif kind == ".parquet":
+            yield from _parquet(existing_file(path), wanted)
+        elif kind in SEPARATORS:
+            yield from self._separated(existing_file(path), wanted, texts)
+        elif kind in TABLES:
+            rows = json_rows(path)
+            while some := [*islice(rows, ROWS if wanted else None)]:
+                names = [*dict.fromkeys(name for row in some for name in row)]
+                yield table_of(some, [name for name in wanted if name in names], several), names
+        else:
+            raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
+
+    def whole(self, path: str, texts: Collection[str] = ()) -> Columns:
+        """All columns and rows of a file, `texts` as `read` takes them. Raises a `UserError` if the
+        file cannot be read, or is empty."""
+        import pyarrow as pa
+
+        pieces = [each.table for each in self.read(path, texts=texts)]
+        return columns_of(pa.concat_tables(pieces) if pieces else [], called(path))
+
+    def texts(self, path: str, column: str, key: str) -> Iterator[str]:
+        """A column of texts that this key names, each as soon as it can be read."""
+        for table in self.read(path, [column]):
+            yield from table.filled(column, key).texts
 
     def _separated(
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None
@@ -157,14 +176,26 @@ def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Seque
             yield table, names
 
 
-def table_of(
-    rows: Sequence[Mapping[str, Any]], columns: Collection[str], several: str = ""
-) -> pa.Table:
-    """A table of Arrow of rows that may lack a column, or in the column `several` have one value in
-    the place of a list."""
+def columns_of(given: Any, path: str) -> Columns:
+    """Those of a table of Arrow, or of rows, each a dict. Raises a `UserError` if there are no
+    rows, or a column has values of several types."""
     import pyarrow as pa
 
-    found = {name: [row.get(name) for row in rows] for name in columns}
+    if not len(given):
+        raise UserError(f"{path} has no rows")
+    with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
+        return Columns(table_of(given) if isinstance(given, list) else given, path)
+
+
+def table_of(
+    rows: Sequence[Mapping[str, Any]], columns: Collection[str] = (), several: str = ""
+) -> pa.Table:
+    """A table of Arrow of rows that may lack a column, or in the column `several` have one value in
+    the place of a list; without columns, of all that a row has."""
+    import pyarrow as pa
+
+    names = columns or dict.fromkeys(name for row in rows for name in row)
+    found = {name: [row.get(name) for row in rows] for name in names}
     if several in found:
         found[several] = [v if isinstance(v, list) else [v] for v in found[several]]
     return pa.table(found)
@@ -189,39 +220,6 @@ def _as_text(value: Any) -> Any:
     return ("true" if value else "false") if isinstance(value, bool) else value
 
 
-def is_list(kind: Any) -> bool:
-    """Whether a type of Arrow is that of lists."""
-    from pyarrow import types
-
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-
-
-def is_number(kind: Any) -> bool:
-    """Whether a type of Arrow is that of numbers, or of a column without any value."""
-    from pyarrow import types
-
-    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
-    return any(test(kind) for test in tests)
-
-
-def texts_of(column: Any) -> list[Any]:
-    """The text of each value of a column of Arrow, or the list of its texts; None for none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if is_list(kind):
-        texts, lengths = iter(texts_of(column.flatten())), pc.list_value_length(column).to_pylist()
-        return [None if length is None else [*islice(texts, length)] for length in lengths]
-    if pa.types.is_dictionary(kind):
-        return texts_of(column.dictionary_decode())
-    if pa.types.is_temporal(kind):
-        return [None if value is None else str(value) for value in column.to_pylist()]
-    if pa.types.is_floating(kind):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    return pc.cast(column, pa.string()).to_pylist()
-
-
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[int, str]]:
     # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
     with suppress(KeyError, TypeError, ValueError, AttributeError):
@@ -241,22 +239,6 @@ def _check_columns(names: Sequence[str], source: str) -> None:
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
-
-
-def as_number(value: Any) -> float:
-    """The number that a text is; nan for a missing one, and infinite for what is none, such as
-    `1_000` and the digits of other scripts, which Python reads as numbers."""
-    text = str(value)
-    if value is None or text.strip() in MISSING:
-        return math.nan
-    with suppress(ValueError):
-        return math.inf if "_" in text or not text.isascii() else float(text)
-    return math.inf
-
-
-def no_number(value: Any, where: str, name: str) -> UserError:
-    """The error for it, with its row and column."""
-    return UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
 
 
 def ending(path: str) -> str:

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.batch import UNSEEN_TARGET, Per
+from seqmodels.data.columns import as_number, no_number
 from seqmodels.data.series_inputs import mean_and_deviation
-from seqmodels.data.tables import as_number, no_number
 from seqmodels.errors import UserError, shown
 
 MANY = 20  # classes, from which numbers are more likely values

@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.columns import read_pieces, read_texts
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
@@ -62,7 +61,7 @@ class Text(OwnFiles):
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
         wanted = [self.text_column, *columns, *self.roles.values()]
-        for table in read_pieces(path, self.tables, wanted):
+        for table in self.tables.read(path, wanted):
             texts = table.filled(self.text_column, "data.text_column").texts
             if self.value_columns:
                 targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
@@ -71,4 +70,4 @@ class Text(OwnFiles):
             yield from table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        return read_texts(path, self.tables, self.text_column, "data.text_column")
+        return self.tables.texts(path, self.text_column, "data.text_column")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.columns import Columns, Names, columns_of, read_columns
+from seqmodels.data.columns import Columns, Names
 from seqmodels.data.series_inputs import ROUNDING
-from seqmodels.data.tables import Tables, ending
+from seqmodels.data.tables import Tables, columns_of, ending
 from seqmodels.errors import UserError, shown
 from seqmodels.files import called, read_lines
 
@@ -97,7 +97,7 @@ def read_series(
         first = next(iter(columns))
         table = columns_of([{first: line} for line in read_lines(path)], called(path))
     else:
-        table = read_columns(path, Tables(), [*filter(None, (time, series))])
+        table = Tables().whole(path, [*filter(None, (time, series))])
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = table.moments(time, "data.time") if time else None
     one = Names(np.zeros(len(table), int), [""])

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.arguments import Name
-from seqmodels.data.columns import read_pieces
+from seqmodels.data.columns import texts_of
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sources import hub_files, library_files
-from seqmodels.data.tables import Tables, texts_of
+from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 from seqmodels.tasks.language_model.corpus import Texts
 from seqmodels.tasks.language_model.streams import StreamDataModule
@@ -66,7 +66,7 @@ class PlainText(StreamDataModule):
         if self.text_column is None:
             return super().text(path)
         texts = bytearray()
-        for table in read_pieces(path, Tables(), [self.text_column]):
+        for table in Tables().read(path, [self.text_column]):
             table.check(self.text_column, "data.text_column")
             for row, text in enumerate(texts_of(table.table[self.text_column].combine_chunks())):
                 if not isinstance(text, str):

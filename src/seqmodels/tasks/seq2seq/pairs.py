@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.columns import read_pieces, read_texts
 from seqmodels.data.examples import Examples
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import OwnFiles
@@ -88,14 +87,14 @@ class PairDataModule(SequenceDataModule):
         Parquet a target may also be a list of texts: several that are right. Raises a `UserError`
         naming the file, the row and what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
-        for table in read_pieces(path, self.tables, wanted, self.target_column):
+        for table in self.tables.read(path, wanted, several=self.target_column):
             sources = table.filled(self.source_column, "data.source_column").texts
             targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
             yield from table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         """Each source of such a file, or of plain text with one on each line."""
-        return read_texts(path, self.tables, self.source_column, "data.source_column")
+        return self.tables.texts(path, self.source_column, "data.source_column")
 
     @property
     def baseline_recipe(self) -> list[Any]:

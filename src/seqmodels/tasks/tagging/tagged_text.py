@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.columns import Columns, read_pieces
+from seqmodels.data.columns import Columns
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import ending
 from seqmodels.data.tags import Tags
@@ -93,7 +93,7 @@ class TaggedText(OwnFiles):
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
         wanted = [*names["token"], *names["tag"], *self.roles.values()]
-        for table in read_pieces(path, self.tables, wanted):
+        for table in self.tables.read(path, wanted):
             words = _lists(table, "token", names["token"])
             tags = _lists(table, "tag", names["tag"]) if tagged else [[]] * len(table)
             yield from table.rows(self.roles, words, tags)
