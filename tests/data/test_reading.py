@@ -31,8 +31,7 @@ def read_back(given: Any, **options: Any) -> Pairs:
 
 
 def texts(path: str, column: str) -> list[Any]:
-    pieces = Tables().read(path, [column])
-    return [text for each in pieces for text in texts_of(each.table[column].combine_chunks())]
+    return texts_of(Tables().read(path, [column]).table[column].combine_chunks())
 
 
 def file(folder: Path, name: str, content: bytes | str) -> str:

@@ -93,7 +93,10 @@ class Columns:
         import pyarrow as pa
 
         if column not in self._names:
-            array = self.table[column].combine_chunks()
+            array = self.table[column]
+            if pa.types.is_string(array.type):
+                array = array.cast(pa.large_string())  # of which a chunk has no limit of 2 GB
+            array = array.combine_chunks()
             if pa.types.is_dictionary(array.type):
                 array = array.dictionary_decode()  # which may hold names that no row has
             with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
@@ -261,7 +264,7 @@ def texts_of(column: Any) -> list[Any]:
         return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
-    return pc.cast(column, pa.string()).to_pylist()
+    return pc.cast(column, pa.large_string()).to_pylist()
 
 
 def as_number(value: Any) -> float:

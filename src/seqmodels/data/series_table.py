@@ -203,7 +203,7 @@ class SeriesTable(OwnFiles):
     def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
         """Those of a file; of standard input, also of each series as soon as it is there."""
         if path != "-":
-            yield self._placed(self.tables.whole(path, self._texts), targets)
+            yield self._placed(self.tables.read(path, texts=self._texts), targets)
             return
         rows = []
         for row in json_rows(path):
@@ -256,7 +256,7 @@ class SeriesTable(OwnFiles):
 
         assert self.files is not None
         folder, names = Path(table.path).parent, table.filled(self.files, "data.files").texts
-        read = [self.tables.whole(str(folder / name), self._texts) for name in names]
+        read = [self.tables.read(str(folder / name), texts=self._texts) for name in names]
         with refusing(f"{table.path}: its files differ in columns", pa.ArrowException):
             steps = pa.concat_tables([each.table for each in read])
         rows = np.repeat(np.arange(len(read)), [*map(len, read)])
@@ -266,7 +266,7 @@ class SeriesTable(OwnFiles):
         assert self.labels and self.by
         import pandas as pd  # slow to import
 
-        labels = self.tables.whole(self.labels, self._texts)
+        labels = self.tables.read(self.labels, texts=self._texts)
         known = pd.Index(labels.filled(self.by, "data.series").texts)
         if (twice := known.duplicated(keep=False)).any():
             first, second = np.flatnonzero(known == known[twice][0])[:2] + 1

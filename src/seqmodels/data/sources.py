@@ -87,8 +87,7 @@ class OwnFiles(SequenceDataModule):
             found[split] = examples = self.examples_of(self.read_file(path), source)
             for role in self.roles.keys() - examples.also.keys() if len(examples) else ():
                 if role != "split" or split == "train":
-                    table = next(self.tables.read(path))
-                    table.check(self.roles[role], ROLES[role])
+                    self.tables.read(path).check(self.roles[role], ROLES[role])
         return found
 
 

@@ -7,11 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from seqmodels.data.columns import Columns, is_number
 from seqmodels.errors import UserError, choices, refusing, shown
@@ -24,7 +21,6 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 INDEX = "__index_level_"  # of pandas, without a name
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
-ROWS = 4096  # at a time
 LIST = re.compile(r"\s*\[\s*(\{|\]?\s*$)")  # how one of objects begins
 AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
 
@@ -56,62 +52,44 @@ class Tables:
         wanted: Sequence[str] = (),
         texts: Collection[str] | None = None,
         several: str = "",
-    ) -> Iterator[Columns]:
-        """Some rows at a time. Raises a `UserError` if the file cannot be read.
+    ) -> Columns:
+        """The rows of a file. Raises a `UserError` if it cannot be read, or has none.
 
         Args:
-            path: a table, or where columns are wanted, plain text with the first of them on each
-                line, each as soon as it can be read: `.txt`, or `-` for standard input.
             wanted: the columns to read; without any, all.
             texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
-                them is, which takes all rows at a time; None: all of them.
+                them is; None: all of them.
             several: one of them, whose cells may be lists or not in JSON.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 
-        first, errors = 0, (pa.ArrowException, OSError, ValueError, LookupError)
-        with refusing(f"{called(path)} cannot be read", *errors):
-            for table, names in self._pieces(path, wanted, texts, several):
-                yield Columns(table, called(path), first + np.arange(len(table)), names)
-                first += len(table)
-
-    def _pieces(
-        self, path: str, wanted: Sequence[str], texts: Collection[str] | None, several: str
-    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
-        """Each time with the names of all columns of the file."""
         kind = ending(path)
-        if len(wanted) and (path == "-" or kind == ".txt"):
-            lines, size = read_lines(path, self.encoding), 1 if path == "-" else ROWS
-            while given := [{wanted[0]: line} for line in islice(lines, size)]:
-                yield table_of(given), wanted[:1]
-        elif kind == ".parquet":
-            yield from _parquet(existing_file(path), wanted)
-        elif kind in SEPARATORS:
-            yield from self._separated(existing_file(path), wanted, texts)
-        elif kind in TABLES:
-            rows = json_rows(path)
-            while some := [*islice(rows, ROWS if wanted else None)]:
-                names = [*dict.fromkeys(name for row in some for name in row)]
-                yield table_of(some, [name for name in wanted if name in names], several), names
-        else:
-            raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
-
-    def whole(self, path: str, texts: Collection[str] = ()) -> Columns:
-        """All columns and rows of a file, `texts` as `read` takes them. Raises a `UserError` if the
-        file cannot be read, or is empty."""
-        import pyarrow as pa
-
-        pieces = [each.table for each in self.read(path, texts=texts)]
-        return columns_of(pa.concat_tables(pieces) if pieces else [], called(path))
+        errors = (pa.ArrowException, OSError, ValueError, LookupError)
+        with refusing(f"{called(path)} cannot be read", *errors):
+            if kind not in TABLES:
+                raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
+            if kind == ".parquet":
+                table, names = _parquet(existing_file(path), wanted)
+            elif kind in SEPARATORS:
+                table, names = self._separated(existing_file(path), wanted, texts)
+            else:
+                rows = [*json_rows(path)]
+                names = [*dict.fromkeys(name for row in rows for name in row)]
+                table = table_of(rows, [name for name in wanted if name in names], several)
+        if not len(table):
+            raise UserError(f"{called(path)} has no rows")
+        return Columns(table, called(path), known=names)
 
     def texts(self, path: str, column: str, key: str) -> Iterator[str]:
-        """A column of texts that this key names, each as soon as it can be read."""
-        for table in self.read(path, [column]):
-            yield from table.filled(column, key).texts
+        """A column of texts that this key names; or of `.txt` and standard input, `-`, each line as
+        soon as it can be read."""
+        if path == "-" or ending(path) == ".txt":
+            return read_lines(path, self.encoding)
+        return iter(self.read(path, [column]).filled(column, key).texts)
 
     def _separated(
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None
-    ) -> Iterator[tuple[pa.Table, Sequence[str]]]:
+    ) -> tuple[pa.Table, Sequence[str]]:
         import pyarrow as pa
         from pyarrow import csv
 
@@ -144,47 +122,40 @@ class Tables:
                 numbers = (n for n in types if n not in texts and is_number(schema.field(n).type))
                 types |= dict.fromkeys(numbers, pa.float64())
             convert = csv.ConvertOptions(include_columns=[*types], column_types=types)
-            with csv.open_csv(path, read, how, convert) as file:
-                if texts is not None:
-                    yield file.read_all(), names
-                else:
-                    yield from ((pa.Table.from_batches([batch]), names) for batch in file)
+            return csv.read_csv(path, read, how, convert), names
         except pa.ArrowInvalid as error:
             if "UTF8" in str(error):  # whose line Arrow does not tell
                 for _ in read_lines(path, self.encoding):
                     pass
             if "conversion error" not in str(error):
                 raise
-            yield from self._separated(path, wanted, None)  # a text among numbers
+            return self._separated(path, wanted, None)  # a text among numbers
 
 
-def _parquet(path: str, wanted: Sequence[str]) -> Iterator[tuple[pa.Table, Sequence[str]]]:
-    import pyarrow as pa
+def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = [n for n in file.schema_arrow.names if not n.startswith(INDEX)]
         _check_columns(names, path)
-        classes = _class_names(file.schema_arrow.metadata or {})
-        chosen = [name for name in names if name in wanted or not wanted]
-        for batch in file.iter_batches(columns=chosen):
-            table = pa.Table.from_batches([batch])
-            for n, name in enumerate(table.column_names):
-                if name in classes:
-                    column = [_named(classes[name], value) for value in table[name].to_pylist()]
-                    table = table.set_column(n, name, [column])
-            yield table, names
+        table = file.read([name for name in names if name in wanted or not wanted])
+    classes = _class_names(table.schema.metadata or {})
+    for n, name in enumerate(table.column_names):
+        if name in classes:
+            column = [_named(classes[name], value) for value in table[name].to_pylist()]
+            table = table.set_column(n, name, [column])
+    return table, names
 
 
-def columns_of(given: Any, path: str) -> Columns:
-    """Those of a table of Arrow, or of rows, each a dict. Raises a `UserError` if there are no
-    rows, or a column has values of several types."""
+def columns_of(rows: Sequence[Mapping[str, Any]], path: str) -> Columns:
+    """Those of rows. Raises a `UserError` if there are none, or a column has values of several
+    types."""
     import pyarrow as pa
 
-    if not len(given):
+    if not rows:
         raise UserError(f"{path} has no rows")
     with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
-        return Columns(table_of(given) if isinstance(given, list) else given, path)
+        return Columns(table_of(rows), path)
 
 
 def table_of(

@@ -61,13 +61,13 @@ class Text(OwnFiles):
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
         wanted = [self.text_column, *columns, *self.roles.values()]
-        for table in self.tables.read(path, wanted):
-            texts = table.filled(self.text_column, "data.text_column").texts
-            if self.value_columns:
-                targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
-            else:
-                targets = table.filled(self.label_column, key).texts
-            yield from table.rows(self.roles, texts, targets.tolist())
+        table = self.tables.read(path, wanted)
+        texts = table.filled(self.text_column, "data.text_column").texts
+        if self.value_columns:
+            targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
+        else:
+            targets = table.filled(self.label_column, key).texts
+        return table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
         return self.tables.texts(path, self.text_column, "data.text_column")

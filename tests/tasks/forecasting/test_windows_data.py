@@ -294,6 +294,9 @@ def test_a_line_of_standard_input_is_a_value(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1.5\nNA\n3\n\n")))
     [series] = read_series("-", {"y": "data.target"}, fill=True)
     assert series.values.flatten().tolist() == [1.5, 1.5, 3, 3]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(UserError, match="standard input has no rows"):
+        read_series("-", {"y": "data.target"})
 
 
 # ---------------------------------------------------------------- baselines

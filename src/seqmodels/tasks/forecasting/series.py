@@ -97,7 +97,7 @@ def read_series(
         first = next(iter(columns))
         table = columns_of([{first: line} for line in read_lines(path)], called(path))
     else:
-        table = Tables().whole(path, [*filter(None, (time, series))])
+        table = Tables().read(path, texts=[*filter(None, (time, series))])
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = table.moments(time, "data.time") if time else None
     one = Names(np.zeros(len(table), int), [""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import platform
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,13 @@ class PlainText(StreamDataModule):
     def text(self, path: str) -> memoryview:
         if self.text_column is None:
             return super().text(path)
-        texts = bytearray()
-        for table in Tables().read(path, [self.text_column]):
-            table.check(self.text_column, "data.text_column")
-            for row, text in enumerate(texts_of(table.table[self.text_column].combine_chunks())):
-                if not isinstance(text, str):
-                    raise UserError(f"{table.where(row)} has no text; remove the row or fill it")
-                texts += f"{text.removesuffix(chr(10))}\n".encode()
+        table, texts = Tables().read(path, [self.text_column]), bytearray()
+        table.check(self.text_column, "data.text_column")
+        read = map(texts_of, table.table[self.text_column].chunks)
+        for row, text in enumerate(chain.from_iterable(read)):
+            if not isinstance(text, str):
+                raise UserError(f"{table.where(row)} has no text; remove the row or fill it")
+            texts += f"{text.removesuffix(chr(10))}\n".encode()
         return memoryview(texts)
 
 

@@ -83,14 +83,14 @@ class PairDataModule(SequenceDataModule):
         return dataset
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
-        """Each source of a file with its targets, as soon as it can be read. In JSON Lines and
-        Parquet a target may also be a list of texts: several that are right. Raises a `UserError`
-        naming the file, the row and what to do."""
+        """Each source of a file with its targets. In JSON Lines and Parquet a target may also be a
+        list of texts: several that are right. Raises a `UserError` naming the file, the row and
+        what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
-        for table in self.tables.read(path, wanted, several=self.target_column):
-            sources = table.filled(self.source_column, "data.source_column").texts
-            targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
-            yield from table.rows(self.roles, sources, targets)
+        table = self.tables.read(path, wanted, several=self.target_column)
+        sources = table.filled(self.source_column, "data.source_column").texts
+        targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
+        return table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
         """Each source of such a file, or of plain text with one on each line."""

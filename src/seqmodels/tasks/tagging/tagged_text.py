@@ -93,10 +93,10 @@ class TaggedText(OwnFiles):
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
         wanted = [*names["token"], *names["tag"], *self.roles.values()]
-        for table in self.tables.read(path, wanted):
-            words = _lists(table, "token", names["token"])
-            tags = _lists(table, "tag", names["tag"]) if tagged else [[]] * len(table)
-            yield from table.rows(self.roles, words, tags)
+        table = self.tables.read(path, wanted)
+        words = _lists(table, "token", names["token"])
+        tags = _lists(table, "tag", names["tag"]) if tagged else [[]] * len(table)
+        yield from table.rows(self.roles, words, tags)
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
         conllu = ending(path) == ".conllu"
