@@ -12,7 +12,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.data.examples import take
 from seqmodels.data.module import EVALUATED, Split
@@ -164,11 +166,8 @@ def nearest_neighbour(
 
 def _resampled(series: Sequence[Tensor], steps: int) -> np.ndarray:
     """`(N, F, steps)` float32, of N series `(T, F)`."""
-    rows = []
-    for each in series:
-        at, known = np.linspace(0, len(each) - 1, steps), np.arange(len(each))
-        rows.append([np.interp(at, known, channel) for channel in each.numpy().T])
-    return np.array(rows, dtype=np.float32)
+    how: Any = {"size": steps, "mode": "linear", "align_corners": True}
+    return torch.cat([F.interpolate(each.T[None], **how) for each in series]).numpy()
 
 
 def _predictions(features: dict[str, Any], labels: np.ndarray) -> Iterator[dict[Split, np.ndarray]]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Columns:
     path: str
     places: np.ndarray | None = None  # the row of the file, from 0, that each is of; None: as here
     known: Sequence[str] = ()  # the names of the columns of the file, if there are more
+    _names: dict[str, Names] = field(default_factory=dict, init=False)  # that were asked for
 
     def __len__(self) -> int:
         return len(self.table)
@@ -83,10 +84,6 @@ class Columns:
     def lists(self) -> list[str]:
         """The columns whose cells are lists."""
         return [field.name for field in self.table.schema if is_list(field.type)]
-
-    @cached_property
-    def _names(self) -> dict[str, Names]:
-        return {}
 
     def names(self, column: str) -> Names:
         """A column as texts; blank ones are none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -38,6 +37,7 @@ class DataModule(pl.LightningDataModule):
     pool: int = 50  # batches to sort by length together
     mismatch: str = ""  # the end of the error for a task that learns other targets: why, and cures
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
+    _logged: Collection[str] = ()  # doubts
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -125,15 +125,11 @@ class DataModule(pl.LightningDataModule):
         """What the user should know of the inputs that `batch_of` has encoded."""
         return ()
 
-    @cached_property
-    def _logged(self) -> set[str]:
-        return set()
-
     def warn(self) -> None:
         """Logs the `doubts` that it has not logged yet."""
         for doubt in [each for each in self.doubts if each not in self._logged]:
-            self._logged.add(doubt)
             log.warning(doubt)
+        self._logged = {*self._logged, *self.doubts}
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.

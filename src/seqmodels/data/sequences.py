@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from textwrap import shorten
 from types import MappingProxyType
 from typing import Any
 
@@ -26,8 +24,6 @@ from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError
 from seqmodels.files import called
-
-log = logging.getLogger(__name__)
 
 
 class SequenceDataModule(DataModule):
@@ -186,9 +182,6 @@ class SequenceDataModule(DataModule):
             self.inputs.fit(train.inputs)
             self._fitted = True
         self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
-        names = shorten(", ".join(map(str, self.targets.names)), 60)
-        for line in self.summary:
-            log.info(f"data: {line}; {self.target}: {names}")
 
     @property
     def summary(self) -> Sequence[str]:
@@ -213,10 +206,8 @@ class SequenceDataModule(DataModule):
             for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
                 if len(steps) != len(own):
                     both = f"{len(steps)} steps once encoded and {len(own)} {what}s"
-                    raise UserError(
-                        f"{examples.source}: example {number} has {both}; each step needs one, so "
-                        "check data.tokenizer, data.max_length and data.stack"
-                    )
+                    cure = "check data.tokenizer, data.max_length and data.stack"
+                    raise UserError(f"{examples.source}: example {number} has {both}: {cure}")
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
         if "weight" in examples.also:

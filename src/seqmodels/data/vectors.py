@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from importlib import resources
@@ -18,8 +17,6 @@ from seqmodels.data.tokenizer import SPECIAL, Tokenizer
 from seqmodels.errors import UserError, unusable
 from seqmodels.files import existing_file
 from seqmodels.installation import require
-
-log = logging.getLogger(__name__)
 
 
 def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
@@ -101,7 +98,6 @@ def find_vectors(
     note = f"vectors: found {count:,} of {len(words):,} words ({100 * count / len(words):.1f} %)"
     if add_words:
         note += f", and took {len(tokens) - len(tokenizer):,} more from the file"
-    log.info(note)
     return tokens, matrix, note
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -135,18 +134,15 @@ def test_tokens_are_learned_and_encoded_once(
     assert changed.spec["tokenizer"] != first.spec["tokenizer"]
 
 
-def test_unknown_tokens_are_counted_with_their_bytes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_tokens_are_counted_with_their_bytes(tmp_path: Path) -> None:
     train = written(tmp_path, "train.txt", "a b c\n" * 20)
     test = written(tmp_path, "test.txt", "a é b !\n" * 20)
-    with caplog.at_level(logging.INFO):
-        data = made(train, test, test)
+    data = made(train, test, test)
     assert set(data.tokenizer.tokens[2:]) == set("abc \n")  # of the training
     unknown = {split: (of.unknown, of.unknown_bytes) for split, of in data.tokens.items()}
     assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
     assert unknown["train"] == (0, 0)
-    assert "data: test 160 tokens of 180 bytes, 37.5 % of all, 25.00 % unknown" in caplog.text
+    assert data.summary[2] == "test 160 tokens of 180 bytes, 37.5 % of all, 25.00 % unknown"
 
 
 def test_a_batch_of_texts_begins_with_the_start(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,8 +26,6 @@ from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series import TimedSeries, read_series
-
-log = logging.getLogger(__name__)
 
 SCALES = ("series", "mean", "deviation", "naive_error")
 
@@ -241,8 +238,6 @@ class Windows(DataModule):
             parts = [[each.tolist() for each in part] for part in scales]
             self.scales = dict(zip(SCALES, ([each.name for each in train], *parts), strict=True))
         self.datasets = self._windows(self.series, bounds, self.file)
-        for line in self.summary:
-            log.info(f"data: {line}; {self.target}: {', '.join(self.targets)}")
 
     def _read(self, path: str, least: int = 1) -> list[TimedSeries]:
         found = read_series(path, self.keys, self.time, self.by, fill=self.fill)

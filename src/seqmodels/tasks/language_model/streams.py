@@ -122,8 +122,6 @@ class StreamDataModule(DataModule):
         if self.tokenizer is None:
             self.tokenizer = self._learn(self.texts["train"])
         self.tokens = {s: token_file(s, self.texts[s], self.tokenizer) for s in SPLITS}
-        for line in self.summary:
-            log.info(f"data: {line}")
 
     def _learn(self, texts: Texts) -> Tokenizer:
         def learn() -> dict[str, Any]:
