@@ -325,9 +325,9 @@ def compared(
     ("rows", "seeds", "heads", "deviation"),
     [
         (48, 3, 2, POINTS),
-        (48, 3, 8, POINTS),
+        pytest.param(48, 3, 8, POINTS, marks=pytest.mark.long),
         (48, 5, 5, 0.5 / 48),  # half a row
-        (370, 3, 8, 0.5 / 370),
+        pytest.param(370, 3, 8, 0.5 / 370, marks=pytest.mark.long),
         (370, 10, 2, POINTS),
         (2000, 5, 8, POINTS),
     ],
