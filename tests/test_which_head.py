@@ -169,7 +169,7 @@ def test_a_small_study_is_finished_by_the_same_command(tmp_path: Path) -> None:
     first = study()
     results = [*(tmp_path / "made").glob("*/*/*/result.json")]
     assert len(results) == 6 * (2 + 2 + 2)
-    for title in ("length matter", "evidence", "size of training", "price of the mistake"):
+    for title in ("which data", "evidence", "size of training", "price of the mistake"):
         assert title in first
     lost, *kept = sorted(results)
     before = {file: file.stat().st_mtime_ns for file in kept}
