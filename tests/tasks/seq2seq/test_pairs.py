@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
-from seqmodels.data.inputs import load_inputs
-from seqmodels.data.tokenizer import END_ID
-from seqmodels.tasks.seq2seq import PairDataModule, Pairs
+from seqmodels.tasks.seq2seq import PairDataModule, Pairs, TextDecoder
 from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
 Rows = list[tuple[str, str]]
@@ -55,16 +52,11 @@ def made(tmp_path: Path) -> Callable[..., Pairs]:
     return make
 
 
-def text_of(tokens: Any) -> Callable[[Iterable[int]], str]:
-    """The text of token ids up to the end."""
-    names, join = tokens.tokenizer.tokens, tokens.tokenizer.join
-    return lambda ids: join([names[n] for n in takewhile(lambda n: n != END_ID, ids)])
-
-
 def rows(data: PairDataModule, batches: Iterable[Any]) -> Rows:
     """Each source and target, decoded again, with what the decoder reads checked by hand."""
     found = []
-    source_text, target_text = text_of(data.inputs), text_of(data.targets.tokens)
+    source_text = TextDecoder(data.spec["preprocessor"])
+    target_text = TextDecoder(data.spec["target_preprocessor"])
     for batch in batches:
         assert isinstance(batch, PairBatch)
         for row, length in enumerate(batch.target.lengths.tolist()):
@@ -139,8 +131,8 @@ def test_symbols_that_training_lacks_are_a_token_and_noted(
     data = made([("low", "l oʊ"), ("lox", "l ɒ k")])
     [batch] = data.test_dataloader()
     assert batch.references == [("l oʊ",), ("l ɒ k",)]
-    written = map(text_of(data.targets.tokens), batch.targets.clamp(min=0).tolist())
-    assert [*written] == ["l oʊ", "l [UNK] [UNK]"]
+    target_text = TextDecoder(data.spec["target_preprocessor"])
+    assert target_text.texts(batch.targets.clamp(min=0)) == ["l oʊ", "l [UNK] [UNK]"]
     data.file_loader(tsv(tmp_path / "wrong.tsv", [("λόγος", "l oʊ")]))
     assert any("wrong.tsv: 5 of 5 tokens" in note for note in data.notes)
 
@@ -154,9 +146,8 @@ def test_a_target_is_decoded_up_to_its_end(level: str, text: str) -> None:
     raw = [(text, "other"), ("another one",)]
     targets.fit(raw, "x")
     ids = targets.encode(raw, "x")[0].tolist()
-    end = targets.spec["end"]
-    saved: Any = load_inputs(json.loads(json.dumps(targets.spec["target_preprocessor"])))
-    assert saved.tokenizer.decode([*ids, end, end]) == text == targets.references(raw)[0][0]
+    decode = TextDecoder(json.loads(json.dumps(targets.spec["target_preprocessor"])))
+    assert decode([*ids, targets.spec["end"], 5, 3]) == text == targets.references(raw)[0][0]
 
 
 # ---------------------------------------------------------------- baselines

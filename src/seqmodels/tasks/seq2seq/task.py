@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
-from seqmodels.data.inputs import load_inputs
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
 from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
@@ -23,6 +22,7 @@ from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder
 from seqmodels.tasks.seq2seq.search import Found
 from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
+from seqmodels.tasks.seq2seq.text_targets import TextDecoder
 
 MOST_TOKENS = 10_000  # to write for a source: a model may never end
 
@@ -103,8 +103,8 @@ class Seq2Seq(Task):
         if self.split == "train":
             return Step(score)
         found = self.write(score.states, self.hparams["beam"] if self.split == "test" else 1)
-        texts, references = self._texts(found), batch.references or []
-        counts = text_counts(texts, references, self.level).sum(dim=0)
+        texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
+        counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
         measured = texts, [*map(list, references)]
         sums = {"texts": counts.to(self.device)}
         return Step(replace(score, decision=found), sums, measured)
@@ -125,26 +125,18 @@ class Seq2Seq(Task):
         return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
 
     @cached_property
-    def tokens(self) -> Any:
-        """How targets are tokenised."""
-        return load_inputs(self.hparams["data"]["target_preprocessor"])
-
-    @property
-    def level(self) -> str:
-        """What a token of a target is."""
-        return self.tokens.options.level
-
-    def _texts(self, found: Found) -> list[str]:
-        return [*map(self.tokens.tokenizer.decode, found.tokens[:, 0].tolist())]
+    def text_decoder(self) -> TextDecoder:
+        """Texts from tokens of the target."""
+        return TextDecoder(self.hparams["data"]["target_preprocessor"])
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
         known = "target_preprocessor" in self.hparams["data"]
-        return score_names(self.level) if known else ()
+        return score_names(self.text_decoder.level) if known else ()
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of validation and test: to write a text takes longer than to learn from it."""
-        return text_scores(sums["texts"], self.level) if "texts" in sums else {}
+        return text_scores(sums["texts"], self.text_decoder.level) if "texts" in sums else {}
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity."""
@@ -163,7 +155,8 @@ class Seq2Seq(Task):
         return self._described(self.write(states, beam or self.hparams["beam"]))
 
     def _described(self, found: Found) -> Described:
-        rows = zip(self._texts(found), found.scores[:, 0].tolist(), strict=True)
+        texts, scores = self.text_decoder.texts(found.tokens[:, 0]), found.scores[:, 0].tolist()
+        rows = zip(texts, scores, strict=True)
         return [{"target": text, "score": score} for text, score in rows]
 
     def outcomes(self, batch: PairBatch, score: Score) -> Described:
