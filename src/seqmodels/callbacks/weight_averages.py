@@ -32,13 +32,16 @@ class EMA(WeightAveraging):
             trainer.precision_plugin.convert_module(average)  # as it will convert the weights
             average.n_averaged = average.n_averaged.cpu()  # it is read at every step
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step  # of the last update
+
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """PyTorch's own update would copy the count to the device at every step, and wait."""
         average: Any = self._average_model
-        if trainer.global_step == self._latest_update_step:  # the gradients accumulate
+        if trainer.global_step == self._step:  # the gradients accumulate
             return
-        self._latest_update_step = trainer.global_step
+        self._step = trainer.global_step
         count = int(average.n_averaged)
         kept = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
         pairs = [*average.module.parameters()], [*pl_module.parameters()]
