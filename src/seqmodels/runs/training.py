@@ -99,14 +99,16 @@ def prepare(
     """Reads the data and builds task and trainer, cheap checks first. Takes what `train` does;
     `rows` are its `data`. Raises UserError for a mistake; nothing is left behind."""
     started = time.perf_counter()
-    config = config.copy()
-    use_cache(config.paths.cache)
-    files = {f"data.{key}": as_file(each, f"data.{key}") for key, each in (rows or {}).items()}
-    for key, path in files.items():
-        OmegaConf.update(config, key, path, force_add=True)
+    given, config = {f"data.{key}": each for key, each in (rows or {}).items()}, config.copy()
+    for key in given:  # whose file is written after the check
+        OmegaConf.update(config, key, key, force_add=True)
     check_keys(config)
     quieten_lightning()
     keep_memory()
+    use_cache(config.paths.cache)
+    files = {key: as_file(each, key) for key, each in given.items()}
+    for key, path in files.items():
+        OmegaConf.update(config, key, path)
     import_modules(config.imports)  # first: the run to resume may name their classes
     if config.resume is None:
         return _prepared(config, None, started, ExitStack())
