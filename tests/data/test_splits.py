@@ -80,7 +80,7 @@ def test_a_group_is_in_one_split_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no column 'whom': set data.group; .* mean who?"):
         data_of(tmp_path, group="whom").setup()
     one = [{**row, "who": "me"} for row in ROWS]
-    with pytest.raises(UserError, match="all of it is of one group, .*give data.test"):
+    with pytest.raises(UserError, match="all of it is of one group, 'me'.*give data.test"):
         data_of(tmp_path, one, group="who").setup()
 
 

@@ -157,7 +157,7 @@ def of_arrays(
     else:
         arrays = [np.asarray(row, float) for row in rows]
         arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]
-        width = arrays[0].shape[-1]
+        width = arrays[0].shape[-1] if arrays[0].ndim else 0
         for number, row in enumerate(arrays, start=1):
             if row.ndim != 2 or not row.size or row.shape[1] != width:
                 found = f"{name}: series {number} has shape {row.shape}, not (steps, {width})"

@@ -49,7 +49,9 @@ def cut_off(
     off = (_groups_off if grouped else _examples_off)(examples, fraction, seed, strata)
     if not len(off):
         few = "there are fewer than two examples" if strata is None else "no class has two examples"
-        few = "all of it is of one group, which no cut divides" if grouped else few
+        if grouped:
+            only = shown(str(examples.also["group"][0]))
+            few = f"all of it is of one group, {only!r}, which no cut divides"
         cut = f"cannot cut a {split} split from {examples.source}"
         raise UserError(f"{cut}: {few}; give data.{split}")
     return without(examples, off)

@@ -26,6 +26,7 @@ from seqmodels.screen import Screen
 log = logging.getLogger(__name__)
 
 DRAWN_STEPS = 5  # in dataflow.svg
+MOST_STEPS = 512  # to trace of long rows with a prediction at every step: thousands take seconds
 OURS = {"seqmodels", "torch"}
 
 
@@ -50,7 +51,8 @@ class Dataflow(Callback):
         task = cast(Task, pl_module)
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        seen = trace(task, few_steps(batch, task.window or batch.inputs.shape[1]))
+        most = MOST_STEPS if task.contract.per == "step" else batch.inputs.shape[1]
+        seen = trace(task, few_steps(batch, task.window or most))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return

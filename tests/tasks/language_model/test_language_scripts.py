@@ -104,7 +104,7 @@ def test_a_finished_run_is_evaluated_and_writes(
     assert made.stderr == ""
     greedy = [script(*generate, "temperature=0", f"seed={seed}").stdout for seed in (1, 2)]
     assert greedy[0] == greedy[1]
-    assert "'@', 'é' not in the vocabulary" in refused("generate.py", *common, "prompt=é@")
+    assert "'@', 'é' are not in the vocabulary" in refused("generate.py", *common, "prompt=é@")
     assert "temperature=-1" in refused("generate.py", *common, "temperature=-1")
 
 

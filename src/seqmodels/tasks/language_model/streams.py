@@ -174,12 +174,14 @@ class StreamDataModule(DataModule):
             UserError: if that is most of the tokens.
         """
         ids: list[int] = self.tokenizer.encode([text])[0].tolist()
-        if UNKNOWN_ID in ids:
-            unknown = sorted({*self.tokenizer.split(text)} - self.tokenizer.ids.keys())
-            found = f"prompt: {', '.join(map(repr, unknown))} not in the vocabulary"
+        spans = zip(ids, self.tokenizer.spans(text), strict=True)
+        unknown = {text[start:stop] for token, (start, stop) in spans if token == UNKNOWN_ID}
+        if unknown:
+            verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
+            found = f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary"
             if ids.count(UNKNOWN_ID) > len(ids) / 2:
-                raise UserError(f"{found}; leave that out")
-            log.warning(f"{found}; read as the unknown token")
+                raise UserError(f"{found}; remove {them} from the prompt")
+            log.warning(f"{found}: read as the unknown token")
         return ids
 
     def text_of(self, ids: Iterable[int]) -> str:
@@ -195,11 +197,8 @@ class StreamDataModule(DataModule):
             UserError: if there are too few tokens.
         """
         rank, world_size = self.process
-        streams, steps, keys = (
-            max(self.evaluation_streams, world_size),
-            1,
-            "data.evaluation_streams",
-        )
+        streams, steps = max(self.evaluation_streams, world_size), 1
+        keys = "data.evaluation_streams"
         if train:
             streams, steps = self.batch_size * world_size, self.window
             keys = "data.batch_size or data.window"
