@@ -148,7 +148,7 @@ def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
         ("a.ts", f"{HEAD}@data\n1,2:3,x:a\n", "line 6 is not a series: could not convert"),
         ("a.ts", f"{HEAD}@data\n1,2_0:a\n", "line 6 is not a series: '1,2_0' is no number"),
         ("a.jsonl", '[[1, 2]]\n[[1, "2_0"]]', r"row 2 has '2_0' as 'series\[1]'"),
-        ("a.jsonl", "[[1, true]]", r"row 1 has 'true' as 'series\[1]'"),
+        ("a.jsonl", "[[1, 2], [3, true]]", r"row 1 has 'true' as 'series\[1]'"),
         ("a.jsonl", "[[1, 2], [3]]", "row 1: series has steps of 2 channels and of others"),
         ("a.ts", f"{HEAD.replace('false', 'true')}@data\n(0,1),(1,3):a\n", "has time stamps"),
     ],

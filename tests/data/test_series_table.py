@@ -137,10 +137,13 @@ def test_steps_are_sorted_by_their_times(order: list[int], kind: str) -> None:
 
 def test_dates_with_other_offsets_are_one_clock() -> None:
     frame = long([1.0, 2.0, 3.0], [4.0, 5.0]).rename(columns={"s": "trip"})
-    frame["time"] = ["2024-01-01T12:00+02:00", "2024-01-01 10:30Z", "2024/01/01 09:45", "5", "6"][
-        :5
+    frame["time"] = [
+        "2024-01-01T12:00+02:00",
+        "2024-01-01 10:30Z",
+        "2024/01/01 09:45+0000",
+        "2024-01-01 00:00Z",
+        "2024-01-02 00:00Z",
     ]
-    frame.loc[3:, "time"] = ["2024-01-01", "2024-01-02"]
     [first, _] = read(frame, inputs=["x"])
     assert first[1] == [[3.0], [1.0], [2.0]]
 
@@ -170,15 +173,18 @@ def test_a_step_without_a_time_is_refused_with_its_row(tmp_path: Path) -> None:
         table(str(tmp_path / "x.csv"))
 
 
-@pytest.mark.parametrize(("unit", "of_one"), [("s", 1), ("D", 86400)])
-def test_time_steps_that_differ_much_are_a_note_in_seconds(unit: str, of_one: int) -> None:
+@pytest.mark.parametrize(
+    ("unit", "lengths"), [("s", ("1 s", "16.7 min")), ("D", ("24 h", "1e+03 days"))]
+)
+def test_time_steps_that_differ_much_are_a_note_in_a_unit(
+    unit: str, lengths: tuple[str, str]
+) -> None:
     frame = trips().drop(columns="user")
     frame.loc[7:8, "time"] += 1000
     dates = frame.assign(time=pd.Timestamp("2024-01-01") + pd.to_timedelta(frame.time, unit))
-    for each, one in ((frame, 1), (dates, of_one)):
+    for each, (median, longest) in ((frame, ("1", "1001")), (dates, lengths)):
         [note] = table(each).notes
-        said = f"the median is {one:g}, the longest {one * 1001:g} (series t1)"
-        assert said in note
+        assert f"the median is {median}, the longest {longest} (series t1)" in note
     assert not table(trips().drop(columns="user")).notes
 
 

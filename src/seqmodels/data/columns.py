@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
-OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
+Kind = Literal["number", "boolean", "text", "time", "list", "other"]
+TRUTH = {"true": 1.0, "false": 0.0}  # a column of these alone is one of numbers
 
 
 @dataclass(frozen=True)
 class Names:
-    """A column of texts: which of `names` each row has, `codes (N,)`; -1 for none."""
+    """A column of texts: which of the different `names` each row has, `codes (N,)`; -1 for none."""
 
     codes: np.ndarray
     names: list[str]
@@ -33,6 +33,38 @@ class Names:
     def texts(self) -> np.ndarray:
         """Each row's text, or None."""
         return np.array([*self.names, None], dtype=object)[self.codes]
+
+    def part(self, start: int, stop: int) -> Names:
+        """The rows from `start` to before `stop`."""
+        return Names(self.codes[start:stop], self.names)
+
+    def stripped(self) -> Names:
+        """Without the blanks around names, so that `u1` and `u1 ` are one."""
+        stripped_names = [name.strip() for name in self.names]
+        if stripped_names == self.names:
+            return self
+        codes_by_name = dict[str, int]()
+        new_codes = [codes_by_name.setdefault(n, len(codes_by_name)) for n in stripped_names]
+        return Names(np.array([*new_codes, -1])[self.codes], [*codes_by_name])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The files that some columns are from, and the file and the row in it of each row."""
+
+    paths: Sequence[str]
+    files: np.ndarray | None  # the number of a path for each row; None: there is one
+    rows: np.ndarray  # from 0
+
+    def take(self, rows: np.ndarray) -> Origin:
+        """Of these rows."""
+        files = None if self.files is None else self.files[rows]
+        return Origin(self.paths, files, self.rows[rows])
+
+    def where(self, row: Any) -> str:
+        """The file and the row of it, for an error."""
+        path = self.paths[0 if self.files is None else int(self.files[row])]
+        return f"{path}: row {1 + int(self.rows[row])}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +75,7 @@ class Columns:
     path: str
     places: np.ndarray | None = None  # the row of the file, from 0, that each is of; None: as here
     known: Sequence[str] = ()  # the names of the columns of the file, if there are more
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # of columns from other files
     _names: dict[str, Names] = field(default_factory=dict, init=False)  # that were asked for
 
     def __len__(self) -> int:
@@ -54,24 +87,33 @@ class Columns:
     def take(self, rows: np.ndarray) -> Columns:
         """These rows."""
         places = rows if self.places is None else self.places[rows]
-        return Columns(self.table.take(rows), self.path, places)
+        taken = {id(origin): origin.take(rows) for origin in self.origins.values()}
+        origins = {column: taken[id(origin)] for column, origin in self.origins.items()}
+        return Columns(self.table.take(rows), self.path, places, origins=origins)
 
     def beside(self, other: Columns, rows: np.ndarray) -> Columns:
         """With further columns: for each row a row of another table."""
-        table = self.table
+        table, origins = self.table, dict(self.origins)
+        places = rows if other.places is None else other.places[rows]
+        origin = Origin([other.path], None, places)
         for column in other.table.column_names:
             if column not in self:
                 values = other.table[column]
-                short = values if is_number(values.type) else values.dictionary_encode()
-                table = table.append_column(column, short.take(rows))
-        return Columns(table, self.path, self.places)
+                if other.kind(column) == "text":
+                    values = values.dictionary_encode()  # a text stands once for many rows
+                table = table.append_column(column, values.take(rows))
+                if other.path != self.path:
+                    origins[column] = origin
+        return Columns(table, self.path, self.places, origins=origins)
 
     def place(self, row: Any) -> int:
         """The row of the file, from 1, that a row is of."""
         return 1 + int(row if self.places is None else self.places[row])
 
-    def where(self, row: Any) -> str:
-        """The file and the row of it, for an error."""
+    def where(self, row: Any, column: str = "") -> str:
+        """The file and the row of it, for an error about this column."""
+        if column in self.origins:
+            return self.origins[column].where(row)
         return f"{self.path}: row {self.place(row)}"
 
     def check(self, column: str, key: str) -> None:
@@ -85,76 +127,109 @@ class Columns:
         """The columns whose cells are lists."""
         return [field.name for field in self.table.schema if is_list(field.type)]
 
-    def names(self, column: str) -> Names:
-        """A column as texts; blank ones are none."""
-        import pyarrow as pa
+    def kind(self, column: str) -> Kind:
+        """What Arrow holds in a column."""
+        return kind_of(self.table[column].type)
 
+    def names(self, column: str) -> Names:
+        """A column as texts without the blanks around them; blank ones are none."""
         if column not in self._names:
-            array = self.table[column]
-            if pa.types.is_string(array.type):
-                array = array.cast(pa.large_string())  # of which a chunk has no limit of 2 GB
-            array = array.combine_chunks()
-            if pa.types.is_dictionary(array.type):
-                array = array.dictionary_decode()  # which may hold names that no row has
-            with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
-                encoded = array.dictionary_encode()
-                found = texts_of(encoded.dictionary)
-            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            known = np.array([bool((text or "").strip()) for text in found] + [False])
-            self._names[column] = Names(np.where(known[codes], codes, -1), found)
+            self._names[column] = self.written(column).stripped()
         return self._names[column]
 
-    def filled(self, column: str, key: str = "") -> Names:
-        """As `names`, of a column that this key names; raises a `UserError` for a row without
-        one."""
+    def written(self, column: str) -> Names:
+        """A column as texts as they are written; blank ones are none."""
+        import pyarrow as pa
+
+        array = self.table[column]
+        if pa.types.is_string(array.type):
+            array = array.cast(pa.large_string())  # of which a chunk has no limit of 2 GB
+        array = array.combine_chunks()
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()  # which may hold names that no row has
+        with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
+            encoded = array.dictionary_encode()
+            texts = texts_of(encoded.dictionary)
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        names = [text or "" for text in texts]
+        is_name = np.array([bool(name.strip()) for name in names] + [False])
+        return Names(np.where(is_name[codes], codes, -1), names)
+
+    def filled(self, column: str, key: str = "", *, raw: bool = False) -> Names:
+        """As `names`, of a column that this key names; raises a `UserError` for a row without one.
+
+        Args:
+            raw: as `written`.
+        """
         if key:
             self.check(column, key)
-        names = self.names(column)
+        names = self.written(column) if raw else self.names(column)
         if (names.codes < 0).any():
-            raise UserError(f"{self.where((names.codes < 0).argmax())} has no {column!r}: fill it")
+            where = self.where((names.codes < 0).argmax(), column)
+            raise UserError(f"{where} has no {column!r}: fill it")
         return names
 
-    def _numbers(self, column: str) -> np.ndarray:
-        """Infinite for a text that is none."""
+    def parsed(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """A column as numbers, `(N,)` float64, nan where one is missing; and where it holds
+        something else than a finite number, `(N,)` bool. `true` is 1 and `false` is 0."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if is_number(self.table[column].type):
-            return pc.cast(self.table[column], pa.float64(), safe=False).to_numpy()
+        array = self.table[column]
+        if self.kind(column) == "number":
+            values = pc.cast(array, pa.float64(), safe=False).to_numpy()
+            return values, np.isinf(values)
+        if self.kind(column) == "boolean":
+            values = pc.cast(pc.cast(array, pa.uint8()), pa.float64()).to_numpy()
+            return values, np.zeros(len(values), bool)
         names = self.names(column)
-        return np.array([*map(as_number, names.names), math.nan])[names.codes]
+        words = {name.lower() for name in names.names if name not in MISSING}
+        if words and words <= TRUTH.keys():
+            numbers = [TRUTH.get(name.lower(), math.nan) for name in names.names]
+        else:
+            numbers = [as_number(name) for name in names.names]
+        values = np.array([*numbers, math.nan])[names.codes]
+        return values, np.isinf(values)
 
     def holds_texts(self, column: str) -> bool:
         """Whether it does; not if it holds more numbers, of which one may be wrong."""
-        import pyarrow as pa
-
-        if is_number(kind := self.table[column].type) or pa.types.is_temporal(kind):
-            return not is_number(kind)
-        wrong = int(np.isinf(self._numbers(column)).sum())
-        return 2 * wrong >= max(int((self.names(column).codes >= 0).sum()), 1)
+        if self.kind(column) in ("number", "boolean"):
+            return False
+        if self.kind(column) != "text":
+            return True
+        is_wrong = self.parsed(column)[1]
+        count = int((self.names(column).codes >= 0).sum())
+        return 2 * int(is_wrong.sum()) >= max(count, 1)
 
     def numbers(self, column: str, key: str = "") -> np.ndarray:
         """A column, that this key names, as float64, nan where a number is missing. Raises a
         `UserError` for an infinite number, or a text."""
         if key:
             self.check(column, key)
-        found = self._numbers(column)
-        if (wrong := np.isinf(found)).any():
-            row = wrong.argmax()
-            numeric = is_number(self.table[column].type)
-            value = found[row].item() if numeric else self.names(column).texts[row]
-            raise no_number(value, self.where(row), column)
-        return found
+        values, is_wrong = self.parsed(column)
+        if is_wrong.any():
+            row = is_wrong.argmax()
+            is_numeric = self.kind(column) == "number"
+            value = values[row].item() if is_numeric else self.names(column).texts[row]
+            raise no_number(value, self.where(row, column), column)
+        return values
 
-    def lists_of(self, column: str, key: str) -> list[list[str]]:
-        """The texts in each cell, a list of them or one; raises a `UserError` for an empty one."""
+    def lists_of(self, column: str, key: str, *, raw: bool = True) -> list[list[str]]:
+        """The texts in each cell, a list of them or one; raises a `UserError` for an empty one.
+
+        Args:
+            raw: with the blanks around them, as they are written.
+        """
         self.check(column, key)
         found = texts_of(self.table[column].combine_chunks())
         cells = [cell if isinstance(cell, list) else [cell] for cell in found]
         for row, cell in enumerate(cells):
             if not cell or not all(isinstance(text, str) and text.strip() for text in cell):
-                raise UserError(f"{self.where(row)} has an empty text in {column!r}: fill it")
-        return cells
+                where = self.where(row, column)
+                raise UserError(f"{where} has an empty text in {column!r}: fill it")
+        if raw:
+            return cells
+        return [[text.strip() for text in cell] for cell in cells]
 
     def rows(self, roles: Mapping[str, str], *read: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         """The rows of what is read of it, each with what `Examples.also` holds of it.
@@ -169,28 +244,14 @@ class Columns:
                 if role == "weight":
                     weights = self.numbers(column)
                     if (wrong := ~(weights >= 0)).any():
-                        has = f"{self.where(wrong.argmax())} has {weights[wrong][0]} as {column!r}"
-                        raise UserError(f"{has}: a weight is 0 or more")
+                        row = wrong.argmax()
+                        where = self.where(row, column)
+                        raise UserError(
+                            f"{where} has {weights[row]} as {column!r}: a weight is 0 or more"
+                        )
                     also[role] = weights.tolist()
         own = [dict(zip(also, each, strict=True)) for each in zip(*also.values(), strict=True)]
         return zip(*read, *([own] if also else []), strict=True)
-
-    def moments(self, column: str, key: str) -> Any:
-        """A column of dates in ISO 8601, also with slashes, as a `DatetimeIndex`; in UTC if the
-        first one has an offset. Raises a `UserError` for another text, or none."""
-        import pandas as pd  # slow to import
-
-        names = self.filled(column, key)
-        given = [str(text).strip().replace("/", "-") for text in names.names]
-        dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in given]  # else a month
-        found = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)[names.codes]
-        if found.hasnans:
-            row = found.isna().argmax()
-            raise UserError(
-                f"{self.where(row)} has {shown(repr(names.texts[row]))} as {column!r}: write times "
-                "as 2013-01-31 06:00, with or without an offset such as +01:00"
-            )
-        return found if OFFSET.search(given[names.codes[0]]) else found.tz_localize(None)
 
 
 def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
@@ -236,6 +297,22 @@ def is_list(kind: Any) -> bool:
     from pyarrow import types
 
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def kind_of(dtype: Any) -> Kind:
+    """What a type of Arrow is of."""
+    from pyarrow import types
+
+    if is_number(dtype):
+        return "number"
+    if types.is_boolean(dtype):
+        return "boolean"
+    if types.is_temporal(dtype):
+        return "time"
+    if is_list(dtype):
+        return "list"
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_dictionary)
+    return "text" if any(test(dtype) for test in texts) else "other"
 
 
 def is_number(kind: Any) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count, checked
 from seqmodels.data.inputs import InputEncoder
+from seqmodels.data.times import Times
 from seqmodels.errors import UserError, choices, listed, shown
 
 MOST_STEPS = 160  # of a series that is stacked automatically
@@ -36,7 +37,7 @@ class TableSeries:
     columns: Sequence[str]  # the names of the channels
     texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)  # of these numbers
     name: str = ""
-    times: np.ndarray | None = None  # of its steps, numbers or `datetime64`, if it has some
+    times: Times | None = None  # of its steps, if it has some
     number: int = 0  # of the series, in its table
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
 from seqmodels.data.tables import columns_of, ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
+from seqmodels.data.times import Times, times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
 from seqmodels.errors import UserError, choices, listed, refusing, shown
 from seqmodels.files import called
@@ -37,7 +38,7 @@ class Steps:
     columns: Columns
     starts: np.ndarray  # (S + 1,), where each series begins, and the end of the last one
     names: list[str]  # of the series; empty where they have none
-    times: np.ndarray | None  # of the steps
+    times: Times | None  # of the steps
 
     def series(self, step: Any) -> int:
         """The number of the series that a step is of."""
@@ -195,7 +196,7 @@ class SeriesTable(OwnFiles):
 
     def describe(self, raw: Any) -> dict[str, Any]:
         times = getattr(raw, "times", None) if self.per == "step" else None
-        timed = {} if times is None else {"time": time_texts(times)}
+        timed = {} if times is None else {"time": times.texts()}
         return {**super().describe(raw), **timed}
 
     # from a table to its steps
@@ -237,8 +238,8 @@ class SeriesTable(OwnFiles):
         known = self.inputs.columns if self._fitted and not targets else None
         if self.labels and names and not (known and all(column in table for column in known)):
             table = self._with_labels(table, names)
-        times = None if self.time is None else _times(table, self.time)
-        order = np.lexsort((rows,) if times is None else (times, rows))
+        times = None if self.time is None else times_of(table, self.time)
+        order = np.lexsort((rows,) if times is None else (times.values, rows))
         if (np.diff(order) != 1).any():
             table = table.take(order)
         rows, times = rows[order], None if times is None else times[order]
@@ -278,28 +279,28 @@ class SeriesTable(OwnFiles):
             raise UserError(f"{labels.path} has no row for {series}")
         return table.beside(labels, places[names.codes])
 
-    def _check_times(self, steps: Steps, times: np.ndarray, inside: np.ndarray) -> None:
+    def _check_times(self, steps: Steps, times: Times, inside: np.ndarray) -> None:
         """Raises a `UserError` for a time that stands twice, and notes steps that differ much.
 
         Args:
             inside: whether a step of time is between two of the same series.
         """
-        unit = 1.0 if times.dtype.kind == "f" else np.timedelta64(1, "s")
-        apart = np.where(inside, np.diff(times) / unit, np.nan)
+        apart = np.where(inside, times.apart(), np.nan)
         if (twice := apart == 0).any():
             step = twice.argmax()
             first, second = sorted(map(steps.columns.place, (step, step + 1)))
-            [time], series = time_texts(times[[step]]), steps.called(steps.series(step))
+            [time], series = times[[step]].texts(), steps.called(steps.series(step))
             raise UserError(
                 f"{steps.columns.path}: {series}: time {time} stands twice (rows {first}, {second}"
                 "): have each once"
             )
         longest, usual = np.nanargmax(apart), np.nanmedian(apart)
         if apart[longest] > UNEVEN * usual:
+            series = steps.called(steps.series(longest))
             self._found.append(
-                f"{steps.columns.path}: steps of {self.time} differ: the median is {usual:g}, the "
-                f"longest {apart[longest]:g} ({steps.called(steps.series(longest))}): resample, or "
-                "add the difference as a channel"
+                f"{steps.columns.path}: steps of {self.time} differ: the median is "
+                f"{times.quoted(usual)}, the longest {times.quoted(apart[longest])} ({series}): "
+                "resample, or add the difference as a channel"
             )
 
     # from steps to examples
@@ -392,22 +393,3 @@ class SeriesTable(OwnFiles):
         what = "values" if self.value_columns else "a label"
         per = "series" if self.per == "sequence" else "step"
         return [f"{line}; {what} for each {per}" for line in super().summary]
-
-
-def time_texts(times: np.ndarray) -> list[Any]:
-    """Times as JSON holds them: numbers, or texts of dates."""
-    if times.dtype.kind == "f":
-        return [int(time) if time.is_integer() else time for time in times.tolist()]
-    import pandas as pd
-
-    return [*map(str, pd.DatetimeIndex(times))]
-
-
-def _times(table: Columns, column: str) -> np.ndarray:
-    table.check(column, "data.time")
-    if table.holds_texts(column):
-        return np.asarray(table.moments(column, "data.time"), "M8[ns]")
-    times = table.numbers(column)
-    if (unknown := np.isnan(times)).any():
-        raise UserError(f"{table.where(unknown.argmax())} has no {column!r}: fill it")
-    return times

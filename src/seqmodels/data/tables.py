@@ -85,7 +85,7 @@ class Tables:
         soon as it can be read."""
         if path == "-" or ending(path) == ".txt":
             return read_lines(path, self.encoding)
-        return iter(self.read(path, [column]).filled(column, key).texts)
+        return iter(self.read(path, [column]).filled(column, key, raw=True).texts)
 
     def _separated(
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None

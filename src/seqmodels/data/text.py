@@ -62,7 +62,7 @@ class Text(OwnFiles):
         key = "data.value_columns" if self.value_columns else "data.label_column"
         wanted = [self.text_column, *columns, *self.roles.values()]
         table = self.tables.read(path, wanted)
-        texts = table.filled(self.text_column, "data.text_column").texts
+        texts = table.filled(self.text_column, "data.text_column", raw=True).texts
         if self.value_columns:
             targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
         else:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from seqmodels.data.columns import Columns, Names
 from seqmodels.data.series_inputs import ROUNDING
 from seqmodels.data.tables import Tables, columns_of, ending
+from seqmodels.data.times import moments
 from seqmodels.errors import UserError, shown
 from seqmodels.files import called, read_lines
 
@@ -99,7 +100,7 @@ def read_series(
     else:
         table = Tables().read(path, texts=[*filter(None, (time, series))])
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
-    times = table.moments(time, "data.time") if time else None
+    times = moments(table, time, "data.time") if time else None
     one = Names(np.zeros(len(table), int), [""])
     names = table.filled(series, "data.series") if series else one
     return [

@@ -88,7 +88,7 @@ class PairDataModule(SequenceDataModule):
         what to do."""
         wanted = [self.source_column, self.target_column, *self.roles.values()]
         table = self.tables.read(path, wanted, several=self.target_column)
-        sources = table.filled(self.source_column, "data.source_column").texts
+        sources = table.filled(self.source_column, "data.source_column", raw=True).texts
         targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
         return table.rows(self.roles, sources, targets)
 

@@ -129,7 +129,7 @@ def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
     column = next((name for name in names if name in table.lists), names[0])
     if column in table and column not in table.lists:
         raise UserError(f"{table.path}: {column} must have a list of {side}s in each row")
-    return table.lists_of(column, f"data.{side}_column")
+    return table.lists_of(column, f"data.{side}_column", raw=side == "token")
 
 
 def _texts_of(path: str, conllu: bool, encoding: str) -> Iterator[list[tuple[int, list[str]]]]:
