@@ -88,7 +88,7 @@ def test_help_is_one_screen_that_names_each_key(script: Script) -> None:
         for key in inspect.signature(main).parameters.keys() - {"places"}:
             assert re.search(rf"^    {key}[.:]", done.stdout, re.MULTILINE), key
     done = script("train.py", "--help")
-    for words in ("which tensor feeds its head", "japanese_vowels", "head: last_hidden", "seed: 0"):
+    for words in ("which tensor feeds its head", "japanese_vowels", "head: concat_pool", "seed: 0"):
         assert words in done.stdout
 
 

@@ -191,7 +191,7 @@ def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> Non
     run = load_run(settings.folder)
     assert len([*run.predict(["fine"])]) == 1
     assert repr(run).startswith(
-        "SequenceClassifier: last_hidden reads h_n\ndata: data.train in memory"
+        "SequenceClassifier: concat_pool reads output, h_n\ndata: data.train in memory"
     )
     assert run.evaluate(file=words).keys() == {"file/accuracy", "file/loss", "file/macro_f1"}
     metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}

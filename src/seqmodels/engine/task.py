@@ -83,7 +83,7 @@ class Task(Network, pl.LightningModule):
         self,
         data: dict[str, Any],
         encoder: Annotated[dict[str, Any], OfEncoder()],
-        head: Name = "last_hidden",
+        head: Name = "concat_pool",
         head_options: dict[str, Any] | None = None,
         embedding: Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.EmbeddingOptions")]
         | None = None,
