@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from itertools import accumulate
+from typing import Any
 
 MOST_NAMES = 50  # to list in an error
+PLAIN_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_./-]*", re.IGNORECASE)
 ALIKE = 0.7  # by difflib: `hiden` is like `hidden`, and `mine` is not like `baseline` or `minlstm`
 
 
@@ -70,6 +75,23 @@ def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configur
     near = near_keys(key, names)
     end = f"choose one of {listed(beside)}" if beside else "it takes none"
     return f"{shown(key)} is not {of}: " + (f"did you mean {' or '.join(near)}?" if near else end)
+
+
+def setting(key: str, value: Any) -> str:
+    """What to write in a shell to set a key: `data.steps=t`, or `'data.separator=";"'` where Hydra
+    and the shell need quotes."""
+    return shlex.quote(f"{key}={_hydra_word(value)}")
+
+
+def _hydra_word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = [f"{name}: {_hydra_word(content)}" for name, content in value.items()]
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra_word, value)) + "]"
+    if isinstance(value, str):
+        return value if PLAIN_WORD.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
 
 
 def missing_value(key: str) -> str:

@@ -24,11 +24,17 @@ from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.times import Times, times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
+from seqmodels.data.wide import forgotten_steps, with_lists
 from seqmodels.errors import UserError, choices, listed, refusing, shown
 from seqmodels.files import called
 
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
 SOME = range(4, 10_000)  # of different texts, in a column that may say whose a series is
+
+
+# Hydra reads [0,1,2] as numbers, which may be names of columns.
+WideSteps = str | Annotated[list[Name | int], Field(min_length=1)]
+"""The columns that are steps; see `columns_of_channels`."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,18 @@ class SeriesTable(OwnFiles):
     """Series of numbers from tables, with a label or values for each series or for each step.
 
     A table has a row for each step, and a column that names the series; or a row for each series,
-    whose cells are lists with a number for each step (Parquet, JSON Lines). `.ts` files of the
-    UEA/UCR archive are read, too. Splits without a file are cut from `train`.
+    whose cells are lists with a number for each step (Parquet, JSON Lines), or which has a column
+    for each step. `.ts` files of the UEA/UCR archive are read, too. Splits without a file are cut
+    from `train`.
 
     Args:
         splits: `train`, `validation` and `test`, a file each or rows in memory.
         series: the column that names the series of each row; None: each row is a series.
         time: the column to sort the steps of a series by, numbers or dates; None: they stand in
             order.
+        steps: what numbered columns have before their number, such as `t` for t0 to t99, which are
+            the steps of the series in each row; or a list of that for several channels, or of the
+            columns themselves for one.
         inputs: the channels; None: all columns with numbers that are not named otherwise. A column
             of texts is a channel for each text that training has.
         label_column: the labels. If they vary within a series, each step has its own.
@@ -96,6 +106,7 @@ class SeriesTable(OwnFiles):
         *splits: Any,
         series: Name | None = None,
         time: Name | None = None,
+        steps: WideSteps | None = None,
         inputs: Annotated[list[Name], Field(min_length=1)] | None = None,
         label_column: Name = "label",
         value_columns: Annotated[list[Name], Field(min_length=1)] | None = None,
@@ -111,6 +122,10 @@ class SeriesTable(OwnFiles):
         encoder = Series(stack=stack, missing=missing, scale=scale)
         super().__init__(*splits, inputs=encoder, **options)
         self.by, self.time, self.chosen, self.files = series, time, inputs, files
+        self.steps = [*map(str, steps)] if isinstance(steps, list) else steps
+        if steps is not None and (time or files):
+            key = "data.time" if time else "data.files"
+            raise UserError(f"data.steps: each row is a series, and has no other steps: omit {key}")
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
         for name in {*self._targets} & {*(inputs or ())}:
             raise UserError(f"data.inputs: {name!r} is what the model is to predict: leave it out")
@@ -208,7 +223,8 @@ class SeriesTable(OwnFiles):
             return
         rows = []
         for row in json_rows(path):
-            if by_line or any(isinstance(value, list) for value in row.values()):
+            is_series = by_line or self.steps is not None
+            if is_series or any(isinstance(value, list) for value in row.values()):
                 yield self._placed(columns_of([row], called(path)), targets)
             else:
                 rows.append(row)
@@ -223,6 +239,8 @@ class SeriesTable(OwnFiles):
     def _placed(self, table: Columns, targets: bool) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
         rows, by = None, self.by
+        if self.steps is not None:
+            table = self._from_wide(table, self.steps)
         if self.files and (self.files in table or not self._fitted):
             table, rows = self._of_files(table)
             by = by or self.files
@@ -230,7 +248,13 @@ class SeriesTable(OwnFiles):
             table, rows = steps_of(table)
             by = by if by in table or not self._fitted else None  # a new series needs no name
         elif by is None and not self.files:  # which has one
-            texts = choices("", filter(table.holds_texts, table.table.column_names))
+            columns = table.table.column_names
+            texts = choices("", filter(table.holds_texts, columns))
+            if wide := forgotten_steps(columns):
+                raise UserError(
+                    f"{table.path}: if each row is a series, {wide}; if each is a step, set "
+                    f"data.series: {texts}"
+                )
             raise UserError(f"{table.path}: each row is a step, so set data.series: {texts}")
         names = table.filled(by, "data.series") if by else None
         if rows is None:
@@ -251,6 +275,24 @@ class SeriesTable(OwnFiles):
         if times is not None and len(times) > len(called):
             self._check_times(steps, times, np.diff(rows) == 0)
         return steps
+
+    def _from_wide(self, table: Columns, steps: str | list[str]) -> Columns:
+        """A wide table with lists in the place of its steps."""
+        table, note = with_lists(table, steps)
+        if note and not self._fitted:
+            self._found.append(note)
+        if self.by and self.by in table:
+            names = table.filled(self.by, "data.series")
+            _, first_rows, counts = np.unique(names.codes, return_index=True, return_counts=True)
+            if (counts > 1).any():
+                first = first_rows[counts > 1].min()
+                second = np.flatnonzero(names.codes == names.codes[first])[1]
+                both = f"rows {table.place(first)} and {table.place(second)}"
+                raise UserError(
+                    f"{table.path}: {both} are both of series {shown(names.texts[first])}, but "
+                    "with data.steps each row is one"
+                )
+        return table
 
     def _of_files(self, table: Columns) -> tuple[Columns, np.ndarray]:
         import pyarrow as pa
