@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose as hydra_compose
@@ -99,3 +101,60 @@ def test_a_model_says_how_long_it_trains_and_a_choice_of_device_does_not(trainer
     settings = compose(*words, f"trainer={trainer}").trainer
     assert (settings.max_epochs, settings.max_steps) == (-1, 1000)
     assert settings.val_check_interval == "auto"
+
+
+# ---------------------------------------------------------------- what a choice of files would lose
+
+LOST = "leaves out checkpoint, last, progress, predictions, pictures, dataflow, which callbacks="
+STOPPING = "_target_: seqmodels.callbacks.early_stopping.EarlyStopping"
+
+
+@pytest.mark.parametrize("word", ["early_stopping", "[ema,early_stopping]", "own"])
+def test_callbacks_in_place_of_the_default_ones_are_refused_with_the_word_that_adds_them(
+    word: str, tmp_path: Path
+) -> None:
+    write(tmp_path, callbacks=f"stopping:\n  {STOPPING}\n")
+    with pytest.raises(UserError) as error:
+        compose(f"callbacks={word}", config_dir=str(tmp_path))
+    assert f"callbacks={word} {LOST}default has: write +callbacks={word} to add" in str(error.value)
+    added = compose(f"+callbacks={word}", config_dir=str(tmp_path)).callbacks
+    assert {*compose().callbacks} < {*added}
+
+
+def write(folder: Path, **files: str) -> None:
+    """`own.yaml` of each group."""
+    for group, text in files.items():
+        (folder / group).mkdir()
+        (folder / group / "own.yaml").write_text(text)
+
+
+def test_what_is_left_out_by_name_is_left_out() -> None:
+    without = compose(
+        "callbacks.checkpoint=null", "~callbacks.pictures", "+callbacks=ema"
+    ).callbacks
+    assert without.checkpoint is None and "pictures" not in without and "ema" in without
+
+
+def test_no_callbacks_at_all_are_refused_too_and_a_key_of_a_lost_one_says_so() -> None:
+    for words in (["callbacks=[]"], ["callbacks=ema", "callbacks.dataflow.refuse=false"]):
+        with pytest.raises(UserError, match=f"^{re.escape(words[0])} {LOST}default"):
+            compose(*words)
+
+
+def test_files_of_your_own_that_lose_defaults_are_told_how_to_keep_them(tmp_path: Path) -> None:
+    experiment = "# @package _global_\ndefaults:\n  - override /callbacks: [{0}ema]\n"
+    write(tmp_path, experiment=experiment.format(""), trainer="_target_: seqmodels.runs.Trainer\n")
+
+    def composed(word: str) -> Any:
+        return compose(word, config_dir=str(tmp_path))
+
+    with pytest.raises(UserError, match=r"write `override /callbacks: \[default, ...\]` there"):
+        composed("experiment=own")
+    with pytest.raises(UserError, match=r"^trainer=own leaves .* `defaults: \[auto, _self_\]`$"):
+        composed("trainer=own")
+    (tmp_path / "experiment" / "own.yaml").write_text(experiment.format("default, "))
+    (tmp_path / "trainer" / "own.yaml").write_text("defaults: [auto, _self_]\nmax_epochs: 3\n")
+    assert {"checkpoint", "ema"} < {*composed("experiment=own").callbacks}
+    assert composed("trainer=own").trainer.max_epochs == 3
+    (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\ncallbacks: null\n")
+    assert composed("experiment=own").callbacks is None  # said by name

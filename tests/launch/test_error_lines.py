@@ -85,6 +85,17 @@ train -m seed=0,1 folder=mine
 
 train -m model.dropout=interval(0,0.5)
     model.dropout=interval(0,0.5): to search an interval, add hparams_search=optuna
+train -m model.head=last_hidden,nope
+    model.head=nope: choose one of ...
+train -m data.batch_size=16,zero seed=0,1
+    data.batch_size=zero: input should be a valid integer...
+train -m callbacks=default,early_stopping
+    callbacks=early_stopping leaves out ...write +callbacks=early_stopping to add...
+train -m hparams_search=optuna model.dropout=interval(0,2)
+    model.embedding.dropout=2.0: input should be less than 1
+train callbacks=early_stopping callbacks.dataflow=null
+    callbacks=early_stopping leaves out ...write +callbacks=early_stopping to add...
+
 train -m hparams_search=optuna sweep.metric=test/loss
     sweep.metric=test/loss: ...validation
 train -m hparams_search=optuna seed=0,1

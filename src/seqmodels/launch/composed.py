@@ -25,6 +25,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, choices, one_line, refusing, shown, unknown_key
+from seqmodels.launch.kept_defaults import check_defaults_kept
 from seqmodels.launch.readable_errors import error_line, readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened
 from seqmodels.plugins import project_configs
@@ -183,6 +184,7 @@ def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:
     """
     with hydra_of("train", overrides, config_dir):
         config = hydra.compose("train", for_resume(overrides))
+        check_defaults_kept(config, overrides, SHIPPED)
         config.folder = config.folder  # named once
     OmegaConf.set_struct(config, False)
     return config
@@ -207,7 +209,10 @@ def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
         others = [str(w.input_line) for w in parsed if not w.is_sweep_override()]
         others = [word for word in others if key_of(word) != found[1]]
         with hydra_of(name, others):
-            names = flattened(OmegaConf.to_container(hydra.compose(name, others), resolve=False))
+            config = hydra.compose(name, others)
+            if name == "train":  # the key may be one of those that another word has lost
+                check_defaults_kept(config, others, SHIPPED)
+            names = flattened(OmegaConf.to_container(config, resolve=False))
         return UserError(f"{unknown_key(found[1], names)} (+{found[1]} adds one)")
     override, line = getattr(error, "override", None), error_line(error) or one_line(error)
     if found := re.search("Ambiguous value for argument '(.*?)'", line):

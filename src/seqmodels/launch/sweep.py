@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,8 @@ from seqmodels.errors import UserError
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted
 from seqmodels.launch.commands.compare import compare_runs
-from seqmodels.launch.composed import as_typed, ignore_launcher_warning, key_of
+from seqmodels.launch.composed import SHIPPED, as_typed, ignore_launcher_warning, key_of
+from seqmodels.launch.kept_defaults import check_defaults_kept
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened, resolved
 from seqmodels.runs.folder import RunFolder, as_override
@@ -131,18 +132,13 @@ class SweepReport(Callback):
 
     @readable_errors(exits=True)  # of other errors in a callback, Hydra would only warn
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
-
         hydra, words = config.hydra, parsed(config)
         _check_sweep(config, words)
         swept = [word for word in words if word.is_sweep_override()]
         count = hydra.sweeper.get("n_trials")  # of a search
         if "n_trials" not in hydra.sweeper:
             count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
-        loader = GlobalHydra.instance().config_loader()
-        with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
-            job = loader.load_sweep_config(config, _first_job(words))  # with a group that varies
-            check_config(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+        _check_values(config, words)
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
         with read_write(hydra.overrides):  # jobs may start in another folder
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
@@ -189,15 +185,41 @@ class SweepReport(Callback):
             sys.exit(1)
 
 
-def _first_job(words: Sequence[Override]) -> list[str]:
-    """The words of the first job; an interval to search stays at its default."""
-    return [
-        f"{word.get_key_element()}={next(word.sweep_string_iterator())}"
-        if word.is_sweep_override()
-        else str(word.input_line)
+def _check_values(config: DictConfig, words: Sequence[Override]) -> None:
+    """Check the configuration of the first job, and then each other value that varies, in place of
+    the first one, so that a wrong value is refused before any job trains. Values that are wrong
+    only together still fail in their job."""
+    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+
+    loader = GlobalHydra.instance().config_loader()
+    for job_words in _jobs_with_each_value(words):
+        with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
+            job = loader.load_sweep_config(config, job_words)  # with a group that varies
+            check_defaults_kept(job, job_words, SHIPPED)
+            check_config(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+
+
+def _jobs_with_each_value(words: Sequence[Override]) -> Iterator[list[str]]:
+    """The words of the first job, and of those that differ from it in one value; of an interval to
+    search, its ends are values."""
+    fixed_words = [str(word.input_line) for word in words if not word.is_sweep_override()]
+    swept_words = [
+        [f"{word.get_key_element()}={value}" for value in _values_to_check(word)]
         for word in words
-        if not word.is_interval_sweep()
+        if word.is_sweep_override()
     ]
+    first_words = [choices[0] for choices in swept_words]
+    yield [*fixed_words, *first_words]
+    for number, choices in enumerate(swept_words):
+        for choice in choices[1:]:
+            yield [*fixed_words, *first_words[:number], choice, *first_words[number + 1 :]]
+
+
+def _values_to_check(word: Override) -> list[str]:
+    if not word.is_interval_sweep():
+        return [*word.sweep_string_iterator()]
+    interval: Any = word.value()
+    return [str(interval.start), str(interval.end)]
 
 
 def _several(devices: Any) -> bool:

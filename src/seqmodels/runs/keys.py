@@ -55,13 +55,17 @@ def check_keys(config: DictConfig) -> None:
 
 
 def check_config(config: DictConfig) -> type[Task]:
-    """Checks keys and values of model and trainer, which need no data; returns the task's class."""
+    """Checks keys and values of model, data and trainer before any data is read, and whether the
+    head fits the task; returns the task's class."""
     check_keys(config)
     import_modules(config.imports)
     allowed = trusted_classes(config)
     kind: type[Task] = allowed_class(config.model, allowed, "model", Task)
-    find_head(str(config.model.head))
+    head = str(config.model.head)
+    contract = kind.contract_for(head)
+    find_head(head, per=contract.per, target=contract.target)
     build_metrics(config.model.get("metrics"), allowed)  # which others may monitor
     check(config.model, ("data",), "model", allowed_targets=allowed)
+    check(config.data, (), "data", allowed_targets=allowed)
     check(config.trainer, GIVEN, "trainer", allowed_targets=allowed)
     return kind

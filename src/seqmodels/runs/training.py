@@ -24,7 +24,6 @@ from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.heads import find_head
 from seqmodels.instantiate import instantiate
 from seqmodels.loggers import log_result
 from seqmodels.machine import device_name, keep_memory
@@ -136,12 +135,9 @@ def _prepared(
         folder.check_free()
     kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
-    # a head that doesn't fit is an error before data is read
-    contract = kind.contract_for(config.model.head)
-    find_head(config.model.head, per=contract.per, target=contract.target)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
-    _check_data(kind, contract, data)
+    _check_data(kind, kind.contract_for(config.model.head), data)
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()

@@ -10,13 +10,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from seqmodels.launch.composed import as_typed, composed
+from seqmodels.launch.composed import SHIPPED, as_typed, composed
+from seqmodels.launch.kept_defaults import check_defaults_kept
 
 
 @partial(composed, "train")
 def main(config: DictConfig) -> None:
     settings: Any = HydraConfig.get()
     overrides, in_sweep = as_typed(settings.overrides.task), settings.mode == RunMode.MULTIRUN
+    check_defaults_kept(config, overrides, SHIPPED)
     # Hydra's folder, of a job of a sweep, or where you give `hydra.run.dir`
     own = in_sweep or settings.run.dir != settings.runtime.cwd
     config.folder = settings.runtime.output_dir if own else config.folder
