@@ -24,7 +24,7 @@ from hypothesis import settings
 from omegaconf import DictConfig
 
 import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
-from seqmodels.launch.composed import prepare_hydra
+from seqmodels.launch.composed import VERSION_BASE, prepare_hydra
 from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
@@ -115,7 +115,7 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Config]:
     """`config("model.head=max_pool")`: configs/train.yaml composed for a quick run in tmp_path."""
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "configs"), **VERSION_BASE):
 
         def composed(*overrides: str) -> DictConfig:
             return compose(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from seqmodels import compose, load_run, train
 from seqmodels.errors import UserError
+from seqmodels.launch.composed import VERSION_BASE
 from seqmodels.runs.folder import RunFolder, as_override
 from tests.conftest import ROOT, Script, result_of
 from tests.in_process import WITHOUT_LOCAL
@@ -54,7 +55,7 @@ def test_a_training_in_a_notebook_leaves_its_folder_and_nothing_of_hydra(
 def test_it_is_what_the_command_line_composes(tmp_path: Path) -> None:
     words = ("data=text", "optimizer=sgd", f"folder={tmp_path}", *QUICK)
     config = compose(*words)
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):  # of the notebook's own
+    with initialize_config_dir(str(ROOT / "configs"), **VERSION_BASE):  # of the notebook's own
         assert config == hydra_compose("train", [*words]) == compose(*words)
         assert GlobalHydra.instance().is_initialized()
 

@@ -10,7 +10,7 @@ import sys
 import warnings
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from string import Template
 from typing import Any, ClassVar
@@ -20,7 +20,11 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+)
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,11 +32,17 @@ from seqmodels.errors import UserError, choices, one_line, refusing, shown, unkn
 from seqmodels.launch.kept_defaults import check_defaults_kept
 from seqmodels.launch.readable_errors import error_line, readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened
-from seqmodels.plugins import project_configs
+from seqmodels.plugins import project_configs, project_packages
 
 # a wheel has it in the package, a checkout at the root
 PLACES = [Path(__file__).resolve().parents[number] / "configs" for number in (1, 3)]
 SHIPPED = next(path for path in PLACES if path.is_dir())
+
+# Hydra 1.3 asks for `version_base`. Hydra 1.4 warns of it, and builds only what its caller trusts.
+IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
+VERSION_BASE = {"version_base": "1.3"} if IS_HYDRA_1_3 else {}
+# what our files under `hydra` name: the report of a sweep, and the lines of the log
+BUILT_BY_HYDRA = ("seqmodels.launch.sweep.SweepReport", "seqmodels.screen.LogLines")
 
 OPTIONS = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
 OPTIONS.add_argument("-m", "--multirun", action="store_true")
@@ -60,19 +70,35 @@ class ProjectConfigs(SearchPathPlugin):
 
 def prepare_hydra() -> None:
     """Register the search path, and the functions that `configs/` calls, such as `${unique:}`."""
+    ignore_launcher_warnings()  # which importing the launchers gives, too
     Plugins.instance().register(ProjectConfigs)
-    ignore_launcher_warning()
+    register: Any = OmegaConf.register_new_resolver
+    if not IS_HYDRA_1_3:  # which comes with OmegaConf 2.4, where it has a new name
+        register = OmegaConf.register_resolver
     for name, resolver, use_cache in (
         ("job_folder", job_folder, False),
         ("fastest_precision", _fastest_precision, False),
         ("unique", lambda: secrets.token_hex(4), True),
     ):
-        OmegaConf.register_new_resolver(name, resolver, use_cache=use_cache, replace=True)
+        register(name, resolver, use_cache=use_cache, replace=True)
 
 
-def ignore_launcher_warning() -> None:
-    """Ignore that the files in `configs/hydra/launcher` take their types from the launchers'."""
+def ignore_launcher_warnings() -> None:
+    """Ignore that the files in `configs/hydra/launcher` take their types from the launchers', and
+    that a launcher calls what a later OmegaConf names otherwise."""
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
+    warnings.filterwarnings(
+        "ignore", r"register_new_resolver\(\) is deprecated", module="hydra_plugins"
+    )
+
+
+def _trusting() -> AbstractContextManager[Any]:
+    """Within: Hydra builds what our files name, and the classes of installed projects."""
+    if IS_HYDRA_1_3:
+        return nullcontext()
+    names = [*BUILT_BY_HYDRA, *(f"{package}.*" for package in project_packages())]
+    utilities: Any = hydra.utils  # whose types are those of Hydra 1.3
+    return utilities.execution_whitelist(names)
 
 
 def _fastest_precision(accelerator: str) -> str:
@@ -119,21 +145,30 @@ def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
                     print(_help(here, name, words))
                 elif given.cfg:
                     here.show_cfg(name, words, given.cfg, given.package, given.resolve)
-                elif given.multirun:
+                elif given.multirun or not _run(here, name, job, words):
                     _multirun(here, name, job, words)
-                else:
-                    try:
-                        here.run(name, job, words)
-                    except AssertionError:  # of Hydra: a file says `hydra.mode: MULTIRUN`
-                        _multirun(here, name, job, words)
             sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
 
 
+def _run(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> bool:
+    """Return False, without a run, if a file says `hydra.mode: MULTIRUN`, as a search's does."""
+    try:
+        here.run(name, job, words)
+    except AssertionError:  # Hydra 1.3 asserts that no file makes a sweep of a run
+        return False
+    except ConfigCompositionException as error:
+        if "hydra.mode changed" in str(error):  # and so Hydra 1.4 says it
+            return False
+        raise
+    return True
+
+
 def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> None:
     from seqmodels.launch.sweep import SweepReport  # which imports this
 
+    SweepReport.running = None
     try:
         here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
     except (UserError, HydraException):  # which composes all jobs before the first
@@ -143,6 +178,9 @@ def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[
             raise
         how = SweepReport.running.how_to_finish()  # a launcher's job may have been killed
         raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
+    # A callback cannot do this: Hydra 1.4 calls its end after an error or a signal, too.
+    if SweepReport.running is not None:
+        SweepReport.running.compare()
 
 
 @contextmanager
@@ -156,7 +194,7 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     GlobalHydra.instance().clear()  # it composes for one program at a time
     ProjectConfigs.config_dir = config_dir or before  # `mistake` composes within
     try:
-        with hydra.initialize_config_dir(str(SHIPPED), name, version_base="1.3"):
+        with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION_BASE):
             yield GlobalHydra.instance().hydra
     except (UserError, BrokenPipeError):
         raise

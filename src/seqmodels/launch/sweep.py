@@ -29,7 +29,7 @@ from seqmodels.errors import UserError
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted
 from seqmodels.launch.commands.compare import compare_runs
-from seqmodels.launch.composed import SHIPPED, as_typed, ignore_launcher_warning, key_of
+from seqmodels.launch.composed import SHIPPED, as_typed, ignore_launcher_warnings, key_of
 from seqmodels.launch.kept_defaults import check_defaults_kept
 from seqmodels.launch.readable_errors import readable_errors
 from seqmodels.plain_values import NO_SETTING, flattened, resolved
@@ -119,13 +119,13 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 class SweepReport(Callback):
-    """Hydra callback: check a sweep before its first job, and compare its runs after the last. A
+    """Hydra callback: check a sweep before its first job; `compare` its runs after the last. A
     signal ends the whole sweep, after the jobs that train have saved their states."""
 
     running: ClassVar[SweepReport | None] = None  # in the process of the sweep
 
     def __init__(self) -> None:
-        ignore_launcher_warning()  # the jobs compose their configurations again
+        ignore_launcher_warnings()  # the jobs compose their configurations again
 
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
         return SweepReport, ()  # launchers pickle it
@@ -135,8 +135,9 @@ class SweepReport(Callback):
         hydra, words = config.hydra, parsed(config)
         _check_sweep(config, words)
         swept = [word for word in words if word.is_sweep_override()]
-        count = hydra.sweeper.get("n_trials")  # of a search
-        if "n_trials" not in hydra.sweeper:
+        self._is_search, self._metric = "n_trials" in hydra.sweeper, config.sweep.metric
+        count = hydra.sweeper.get("n_trials")
+        if not self._is_search:
             count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
         _check_values(config, words)
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
@@ -173,12 +174,12 @@ class SweepReport(Callback):
         words.append(as_override("hydra.sweep.dir", self.folder))
         return f"finish it with seqmodels train {shlex.join(words)}"
 
-    @readable_errors(exits=True)
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Compare the runs; exit with status 1 if any failed."""
-        if "n_trials" in config.hydra.sweeper:  # a search has said what it found
+    @readable_errors(exits=True)  # of other errors, `hydra_of` would say that they are Hydra's
+    def compare(self) -> None:
+        """Compare the runs, after the last; exit with status 1 if any failed."""
+        if self._is_search:  # which has said what it found
             return
-        compare_runs(str(self.folder), metric=config.sweep.metric)
+        compare_runs(str(self.folder), metric=self._metric)
         sys.stdout.flush()
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
         if any(run.status != "completed" and not run.is_training for run in runs):
