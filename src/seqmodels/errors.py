@@ -20,6 +20,20 @@ class UserError(ValueError):
     """One line: what is wrong, where, and what to do. Scripts print it and exit with status 2."""
 
 
+class SettingError(UserError):
+    """A mistake that a key of the configuration cures before a training. Who uses a finished run
+    cannot set that key, so `load_run`'s methods raise a `UserError` with `message_of_run` instead.
+
+    Args:
+        message: for who trains: what is wrong, and which key cures it.
+        message_of_run: for who uses a finished run: the same, and what to change in the file.
+    """
+
+    def __init__(self, message: str, message_of_run: str) -> None:
+        super().__init__(message)
+        self.message_of_run = message_of_run
+
+
 def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
     names = set(names)

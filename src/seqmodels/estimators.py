@@ -194,7 +194,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def _predicted(self, X: Any) -> list[dict[str, Any]]:
         check_is_fitted(self)
         with _errors(), self._quiet():
-            return [*self.run_.predict(self._rows(X), "X")]
+            return self.run_.predict(self._rows(X), "X")
 
     def encode(self, X: Any, tensor: str | None = None) -> np.ndarray:
         """Features `(N, S)` of sequences: what the head selects, or another tensor by its name."""

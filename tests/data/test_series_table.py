@@ -655,7 +655,7 @@ def test_predictions_name_series_and_need_no_labels(classifier: Run) -> None:
         (lambda new: new.assign(ax=[np.inf, *new.ax[1:]]), "row 1 has inf as 'ax'"),
         (lambda new: new.assign(ax=[NAN, *new.ax[1:]]), "series t0 has 1 missing value"),
         (lambda new: [new.assign(kind=None)], "inputs: series 1 has 15 missing values"),
-        (lambda new: new.rename(columns={"trip": "tirp"}), "no column 'trip': set data.series"),
+        (lambda new: new.rename(columns={"trip": "tirp"}), "'trip', which this run reads"),
     ],
 )  # fmt: skip
 def test_new_tables_that_lack_something_are_refused(

@@ -64,13 +64,33 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
         ([1, "a film"], "inputs: input 1 is a number, which this run cannot read: "),
         ([{"text": 1}, {"text": ["a"]}], "inputs: give the path of a file"),
         ([["a"]], "inputs: input 1 is of type list, which this run cannot read: "),
-        (FILMS[["year"]], "inputs in memory has no column 'text': set data.text_column"),
+        (FILMS[["year"]], "inputs in memory has no column 'text', which this run reads: name it"),
     ],
     ids=str,
 )
 def test_what_is_not_a_list_of_texts_is_refused(films: Run, inputs: Any, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         list(films.predict(inputs, accelerator="cpu"))
+
+
+def test_predictions_are_a_list_or_come_one_by_one(films: Run) -> None:
+    rows = films.predict(FILMS)
+    assert isinstance(rows, list) and rows[0]["label"] in ("good", "bad")
+    one_by_one = films.predictions(FILMS.text)
+    assert next(one_by_one) == rows[0] and [*one_by_one] == rows[1:]
+
+
+def test_a_file_for_a_run_is_told_what_to_change_in_it_and_no_key_of_a_training(
+    films: Run, tmp_path: Path
+) -> None:
+    FILMS[["year"]].to_csv(file := tmp_path / "new.csv", index=False)
+    read = f"^{file} has no column 'text', which this run reads: name it so in the file, which has "
+    with pytest.raises(UserError, match=f"{read}year$"):
+        next(films.read_inputs(str(file)))
+    with pytest.raises(UserError, match=read):
+        films.evaluate(file=file)
+    with pytest.raises(UserError, match="has no column 'text': set data.text_column; choose"):
+        Text(str(file)).setup()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seqmodels.errors import UserError, choices, refusing, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +120,12 @@ class Columns:
         """Raises a `UserError` that names the key, such as `data.group`, without such a column."""
         if column not in self:
             known = choices(column, self.known or self.table.column_names)
-            raise UserError(f"{self.path} has no column {column!r}: set {key}; {known}")
+            lacks = f"{self.path} has no column {column!r}"
+            raise SettingError(
+                f"{lacks}: set {key}; {known}",
+                f"{lacks}, which this run reads: name it so in the file, which has "
+                f"{listed(self.known or self.table.column_names)}",
+            )
 
     @property
     def lists(self) -> list[str]:

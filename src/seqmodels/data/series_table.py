@@ -25,7 +25,7 @@ from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.times import Times, times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
 from seqmodels.data.wide import forgotten_steps, with_lists
-from seqmodels.errors import UserError, choices, listed, refusing, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
 from seqmodels.files import called
 
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
@@ -255,7 +255,11 @@ class SeriesTable(OwnFiles):
                     f"{table.path}: if each row is a series, {wide}; if each is a step, set "
                     f"data.series: {texts}"
                 )
-            raise UserError(f"{table.path}: each row is a step, so set data.series: {texts}")
+            raise SettingError(
+                f"{table.path}: each row is a step, so set data.series: {texts}",
+                f"{table.path}: each row is a step, and this run reads a row for each series, with "
+                "its steps as lists in the cells",
+            )
         names = table.filled(by, "data.series") if by else None
         if rows is None:
             rows = names.codes if names else np.zeros(len(table), int)

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Real
@@ -26,7 +26,7 @@ from seqmodels.data.sources import as_file, is_table
 from seqmodels.dataflow.attribution import Attributions
 from seqmodels.dataflow.steps import attributed
 from seqmodels.engine import Task
-from seqmodels.errors import UserError, choices, refusing, unusable
+from seqmodels.errors import SettingError, UserError, choices, refusing, unusable
 from seqmodels.heads import HEADS, Head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
@@ -119,10 +119,10 @@ class Run:
         *,
         attribute: bool = False,
         **options: Any,
-    ) -> Iterator[dict[str, Any]]:
-        """An iterator over the task's description of each input, in order, as soon as it is there:
-        for a classifier its label and the probability of every class. For a list, write
-        `list(run.predict(inputs))`.
+    ) -> list[dict[str, Any]]:
+        """The task's description of each input, in order: for a classifier its label and the
+        probability of every class. Of more inputs than fit into memory, `predictions` gives them
+        one after the other; it takes the same arguments.
 
         Args:
             inputs: raw, as the data module's `read_inputs` gives them: texts, lists of tokens, or
@@ -136,6 +136,19 @@ class Run:
             UserError: for an input that cannot be encoded, naming its number; or at the end, if
                 training never saw most of the tokens of texts to write others for.
         """
+        return [*self.predictions(inputs, source, accelerator, attribute=attribute, **options)]
+
+    @torch.no_grad()
+    def predictions(
+        self,
+        inputs: Any,
+        source: str = "inputs",
+        accelerator: str = "auto",
+        *,
+        attribute: bool = False,
+        **options: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """An iterator over what `predict` gives, each as soon as it is there."""
         task = self.task
         takes = {*inspect.signature(task.describe).parameters} - {"batch", "states"}
         for name in options.keys() - takes:
@@ -315,8 +328,24 @@ class Run:
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         yield from inputs
 
-    def _usable(self) -> AbstractContextManager[None]:
-        return unusable(f"{self.folder} cannot be used")
+    def read_inputs(self, path: str, *, steps: bool = False) -> Iterator[Any]:
+        """The raw inputs of a file that is like the training file; `-` is standard input.
+
+        Args:
+            steps: one step of a long row after the other, for `stream`.
+        """
+        with self._usable():
+            yield from self.data.read_steps(path) if steps else self.data.read_inputs(path)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Within: what keeps this run from being used is a `UserError`, whose advice doesn't name
+        keys that only a training takes."""
+        with unusable(f"{self.folder} cannot be used"):
+            try:
+                yield
+            except SettingError as error:
+                raise UserError(error.message_of_run) from error
 
 
 def head_for(task: Task, tensor: str | None) -> Head:
@@ -345,7 +374,7 @@ def load_run(
 
         run = load_run("runs/mine")
         print(run)  # what it is, its metrics
-        list(run.predict(texts))  # a description of each input
+        run.predict(texts)  # a description of each input
 
     Args:
         checkpoint: `best` or `last`.

@@ -49,11 +49,13 @@ def main(
         if options or batch_size or attribute:
             others = "beam, best, batch_size and attribute"
             raise UserError(f"stream=true reads one row, step by step: leave out {others}")
-        steps = finished.data.read_steps(input)
+        steps = finished.read_inputs(input, steps=True)
         predictions = streamed(finished.stream(accelerator=accelerator), steps)
     else:
-        steps = finished.data.read_inputs(input)
-        predictions = finished.predict(steps, input, accelerator, attribute=attribute, **options)
+        inputs = finished.read_inputs(input)
+        predictions = finished.predictions(
+            inputs, input, accelerator, attribute=attribute, **options
+        )
     screen = Screen(stderr=True)
     hidden = sys.stdout.isatty() or not screen.is_terminal  # a terminal shows the predictions
     shown = track(predictions, "predicting", console=screen, disable=hidden, transient=True)

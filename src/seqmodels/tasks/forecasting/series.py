@@ -13,7 +13,7 @@ from seqmodels.data.columns import Columns, Names
 from seqmodels.data.series_inputs import ROUNDING
 from seqmodels.data.tables import Tables, columns_of, ending
 from seqmodels.data.times import moments
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import SettingError, UserError, shown
 from seqmodels.files import called, read_lines
 
 
@@ -122,7 +122,9 @@ def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -
         row, column = np.argwhere(~known)[0]
         step = f"row {values.index[row] + 1}" if times is None else values.index[row]
         lacks = f"{step} has no {values.columns[column]!r}"
-        raise UserError(f"{where}: {lacks}: fill it, or set data.missing=last")
+        raise SettingError(
+            f"{where}: {lacks}: fill it, or set data.missing=last", f"{where}: {lacks}: fill it"
+        )
     filled = values.ffill().to_numpy()  # nothing of what comes later
     return TimedSeries(name, filled, known, None if times is None else values.index)
 
@@ -133,8 +135,11 @@ def _equal_steps(times: Any, where: str) -> Any:
 
     wrong = times[1:] <= times[:-1]
     if wrong.any():
-        cures = "sort the rows by time, have each once, set data.series, or write times in UTC"
-        raise UserError(f"{where}: {times[1:][wrong][0]} is not after the row before: {cures}")
+        problem = f"{where}: {times[1:][wrong][0]} is not after the row before"
+        cures = "sort the rows by time, have each once, or write times in UTC"
+        raise SettingError(
+            f"{problem}: {cures}; of several series, set data.series", f"{problem}: {cures}"
+        )
     step = pd.infer_freq(times) if len(times) > 2 else None  # months and business days, too
     if step is None:
         step = times.to_series().diff().mode().get(0, pd.Timedelta(days=1))
