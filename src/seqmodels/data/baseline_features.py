@@ -97,16 +97,20 @@ def channel_summaries(plain: Callable[[Any], np.ndarray] = np.asarray) -> Any:
 def step_windows(
     data: SequenceDataModule, columns: int = 1
 ) -> tuple[np.ndarray, dict[str, Any], str]:
-    """As `baseline_features`, of the steps of series, one after the other: each with those up to
-    five before and after it, as the network reads them."""
+    """As `baseline_features`, of the steps of series, one after the other, as the network reads
+    them: each with those up to five before and after it; or where the network doesn't look ahead,
+    with the ten before it."""
     from sklearn.preprocessing import StandardScaler
 
+    window, what = AROUND, f"windows of {len(AROUND)} steps"
+    if not data.looks_ahead:
+        window, what = AROUND - AROUND.max(), f"the last {len(AROUND)} steps"
     made: dict[str, Any] = {}
     for split, dataset in data.datasets.items():
-        rows = [
-            each.numpy()[np.clip(np.arange(len(each))[:, None] + AROUND, 0, len(each) - 1)]
-            for each in dataset.sequences
-        ]
+        rows = []
+        for sequence in dataset.sequences:
+            steps = np.arange(len(sequence))[:, None] + window  # (T, window)
+            rows.append(sequence.numpy()[np.clip(steps, 0, len(sequence) - 1)])
         made[split] = np.concatenate([row.reshape(len(row), -1) for row in rows])
     most = min(EXAMPLES, PREDICTIONS // columns)
     total = len(made["train"])
@@ -114,7 +118,45 @@ def step_windows(
     scaler = StandardScaler().fit(made["train"][chosen])
     made = {split: scaler.transform(each) for split, each in made.items()}
     made["train"] = made["train"][chosen]
-    return chosen, made, f"windows of {len(AROUND)} steps{_share(chosen, total, 'steps')}"
+    return chosen, made, what + _share(chosen, total, "steps")
+
+
+def token_windows(
+    data: SequenceDataModule, columns: int = 1
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """As `step_windows`, of texts: a 1 for each token of a window and its place in it, of the most
+    frequent tokens, as far as memory goes."""
+    from scipy.sparse import csr_matrix
+
+    tokens = {split: _tokens(dataset.sequences) for split, dataset in data.datasets.items()}
+    counts = np.bincount(np.concatenate(tokens["train"]))
+    frequent = np.argsort(-counts, kind="stable")[: max(1, COEFFICIENTS // columns // len(AROUND))]
+    numbers = np.full(data.inputs.num_inputs + 1, -1)  # of the frequent tokens; the last is none
+    numbers[frequent] = np.arange(len(frequent))
+
+    def windows(texts: Sequence[np.ndarray], chosen: np.ndarray | None = None) -> Any:
+        rows = []
+        for text in texts:
+            padded = np.pad(numbers[text], AROUND.max(), constant_values=-1)
+            rows.append(np.lib.stride_tricks.sliding_window_view(padded, len(AROUND)))
+        read = np.concatenate(rows)  # (N, window)
+        read = read if chosen is None else read[chosen]
+        row, place = np.nonzero(read >= 0)
+        column = place * len(frequent) + read[row, place]
+        shape = len(read), len(AROUND) * len(frequent)
+        return csr_matrix((np.ones(len(row), np.float32), (row, column)), shape)
+
+    total = sum(map(len, tokens["train"]))
+    most = min(EXAMPLES, PREDICTIONS // columns)
+    chosen = np.sort(np.random.default_rng(0).permutation(total)[:most])
+    features: dict[str, Any] = {split: windows(tokens[split]) for split in EVALUATED}
+    features["train"] = windows(tokens["train"], chosen)
+    return chosen, features, f"windows of {len(AROUND)} tokens{_share(chosen, total, 'tokens')}"
+
+
+def _tokens(sequences: Iterable[Tensor]) -> list[np.ndarray]:
+    """The ids of each text, without the characters of its words."""
+    return [(each if each.dim() == 1 else each[:, 0]).numpy() for each in sequences]
 
 
 def _share(chosen: np.ndarray, total: int, what: str = "examples") -> str:

@@ -20,7 +20,7 @@ from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 12  # the version of the baselines in the cache
+BASELINES = 13  # the version of the baselines in the cache
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]
@@ -36,6 +36,7 @@ class DataModule(pl.LightningDataModule):
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
     mismatch: str = ""  # the end of the error for a task that learns other targets: why, and cures
+    looks_ahead: bool = True  # whether baselines at a step read later ones, as the network does
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     _logged: Collection[str] = ()  # doubts
 

@@ -233,6 +233,10 @@ class SequenceDataModule(DataModule):
     def doubts(self) -> Collection[str]:
         return self.inputs.doubts.values()
 
+    def beginning(self, raw: Any, steps: int) -> Any:
+        """The first steps of a raw input."""
+        return raw.part(0, steps) if hasattr(raw, "part") else raw[:steps]
+
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
         return collate(self.inputs.encode_steps(raw, kept))
 
@@ -254,7 +258,7 @@ class SequenceDataModule(DataModule):
     @property
     def baseline_recipe(self) -> list[Any]:
         if self.per == "step":  # the encoding says what a step is
-            return [self.inputs.given]
+            return [self.inputs.given, self.looks_ahead]
         return list(self.baseline_inputs) if self.inputs.kind == "tokens" else []
 
     @property

@@ -25,12 +25,15 @@ class Contract:
         causal: whether a step may depend on itself and earlier steps only; then the encoder reads
             in one direction, and the audit looks for leaks from the future.
         stateful: whether the final state of a batch starts the next one.
+        live: whether steps are usually predicted as they arrive. Then the encoder reads in one
+            direction, unless the configuration says otherwise.
     """
 
     per: Per
     target: str
     causal: bool = False
     stateful: bool = False
+    live: bool = False
 
     @property
     def kind(self) -> Target:

@@ -201,15 +201,18 @@ def build_encoder(
     """The encoder for this head and task.
 
     `bidirectional` None means what the head needs; where it fits one direction and two, two for a
-    prediction at every step that may look ahead, else one. "if_possible" means two directions,
-    unless head or task needs one.
+    prediction at every step of a row that is there as a whole, else one. "if_possible" means two
+    directions, unless head or task needs one.
     """
     options = dict(options)
     wanted = options.get("bidirectional")
     if wanted is None or wanted == "if_possible":
-        two = not contract.causal and (wanted is not None or contract.per == "step")
+        reads_whole_rows = contract.per == "step" and not contract.live
+        may_read_both = wanted == "if_possible" or reads_whole_rows
         needed = head.requires_bidirectional
-        options["bidirectional"] = two if needed is None else needed
+        if needed is None:
+            needed = may_read_both and not contract.causal
+        options["bidirectional"] = needed
     if contract.causal and options["bidirectional"]:
         raise UserError(
             "this model predicts what comes next, so its encoder must read in one direction, "

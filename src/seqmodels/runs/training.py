@@ -35,6 +35,7 @@ from seqmodels.runs.endings import Recording, new_folder
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.keys import check_config, check_keys
+from seqmodels.runs.live import at_newest_step, looks_ahead
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
@@ -148,6 +149,7 @@ def _prepared(
     task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
     task.allowed_targets, task.fingerprint = allowed, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
+    data.looks_ahead = task.encoder.bidirectional or task.convolutions is not None
     plan_validation(trainer, data)
     if config.model.get("metrics"):
         with torch.random.fork_rng([]):  # the loader draws a number
@@ -192,7 +194,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     notes = training.resume.notes if training.resume else ()
-    for line in (*notes, *data.notes, *data.summary):
+    for line in filter(None, (*notes, *data.notes, looks_ahead(task, data), *data.summary)):
         console.print(line, soft_wrap=True)
         log.info(line)
     console.print(f"{result.parameters:,} parameters, on {result.device}, {trainer.precision}")
@@ -225,6 +227,8 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
         learning_curves(history, curves, task.curves, title)
         log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
         result.verdict = verdict(result, folder.path)
+        if result.whole_splits and (live := at_newest_step(task, data)):
+            result.verdict.append(live)
     result.seconds["total"] = time.perf_counter() - training.started
 
 

@@ -78,7 +78,7 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
     task = regressor("every_step", output=output)
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
-    assert task.encoder.bidirectional
+    assert not task.encoder.bidirectional
     batches = [batch_of(B, T, 2, seed=seed) for seed in range(2)]
     assert int(task.step(batches[0]).score.weight) == 2 * int(LENGTHS.sum()) - T
     medians = torch.cat([task.head.decode(task.encode(each)) for each in batches]).detach()
@@ -130,7 +130,7 @@ def test_values_of_steps_are_trained_tested_and_predicted(config: Config) -> Non
     )
     settings.data = {"_target_": f"{__name__}.StepWaves", "batch_size": 4}
     result = train(settings)
-    names = {"training mean", "ridge regression on windows of 11 steps"}
+    names = {"training mean", "ridge regression on the last 11 steps"}
     assert result["baselines"]["test/rmse"].keys() == names
     assert 0 < result["metrics"]["test/rmse"] < 0.9
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.feature_extraction import DictVectorizer
 
+from seqmodels.data.baseline_features import token_windows
 from seqmodels.errors import UserError
 from seqmodels.tasks.tagging import TaggedText
 
@@ -158,3 +161,32 @@ def test_baselines_of_tags_follow_the_vocabulary(write: Write) -> None:
         data.setup()
         found = data.baselines()["test/accuracy"]
         assert found["most frequent tag of each token"] == expected
+
+
+def test_the_baseline_of_texts_reads_the_tokens_around_each(write: Write) -> None:
+    random, blocks = np.random.default_rng(0), []
+    for _ in range(40):
+        tokens = random.choice(["a", "b"], random.integers(1, 9)).tolist()
+        tags = ["after_a" if before == "a" else "other" for before in ["", *tokens]]
+        blocks.append("\n".join(map(" ".join, zip(tokens, tags, strict=False))))
+    data = TaggedText(write("a.txt", "\n\n".join(blocks)), min_count=1)
+    data.setup()
+
+    def windows(split: str) -> list[dict[str, str]]:  # by hand
+        rows = []
+        for tokens in data.examples[split].inputs:
+            for step in range(len(tokens)):
+                near = {n: tokens[step + n] for n in range(-5, 6) if 0 <= step + n < len(tokens)}
+                rows.append({str(place): token for place, token in near.items()})
+        return rows
+
+    _, features, name = token_windows(data)
+    by_hand = DictVectorizer(sparse=False).fit(windows("train"))
+    for split in ("train", "test"):
+        # The order of columns differs, so compare which rows have how much in common.
+        made, wanted = features[split].toarray(), by_hand.transform(windows(split))
+        assert np.array_equal(made @ made.T, wanted @ wanted.T)
+    found = data.baselines()["test/accuracy"]
+    assert name == "windows of 11 tokens"
+    assert found["most frequent tag of each token"] < 0.9
+    assert found["logistic regression on windows of 11 tokens"] == 1.0

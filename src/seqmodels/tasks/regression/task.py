@@ -49,7 +49,9 @@ class Regressor(ValueTask):
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
-        return replace(cls.contract, per=find_head(head).per)
+        per = find_head(head).per
+        # Numbers at every step, such as a remaining life, are mostly wanted while a series arrives.
+        return replace(cls.contract, per=per, live=per == "step")
 
     def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
