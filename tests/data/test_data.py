@@ -133,3 +133,12 @@ def test_batches_are_padded_with_their_own_targets_without_global_random_numbers
             assert (row[:length] == target).all() and (row[length:] == 0).all()
         assert batch.rows.equal(batch.targets)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pass_that_is_resumed_at_its_end_leaves_the_next_one_whole() -> None:
+    """Lightning makes both passes, and reads the second one alone."""
+    dataset = SequenceDataset([torch.ones(length, 1) for length in range(1, 9)], torch.arange(8))
+    loader = SequenceLoader(dataset, LengthBatchSampler(dataset.lengths, 2, shuffle=False))
+    loader.load_state_dict({"epoch": 0, "given": 3})  # as trainer.limit_train_batches=3 ends it
+    resumed, following = iter(loader), iter(loader)
+    assert len([*following]) == 4 and len([*resumed]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,9 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lightning.pytorch as pl
+import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from seqmodels.callbacks.last_checkpoint import LastCheckpoint
 from seqmodels.runs.checkpoint import read_checkpoint
 from tests.conftest import Completed, Script, command, result_of
 
@@ -110,11 +113,33 @@ def same_weights(one: Path, other: Path, names: tuple[str, ...] = ("last", "best
 
 
 def same_run(whole: Path, resumed: Path) -> None:
-    """To the bit: weights, metrics of every epoch, result."""
+    """To the bit: weights, metrics of every epoch, predictions, result."""
     same_weights(whole, resumed)
+    for name in ("predictions.csv", "scores.csv"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
     assert (whole / "metrics.csv").read_bytes() == (resumed / "metrics.csv").read_bytes()
     assert result_of(whole)["metrics"] == result_of(resumed)["metrics"]
     assert result_of(resumed)["status"] == "completed"
+
+
+def killed_at_each_checkpoint(monkeypatch: pytest.MonkeyPatch, place: Path) -> list[Path]:
+    """From now on, each `last.ckpt` that a training saves leaves a copy of its folder, as if the
+    training had been killed right after it. The list names the copies."""
+    copies, save = list[Path](), LastCheckpoint._save
+
+    def save_and_copy(self: LastCheckpoint, trainer: pl.Trainer) -> None:
+        save(self, trainer)
+        copy = place / f"killed_{len(copies)}"
+        copies.append(Path(shutil.copytree(trainer.default_root_dir, copy)))
+
+    monkeypatch.setattr(LastCheckpoint, "_save", save_and_copy)
+    return copies
+
+
+def as_if_killed_in_its_test(run: Path) -> None:
+    """A finished run whose result was never written."""
+    result = {**result_of(run), "status": "interrupted", "metrics": {}}
+    (run / "result.json").write_text(json.dumps(result))
 
 
 def resumes(

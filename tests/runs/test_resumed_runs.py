@@ -5,12 +5,20 @@ Each task has a test of its own beside its data.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from seqmodels.runs.folder import read_metrics
 from tests.conftest import Script
-from tests.runs.resumed import resumes
+from tests.runs.resumed import (
+    as_if_killed_in_its_test,
+    killed_at_each_checkpoint,
+    resumes,
+    same_run,
+    same_weights,
+)
 
 QUICK = (
     *("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "model.encoder.hidden_size=4"),
@@ -40,3 +48,85 @@ LEARN = "trainer.max_epochs=4 model.optimizer.lr=0.03"
 )
 def test_a_resumed_run_is_the_uninterrupted_one(words: str, script: Script, tmp_path: Path) -> None:
     resumes(script, tmp_path, *QUICK, *words.split(), step=7)
+
+
+# ---------------------------------------------------------------- at the end of a training
+
+# an epoch has five batches
+ENDS = [
+    "trainer.val_check_interval=auto",
+    "trainer.val_check_interval=auto trainer.max_steps=7",
+    "trainer.val_check_interval=0.5 +callbacks=ema",
+    *(
+        pytest.param(words, marks=pytest.mark.long)
+        for words in (
+            "trainer.val_check_interval=auto trainer.accumulate_grad_batches=2",
+            "trainer.val_check_interval=auto model.adversarial=0.5",
+            "trainer.val_check_interval=3 trainer.check_val_every_n_epoch=2 trainer.max_epochs=3",
+            "trainer.val_check_interval=5 trainer.check_val_every_n_epoch=null",
+            "trainer.val_check_interval=4 trainer.check_val_every_n_epoch=null trainer.max_steps=8",
+            "trainer.val_check_interval=0.5 trainer.max_steps=8",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("words", ENDS)
+def test_a_run_that_is_killed_at_its_last_checkpoint_trains_nothing_more(
+    words: str, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = killed_at_each_checkpoint(monkeypatch, tmp_path)
+    script("train.py", *QUICK, *words.split(), "folder=whole")
+    killed = copies[-1]
+    script("train.py", f"resume={killed}")
+    same_run(tmp_path / "whole", killed)
+
+
+def test_a_run_that_is_killed_in_its_test_trains_nothing_more(
+    script: Script, tmp_path: Path
+) -> None:
+    script("train.py", *QUICK, "trainer.val_check_interval=auto", "folder=whole")
+    killed = Path(shutil.copytree(tmp_path / "whole", tmp_path / "killed"))
+    as_if_killed_in_its_test(killed)
+    script("train.py", "resume=killed")
+    same_run(tmp_path / "whole", killed)
+
+
+STOPPED = "callbacks.early_stopping.patience=0 callbacks.early_stopping.min_delta=1.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "short", "long"),
+    [
+        ("trainer.val_check_interval=auto", "trainer.max_epochs=1", "trainer.max_epochs=2"),
+        ("", "trainer.max_steps=7", "trainer.max_steps=9"),
+        (
+            f"trainer.val_check_interval=3 +callbacks=early_stopping {STOPPED}",
+            "trainer.max_steps=-1",
+            "callbacks.early_stopping.patience=9",
+        ),
+    ],
+)
+def test_a_longer_training_goes_on_where_the_shorter_one_ended(
+    words: str, short: str, long: str, script: Script, tmp_path: Path
+) -> None:
+    own = (*QUICK, "scheduler=none", *words.split())
+    script("train.py", *own, short, "folder=short")
+    script("train.py", *own, long, "folder=long")
+    script("train.py", "resume=short", long)
+    same_weights(tmp_path / "long", tmp_path / "short", ("last",))
+    rows = [read_metrics(tmp_path / name / "metrics.csv") for name in ("long", "short")]
+    expected, losses = (
+        {r["step"]: r["train/loss"] for r in each if "train/loss" in r} for each in rows
+    )
+    assert expected.items() <= losses.items()  # the shorter one has a row at its end, too
+
+
+def test_a_run_that_is_killed_before_its_first_last_checkpoint_is_the_uninterrupted_one(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = killed_at_each_checkpoint(monkeypatch, tmp_path)
+    script("train.py", *QUICK, "trainer.val_check_interval=auto", "folder=whole")
+    (copies[0] / "checkpoints" / "last.ckpt").unlink()
+    script("train.py", f"resume={copies[0]}")
+    same_run(tmp_path / "whole", copies[0])

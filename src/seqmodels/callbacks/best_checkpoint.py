@@ -60,6 +60,8 @@ class BestCheckpoint(ModelCheckpoint):
         self._last_global_step_saved = trainer.global_step
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        for logger in trainer.loggers:  # a run that is killed now is resumed from this checkpoint
+            logger.save()
         super()._save_checkpoint(trainer, filepath)
         found = trainer.callback_metrics.items()
         self.validation = {k: float(v) for k, v in found if k.startswith("validation/")} or None

@@ -21,8 +21,8 @@ from seqmodels.interruption import Interrupted, handling_signals
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves `last.ckpt` after every validation, after every few minutes, and after every epoch
-    unless validations are counted across epochs.
+    """Saves `last.ckpt` after every validation, after every few minutes, after every epoch unless
+    validations are counted across epochs, and at the end of the training.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 save it too, at the end of the step or validation that they
     meet in any process, and end the training there with `Interrupted`. A second Ctrl-C ends it at
@@ -50,7 +50,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = time.monotonic()
-        if trainer.ckpt_path is not None:
+        if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == self.path.name:
             self.step = trainer.global_step
         if trainer.world_size > 1:  # on the CPU, so that no step waits for its device
             self._processes = distributed.new_group(backend="gloo")
@@ -67,12 +67,16 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trained = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if trained and not accumulates(trainer) and not ends_epoch(trainer):
+        if not trained or accumulates(trainer) or ends_epoch(trainer):
+            return
+        # The last state waits for the end of its epoch, whose metrics it needs: a training that is
+        # resumed where it ends logs nothing more.
+        if not ends_training(trainer):
             self._end(self._save_if(True, trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         by_epoch = ends_epoch(trainer) or trainer.check_val_every_n_epoch is not None
-        self._save_if(by_epoch or self._is_time(), trainer)
+        self._save_if(by_epoch or ends_training(trainer) or self._is_time(), trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
@@ -137,6 +141,20 @@ def ends_epoch(trainer: pl.Trainer) -> bool:
     saves the best checkpoint after the epoch instead of after the validation."""
     by_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
     return by_epoch or not sum(trainer.num_val_batches)
+
+
+def ends_training(trainer: pl.Trainer) -> bool:
+    """Whether the training ends with this batch: by its epochs, by its steps, or because a callback
+    has stopped it and it has trained for `min_epochs` and `min_steps`."""
+    epochs, steps = trainer.current_epoch, trainer.global_step  # that are finished
+    if trainer.is_last_batch:
+        epochs += 1
+        if epochs == trainer.max_epochs:
+            return True
+    if steps == trainer.max_steps:
+        return True
+    may_stop = epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
+    return trainer.should_stop and may_stop
 
 
 def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:

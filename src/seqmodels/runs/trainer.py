@@ -15,6 +15,7 @@ from pydantic import Field
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
+from seqmodels.callbacks.last_checkpoint import ends_training
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.engine.budget import batches_per_epoch, limited
 from seqmodels.errors import UserError
@@ -97,22 +98,57 @@ def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
 
 
 class _EndWithValidation(Callback):
-    """Validates the last step of a training, whatever the interval of its validations."""
+    """Validates the last step of a training, whatever the interval of its validations, and lets a
+    longer training go on from there, also within an epoch."""
+
+    def __init__(self) -> None:
+        self._interval: tuple[Any, Any] | None = None  # the trainer's own, while ours is another
+        self._loops: dict[str, Any] | None = None  # where a training ended within an epoch
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._planned = trainer.val_check_batch, trainer.check_val_every_n_epoch
+        # The checkpoint was saved in a validation, which a resume must not do again. Lightning asks
+        # the interval whether there was one, and the interval knows of none at the end.
+        if trainer.fit_loop.epoch_loop.restarted_on_last:
+            self._validate_now(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        epoch, step = trainer.current_epoch, trainer.global_step
-        ends = epoch + 1 == trainer.max_epochs and trainer.is_last_batch
-        enough = epoch >= (trainer.min_epochs or 0) and step >= (trainer.min_steps or 0)
-        if ends or step == trainer.max_steps or (trainer.should_stop and enough):
-            trainer.val_check_batch = 1
-            if trainer.check_val_every_n_epoch is not None:
-                trainer.check_val_every_n_epoch = 1
+        if ends_training(trainer):
+            self._validate_now(trainer)
+            self._keep_loops(trainer)
+        elif self._interval is not None:
+            self._restore_interval(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if is_training and ends_training(trainer):  # early stopping may just have said so
+            self._keep_loops(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._loops is not None:
+            checkpoint["loops"]["fit_loop"] = self._loops
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        trainer.val_check_batch, trainer.check_val_every_n_epoch = self._planned
+        self._restore_interval(trainer)
+
+    def _validate_now(self, trainer: pl.Trainer) -> None:
+        if self._interval is None:
+            self._interval = trainer.val_check_batch, trainer.check_val_every_n_epoch
+        trainer.val_check_batch = 1
+        if trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1
+
+    def _restore_interval(self, trainer: pl.Trainer) -> None:
+        if self._interval is not None:
+            trainer.val_check_batch, trainer.check_val_every_n_epoch = self._interval
+            self._interval = None
+
+    def _keep_loops(self, trainer: pl.Trainer) -> None:
+        # At its end, Lightning counts an epoch as a whole one, and a longer training would leave
+        # out its other batches.
+        if not trainer.is_last_batch:
+            self._loops = trainer.fit_loop.state_dict()
 
 
 def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
