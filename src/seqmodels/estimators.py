@@ -37,7 +37,7 @@ from seqmodels.interruption import left_alone
 from seqmodels.launch.composed import compose
 from seqmodels.machine import one_thread, unchanged_process
 from seqmodels.runs import load_run, train
-from seqmodels.runs.folder import read_metrics
+from seqmodels.runs.folder import RunFolder, read_metrics
 
 KEYS = {
     "head": "model.head",
@@ -52,7 +52,6 @@ KEYS = {
     "class_weight": "model.output.class_weights",
     "missing": "data.missing",
 }
-FILES = ("config.yaml", "result.json", "checkpoints/best.ckpt")  # that a run needs
 
 
 class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -218,7 +217,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__()}
         if run := state.pop("run_", None):
-            state["_files"] = {name: (run.folder / name).read_bytes() for name in FILES}
+            state["_files"] = {name: path.read_bytes() for name, path in _files_of(run.folder)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -227,9 +226,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if files:
             place = self._temporary()
             Path(place, "checkpoints").mkdir()
-            for name in FILES:
-                Path(place, name).write_bytes(files[name])
+            for name, path in _files_of(Path(place)):
+                path.write_bytes(files[name])
             self._load(place)
+
+
+def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files that a finished run needs, by name. The result comes before the weights, because it
+    says which checkpoint has them."""
+    run = RunFolder(folder)
+    yield "config.yaml", run.config_file
+    yield "result.json", run.result_file
+    yield "checkpoints/best.ckpt", run.checkpoint_file(run.read_result().weights)
 
 
 class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]

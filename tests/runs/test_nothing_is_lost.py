@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from seqmodels import compose, load_run
 from seqmodels.compare.records import find_runs
+from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.runs import train
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder, read_metrics
+from seqmodels.runs.result import Result
 from tests.conftest import Refused, Script, result_of
 from tests.runs.resumed import OWN, Signal
 
@@ -38,17 +41,74 @@ def test_a_run_without_its_last_checkpoint_is_resumed_from_its_best(
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 42 > best
 
 
-def test_a_finished_run_keeps_its_result_until_it_has_another(run: Path, script: Script) -> None:
-    before = result_of(run)
-    words = (f"resume={run}", "trainer.max_epochs=9")
-    with pytest.raises(SystemExit, match="143"):
-        train(compose(*words), words, callbacks=[Signal([15], step=30)])
-    assert result_of(run) == before
-    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] > 28
-    script("train.py", "resume=run", "trainer.max_epochs=3")
+def test_a_finished_run_stays_what_it_was_until_a_longer_one_is_finished(
+    run: Path, script: Script
+) -> None:
+    before, text = result_of(run), repr(load_run(run))
+    scores = load_run(run).evaluate("validation", accelerator="cpu")
+    for step, changes in ((45, ["trainer.precision=bf16-mixed"]), (60, [])):
+        words = (f"resume={run}", "trainer.max_epochs=9", *changes)
+        with pytest.raises(SystemExit, match="143"):
+            train(compose(*words), words, callbacks=[Signal([15], step=step)])
+        assert read_checkpoint(run / "checkpoints" / "best.ckpt")["global_step"] > 28
+        assert result_of(run) == {**before, "weights": "finished", "stretches": 1}
+        kept = load_run(run)
+        assert repr(kept) == text and kept.config["trainer"]["precision"] == "32-true"
+        assert kept.evaluate("validation", accelerator="cpu") == scores
+        assert "not those that were tested" in repr(load_run(run, "last"))
+    script("train.py", "resume=run", "trainer.max_epochs=5")
     after = result_of(run)
-    assert after["status"] == "completed" and after["metrics"] != before["metrics"]
-    assert read_metrics(run / "metrics.csv")[-1]["step"] == 41
+    assert (after["status"], after["weights"]) == ("completed", "best")
+    assert after["metrics"] != before["metrics"] and "stretches" not in after
+    assert load_run(run).config["trainer"]["precision"] == "bf16-mixed"
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert read_metrics(run / "metrics.csv")[-1]["step"] == 69
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> RunFolder:
+    """A folder with a result and weights, which are a word."""
+    (tmp_path / "checkpoints").mkdir()
+    folder = RunFolder(tmp_path)
+    folder.checkpoint_file("best").write_text("old")
+    folder.write_result(Result(seed=0, config={}, status="completed"))
+    return folder
+
+
+def test_weights_are_kept_before_the_result_names_them_and_replace_no_file(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished.checkpoint_file("finished").write_text("somebody's")
+    before = finished.read_result()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write_result", Mock(side_effect=KeyboardInterrupt))
+        finished.keep_finished(before)
+    assert finished.read_result() == before
+    kept = finished.keep_finished(before)
+    finished.checkpoint_file("best").write_text("new")
+    assert finished.read_result() == kept == finished.keep_finished(kept)
+    assert finished.checkpoint_file(kept.weights).read_text() == "old"
+    finished.remove_kept(before)
+    finished.remove_kept(kept)
+    assert not finished.checkpoint_file(kept.weights).exists()
+    assert finished.checkpoint_file("finished").read_text() == "somebody's"
+    assert finished.checkpoint_file("best").read_text() == "new"
+
+
+def test_weights_that_somebody_has_removed_are_not_those_of_a_longer_training(
+    finished: RunFolder,
+) -> None:
+    finished.checkpoint_file("best").unlink()
+    kept = finished.keep_finished(finished.read_result())
+    assert not finished.checkpoint_file(kept.weights).exists() and kept.weights != "best"
+
+
+@pytest.mark.parametrize("name", ["../../last", "finished/../last", "previous", "finished_x"])
+def test_a_result_names_no_other_file(finished: RunFolder, name: str) -> None:
+    result = json.loads(finished.result_file.read_text())
+    finished.result_file.write_text(json.dumps({**result, "weights": name}))
+    with pytest.raises(UserError, match="is not the result of a run of this version"):
+        finished.read_result()
 
 
 def test_a_limit_of_one_batch_is_not_a_limit_of_all(run: Path, script: Script) -> None:

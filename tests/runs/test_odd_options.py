@@ -80,6 +80,7 @@ def test_every_command_takes_what_a_training_took(
         {"last"} if "last=null" in words else {"best"} if words.endswith("val_batches=0") else set()
     )
     assert named == {"best", "last"} - absent
+    assert result_of(run)["weights"] == min(named)
     newest = run / "checkpoints" / f"{max(named)}.ckpt"
     before = read_checkpoint(newest)["global_step"]
     (tmp_path / "new.jsonl").write_text(f"{[[*range(12)]] * 5}\n")

@@ -203,7 +203,7 @@ def test_the_newest_change_wins(cut: Path) -> None:
     for epochs in (6, 5):
         folder.add_stretch(34, ["x"], {"trainer.max_epochs": epochs})
     assert folder.read_config()["trainer"]["max_epochs"] == 5
-    assert folder.read_config(beginning=True)["trainer"]["max_epochs"] == 4
+    assert folder.read_config(stretches=1)["trainer"]["max_epochs"] == 4
 
 
 def test_words_change_the_run_and_not_the_defaults(config: Config, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
         return "another process trains it"
     if folder.holds_run:
         try:
-            before = folder.read_config(beginning=True)
+            before = folder.read_config(stretches=1)
         except UserError as error:  # a damaged folder must not stop the others
             return f"failed, {error}"
         if _settings(before) != _settings(plain):

@@ -23,17 +23,21 @@ from seqmodels.screen import Screen
 
 
 class Recording(Callback):
-    """Keeps `result.json`. Within, it says that the run is interrupted, as a killed process leaves
-    it; at the end, how it ended. A resume leaves its first traces at its first batch: until then it
-    may be refused. If the run had completed before, its result stays until there is a newer one."""
+    """Keeps `result.json`, and is alone in saying a run's status.
+
+    A new run is interrupted from the start, as a killed process leaves it, until it ends. A resume
+    leaves its first traces at its first batch: until then it may be refused. If the run had
+    finished before, its result stays until there is a newer one, and with it the weights that it
+    is of.
+    """
 
     def __init__(
         self, folder: RunFolder, result: Result, resume: Resume | None, overrides: Sequence[str]
     ) -> None:
         self.folder, self.result, self.resume, self.overrides = folder, result, resume, overrides
-        self.begun, self._writes = False, resume is None
+        self.begun = False
         before = folder.result_if_any() if resume else None
-        self._had_completed = before is not None and before.completed
+        self._finished = before if before is not None and before.completed else None
         if resume:
             result.resumed = [*(before.resumed if before else []), environment(result.device)]
 
@@ -42,24 +46,30 @@ class Recording(Callback):
             return
         self.begun = True
         if self.resume and trainer.is_global_zero:
+            if self._finished:
+                self._finished = self.folder.keep_finished(self._finished)
             if self.resume.changes:
                 self.folder.add_stretch(self.resume.step, self.overrides, self.resume.changes)
-            if not self._had_completed:
-                self._writes = True
+            if not self._finished:
                 self.folder.write_result(self.result)
         log_hyperparameters(trainer, self.result.model_dump())
 
     def __enter__(self) -> None:
-        if self._writes:
+        if self.resume is None:
             self.folder.write_result(self.result)
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if error is None:
-            self.result.status, self._writes = "completed", True
-        elif isinstance(error, Exception):
+            self.result.status = "completed"
+            self.folder.write_result(self.result)
+            if self._finished:
+                self.folder.remove_kept(self._finished)
+            return
+        if isinstance(error, Exception):
             self.result.fail(error)
-        if self._writes:
-            with suppress(*[UserError] if error else []):  # it must not hide the other error
+        has_begun = self.resume is None or self.begun
+        if has_begun and not self._finished:
+            with suppress(UserError):  # it must not hide the other error
                 self.folder.write_result(self.result)
 
     @contextmanager

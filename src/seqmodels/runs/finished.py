@@ -55,15 +55,18 @@ class Run:
     task: Task
     data: DataModule
     epoch: int | None = None  # that the weights are of
+    is_tested: bool = True  # whether the result is of these weights
 
     def __repr__(self) -> str:
         known, head = self.result, self.task.head
         sizes = "".join(f", {split} {n:,}" for split, n in known.examples.items())
-        scores = (f"{name} {value:.4f}" for name, value in known.metrics.items())
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in known.metrics.items())
+        if not self.is_tested:
+            scores = "not those that were tested"
         lines = (
             f"{type(self.task).__name__}: {head.name} reads {', '.join(head.reads)}",
             f"data: {known.data}{sizes}",
-            f"weights of epoch {self.epoch}: {', '.join(scores)}",
+            f"weights of epoch {self.epoch}: {scores}",
             f"folder: {self.folder}",
         )
         return "\n".join(map(visible_line, lines))  # the folder may be a stranger's
@@ -376,18 +379,22 @@ def load_run(
         print(run)  # what it is, its metrics
         run.predict(texts)  # a description of each input
 
+    If the run is being trained longer, or that was interrupted, it is the run before.
+
     Args:
-        checkpoint: `best` or `last`.
+        checkpoint: `best`, the weights that were tested, or `last`, the newest ones.
         batch_size: for evaluation; None: as in training.
         allowed_targets: classes to allow besides the built-in ones; the run folder's own entries
             are ignored (untrusted).
     """
     quieten_lightning()
     files = RunFolder(Path(folder))
-    config = trusted_config(files, allowed_targets, trains=False)
-    path = files.checkpoint_file(checkpoint)
-    saved = read_checkpoint(path)
+    files.read_config()  # a folder without one is no run, which is to be said first
     result = files.read_result()
+    config = trusted_config(files, allowed_targets, trains=False, stretches=result.stretches)
+    name = result.weights if checkpoint == "best" else checkpoint
+    path = files.checkpoint_file(name)
+    saved = read_checkpoint(path)
     if batch_size is not None:
         config["data"]["batch_size"] = batch_size
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
@@ -398,5 +405,7 @@ def load_run(
         )
         task.load_state_dict(saved["state_dict"])
         data.use_spec(spec)
-    config["model"] = files.read_config()["model"]  # with its optimizer, as plain values
-    return Run(files.path, config, result, task.eval(), data, saved.get("epoch"))
+    # with its optimizer, as plain values
+    config["model"] = files.read_config(stretches=result.stretches)["model"]
+    is_tested = name == result.weights
+    return Run(files.path, config, result, task.eval(), data, saved.get("epoch"), is_tested)

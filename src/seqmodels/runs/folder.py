@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, refusing, unusable
-from seqmodels.files import write_json, write_text
+from seqmodels.files import write_json, write_text, written_whole
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
 from seqmodels.runs.result import Result
@@ -84,7 +87,7 @@ class RunFolder:
         return f"resume with seqmodels train {command}"
 
     def checkpoint_file(self, name: str) -> Path:
-        """`best` or `last`."""
+        """`best`, `last`, or `finished`, as a result names it."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     # the beginning of a run, and of each resume that changes it
@@ -109,10 +112,11 @@ class RunFolder:
         stretches = OmegaConf.create([*self._stretches(), stretch])
         write_text(self.overrides_file, OmegaConf.to_yaml(stretches))
 
-    def changes_since(self, step: int) -> dict[str, Any]:
-        """What the resumes at this step or later have changed, the newest value of each key."""
-        later = [each["changes"] for each in self._stretches() if each["step"] >= step]
-        return {key: value for changes in later for key, value in changes.items()}
+    def changes_since(self, step: int, stretches: int | None = None) -> dict[str, Any]:
+        """What the resumes at this step or later have changed, the newest value of each key; of the
+        first `stretches` alone, if it is given."""
+        later = [each for each in self._stretches()[:stretches] if each["step"] >= step]
+        return {key: value for each in later for key, value in each["changes"].items()}
 
     def _stretches(self) -> list[dict[str, Any]]:
         found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
@@ -129,6 +133,30 @@ class RunFolder:
         content = read_json(self.result_file)
         with unusable(f"{self.result_file} is not the result of a run of this version"):
             return Result.model_validate(content)
+
+    def keep_finished(self, result: Result) -> Result:
+        """Copies the weights that a finished run's result is of, before a longer training replaces
+        them, and writes a result that names the copy, which it returns. So what a result says is
+        true of its weights, whenever the longer training is killed."""
+        if result.is_kept:  # by a longer training that was not finished
+            return result
+        names = chain(["finished"], (f"finished_{number}" for number in count(2)))
+        name = next(name for name in names if not self.checkpoint_file(name).exists())
+        weights = self.checkpoint_file(result.weights)
+        if weights.is_file():  # else somebody has removed it, and what replaces it is another one
+            with written_whole(self.checkpoint_file(name)) as copy, weights.open("rb") as original:
+                shutil.copyfileobj(original, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+        kept = {"weights": name, "stretches": len(self._stretches())}
+        result = result.model_copy(update=kept)
+        self.write_result(result)
+        return result
+
+    def remove_kept(self, result: Result) -> None:
+        """Removes the copy that `keep_finished` has made, once there is a newer result."""
+        if result.is_kept:
+            self.checkpoint_file(result.weights).unlink(missing_ok=True)
 
     def result_if_any(self) -> Result | None:
         """The same; None where no run has written one, or it is just being replaced."""
@@ -150,16 +178,16 @@ class RunFolder:
 
     # going back to a run
 
-    def read_config(self, *, beginning: bool = False) -> dict[str, Any]:
+    def read_config(self, *, stretches: int | None = None) -> dict[str, Any]:
         """The run's configuration, as plain values: nothing in it is resolved, and what would have
-        to be is a UserError; `beginning`: without what resumes have changed since."""
+        to be is a UserError. It has what the first `stretches` of `overrides.yaml` have changed: 1
+        for the beginning of the run, None for all."""
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml")
         config = read_yaml(self.config_file)
         if not config or not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
-        if not beginning:
-            change(config, self.changes_since(0))
+        change(config, self.changes_since(0, stretches))
         if "${" in str(config):  # a run writes resolved values; this may run code of a stranger
             raise UserError(f"{self.config_file} holds an interpolation, which no run writes")
         return config

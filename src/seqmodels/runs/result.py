@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain_values import flattened
@@ -22,6 +22,10 @@ class Result(BaseModel):
         metric: to compare the run by, without its split; `higher_is_better` says its direction.
         examples: of each split.
         baselines: by metric and by name.
+        weights: the checkpoint whose weights the metrics are of: `best`; `last` where no best one
+            was saved; or `finished`, a copy of it, while the run is trained longer.
+        stretches: how many entries of `overrides.yaml` it was trained with, if later ones are of
+            such a longer training.
         resumed: the environment of each resume.
         examples_per_second, tokens_per_second: of the training; whichever the task counts.
     """
@@ -40,6 +44,8 @@ class Result(BaseModel):
     parameters: int = 0
     metric: str = ""
     metrics: Scores = {}
+    weights: Annotated[str, Field(pattern=r"^(best|last|finished(_\d+)?)$")] = "best"
+    stretches: NonNegativeInt | None = None
     higher_is_better: dict[str, bool] = {}
     examples: dict[str, int] = {}
     baselines: dict[str, Scores] = {}
@@ -53,6 +59,11 @@ class Result(BaseModel):
     @property
     def completed(self) -> bool:
         return self.status == "completed"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its weights are a copy, beside those of a longer training."""
+        return self.weights.startswith("finished")
 
     @property
     def speed(self) -> tuple[str, float]:

@@ -210,7 +210,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     setattr(result, f"{task.contract.kind.unit}_per_second", speed)
 
     clock = time.perf_counter()
-    _load_best(trainer, task)
+    result.weights = _load_best(trainer, task)
     # of the validation right before the best checkpoint was saved, with its weights
     validation = getattr(trainer.checkpoint_callback, "validation", None)
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
@@ -295,12 +295,14 @@ def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -
     )
 
 
-def _load_best(trainer: pl.Trainer, task: Task) -> None:
-    """Gives the task the weights of the best checkpoint, in every process."""
+def _load_best(trainer: pl.Trainer, task: Task) -> str:
+    """Gives the task the weights of the best checkpoint, in every process. Returns the name of the
+    checkpoint whose weights it has now."""
     callback = trainer.checkpoint_callback
     path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     if not path:  # none was saved, as without a validation: test what was trained last
-        return
+        return "last"
     saved = read_checkpoint(Path(path))
     with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
         task.load_state_dict(saved["state_dict"])
+    return "best"

@@ -39,15 +39,20 @@ TEXTS = ("monitor", "mode", "logging_interval", "dirpath")
 
 
 def trusted_config(
-    folder: RunFolder, allowed_targets: Iterable[str] = (), *, trains: bool = True
+    folder: RunFolder,
+    allowed_targets: Iterable[str] = (),
+    *,
+    trains: bool = True,
+    stretches: int | None = None,
 ) -> dict[str, Any]:
     """The configuration of a run folder, checked, and without what would write outside of it.
 
     Args:
         allowed_targets: classes that you trust besides; never the folder's own.
         trains: whether the optimizer and the scheduler are needed; else they are left out.
+        stretches: as `RunFolder.read_config` takes it.
     """
-    config, allowed = folder.read_config(), tuple(allowed_targets)
+    config, allowed = folder.read_config(stretches=stretches), tuple(allowed_targets)
     for name in ("model", "data", "trainer", "callbacks"):
         if not isinstance(config.setdefault(name, {}), dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
