@@ -223,6 +223,8 @@ def _in_words(
         text = unknown_key(where, names, f"an argument of {title}").removesuffix("?")
         return f"{text}, or leave it out with {without}"
     text = json.dumps(first["input"], default=str).strip('"')
+    if any(error["type"] in LIST_TYPES for error in here) and isinstance(first["input"], PLAIN[:4]):
+        return f"{where}={shown(text)}: this is a list, so write [{shown(text)}]"
     says = dict.fromkeys(error["msg"][:1].lower() + error["msg"][1:] for error in here)
     return f"{where}={shown(text)}: {', or '.join(says)}"
 
@@ -287,3 +289,4 @@ def check_own_init(cls: type[Any], key: str) -> None:
 
 
 PLAIN = (bool, int, float, str, list, tuple, Mapping)
+LIST_TYPES = ("list_type", "tuple_type", "sequence_str")  # of pydantic's errors

@@ -17,18 +17,17 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from seqmodels.errors import UserError, choices
 
 
-def find_device(accelerator: str) -> torch.device:
+def find_device(accelerator: str, key: str = "accelerator") -> torch.device:
     """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine. Raises UserError
-    if PyTorch finds no such device."""
+    that names the key if PyTorch finds no such device."""
     here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     found = {"auto": True, "cpu": True, "gpu": here.type != "cpu"}
     found |= {kind: here.type == kind for kind in ("cuda", "mps")}
     if accelerator not in found:
-        raise UserError(f"accelerator={accelerator}: {choices(accelerator, found)}")
+        raise UserError(f"{key}={accelerator}: {choices(accelerator, found)}")
     if not found[accelerator]:
         raise UserError(
-            f"accelerator={accelerator}: PyTorch finds no such device on this machine; "
-            "use auto or cpu"
+            f"{key}={accelerator}: PyTorch finds no such device on this machine; use auto or cpu"
         )
     return torch.device("cpu") if accelerator == "cpu" else here
 
@@ -51,6 +50,17 @@ def device_name(trainer: pl.Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def crowded(trainer: pl.Trainer) -> str:
+    """A note that processes on the CPU share its cores; empty where each has one of its own."""
+    processes, cores = trainer.world_size, os.cpu_count() or 1
+    if trainer.strategy.root_device.type != "cpu" or trainer.num_nodes > 1 or processes <= cores:
+        return ""
+    return (
+        f"trainer.devices={processes}: {processes} processes share {cores} core{'s' * (cores > 1)} "
+        "of this CPU: trainer.devices=1 is faster"
+    )
 
 
 def keep_memory() -> None:

@@ -61,9 +61,23 @@ train model.head=every_step
 train trainer.max_epochs=-1
     ...set trainer.max_epochs or trainer.max_steps
 train trainer.max_time=10min
-    trainer: ...'10min')` is not a valid duration. Expected a string in the format DD:HH:MM:SS.
+    trainer.max_time=10min: write days, hours, minutes and seconds, as 00:00:10:00 for ten minutes
 train trainer.max_time=10
-    trainer: ...Expected a string in the format DD:HH:MM:SS.
+    trainer.max_time=10: write days, hours, minutes and seconds, as 00:00:10:00 for ten minutes
+train trainer.accelerator=tpu
+    trainer.accelerator=tpu: this machine lacks what that needs: Requirement 'torch_xla...
+train trainer.strategy=ddp_spawn
+    trainer.strategy=ddp_spawn starts processes within this one, ...: use trainer.strategy=ddp
+train data.train=my.csv
+    data.train is a key of ...data=series, data=tags, data=text, ...: add the one that you mean
+train model.optimizer.nesterov=true
+    model.optimizer.nesterov is a key of optimizer=sgd: add that, too
+train callbacks.ema.decay=0.9
+    callbacks.ema.decay is a key of +callbacks=ema: add that, too
+train data=series data.value_columns=rul
+    data.value_columns=rul: this is a list, so write [rul]
+train data=series data.inputs=[°C,s2,kW(el)]
+    cannot read data.inputs=[°C,s2,kW(el)]: write 'data.inputs=["°C",s2,"kW(el)"]'
 train sweep.metric=test/f1
     sweep.metric=test/f1: choose one of test/accuracy, ...
 train resume=wrong.csv

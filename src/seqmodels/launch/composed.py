@@ -6,6 +6,7 @@ import functools
 import hashlib
 import re
 import secrets
+import shlex
 import sys
 import warnings
 from argparse import ArgumentError, ArgumentParser
@@ -51,6 +52,7 @@ OPTIONS.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
 OPTIONS.add_argument("-p", "--package")
 OPTIONS.add_argument("--resolve", action="store_true")
 OPTIONS.add_argument("-cd", "--config-dir")
+PLAIN_NAME = re.compile(r"[\w ./-]*", re.ASCII)  # which Hydra reads without quotes
 KNOWN_OPTIONS = ("-m", "--help", "--cfg", "--package", "--resolve", "--config-dir")
 
 
@@ -251,10 +253,66 @@ def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
             if name == "train":  # the key may be one of those that another word has lost
                 check_defaults_kept(config, others, SHIPPED)
             names = flattened(OmegaConf.to_container(config, resolve=False))
+            choosing_words = _files_with(found[1], name, others)
+        if choosing_words:
+            which = "that, too" if len(choosing_words) == 1 else "the one that you mean"
+            return UserError(f"{found[1]} is a key of {', '.join(choosing_words)}: add {which}")
         return UserError(f"{unknown_key(found[1], names)} (+{found[1]} adds one)")
     override, line = getattr(error, "override", None), error_line(error) or one_line(error)
+    line = line.partition(" See https://hydra.cc")[0]  # which shows the grammar of Hydra 1.2
     if found := re.search("Ambiguous value for argument '(.*?)'", line):
         return UserError(f"{shown(found[1])}: for a training with each, add -m; a list is [a,b]")
     if isinstance(error, HydraException) and override is None:
         return UserError(line)
+    if override is not None and (in_quotes := _in_double_quotes(override)):
+        return UserError(f"cannot read {shown(override)}: write {in_quotes}")
     return UserError(f"cannot read {shown(override or ' '.join(words))}: {line}")
+
+
+# The groups whose files may have a key that begins so; the longest beginning counts.
+GROUPS_OF_KEYS = {
+    **{f"{group}.": group for group in ("data", "model", "callbacks", "logger")},
+    **{f"model.{group}.": group for group in ("optimizer", "scheduler")},
+}
+
+
+def _files_with(key: str, name: str, words: Sequence[str]) -> list[str]:
+    """Return the words that choose a file with this key, such as `data=text` and `data=tags` of
+    `data.train`, where the file that these words choose lacks it."""
+    beginnings = [beginning for beginning in GROUPS_OF_KEYS if key.startswith(beginning)]
+    if not beginnings:
+        return []
+    group = GROUPS_OF_KEYS[max(beginnings, key=len)]
+    words = [word for word in words if key_of(word) != group]
+    sign = "+" if group == "callbacks" else ""
+    choosing_words = []
+    for file in GlobalHydra.instance().config_loader().get_group_options(group):
+        word = f"{sign}{group}={file}"
+        try:
+            config = hydra.compose(name, [*words, word])
+        except HydraException:  # another word names a key that this file lacks
+            continue
+        if key in flattened(OmegaConf.to_container(config, resolve=False)):
+            choosing_words.append(word)
+    return choosing_words
+
+
+def _in_double_quotes(word: str) -> str:
+    """Return a word whose names stand in double quotes, for the shell, such as
+    `'data.inputs=["Temperatur [°C]",s2]'`; empty if that can't be read either, or if the word has
+    quotes or braces already."""
+    key, equals, value = word.partition("=")
+    if not (key and equals) or any(mark in value for mark in "'\"{}"):
+        return ""
+    is_list = value.startswith("[") and value.endswith("]")
+    if value.startswith("[") != value.endswith("]"):
+        return ""  # a bracket is missing
+    names = [name.strip() for name in (value[1:-1] if is_list else value).split(",")]
+    quoted = [name if PLAIN_NAME.fullmatch(name) else f'"{name}"' for name in names]
+    written = ",".join(quoted)
+    in_quotes = f"{key}=[{written}]" if is_list else f"{key}={written}"
+    try:
+        OverridesParser.create().parse_override(in_quotes)
+    except HydraException:
+        return ""
+    return shlex.quote(in_quotes)

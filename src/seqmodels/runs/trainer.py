@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.last_checkpoint import ends_training
 from seqmodels.callbacks.step_metrics import StepMetrics
 from seqmodels.engine.budget import batches_per_epoch, limited
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, refusing
+from seqmodels.machine import find_device
 from seqmodels.runs.checkpoint import CheckpointFiles
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
 BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
 
 
+# Strategies whose processes begin within this one, which cannot hand them what is built here.
+WITHIN_THE_PROCESS = ("spawn", "fork", "notebook")
+# Options for which Lightning imports a library that may not be installed, such as torch_xla.
+NEEDY = ("accelerator", "strategy", "precision")
+USUAL = (None, "auto", "32-true")  # values of them that need nothing
+DEVICES = ("cpu", "gpu", "cuda", "mps")
+
+
+def _duration(value: Any) -> Any:
+    is_text = isinstance(value, str | int) and not isinstance(value, bool)
+    if is_text and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(value).strip()):
+        raise PydanticCustomError(
+            "duration", "write days, hours, minutes and seconds, as 00:00:10:00 for ten minutes"
+        )
+    return value
+
+
+Duration = Annotated[str | timedelta | dict[str, int] | None, BeforeValidator(_duration)]
 ValidationInterval = Count | Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None
 
 
@@ -52,6 +74,7 @@ class Trainer(pl.Trainer):
         plugins: list[Any] | None = None,
         val_check_interval: ValidationInterval = 1.0,
         check_val_every_n_epoch: Count | None = 1,
+        max_time: Duration = None,
         float32_matmul_precision: Literal["highest", "high", "medium"] = "highest",
         **options: Any,
     ) -> None:
@@ -60,17 +83,28 @@ class Trainer(pl.Trainer):
                 "trainer.precision=16-true: Adam's second moments vanish in float16, so the model "
                 "would learn something else: use 16-mixed, bf16-mixed or bf16-true"
             )
+        strategy = str(options.get("strategy"))
+        if any(kind in strategy for kind in WITHIN_THE_PROCESS):
+            raise UserError(
+                f"trainer.strategy={strategy} starts processes within this one, which cannot take "
+                "over what is built here: use trainer.strategy=ddp"
+            )
         torch.set_float32_matmul_precision(float32_matmul_precision)
         by_size = val_check_interval == "auto"
         if by_size:  # counted over epochs; `plan_validation` knows the size
             val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
-        super().__init__(
-            callbacks=[StepMetrics(), *(callbacks or [])],
-            plugins=[*(plugins or []), CheckpointFiles()],
-            val_check_interval=val_check_interval,
-            check_val_every_n_epoch=check_val_every_n_epoch,
-            **options,
-        )
+        if options.get("accelerator") in DEVICES:
+            find_device(options["accelerator"], "trainer.accelerator")
+        needy = [f"trainer.{key}={options[key]}" for key in NEEDY if options.get(key) not in USUAL]
+        with refusing(f"{', '.join(needy)}: this machine lacks what that needs", ImportError):
+            super().__init__(
+                callbacks=[StepMetrics(), *(callbacks or [])],
+                plugins=[*(plugins or []), CheckpointFiles()],
+                val_check_interval=val_check_interval,
+                check_val_every_n_epoch=check_val_every_n_epoch,
+                max_time=max_time,
+                **options,
+            )
         # after the timer of `max_time`, which Lightning adds, and before the checkpoints
         every: Any = self.callbacks  # type: ignore[attr-defined]
         at = [n for n, each in enumerate(every) if isinstance(each, Checkpoint)]

@@ -26,7 +26,7 @@ from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.instantiate import instantiate
 from seqmodels.loggers import log_result
-from seqmodels.machine import device_name, keep_memory
+from seqmodels.machine import crowded, device_name, keep_memory
 from seqmodels.metrics import METRICS, more_is_better, without_split
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules, trusted_classes
@@ -194,7 +194,8 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
     folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
     notes = training.resume.notes if training.resume else ()
-    for line in filter(None, (*notes, *data.notes, looks_ahead(task, data), *data.summary)):
+    notes = [*notes, *data.notes, looks_ahead(task, data), *data.summary, crowded(trainer)]
+    for line in filter(None, notes):
         console.print(line, soft_wrap=True)
         log.info(line)
     console.print(f"{result.parameters:,} parameters, on {result.device}, {trainer.precision}")
