@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, column_or_1d
@@ -30,7 +29,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from seqmodels.data.examples import Examples
-from seqmodels.data.sources import of_arrays
+from seqmodels.data.sources import has_names, one_each, rows_of
 from seqmodels.data.splits import cut_off
 from seqmodels.errors import UserError
 from seqmodels.interruption import left_alone
@@ -141,7 +140,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             raise ValueError("X has 1 sample: give one more, to choose the best weights by")
         if "weight" in also and not any(also["weight"]):
             raise ValueError("every sample_weight is zero")
-        labels, texts = self._labels(column_or_1d(y, warn=True)), isinstance(rows[0], str)
+        labels = self._labels(column_or_1d(y, warn=True))
+        texts = not has_names(rows) and isinstance(rows[0], str)
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31)
@@ -151,7 +151,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         with _errors(), self._quiet():
             if not texts:
                 also["series"] = [f"X[{number}]" for number in range(len(rows))]
-            table = pa.table(of_arrays("X", rows, labels, also))
+            table = rows_of((rows, labels, also), "X")
             examples = Examples([*range(len(rows))], labels, "fit", also)
             strata = labels if self._task == "classifier" else None
             parts = cut_off(examples, self.validation_fraction, seed, "validation", strata)
@@ -177,12 +177,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if (channels := getattr(encoder, "num_channels", None)) is not None:
             self.n_features_in_ = channels
 
-    def _rows(self, X: Any) -> list[Any]:
+    def _rows(self, X: Any) -> Any:
         if hasattr(X, "unbind"):  # a tensor
-            return [*X.unbind()]
-        if hasattr(X, "columns") and np.ndim(X.iloc[0, 0]):  # of lists, a channel each
-            rows = zip(*(X[column] for column in X.columns), strict=True)
-            return [np.stack([np.asarray(each, float) for each in row], axis=1) for row in rows]
+            return one_each(X)
+        if has_names(X):
+            rows = one_each(X)
+            if has_names(rows):
+                return rows
         if issparse(X) or (hasattr(X, "__array__") and np.asarray(X).dtype != object):
             finite = "allow-nan" if self.missing not in (None, "error") else True
             return [*check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=finite)]

@@ -135,8 +135,10 @@ def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
             ([["-20.0", "5.0"], ["4.0", "?"]], "walking"),
         ]
     unlabelled = HEAD.replace("true Standing walking", "false") + "@data\n1,2:3,4\n"
-    for name, content in (("a.ts", unlabelled), ("a.jsonl", "[[1,3],[2,4]]")):
-        assert read_file(tmp_path, name, content) == [([["1.0", "3.0"], ["2.0", "4.0"]], None)]
+    assert read_file(tmp_path, "a.ts", unlabelled) == [([["1.0", "3.0"], ["2.0", "4.0"]], None)]
+    (tmp_path / "a.jsonl").write_text("[[1,3],[2,4]]")
+    [series] = UEA("BasicMotions").read_inputs(str(tmp_path / "a.jsonl"))
+    assert series.numbers.tolist() == [[1.0, 3.0], [2.0, 4.0]]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_new_series_in_lists_need_no_name(tmp_path: Path, monkeypatch: pytest.Mo
     for new in ('{"ax": [1.5, 2.5]}', "[[1.5], [2.5]]"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(new.encode())))
         [series] = data.read_inputs("-")
-        assert series.values.tolist() == [[1.5], [2.5]] and not data.inputs.describe(series)
+        assert series.numbers.tolist() == [[1.5], [2.5]] and not data.inputs.describe(series)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1.5,2.5")))
     with pytest.raises(UserError, match="^standard input: line 1 is not JSON"):
         [*data.read_inputs("-")]

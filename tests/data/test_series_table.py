@@ -50,7 +50,12 @@ def read(frame: Any, **options: Any) -> list[tuple[Any, ...]]:
     usual = {"series": "trip", "time": "time", "inputs": SENSORS}
     examples = SeriesTable(frame, **{**usual, **options}).read()["train"]
     rows = zip(examples.inputs, examples.targets, strict=True)
-    return [(raw.name, raw.values.tolist(), np.asarray(target).tolist()) for raw, target in rows]
+    return [(raw.name, raw.numbers.tolist(), np.asarray(target).tolist()) for raw, target in rows]
+
+
+def notes(data: SeriesTable) -> list[str]:
+    """But what it leaves out of the channels."""
+    return [note for note in data.notes if not note.startswith("left out: ")]
 
 
 def steps_of(data: SeriesTable, split: str = "train") -> list[np.ndarray]:
@@ -98,13 +103,13 @@ def test_a_long_table_gives_the_same_series_whatever_it_is_written_as(
 
 
 def test_an_index_without_a_name_that_pandas_has_written_is_no_channel(tmp_path: Path) -> None:
-    frame, path = long([1, 2], [3, 4], [5], [6]), tmp_path / "a.parquet"
+    frame, path = long([1, 2], [4, 3], [5], [7]), tmp_path / "a.parquet"
     frame.set_axis([5, 3, 1, 0, 2, 4]).to_parquet(path)
     shuffled, plain = (
         SeriesTable(given, series="s").read()["train"] for given in (str(path), frame)
     )
     for one, other in zip(shuffled.inputs, plain.inputs, strict=True):
-        assert one.columns == other.columns and np.array_equal(one.values, other.values)
+        assert one.columns == other.columns and np.array_equal(one.numbers, other.numbers)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -183,9 +188,9 @@ def test_time_steps_that_differ_much_are_a_note_in_a_unit(
     frame.loc[7:8, "time"] += 1000
     dates = frame.assign(time=pd.Timestamp("2024-01-01") + pd.to_timedelta(frame.time, unit))
     for each, (median, longest) in ((frame, ("1", "1001")), (dates, lengths)):
-        [note] = table(each).notes
+        [note] = notes(table(each))
         assert f"the median is {median}, the longest {longest} (series t1)" in note
-    assert not table(trips().drop(columns="user")).notes
+    assert not notes(table(trips().drop(columns="user")))
 
 
 def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
@@ -201,7 +206,7 @@ def test_a_folder_of_recordings_is_its_table_of_labels(tmp_path: Path) -> None:
     one = table(path, files="file", series=None)
     for file in (tmp_path / "t0.csv", tmp_path / "t1.csv"):  # by itself
         [raw] = one.read_inputs(str(file))
-        assert raw.values.tolist() == pd.read_csv(file)[SENSORS].values.tolist()
+        assert raw.numbers.tolist() == pd.read_csv(file)[SENSORS].values.tolist()
     data = table(path, files="file", group="user")
     assert not {*data.examples["train"].also["group"]} & {*data.examples["test"].also["group"]}
     (tmp_path / "t3.csv").unlink()
@@ -223,11 +228,11 @@ def test_the_numbers_of_the_rows_of_a_frame_are_no_channel() -> None:
     "kind", ["int8", "float32", "Int64", "Float64", "float64[pyarrow]", "string", "category"]
 )
 def test_numbers_of_any_type_of_pandas_are_numbers(kind: str) -> None:
-    values = pd.Series([1, 2, 3, 4, 5, 6]).astype(str if kind == "string" else int)
+    values = pd.Series([1, 2, 3, 4, 5, 7]).astype(str if kind == "string" else int)
     frame = long([0.0] * 3, [0.0] * 3).assign(x=values.astype(kind))
     assert [row[1] for row in read(frame, series="s", time=None, inputs=None)] == [
         [[1.0], [2.0], [3.0]],
-        [[4.0], [5.0], [6.0]],
+        [[4.0], [5.0], [7.0]],
     ]
 
 
@@ -267,7 +272,8 @@ def test_channels_are_all_numbers_that_are_not_named_otherwise() -> None:
     assert data.inputs.columns == SENSORS
     assert data.notes == ["channels: ax, ay (set data.inputs to choose)"]
     files = table(trips(), trips(seed=1), trips(seed=2), inputs=None)
-    assert files.notes == data.notes
+    left_out = "left out: user (4 texts, such as 'u0': name it in data.inputs to read it)"
+    assert files.notes == [*data.notes, left_out]
 
 
 def test_the_channels_of_a_file_are_those_of_training() -> None:
@@ -292,7 +298,7 @@ def test_texts_are_a_channel_for_each_one_that_training_has() -> None:
     raw = data.examples["train"].inputs[0]
     assert steps_of(data)[0][:, 1:].tolist() == [[0, 1]] * len(raw)  # t3
     assert steps_of(data, "test")[0][:, 1:].tolist() == [[0, 0]] * 5
-    [note] = data.notes
+    [note] = notes(data)
     assert "kind has 'new', which was not in training (A, B)" in note
     # a file of which all texts look like numbers has texts
     odd = kinds.drop(columns="split").assign(kind="7")
@@ -304,7 +310,7 @@ def test_texts_are_a_channel_for_each_one_that_training_has() -> None:
 def test_a_channel_at_any_level_is_standardised(level: float) -> None:
     frame = trips().assign(ax=lambda f: f.ax + level, ay=level)
     data = table(frame)
-    raw = np.concatenate([each.values for each in data.examples["train"].inputs])
+    raw = np.concatenate([each.numbers for each in data.examples["train"].inputs])
     expected = (raw[:, 0] - raw[:, 0].mean()) / (raw[:, 0] - level).std()
     found = np.concatenate(steps_of(data))
     assert found[:, 0] == pytest.approx(expected, abs=1e-4)
@@ -314,7 +320,7 @@ def test_a_channel_at_any_level_is_standardised(level: float) -> None:
 def test_other_units_are_a_note() -> None:
     frame, new = trips(), trips(seed=1)
     data = table(frame, new, new.assign(ax=new.ax * 1000))
-    [note] = data.notes
+    [note] = notes(data)
     assert "of the values of ax lie further than 5 deviations" in note
     assert note.startswith("data.test in memory: ")
 
@@ -391,7 +397,7 @@ def test_a_second_table_says_what_a_series_is() -> None:
         bare, labels=once, inputs=["ax", "age", "kind"], group="user", weight_column="much"
     )
     train = data.examples["train"]
-    assert [each.values[:, 1].tolist() for each in train.inputs] == [
+    assert [each.numbers[:, 1].tolist() for each in train.inputs] == [
         [age[each.name]] * len(each) for each in train.inputs
     ]
     assert data.inputs.categories[2] == ["x", "y", "z"]
@@ -422,11 +428,11 @@ def test_a_column_that_may_say_whose_a_series_is_and_is_in_several_splits_is_a_n
     frame = pd.concat([f.assign(trip=f.trip + f.who) for f in each], ignore_index=True)
     for column in ("who", "group", "split", "weight"):  # whatever it is called
         named = frame.rename(columns={"who": column})
-        first, *_ = notes = table(named).notes
-        assert len(notes) == 3
+        first, *_ = found = notes(table(named))
+        assert len(found) == 3
         assert first.startswith(f"5 of 5 values of {column!r} (100.00 %) of the validation split")
         assert first.endswith(f"set data.group={column} for scores of new ones")
-    assert not table(frame, group="who").notes
+    assert not notes(table(frame, group="who"))
 
 
 # ---------------------------------------------------------------- gaps, by hand
@@ -538,7 +544,7 @@ def test_one_array_of_all_series_is_them() -> None:
     for each in (x[..., None], torch.tensor(x)[..., None], [*x]):
         data = arrays(each)
         assert sorted(
-            int(raw.values[0, 0]) for s in data.examples.values() for raw in s.inputs
+            int(raw.numbers[0, 0]) for s in data.examples.values() for raw in s.inputs
         ) == [*range(0, 60, 5)]
 
 
@@ -641,20 +647,23 @@ def test_predictions_name_series_and_need_no_labels(classifier: Run) -> None:
     for other in others:
         assert [*classifier.predict(other)] == expected
     alone = [each for _, each in new.groupby("trip")]
-    for frames in (alone, [each[["kind", "ay", "ax"]] for each in alone]):
-        found = [*classifier.predict(frames)]
-        assert [row["label"] for row in found] == [row["label"] for row in expected]
+    assert [*classifier.predict(alone)] == expected
+    without_names = [*classifier.predict([each[["kind", "ay", "ax"]] for each in alone])]
+    assert without_names == [
+        {key: row[key] for key in ("label", "probabilities")} for row in expected
+    ]
 
 
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
         (lambda new: new.drop(columns="ay"), "inputs in memory has no column 'ay'"),
-        (lambda new: [new.drop(columns="ay")], "inputs: series 1 has no column 'ay'"),
+        (lambda new: [new[:4].drop(columns="ay")], "inputs in memory has no column 'ay'"),
         (lambda new: new.assign(ax=["x", *new.ax[1:].astype(str)]), "row 1 has 'x' as 'ax'"),
         (lambda new: new.assign(ax=[np.inf, *new.ax[1:]]), "row 1 has inf as 'ax'"),
         (lambda new: new.assign(ax=[NAN, *new.ax[1:]]), "series t0 has 1 missing value"),
-        (lambda new: [new.assign(kind=None)], "inputs: series 1 has 15 missing values"),
+        (lambda new: [new[:4].assign(kind=None)], "inputs: series t0 has 4 missing values"),
+        (lambda new: [new], "inputs in memory: row 1 is of series t0 and t1: give each row, or"),
         (lambda new: new.rename(columns={"trip": "tirp"}), "'trip', which this run reads"),
     ],
 )  # fmt: skip
@@ -668,11 +677,11 @@ def test_new_tables_that_lack_something_are_refused(
 def test_a_text_that_training_never_saw_is_said_once(classifier: Run) -> None:
     data: Any = classifier.data
     doubts, frame = data.inputs.doubts, new_trips()
-    for new, said in ((frame.assign(kind="Z"), "'Z'"), ([frame.assign(kind="Z")], "a text")):
+    for new in (frame.assign(kind="Z"), [frame[:4].assign(kind="Z")]):
         doubts.clear()
         [*classifier.predict(new)]
         [note] = classifier.data.doubts
-        assert note.startswith(f"inputs: kind has {said}, which was not in training (A, B)")
+        assert note.startswith("inputs: kind has 'Z', which was not in training (A, B)")
     doubts.clear()
 
 
@@ -695,7 +704,9 @@ def test_evaluated_rows_of_training_are_a_note(classifier: Run) -> None:
     classifier.evaluate(file=frame)
     notes = list(classifier.data.notes)
     assert any(note.startswith("10 of 12 rows (83.33 %) of the evaluated") for note in notes)
-    with pytest.raises(UserError, match="file in memory: .* has no label"):
+    with pytest.raises(
+        UserError, match="file in memory has no column 'label', which this run reads"
+    ):
         classifier.evaluate(file=frame.drop(columns="label"))
 
 

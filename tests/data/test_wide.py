@@ -33,7 +33,7 @@ def wide(count: int = 24, *, channels: str = "t", steps: int = STEPS) -> pd.Data
 def series_of(given: Any, **options: Any) -> list[list[Any]]:
     """The values of each series of a table, of one channel as a list."""
     examples = SeriesTable(given, **options).read()["train"]
-    values = [raw.values for raw in examples.inputs]
+    values = [raw.numbers for raw in examples.inputs]
     return [part[:, 0].tolist() if part.shape[1] == 1 else part.tolist() for part in values]
 
 
@@ -110,7 +110,7 @@ def test_a_wide_table_is_the_long_one_of_its_cells() -> None:
     by_name = []
     for data in (read_wide, read_long):
         examples = data.read()["train"]
-        by_name.append({raw.name: raw.values.tolist() for raw in examples.inputs})
+        by_name.append({raw.name: raw.numbers.tolist() for raw in examples.inputs})
     assert by_name[0] == by_name[1]
 
 

@@ -259,51 +259,6 @@ class Columns:
         return zip(*read, *([own] if also else []), strict=True)
 
 
-def steps_of(columns: Columns) -> tuple[Columns, np.ndarray]:
-    """The columns with lists, a row for each of their elements, beside the others, each row as
-    often as its lists have elements; and the row of each element. Lists of lists are `(T, C)`
-    series, whose channels become columns. Raises a `UserError` for a row without a list, or with
-    lists of unequal length."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    lists = {name: columns.table[name].combine_chunks() for name in columns.lists}
-    sizes = {n: pc.list_value_length(each).fill_null(0).to_numpy() for n, each in lists.items()}
-    first, *others = sizes
-    for name in others:
-        if (wrong := sizes[name] != sizes[first]).any():
-            row = wrong.argmax()
-            both = f"{sizes[first][row]} of {first!r} and {sizes[name][row]} of {name!r}"
-            raise UserError(f"{columns.where(row)} has {both}: give one of each for each step")
-    if not sizes[first].all():
-        where = columns.where(sizes[first].argmin())
-        raise UserError(f"{where} has no steps: fill its lists, or remove it")
-    rows, flat = np.repeat(np.arange(len(columns)), sizes[first]), dict[str, Any]()
-    for name, each in lists.items():
-        steps = each.flatten()
-        if not is_list(steps.type):
-            flat[name] = steps
-            continue
-        widths = pc.list_value_length(steps).fill_null(0).to_numpy()
-        if (wrong := widths != widths[0]).any():
-            what = f"{shown(name)} has steps of {widths[0]} channels and of others"
-            raise UserError(f"{columns.where(rows[wrong.argmax()])}: {what}: give each all of them")
-        cells, width = steps.flatten(), int(widths[0])
-        for channel in range(width):
-            column = f"{name}[{channel}]"
-            flat[column] = cells.take(np.arange(channel, len(cells), width))
-            Columns(pa.table(flat), columns.path, rows).numbers(column)
-    rest = Columns(columns.table.drop_columns([*lists]), columns.path)
-    return Columns(pa.table(flat), columns.path, rows).beside(rest, rows), rows
-
-
-def is_list(kind: Any) -> bool:
-    """Whether a type of Arrow is that of lists."""
-    from pyarrow import types
-
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-
-
 def kind_of(dtype: Any) -> Kind:
     """What a type of Arrow is of."""
     from pyarrow import types
@@ -318,6 +273,13 @@ def kind_of(dtype: Any) -> Kind:
         return "list"
     texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_dictionary)
     return "text" if any(test(dtype) for test in texts) else "other"
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of Arrow is that of lists."""
+    from pyarrow import types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
 def is_number(kind: Any) -> bool:

@@ -71,6 +71,8 @@ def contents(values: Iterable[Any]) -> Iterator[bytes | memoryview]:
             yield digest(value).encode()
         elif isinstance(value, memoryview):
             yield value  # without a copy
+        elif hasattr(value, "content"):
+            yield value.content()
         elif not hasattr(value, "__array__"):
             yield str(value).encode()
         elif (array := np.asarray(value)).dtype == object:

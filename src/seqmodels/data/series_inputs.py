@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
+from seqmodels.data.columns import Names
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.times import Times
 from seqmodels.errors import UserError, choices, listed, shown
@@ -22,6 +22,7 @@ MOST_STEPS = 160  # of a series that is stacked automatically
 MOST = np.finfo(np.float32).max
 ROUNDING = 1e-13  # of a number: what is smaller beside it is none
 FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
+MANY_TEXTS, MANY_TEXTS_SHARE = 100, 10  # of a category, which has many steps for each
 
 Stack = Count | Literal["auto"]
 Missing = Literal["error", "interpolate", "last", "mark"]
@@ -30,31 +31,33 @@ Scale = Literal["split", "series", "both", "none"]
 
 @dataclass(frozen=True, eq=False)
 class TableSeries:
-    """A series out of a table. A value is nan where one is missing, and in a channel of texts the
-    number that `text_number` gives each."""
+    """A series out of a table."""
 
-    values: Float[np.ndarray, "time channels"]
-    columns: Sequence[str]  # the names of the channels
-    texts: Mapping[str, Mapping[float, str]] = field(default_factory=dict)  # of these numbers
+    numbers: Float[np.ndarray, "time numeric"]  # nan where one is missing
+    columns: Sequence[str]  # the names of all channels
+    texts: Mapping[str, Names] = field(default_factory=dict)  # of the channels that hold texts
     name: str = ""
     times: Times | None = None  # of its steps, if it has some
     number: int = 0  # of the series, in its table
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.numbers)
 
     def part(self, start: int, stop: int) -> TableSeries:
         """Its steps from `start` to before `stop`."""
         times = None if self.times is None else self.times[start:stop]
-        return replace(self, values=self.values[start:stop], times=times)
+        texts = {column: names.part(start, stop) for column, names in self.texts.items()}
+        return replace(self, numbers=self.numbers[start:stop], texts=texts, times=times)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self.values, dtype)
+        return np.asarray(self.numbers, dtype)
 
-
-def text_number(text: str) -> float:
-    """A number that stands for a text wherever it occurs: equal texts have equal ones."""
-    return float(xxhash.xxh3_64_intdigest(text.encode()) >> 11)  # which float64 holds exactly
+    def content(self) -> bytes:
+        """What it consists of, for a hash: the same from each file that holds it."""
+        content = f"{self.numbers.shape} ".encode() + self.numbers.tobytes()
+        for names in self.texts.values():
+            content += b"\0" + repr(names.texts.tolist()).encode()
+        return content
 
 
 class Series(InputEncoder, name="features"):
@@ -95,52 +98,68 @@ class Series(InputEncoder, name="features"):
         return len(self.categories)
 
     @property
-    def numbers(self) -> list[int]:
-        """The channels of numbers."""
-        return [n for n, names in enumerate(self.categories) if names is None]
+    def holds_texts(self) -> dict[str, bool]:
+        """The names of the channels, each with whether it holds texts."""
+        of_texts = [names is not None for names in self.categories]
+        return dict(zip(self.columns or (), of_texts, strict=True))
 
     def called(self, channel: int) -> str:
         """A channel, for an error."""
         return shown(self.columns[channel]) if self.columns else f"channel {channel + 1}"
 
     def fit(self, raw: Sequence[Any]) -> None:
-        self.columns = [*raw[0].columns] if hasattr(raw[0], "columns") else None
+        self.columns = [*raw[0].columns] if isinstance(raw[0], TableSeries) else None
+        width = np.shape(raw[0])[-1] if self.columns is None and np.ndim(raw[0]) else 0
         texts = getattr(raw[0], "texts", {})
-        names = self.columns or [""] * (np.shape(raw[0])[-1] if np.ndim(raw[0]) else 0)
-        self.categories = [sorted(texts[c].values()) if c in texts else None for c in names]
+        self.categories = [
+            _texts_in(raw, column) if column in texts else None
+            for column in self.columns or [""] * width
+        ]
+        self._find_places()
         series = [*self._clean(raw, "the training split")]
         longest = max(map(len, series))
-        found: dict[str, list[Any]] = {"mean": [], "deviation": [], "categories": [], "marked": []}
-        for n, known in enumerate(self.categories):
+        count = sum(map(len, series))
+        found: dict[str, list[Any]] = {"mean": [], "deviation": [], "marked": []}
+        for n, texts_of_training in enumerate(self.categories):
             steps = np.concatenate([each[:, n] for each in series])
             if (unknown := np.isnan(steps)).any():
                 found["marked"].append(n)
-            if known is not None:  # of all texts in the file
-                there = {*np.unique(steps).tolist()}
-                known = [name for name in known if text_number(name) in there]
+            if texts_of_training is not None:
+                different = len(texts_of_training)
+                if different > MANY_TEXTS and MANY_TEXTS_SHARE * different > count:
+                    raise UserError(
+                        f"data.inputs: {self.called(n)} has {different:,} different texts in "
+                        f"{count:,} training steps: write numbers, or leave it out"
+                    )
             elif unknown.all():
-                raise UserError(f"every value of {self.called(n)} is missing in training")
+                raise UserError(
+                    f"every value of {self.called(n)} is missing in training: leave it out of "
+                    "data.inputs"
+                )
             else:
                 mean, deviation = mean_and_deviation(steps[:, None])
                 found["mean"].append(mean.item())
                 found["deviation"].append(deviation.item())
-            found["categories"].append(known)
         stacked = -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack
-        self.load({**found, "stacked": stacked, "columns": self.columns})
+        fitted = {"categories": self.categories, "stacked": stacked, "columns": self.columns}
+        self.load({**found, **fitted})
 
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
+        clean = self._clean(raw, source, first)
+        return self._encoded(clean, source)
+
+    def _encoded(self, clean: Iterable[np.ndarray], source: str) -> list[Tensor]:
+        """Encodes series as `_clean` gives them."""
         encoded, far, count = [], np.zeros(len(self.mean)), 0
-        for given, series in zip(raw, self._clean(raw, source, first), strict=True):
-            if any(self.categories):
-                self._note_unknown(given, series, source)
+        for series in clean:
             steps = self.features(series)
             if self.stacked > 1:
                 steps = stack_steps(steps, self.stacked)
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
-            apart = np.abs(series[:, self.numbers] - self.mean) > FAR * self.deviation
+            apart = np.abs(series[:, self.numeric] - self.mean) > FAR * self.deviation
             far, count = far + apart.sum(axis=0), count + len(series)
         for n in np.flatnonzero(far > NEARLY_ALL * count) if self.scale != "series" else ():
-            what = self.called(self.numbers[n])
+            what = self.called(self.numeric[n])
             self.doubts[source, what] = (
                 f"{source}: {100 * far[n] / count:.0f} % of the values of {what} lie further than "
                 f"{FAR} deviations from training: are they in other units?"
@@ -156,7 +175,7 @@ class Series(InputEncoder, name="features"):
             for last, steps in zip(before, self._clean(raw, "inputs"), strict=True)
         ]
         kept["last"] = [steps[-1:] for steps in filled]
-        return self.encode([steps[1:] for steps in filled], "inputs")
+        return self._encoded([steps[1:] for steps in filled], "inputs")
 
     def reads_whole_rows(self) -> str:
         known = ("last", "error", "mark")
@@ -168,8 +187,10 @@ class Series(InputEncoder, name="features"):
         return ""
 
     def features(self, series: Float[np.ndarray, "time channels"]) -> np.ndarray:
-        """What the network reads of a series without gaps, or with those that are marked."""
-        numbers, scaled = series[:, self.numbers], list[np.ndarray]()
+        """What the network reads of a series without gaps, or with those that are marked. In a
+        channel of texts, the series has the place of each among those of training, and -1 for
+        another one."""
+        numbers, scaled = series[:, self.numeric], list[np.ndarray]()
         if self.scale in ("split", "both"):
             scaled.append((numbers - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
@@ -181,13 +202,17 @@ class Series(InputEncoder, name="features"):
         return np.concatenate([*map(np.nan_to_num, scaled), *self._one_hot(series), *marks], axis=1)
 
     def _one_hot(self, series: np.ndarray) -> list[np.ndarray]:
-        return [series[:, [n]] == codes for n, codes in self.codes.items()]
+        return [
+            series[:, [n]] == np.arange(len(names))
+            for n, names in enumerate(self.categories)
+            if names is not None
+        ]
 
     def plain(self, given: Any) -> np.ndarray:
         """The numbers of a series as they stand in it, and its texts as in `features`: what
         baselines read."""
         series = self._values(given, "a series")
-        return np.concatenate([series[:, self.numbers], *self._one_hot(series)], axis=1)
+        return np.concatenate([series[:, self.numeric], *self._one_hot(series)], axis=1)
 
     def name(self, raw: Any) -> dict[str, Any]:
         return self.describe(raw) or {"steps": len(raw)}
@@ -201,30 +226,61 @@ class Series(InputEncoder, name="features"):
         self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
         self.columns, self.categories = fitted["columns"], fitted["categories"]
         self.marked, self.stacked = fitted["marked"], int(fitted["stacked"])
-        of_texts = {n: names for n, names in enumerate(self.categories) if names is not None}
-        self.codes = {n: np.array([*map(text_number, names)]) for n, names in of_texts.items()}
-        scaled = len(self.numbers) * (1 + (self.scale == "both"))
+        self._find_places()
+        times_scaled = 2 if self.scale == "both" else 1
+        of_texts = sum(len(names) for names in self.categories if names is not None)
         marks = len(self.marked) if self.missing == "mark" else 0
-        self.num_inputs = (scaled + sum(map(len, self.codes.values())) + marks) * self.stacked
+        self.num_inputs = (len(self.numeric) * times_scaled + of_texts + marks) * self.stacked
+
+    def _find_places(self) -> None:
+        """Where the channels of numbers are, and each text of the others."""
+        self.numeric = [n for n, names in enumerate(self.categories) if names is None]
+        self._places = {
+            n: {name: place for place, name in enumerate(names)}
+            for n, names in enumerate(self.categories)
+            if names is not None
+        }
 
     def _values(self, given: Any, where: str) -> Float[np.ndarray, "time channels"]:
         """The channels of training, by their names if both have some."""
-        names = getattr(given, "columns", None)
-        if names is None or self.columns is None:
-            values = np.asarray(given, dtype=np.float64)
+        if not isinstance(given, TableSeries) or self.columns is None:
+            values = np.asarray(getattr(given, "numbers", given), dtype=np.float64)
+            if self._places and values.ndim == 2:
+                names = listed(self.columns or ())
+                raise UserError(
+                    f"{where} has no names for its channels, and some hold texts: give a table "
+                    f"with {names}"
+                )
             return values[:, None] if values.ndim == self.num_channels == 1 else values
         for column in self.columns:
-            if column not in names:
-                raise UserError(f"{where} has no column {column!r}: {choices(column, [*names])}")
-        if isinstance(given, TableSeries):
-            places = [given.columns.index(column) for column in self.columns]
-            return given.values[:, places] if places != [*range(len(names))] else given.values
-        columns = [given[column] for column in self.columns]
-        for n in {*range(self.num_channels)} - {*self.numbers}:
-            filled = (isinstance(text, str) and bool(text.strip()) for text in columns[n])
-            both = zip(columns[n], filled, strict=True)
-            columns[n] = [text_number(text) if there else np.nan for text, there in both]
-        return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+            if column not in given.columns:
+                names = choices(column, given.columns)
+                raise UserError(f"{where} has no column {column!r}: {names}")
+        numeric = [column for column in given.columns if column not in given.texts]
+        wanted = [self.columns[n] for n in self.numeric]
+        numbers = given.numbers
+        if wanted != numeric:
+            numbers = numbers[:, [numeric.index(column) for column in wanted]]
+        if not self._places:
+            return numbers
+        values = np.empty((len(given), self.num_channels))
+        values[:, self.numeric] = numbers
+        for n in self._places:
+            values[:, n] = self._codes(given.texts[self.columns[n]], n, where)
+        return values
+
+    def _codes(self, names: Names, channel: int, where: str) -> np.ndarray:
+        """The place of each text among those of training; -1 for another, nan for none."""
+        places = self._places[channel]
+        lookup = np.array([*(places.get(name, -1) for name in names.names), np.nan], np.float64)
+        codes = lookup[names.codes]
+        source, column = where.partition(": series")[0], self.called(channel)
+        if (is_new := codes == -1).any() and (source, column) not in self.doubts:
+            self.doubts[source, column] = (
+                f"{source}: {column} has {shown(repr(names.texts[is_new.argmax()]))}, which was "
+                f"not in training ({listed(places)}): such texts read as none of them"
+            )
+        return codes
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         for number, given in enumerate(raw, first):
@@ -243,18 +299,23 @@ class Series(InputEncoder, name="features"):
                 )
             if missing and self.missing == "interpolate":  # but not between texts
                 series = series.copy()
-                series[:, self.numbers] = interpolate(series[:, self.numbers], where)
+                series[:, self.numeric] = interpolate(series[:, self.numeric], where)
             yield last_known(series) if missing and self.missing == "last" else series
 
-    def _note_unknown(self, given: Any, series: np.ndarray, source: str) -> None:
-        for n, codes in self.codes.items():
-            new = np.setdiff1d(series[~np.isnan(series[:, n]), n], codes)
-            if len(new) and (source, column := self.called(n)) not in self.doubts:
-                texts = getattr(given, "texts", {}).get((self.columns or [""])[n], {})
-                one = shown(repr(texts[new[0]])) if new[0] in texts else "a text"
-                known = f"({listed(self.categories[n] or ())}): such texts read as none of them"
-                doubt = f"{source}: {column} has {one}, which was not in training {known}"
-                self.doubts[source, column] = doubt
+
+def _texts_in(raw: Sequence[TableSeries], column: str) -> list[str]:
+    """The different texts of some series in a channel, sorted."""
+    codes_by_table = dict[int, list[np.ndarray]]()
+    names_by_table = dict[int, list[str]]()
+    for series in raw:
+        names = series.texts[column]
+        names_by_table[id(names.names)] = names.names
+        codes_by_table.setdefault(id(names.names), []).append(names.codes)
+    texts = set[str]()
+    for table, codes in codes_by_table.items():
+        used_codes = np.unique(np.concatenate(codes))
+        texts.update(names_by_table[table][code] for code in used_codes.tolist() if code >= 0)
+    return sorted(texts)
 
 
 def mean_and_deviation(

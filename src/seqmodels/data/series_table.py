@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,59 +14,44 @@ from pydantic import Field
 
 from seqmodels.arguments import Name
 from seqmodels.batch import Per
-from seqmodels.data.columns import Columns, Names, steps_of
+from seqmodels.data.columns import Columns
 from seqmodels.data.notes import GROUP_KEY
-from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries, text_number
+from seqmodels.data.roles import (
+    ColumnRole,
+    Role,
+    channels_line,
+    check_channels,
+    group_columns,
+    left_out_line,
+    roles_of,
+)
+from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
+from seqmodels.data.steps import (
+    Steps,
+    StepsOfSeries,
+    in_order,
+    joined,
+    steps_of_files,
+    steps_of_lists,
+    steps_of_rows,
+)
 from seqmodels.data.tables import columns_of, ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
-from seqmodels.data.times import Times, times_of
+from seqmodels.data.times import times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
 from seqmodels.data.wide import forgotten_steps, with_lists
-from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, shown
 from seqmodels.files import called
 
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
-SOME = range(4, 10_000)  # of different texts, in a column that may say whose a series is
+OF_LISTS = re.compile(r"\[\d+\]$")  # how the channels of lists of lists are called
 
 
 # Hydra reads [0,1,2] as numbers, which may be names of columns.
 WideSteps = str | Annotated[list[Name | int], Field(min_length=1)]
 """The columns that are steps; see `columns_of_channels`."""
-
-
-@dataclass(frozen=True)
-class Steps:
-    """All steps of a table, one series after the other, each in the order of time."""
-
-    columns: Columns
-    starts: np.ndarray  # (S + 1,), where each series begins, and the end of the last one
-    names: list[str]  # of the series; empty where they have none
-    times: Times | None  # of the steps
-
-    def series(self, step: Any) -> int:
-        """The number of the series that a step is of."""
-        return int(np.searchsorted(self.starts, step, "right")) - 1
-
-    def called(self, number: int) -> str:
-        """A series, for an error."""
-        return f"series {shown(self.names[number] or str(number + 1))}"
-
-    def varying(self, column: str, *, numbers: bool = False) -> str:
-        """`series 7 has 2 values of 'label' (walk, run)`; empty if no series has several."""
-        names = None if numbers else self.columns.names(column)
-        values = names.codes if names else self.columns.numbers(column)
-        first = np.repeat(values[self.starts[:-1]], np.diff(self.starts))
-        differs = (values != first) & ~((values != values) & (first != first))  # nan is nan
-        if not differs.any():
-            return ""
-        number = self.series(differs.argmax())
-        of_series = slice(self.starts[number], self.starts[number + 1])
-        texts = (names.texts if names else values)[of_series]
-        own = [*dict.fromkeys("empty" if text is None else str(text) for text in texts)]
-        few = ", ".join(shown(text) for text in own[:3]) + ", ..." * (len(own) > 3)
-        return f"{self.called(number)} has {len(own)} values of {column!r} ({few})"
 
 
 class SeriesTable(OwnFiles):
@@ -86,8 +70,8 @@ class SeriesTable(OwnFiles):
         steps: what numbered columns have before their number, such as `t` for t0 to t99, which are
             the steps of the series in each row; or a list of that for several channels, or of the
             columns themselves for one.
-        inputs: the channels; None: all columns with numbers that are not named otherwise. A column
-            of texts is a channel for each text that training has.
+        inputs: the channels; None: the columns of numbers that `roles_of` finds. A column of texts
+            is a channel for each text that training has.
         label_column: the labels. If they vary within a series, each step has its own.
         value_columns: numbers to predict instead of labels.
         per: whether there is a target for each `sequence` or `step`; None: as the labels vary.
@@ -127,8 +111,13 @@ class SeriesTable(OwnFiles):
             key = "data.time" if time else "data.files"
             raise UserError(f"data.steps: each row is a series, and has no other steps: omit {key}")
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
-        for name in {*self._targets} & {*(inputs or ())}:
-            raise UserError(f"data.inputs: {name!r} is what the model is to predict: leave it out")
+        for name in inputs or ():
+            if name in self._targets:
+                raise UserError(
+                    f"data.inputs: {name!r} is what the model is to predict: leave it out"
+                )
+            if (inputs or []).count(name) > 1:
+                raise UserError(f"data.inputs names the column {shown(name)!r} twice: name it once")
         self.labels = None if labels is None else as_file(labels, "data.labels")
         if self.labels and not (series or files):
             raise UserError("data.labels has a row for each series: set data.series, its name")
@@ -136,29 +125,84 @@ class SeriesTable(OwnFiles):
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
         self._found: list[str] = []  # notes
-        self._of_texts: dict[str, bool] = {}  # the channels of training
+        self.column_roles: list[ColumnRole] = []  # of the training split, once read
+        self._has_looked = False  # at the training split
+        self._targets_of_training: TargetEncoder
+        self._channels: dict[str, bool] = {}  # of training, each with whether it holds texts
+        self._wide_channels: list[str] = []  # of `data.steps`
         self._train: dict[str, Steps] = {}  # by path; once read, until it becomes examples
 
     @cached_property
     def targets(self) -> TargetEncoder:
-        """By the labels of the training split, which this reads, or as `per` says."""
+        """By the labels of the training split, or as `per` says."""
+        self.look_at_training()
+        return self._targets_of_training
+
+    def look_at_training(self) -> None:
+        """Reads the training split, once, and sees which channels and targets there are."""
+        if self._has_looked:
+            return
+        self._has_looked = True
         path = self.split_paths()["train"]
         if ending(path) == ".ts":
             for role in self.roles:
                 raise UserError(f"{path} has no columns: leave {ROLES[role]} out")
-            return Values() if has_numbers(path) else Classes()
+            self._targets_of_training = Values() if has_numbers(path) else Classes()
+            return
         [steps] = self._steps_of(path)
         self._train[path] = steps
-        key = "data.value_columns" if self.value_columns else "data.label_column"
-        for column in self._targets:
-            steps.columns.check(column, key)
+        self._check_targets(steps)
+        self._find_channels(steps)
         if several := self._several(steps):
             cures = "choose model=tagger or head=every_step, or give one for each series"
             self.mismatch = f"; {several}: {cures}"
         else:
             same = f"{listed(self._targets)} is the same at all steps of each series"
             self.mismatch = f"; {same}: set data.per=step to learn one for each"
-        return self._encoder(self._per or ("step" if several else "sequence"))
+        per: Per = "step" if several else "sequence"
+        self._targets_of_training = self._encoder(self._per or per)
+
+    def _check_targets(self, steps: Steps) -> None:
+        key = "data.value_columns" if self.value_columns else "data.label_column"
+        for column in self._targets:
+            steps.columns.check(column, key)
+
+    def _find_channels(self, steps: Steps) -> None:
+        """Gives each column of the training split a role, and notes which."""
+        table, keys = steps.columns, self._keys()
+        for column in self.chosen or ():
+            table.check(column, "data.inputs")
+        self.column_roles = roles_of(table, steps.starts, keys, self.chosen)
+        check_channels(table.path, self.column_roles)
+        channels = [each.column for each in self.column_roles if each.role == "channel"]
+        channels = self.chosen or channels  # in their order
+        self._channels = {column: table.holds_texts(column) for column in channels}
+        if not self.chosen:
+            self._found.append(channels_line(self.column_roles))
+        self._found += filter(None, [left_out_line(self.column_roles)])
+
+    @property
+    def _channels_of_training(self) -> dict[str, bool]:
+        """The channels that training has, each with whether it holds texts; none if nobody has
+        looked at it yet."""
+        if self._fitted and self.inputs.columns:
+            return self.inputs.holds_texts
+        return self._channels
+
+    def _keys(self) -> dict[str, Role]:
+        """What the configuration says of columns."""
+        keys = dict[str, Role]()
+        if self.steps is not None:
+            keys |= dict.fromkeys(self._wide_channels, "channel")
+        keys |= dict.fromkeys(self._targets, "value" if self.value_columns else "label")
+        roles: dict[str, Role] = {"group": "group", "split": "split", "weight": "weight"}
+        keys |= {column: roles[role] for role, column in self.roles.items()}
+        named: list[tuple[str | None, Role]] = [
+            (self.files, "file"),
+            (self.time, "time"),
+            (self.by, "series"),
+        ]
+        return keys | {column: role for column, role in named if column is not None}
 
     def _encoder(self, per: Per) -> TargetEncoder:
         if self.value_columns:
@@ -196,7 +240,8 @@ class SeriesTable(OwnFiles):
             targets: whether to read more than the inputs.
             by_line: whether each line of standard input is a series.
         """
-        _ = targets and self.targets  # which reads the training split
+        if targets and not self._fitted:
+            self.look_at_training()
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
             return
@@ -219,35 +264,60 @@ class SeriesTable(OwnFiles):
     def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
         """Those of a file; of standard input, also of each series as soon as it is there."""
         if path != "-":
-            yield self._placed(self.tables.read(path, texts=self._texts), targets)
+            yield self._ordered(self._read(path), targets)
             return
         rows = []
         for row in json_rows(path):
             is_series = by_line or self.steps is not None
             if is_series or any(isinstance(value, list) for value in row.values()):
-                yield self._placed(columns_of([row], called(path)), targets)
+                yield self._ordered(columns_of([row], called(path)), targets)
             else:
                 rows.append(row)
         if rows:
-            yield self._placed(columns_of(rows, called(path)), targets)
+            yield self._ordered(columns_of(rows, called(path)), targets)
+
+    def _read(self, path: str) -> Columns:
+        """The table in a file."""
+        return self.tables.read(path, texts=self._texts)
 
     @property
     def _texts(self) -> set[str]:
         """Columns that hold no numbers, whatever they look like."""
         return {*filter(None, (self.by, self.files, self.label_column, *self.roles.values()))}
 
-    def _placed(self, table: Columns, targets: bool) -> Steps:
+    def _ordered(self, table: Columns, targets: bool) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
-        rows, by = None, self.by
+        rows = self._rows_of(table)
+        if self.labels and rows.names is not None and self._lacks_labels(rows.columns, targets):
+            series = self.by or self.files
+            assert series
+            labels = self.tables.read(self.labels, texts=self._texts)
+            rows = replace(rows, columns=joined(rows.columns, rows.names, labels, series))
+        times = None
+        needs_times = not (self._fitted and rows.are_in_order)
+        if self.time is not None and (self.time in rows.columns or needs_times):
+            times = times_of(rows.columns, self.time)
+        steps = in_order(rows, times)
+        if times is not None:
+            self._check_times(steps)
+        return steps
+
+    def _rows_of(self, table: Columns) -> StepsOfSeries:
+        """The steps of a table, each with its series."""
+        by = self.by
         if self.steps is not None:
             table = self._from_wide(table, self.steps)
+        channels = [*(self.chosen or ()), *self._channels_of_training]
+        lists = [OF_LISTS.sub("", channel) for channel in channels]
+        wanted, guess = {*self._keys(), *channels, *lists}, not channels
         if self.files and (self.files in table or not self._fitted):
-            table, rows = self._of_files(table)
-            by = by or self.files
-        elif table.lists:
-            table, rows = steps_of(table)
-            by = by if by in table or not self._fitted else None  # a new series needs no name
-        elif by is None and not self.files:  # which has one
+            read = partial(self.tables.read, texts=self._texts)
+            return steps_of_files(table, self.files, by, read, wanted, guess=guess)
+        if table.lists:
+            if self._fitted and by not in table:
+                by = None  # a new series needs no name
+            return steps_of_lists(table, by, wanted, guess=guess)
+        if by is None and not self.files:  # which has one
             columns = table.table.column_names
             texts = choices("", filter(table.holds_texts, columns))
             if wide := forgotten_steps(columns):
@@ -260,29 +330,23 @@ class SeriesTable(OwnFiles):
                 f"{table.path}: each row is a step, and this run reads a row for each series, with "
                 "its steps as lists in the cells",
             )
-        names = table.filled(by, "data.series") if by else None
-        if rows is None:
-            rows = names.codes if names else np.zeros(len(table), int)
-        known = self.inputs.columns if self._fitted and not targets else None
-        if self.labels and names and not (known and all(column in table for column in known)):
-            table = self._with_labels(table, names)
-        times = None if self.time is None else times_of(table, self.time)
-        order = np.lexsort((rows,) if times is None else (times.values, rows))
-        if (np.diff(order) != 1).any():
-            table = table.take(order)
-        rows, times = rows[order], None if times is None else times[order]
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(rows)) + 1, [len(rows)]])
-        called = [""] * (len(starts) - 1)
-        if names:
-            called = [names.names[code] for code in names.codes[order[starts[:-1]]]]
-        steps = Steps(table, starts, called, times)
-        if times is not None and len(times) > len(called):
-            self._check_times(steps, times, np.diff(rows) == 0)
-        return steps
+        return steps_of_rows(table, by)
+
+    def _lacks_labels(self, table: Columns, targets: bool) -> bool:
+        """Whether a table lacks a column that the second table is for: the training split may lack
+        any."""
+        channels = self._channels_of_training
+        if not channels:
+            return True
+        needed = [*channels, *(self._targets if targets else ())]
+        if not self._fitted:
+            needed += self.roles.values()
+        return not all(column in table for column in needed)
 
     def _from_wide(self, table: Columns, steps: str | list[str]) -> Columns:
         """A wide table with lists in the place of its steps."""
         table, note = with_lists(table, steps)
+        self._wide_channels = table.lists
         if note and not self._fitted:
             self._found.append(note)
         if self.by and self.by in table:
@@ -298,55 +362,29 @@ class SeriesTable(OwnFiles):
                 )
         return table
 
-    def _of_files(self, table: Columns) -> tuple[Columns, np.ndarray]:
-        import pyarrow as pa
-
-        assert self.files is not None
-        folder, names = Path(table.path).parent, table.filled(self.files, "data.files").texts
-        read = [self.tables.read(str(folder / name), texts=self._texts) for name in names]
-        with refusing(f"{table.path}: its files differ in columns", pa.ArrowException):
-            steps = pa.concat_tables([each.table for each in read])
-        rows = np.repeat(np.arange(len(read)), [*map(len, read)])
-        return Columns(steps, table.path, rows).beside(table, rows), rows
-
-    def _with_labels(self, table: Columns, names: Names) -> Columns:
-        assert self.labels and self.by
-        import pandas as pd  # slow to import
-
-        labels = self.tables.read(self.labels, texts=self._texts)
-        known = pd.Index(labels.filled(self.by, "data.series").texts)
-        if (twice := known.duplicated(keep=False)).any():
-            first, second = np.flatnonzero(known == known[twice][0])[:2] + 1
-            both = f"rows {first} and {second} are both of series {shown(known[twice][0])}"
-            raise UserError(f"{labels.path}: {both}: have one for each")
-        places = known.get_indexer(names.names)
-        if (places < 0).any():
-            series = f"series {shown(names.names[places.argmin()])} of {table.path}"
-            raise UserError(f"{labels.path} has no row for {series}")
-        return table.beside(labels, places[names.codes])
-
-    def _check_times(self, steps: Steps, times: Times, inside: np.ndarray) -> None:
-        """Raises a `UserError` for a time that stands twice, and notes steps that differ much.
-
-        Args:
-            inside: whether a step of time is between two of the same series.
-        """
-        apart = np.where(inside, times.apart(), np.nan)
+    def _check_times(self, steps: Steps) -> None:
+        """Raises a `UserError` for a time that stands twice, and notes steps that differ much."""
+        assert steps.times is not None
+        is_inside = steps.is_inside()
+        if not is_inside.any():
+            return
+        apart = np.where(is_inside, steps.times.apart(), np.nan)
         if (twice := apart == 0).any():
             step = twice.argmax()
             first, second = sorted(map(steps.columns.place, (step, step + 1)))
-            [time], series = times[[step]].texts(), steps.called(steps.series(step))
+            [time], series = steps.times[[step]].texts(), steps.called(steps.series(step))
             raise UserError(
                 f"{steps.columns.path}: {series}: time {time} stands twice (rows {first}, {second}"
                 "): have each once"
             )
         longest, usual = np.nanargmax(apart), np.nanmedian(apart)
         if apart[longest] > UNEVEN * usual:
+            quoted = steps.times.quoted
             series = steps.called(steps.series(longest))
             self._found.append(
-                f"{steps.columns.path}: steps of {self.time} differ: the median is "
-                f"{times.quoted(usual)}, the longest {times.quoted(apart[longest])} ({series}): "
-                "resample, or add the difference as a channel"
+                f"{steps.columns.path}: steps of {self.time} differ: the median is {quoted(usual)},"
+                f" the longest {quoted(apart[longest])} ({series}): resample, or add the difference"
+                " as a channel"
             )
 
     # from steps to examples
@@ -355,78 +393,53 @@ class SeriesTable(OwnFiles):
         self, steps: Steps, wanted: bool = True, training: bool = False
     ) -> Iterator[tuple[Any, ...]]:
         table, starts = steps.columns, steps.starts
-        columns, values, texts = self._channels(table)
-        raw = []
-        for n, (a, b) in enumerate(pairwise(starts.tolist())):
-            times = None if steps.times is None else steps.times[a:b]
-            raw.append(TableSeries(values[a:b], columns, texts, steps.names[n], times, n))
+        raw = self._series_of(steps)
         if not wanted:
             yield from zip(raw)
             return
         roles = {role: column for role, column in self.roles.items() if column in table}
-        for column in roles.values():
-            if several := steps.varying(column):
+        for role, column in roles.items():
+            if several := steps.varying(column, numbers=role == "weight"):
                 raise UserError(f"{table.path}: {several}: one is needed for all its steps")
         if "group" not in roles and training:
-            roles |= self._unnamed(steps, columns)
+            roles |= {GROUP_KEY + column: column for column in group_columns(self.column_roles)}
+        self._check_targets(steps)
         first, of_series = table.take(starts[:-1]), self.per == "sequence"
-        if not all(column in table for column in self._targets):
-            yield from first.rows(roles, raw, [None] * len(raw))
-            return
         if of_series and (several := self._several(steps)):
             cure = "leave data.per out and choose model=tagger or head=every_step"
             raise UserError(f"{table.path}: {several}: for one at each step, {cure}")
         read = first if of_series else table
         if self.value_columns:
-            found = np.stack([read.numbers(each) for each in self.value_columns], axis=1)
+            targets = np.stack([read.numbers(column) for column in self.value_columns], axis=1)
         else:
-            found = (read.filled if of_series else read.names)(self.label_column).texts
-        yield from first.rows(roles, raw, found if of_series else np.split(found, starts[1:-1]))
+            targets = (read.filled if of_series else read.names)(self.label_column).texts
+        yield from first.rows(roles, raw, targets if of_series else np.split(targets, starts[1:-1]))
 
-    def _channels(self, table: Columns) -> tuple[list[str], np.ndarray, dict[str, Any]]:
-        """The names of the channels, their values `(N, C)`, and what stands for texts."""
-        if self._fitted and self.inputs.columns:
-            each = zip(self.inputs.columns, self.inputs.categories, strict=True)
-            self._of_texts = {column: words is not None for column, words in each}
-        known = self._of_texts
-        chosen = [*(known or self.chosen or self._numeric(table))]
-        values, texts = np.empty((len(table), len(chosen))), {}
-        nested = [name for name in table.table.column_names if re.search(r"\[\d+\]$", name)]
-        for n, column in enumerate(chosen):
-            if known and chosen[0] not in table and len(nested) == len(chosen):  # without names
-                column = nested[n]
+    def _series_of(self, steps: Steps) -> list[TableSeries]:
+        """What the encoder reads of each series: the channels of training."""
+        if not self._channels_of_training:
+            self._find_channels(steps)
+        is_text = self._channels_of_training
+        table, columns = steps.columns, [*is_text]
+        places = _places_of_channels(columns, table)
+        for column in places.values():
             table.check(column, "data.inputs")
-            if known[chosen[n]] if known else table.holds_texts(column):
-                names = table.names(column)
-                codes = np.array([*map(text_number, names.names), np.nan])
-                texts[column] = dict(zip(codes.tolist(), names.names, strict=False))
-                values[:, n] = codes[names.codes]
-            else:
-                values[:, n] = table.numbers(column)
-        self._of_texts = known or {column: column in texts for column in chosen}
-        return chosen, values, texts
-
-    def _numeric(self, table: Columns) -> list[str]:
-        named = {*self._texts, *filter(None, (self.time, *self._targets))}
-        found = [name for name in table.table.column_names if name not in named]
-        found = [name for name in found if not table.holds_texts(name)]
-        if not found:
-            raise UserError(f"{table.path} has no column with numbers: set data.inputs")
-        self._found.append(f"channels: {listed(found)} (set data.inputs to choose)")
-        return found
-
-    def _unnamed(self, steps: Steps, columns: Sequence[str]) -> dict[str, str]:
-        """Columns of texts that may say whose each series is, as a patient's name does."""
-        table, found = steps.columns, dict[str, str]()
-        named = {*self._texts, *columns, *filter(None, (self.time,))}
-        others = [name for name in table.table.column_names if name not in named]
-        for column in filter(table.holds_texts, others):
-            names = table.names(column)
-            count = len({*names.codes[steps.starts[:-1]].tolist()})
-            few = count in SOME and 2 * count < len(steps.starts)
-            if few and not steps.varying(column):
-                found[GROUP_KEY + column] = column
-        return found
+        numeric = [column for column in columns if not is_text[column]]
+        numbers = np.empty((len(table), len(numeric)))
+        for n, column in enumerate(numeric):
+            numbers[:, n] = table.numbers(places[column])
+        texts = {c: table.names(places[c]) for c in columns if is_text[c]}
+        return [
+            TableSeries(
+                numbers=numbers[start:stop],
+                columns=columns,
+                texts={column: names.part(start, stop) for column, names in texts.items()},
+                name=steps.names[n],
+                times=None if steps.times is None else steps.times[start:stop],
+                number=n,
+            )
+            for n, (start, stop) in enumerate(pairwise(steps.starts.tolist()))
+        ]
 
     @property
     def notes(self) -> Sequence[str]:
@@ -439,3 +452,12 @@ class SeriesTable(OwnFiles):
         what = "values" if self.value_columns else "a label"
         per = "series" if self.per == "sequence" else "step"
         return [f"{line}; {what} for each {per}" for line in super().summary]
+
+
+def _places_of_channels(channels: Sequence[str], table: Columns) -> dict[str, str]:
+    """The column of a table that holds each channel. Lists of lists without the names of training
+    hold the channels in its order."""
+    without_names = [name for name in table.table.column_names if OF_LISTS.search(name)]
+    if channels[0] not in table and len(without_names) == len(channels):
+        return dict(zip(channels, without_names, strict=True))
+    return {channel: channel for channel in channels}

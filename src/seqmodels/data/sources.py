@@ -6,7 +6,7 @@ from __future__ import annotations
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xxhash
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator
 
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
+from seqmodels.data.columns import is_list
 from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
@@ -21,6 +22,9 @@ from seqmodels.data.tables import Tables, table_of
 from seqmodels.errors import UserError, refusing, shown, unusable
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROLES = {"group": "data.group", "split": "data.split", "weight": "data.weight_column"}
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
@@ -96,22 +100,14 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     Raises a `UserError` for other values, or a column with values of several types.
 
     Args:
-        given: a path, which stays as it is; a DataFrame of pandas or polars, a table of pyarrow, a
-            dict of columns, or a list of dicts, each a row; or `(X, y)`, as `of_arrays` takes them.
+        given: a path, which stays as it is; or rows as `rows_of` takes them.
     """
     if isinstance(given, str | Path):
         return str(given)
     import pyarrow as pa  # takes time and memory
     import pyarrow.parquet as pq
 
-    taken = "a DataFrame, a dict of columns, a list of dicts, each a row, or (X, y)"
-    kinds = (pa.ArrowException, AttributeError, RuntimeError, TypeError, ValueError)
-    with refusing(f"{name}: give the path of a file, {taken}", *kinds):
-        if isinstance(given, tuple):
-            given = of_arrays(name, *given)
-        if isinstance(given, Sequence):  # of which any may have a column that the first lacks
-            given = table_of(given)
-        table = pa.table(given)
+    table = rows_of(given, name)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     content, file = sink.getvalue(), f"{Path(name).name}{IN_MEMORY}"
@@ -125,59 +121,186 @@ def as_file(given: Any, name: str, folder: str | None = None) -> str:
     return f"{folder}/{file}"
 
 
-def of_arrays(
-    name: str, inputs: Any, targets: Any, also: Mapping[str, Sequence[Any]] | None = None
-) -> dict[str, Any]:
-    """A table with a row for each series, whose channels are columns of lists; or for each text.
-    Raises a `UserError` for series of other shapes, or another number of targets than of series.
+def rows_of(given: Any, name: str) -> pa.Table:
+    """A table of anything that may be `X`. What has names for its channels becomes what a file of
+    the same rows would: columns, in which a list is a series.
 
     Args:
-        inputs: series `(T, C)`, time first: a list of arrays, tensors or DataFrames, an array
-            `(N, T, C)`, or a jagged tensor; `(T,)` is one channel. Or texts.
-        targets: of each, what becomes the column `label`: a label or a number, or those of each of
-            its steps.
-        also: further columns by name, such as `{"user": users}`.
+        given: rows: a DataFrame of pandas or polars, a table of pyarrow, a dict of columns, or a
+            list of dicts. Or a row for each series: a DataFrame whose cells are lists, arrays or
+            Series; a list of DataFrames; a list of arrays or tensors `(T, C)`, time first, an array
+            `(N, T, C)`, a jagged tensor, where `(T,)` is one channel; or a list of texts. Or
+            `(X, y)` of these and their targets, a label or a number each, or those of each step,
+            and perhaps a dict of further columns, such as `{"user": users}`.
+        name: what to call it in an error.
+
+    Raises:
+        UserError: for anything else, for series of other shapes, or another number of targets than
+            of series.
     """
     import pyarrow as pa
 
-    rows = [*inputs.unbind()] if hasattr(inputs, "unbind") else [*inputs]
-    columns: dict[str, Any] = {"label": [*targets], **(also or {})}
-    for column, values in columns.items():
-        if len(values) != len(rows):
-            raise UserError(f"{name}: {len(rows)} inputs and {len(values)} of {column!r}")
-        plain = [each.tolist() if hasattr(each, "tolist") else each for each in values]
-        columns[column] = pa.array(plain, from_pandas=True)
-    if all(isinstance(row, str) for row in rows):
-        return {"text": rows, **columns}
-    if hasattr(rows[0], "columns"):  # by their names
-        for number, row in enumerate(rows, start=1):
-            if lacking := [str(c) for c in rows[0].columns if c not in row]:
-                raise UserError(f"{name}: series {number} has no column {shown(lacking[0])!r}")
-        named = {str(c): [np.asarray(row[c]) for row in rows] for c in rows[0].columns}
-    else:
-        arrays = [np.asarray(row, float) for row in rows]
-        arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]
-        width = arrays[0].shape[-1] if arrays[0].ndim else 0
-        for number, row in enumerate(arrays, start=1):
-            if row.ndim != 2 or not row.size or row.shape[1] != width:
-                found = f"{name}: series {number} has shape {row.shape}, not (steps, {width})"
-                raise UserError(f"{found}: steps come first, then channels, as many in each series")
-        named = {f"channel {n + 1}": [row[:, n] for row in arrays] for n in range(width)}
-    for column in named.keys() & columns.keys():
-        raise UserError(f"{name}: {column!r} is a channel and beside the series, too: rename one")
-    ends = np.cumsum([0, *(len(row) for row in rows)])
-    return {
-        column: pa.LargeListArray.from_arrays(ends, pa.array(np.concatenate(steps)))
-        for column, steps in named.items()
-    } | columns
+    taken = "a DataFrame, a dict of columns, a list of dicts, each a row, or (X, y)"
+    kinds = (pa.ArrowException, AttributeError, RuntimeError, TypeError, ValueError)
+    with refusing(f"{name}: give the path of a file, {taken}", *kinds):
+        if isinstance(given, tuple):
+            return _with_targets(name, *given)
+        return _table_of(given, name)
 
 
-def is_table(given: Any) -> bool:
-    """Whether it has columns with names: a DataFrame, a table of pyarrow, or in dicts."""
+def has_names(given: Any) -> bool:
+    """Whether it has columns with names: a DataFrame or a list of them, a table of pyarrow, or
+    columns or rows in dicts."""
     if isinstance(given, Mapping):  # which may be one row
         return not any(isinstance(value, str) for value in given.values())
-    rows = isinstance(given, Sequence) and len(given) > 0 and isinstance(given[0], Mapping)
-    return rows or hasattr(given, "columns")
+    if isinstance(given, Sequence) and len(given) > 0:
+        return isinstance(given[0], Mapping) or _is_frame(given[0])
+    return _is_frame(given)
+
+
+def one_each(inputs: Any) -> Any:
+    """Inputs with an element, or a row, for each series: those of an index of two levels, as sktime
+    has it, are frames."""
+    if hasattr(inputs, "unbind"):
+        return [*inputs.unbind()]
+    if getattr(getattr(inputs, "index", None), "nlevels", 1) == 2:
+        return [frame.droplevel(0) for _, frame in inputs.groupby(level=0, sort=False)]
+    if _is_frame(inputs) and not _has_series_in_cells(inputs):
+        return [*np.asarray(inputs)]  # a row is a series of one channel
+    return inputs
+
+
+def _is_frame(given: Any) -> bool:
+    is_of_pandas_or_arrow = hasattr(given, "iloc") or hasattr(given, "__arrow_c_stream__")
+    return hasattr(given, "columns") and is_of_pandas_or_arrow
+
+
+def _has_series_in_cells(frame: Any) -> bool:
+    import pyarrow as pa
+
+    table = frame if isinstance(frame, pa.Table) else _of_frame(frame)
+    return any(is_list(field.type) for field in table.schema)
+
+
+def _with_targets(
+    name: str, inputs: Any, targets: Any, also: Mapping[str, Sequence[Any]] | None = None
+) -> pa.Table:
+    """A table with a row for each series or text, and its target as the column `label`."""
+    import pyarrow as pa
+
+    table = _table_of(one_each(inputs), name, are_to_learn_from=True)
+    beside: dict[str, Any] = {"label": targets, **(also or {})}
+    for column, values in beside.items():
+        if len(values) != len(table):
+            raise UserError(f"{name}: {len(table)} inputs and {len(values)} of {column!r}")
+        if column in table.column_names:
+            raise UserError(
+                f"{name}: {column!r} is a channel and beside the series, too: rename one"
+            )
+        plain = [each.tolist() if hasattr(each, "tolist") else each for each in values]
+        table = table.append_column(column, pa.array(plain, from_pandas=True))
+    return table
+
+
+def _table_of(given: Any, name: str, *, are_to_learn_from: bool = False) -> pa.Table:
+    import pyarrow as pa
+
+    if getattr(getattr(given, "index", None), "nlevels", 1) == 2 and not any(given.index.names):
+        given = one_each(given)
+    if _is_frame(given):
+        return _of_frame(given)
+    if isinstance(given, Mapping):
+        return pa.table({str(column): _cells(values) for column, values in given.items()})
+    rows = [*given.unbind()] if hasattr(given, "unbind") else [*given]
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        return table_of(rows)  # any may have a column that the first lacks
+    if rows and _is_frame(rows[0]):
+        return _of_frames(rows, name, are_to_learn_from=are_to_learn_from)
+    if rows and all(isinstance(row, str) for row in rows):
+        return pa.table({"text": rows})
+    return _of_arrays(rows, name)
+
+
+def _of_frame(frame: Any) -> pa.Table:
+    """The columns of a DataFrame, and the levels of its index that have a name."""
+    import pyarrow as pa
+
+    if not hasattr(frame, "iloc"):  # of another library
+        return pa.table(frame)
+    levels = [level for level in frame.index.names if level is not None]
+    frame = frame.reset_index(level=levels) if levels else frame
+    frame = frame.set_axis([*map(str, frame.columns)], axis=1)
+    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
+    arrays = [pa.array(_cells(column), from_pandas=True) for column in columns]
+    return pa.Table.from_arrays(arrays, [*frame.columns])
+
+
+def _cells(values: Any) -> Any:
+    """A column of which a cell may be an array `(T,)` or `(T, C)`, or a Series."""
+    if np.ndim(values) > 1 and hasattr(values, "tolist"):
+        return values.tolist()
+    if hasattr(values, "dtype") and values.dtype != np.dtype(object):
+        return values
+    cells = [*values]
+    first = next((cell for cell in cells if hasattr(cell, "__array__") and np.ndim(cell)), None)
+    if first is None:
+        return values
+    return [None if cell is None else np.asarray(cell).tolist() for cell in cells]
+
+
+def _of_frames(frames: Sequence[Any], name: str, *, are_to_learn_from: bool) -> pa.Table:
+    """A row for each frame, whose columns become lists."""
+    import pyarrow as pa
+
+    every_name = dict.fromkeys(str(column) for frame in frames for column in frame.columns)
+    shared_names = []
+    for column in every_name:
+        has_it = [column in map(str, frame.columns) for frame in frames]
+        if all(has_it):
+            shared_names.append(column)
+        elif are_to_learn_from:  # else it may be a column that nobody reads
+            number = 1 + has_it.index(False)
+            raise UserError(f"{name}: series {number} has no column {shown(column)!r}")
+    if all(hasattr(frame, "iloc") for frame in frames):
+        import pandas as pd  # slow to import
+
+        steps = _of_frame(pd.concat([*frames]))
+    else:
+        tables = [_of_frame(frame) for frame in frames]
+        steps = pa.concat_tables(tables, promote_options="permissive")
+    indices = [column for column in steps.column_names if column not in every_name]
+    ends = np.cumsum([0, *map(len, frames)])
+    return pa.table(
+        {
+            column: pa.LargeListArray.from_arrays(ends, steps[column].combine_chunks())
+            for column in [*indices, *shared_names]
+        }
+    )
+
+
+def _of_arrays(rows: Sequence[Any], name: str) -> pa.Table:
+    """A row for each array `(T, C)`, with a column of lists for each channel."""
+    import pyarrow as pa
+
+    arrays = [np.asarray(row, float) for row in rows]
+    arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
+    width = arrays[0].shape[-1] if arrays and arrays[0].ndim else 0
+    for number, array in enumerate(arrays, start=1):
+        if array.ndim != 2 or not array.size or array.shape[1] != width:
+            raise UserError(
+                f"{name}: series {number} has shape {array.shape}, not (steps, {width}): steps "
+                "come first, then channels, as many in each series"
+            )
+    ends = np.cumsum([0, *map(len, arrays)])
+    steps = np.concatenate(arrays) if arrays else np.empty((0, 0))
+    return pa.table(
+        {
+            f"channel {channel + 1}": pa.LargeListArray.from_arrays(
+                ends, pa.array(np.ascontiguousarray(steps[:, channel]))
+            )
+            for channel in range(width)
+        }
+    )
 
 
 def hub_files(name: str) -> dict[Split, str]:

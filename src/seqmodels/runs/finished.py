@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import unpad_sequence
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.notes import unknown
-from seqmodels.data.sources import as_file, is_table
+from seqmodels.data.sources import as_file, has_names
 from seqmodels.dataflow.attribution import Attributions
 from seqmodels.dataflow.steps import attributed
 from seqmodels.engine import Task
@@ -129,8 +129,8 @@ class Run:
 
         Args:
             inputs: raw, as the data module's `read_inputs` gives them: texts, lists of tokens, or
-                series `(T, F)`; or a DataFrame, a table of pyarrow, a dict of columns, or a list of
-                dicts, with the columns of the training files.
+                series `(T, F)`; or with the columns of the training files a DataFrame or a list of
+                them, a table of pyarrow, a dict of columns, or a list of dicts.
             source: what to call the inputs in an error.
             attribute: adds `steps`, what `attribute` gives for what is predicted, as lists.
             options: for the task's `describe`: `beam` and `best` if the model writes texts.
@@ -320,8 +320,8 @@ class Run:
             yield from pieces
 
     def _raw(self, inputs: Any, source: str) -> Iterator[Any]:
-        """The raw inputs of a table, or of a list that holds them."""
-        if self.data.reads_tables and is_table(inputs):
+        """The raw inputs of a table, of frames, or of a list that holds them."""
+        if self.data.reads_tables and has_names(inputs):
             with TemporaryDirectory() as place:  # a service would fill the cache with its questions
                 yield from self.data.read_inputs(as_file(inputs, source, place))
             return

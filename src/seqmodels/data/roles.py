@@ -1,0 +1,260 @@
+"""What each column of a table is: one rule gives it one role, and the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from seqmodels.data.columns import MISSING, TRUTH, Columns, Names
+from seqmodels.data.times import is_called_time, looks_like_times
+from seqmodels.errors import UserError, listed, shown
+
+Role = Literal[
+    "channel",
+    "label",
+    "value",
+    "series",
+    "time",
+    "group",
+    "weight",
+    "id",
+    "split",
+    "file",
+    "left out",
+]
+
+INDEX = re.compile(
+    r"|Unnamed: \d+|__index_level_\d+__"
+)  # the rows of a frame, as pandas names them
+OF_AN_ARRAY = re.compile(r"channel \d+|.*\[\d+\]", re.DOTALL)  # channels that never had names
+GROUPS = range(4, 10_000)  # the different names in a column that may say whose a series is
+MANY_TEXTS = 100  # in a column that is hardly a category
+FEW_GAPS = 3  # texts that may all stand for a gap
+FIRST_ROWS = 1_000  # which say of most columns already that their numbers are not whole
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")  # 1,234.5
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5
+
+
+@dataclass(frozen=True)
+class ColumnRole:
+    """What a column is.
+
+    Args:
+        reason: why it is left out, and what to do to read it; of a channel, what to know of it.
+        may_be_group: whether it may say whose each series is, as a patient's name does.
+    """
+
+    column: str
+    role: Role
+    reason: str = ""
+    may_be_group: bool = False
+
+
+def roles_of(
+    columns: Columns,
+    starts: np.ndarray,
+    keys: Mapping[str, Role],
+    inputs: Sequence[str] | None = None,
+) -> list[ColumnRole]:
+    """The role of each column of a table of steps.
+
+    Args:
+        columns: all steps, one series after the other, each in the order of its steps.
+        starts: `(S + 1,)`, where each series begins, and the end of the last one.
+        keys: the roles of the columns that a key of the configuration names.
+        inputs: the channels, if a key names them; None: they follow from the columns.
+    """
+    has_times = "time" in keys.values()
+    roles = []
+    for column in columns.table.column_names:
+        if column in keys:
+            roles.append(ColumnRole(column, keys[column]))
+        elif inputs is not None and column in inputs:
+            roles.append(ColumnRole(column, "channel"))
+        else:
+            role = _role(columns, starts, column, has_times)
+            if inputs is not None:
+                role = ColumnRole(column, "left out", may_be_group=role.may_be_group)
+            roles.append(role)
+    return roles
+
+
+def channels_line(roles: Sequence[ColumnRole]) -> str:
+    """`channels: ax, ay, age (of people.csv)`."""
+    channels = [_with_reason(role) for role in roles if role.role == "channel"]
+    return f"channels: {listed(channels)} (set data.inputs to choose)"
+
+
+def left_out_line(roles: Sequence[ColumnRole]) -> str:
+    """`left out: event_type (5 texts: name it in data.inputs to read it)`; empty if nothing is."""
+    columns_by_reason = dict[str, list[str]]()
+    for role in roles:
+        if role.role == "left out":
+            columns_by_reason.setdefault(role.reason, []).append(role.column)
+    pieces = []
+    for reason, names in columns_by_reason.items():
+        quoted = [shown(name) or "a column without a name" for name in names]
+        end = f" ({reason})" if reason else ""
+        pieces.append(listed(quoted) + end)
+    return f"left out: {'; '.join(pieces)}" if pieces else ""
+
+
+def check_channels(path: str, roles: Sequence[ColumnRole]) -> None:
+    """Raises a `UserError` if no column is a channel, which says why each is none."""
+    if not any(role.role == "channel" for role in roles):
+        left_out = left_out_line(roles)
+        end = f"; {left_out}" if left_out else ""
+        raise UserError(f"{path} has no column with numbers: set data.inputs{end}")
+
+
+def _with_reason(role: ColumnRole) -> str:
+    return f"{role.column} ({role.reason})" if role.reason else role.column
+
+
+def _role(columns: Columns, starts: np.ndarray, column: str, has_times: bool) -> ColumnRole:
+    """Of a column that no key names."""
+
+    def left_out(reason: str, *, may_be_group: bool = False) -> ColumnRole:
+        return ColumnRole(column, "left out", reason, may_be_group)
+
+    if INDEX.fullmatch(column):
+        return left_out("an index")
+    if columns.kind(column) == "list":
+        return left_out("lists that are not its steps")
+    if columns.kind(column) == "other":
+        return left_out("neither numbers nor texts")
+    if columns.table[column].null_count == len(columns):
+        return left_out("no value")
+    if looks_like_times(columns, column):
+        return left_out("times" if has_times else "times: name it in data.time")
+    if columns.holds_texts(column):
+        return _role_of_texts(columns, starts, column)
+
+    values, is_wrong = columns.parsed(column)
+    is_known = ~np.isnan(values)
+    if not is_known.any():
+        return left_out("no value")
+    if is_called_time(column):
+        where = "in data.inputs to read it"
+        if not has_times:
+            where = f"in data.time, or {where}"
+        return left_out(f"times: name it {where}")
+    is_from_labels = column in columns.origins and columns.origins[column].files is None
+    origin = f"of {Path(columns.origins[column].paths[0]).name}" if is_from_labels else ""
+    channel = ColumnRole(column, "channel", origin)
+    is_named_by_place = OF_AN_ARRAY.fullmatch(column) is not None
+    if (
+        is_named_by_place
+        or is_wrong.any()
+        or _are_booleans(columns, column)
+        or not _are_whole(values)
+    ):
+        return channel
+    if _counts_rows(columns, column, values):
+        return left_out("counts the rows")
+
+    # Which steps follow another one of the same series.
+    is_inside = np.ones(len(values) - 1, bool)
+    is_inside[starts[1:-1] - 1] = False
+    if not is_inside.any():
+        return channel
+    differences = np.diff(values)[is_inside]
+    if len(differences) > 1 and (differences == 1).all():
+        cure = "" if has_times else f": data.time={column} sorts by it"
+        return left_out(f"counts the steps{cure}")
+    is_same = (differences == 0) | ~(is_known[1:] | is_known[:-1])[is_inside]
+    if is_from_labels or not is_same.all():
+        return channel
+    of_series = values[starts[:-1]]
+    if (of_series == of_series[0]).all():
+        return left_out("the same everywhere")
+    return left_out(
+        "whole numbers, the same at all steps of a series: name it in data.group if it says whose "
+        "a series is, or in data.inputs to read it",
+        may_be_group=bool(is_known.all()) and _are_few(len(np.unique(of_series)), starts),
+    )
+
+
+def _role_of_texts(columns: Columns, starts: np.ndarray, column: str) -> ColumnRole:
+    names = columns.names(column)
+    texts = [text for text in names.names if text]
+    of_series = names.codes[starts[:-1]]
+    is_constant = bool((np.repeat(of_series, np.diff(starts)) == names.codes).all())
+    may_be_group = (
+        is_constant and bool((of_series >= 0).all()) and _are_few(len(np.unique(of_series)), starts)
+    )
+    reason = "no value"
+    if texts:
+        reason = _about_texts(columns, column, names, texts)
+    return ColumnRole(column, "left out", reason, may_be_group)
+
+
+def _about_texts(columns: Columns, column: str, names: Names, texts: Sequence[str]) -> str:
+    """What a column of texts holds, and what to do to read it."""
+    is_wrong = columns.parsed(column)[1]
+    wrong_texts = [names.names[code] for code in np.unique(names.codes[is_wrong])]
+    example = shown(repr(wrong_texts[0] if wrong_texts else texts[0]))
+    has_comma = any("," in text for text in texts)
+    if has_comma and all(map(THOUSANDS.fullmatch, texts)):
+        number = _first_with_comma(texts)
+        return f"numbers with a comma between thousands, such as {number}: write them without"
+    if has_comma and all(map(DECIMAL_COMMA.fullmatch, texts)):
+        return f"numbers with a decimal comma, such as {_first_with_comma(texts)}: set data.decimal"
+    known_count = int((names.codes >= 0).sum())
+    if int(is_wrong.sum()) < known_count:
+        share = f"{100 * is_wrong.sum() / known_count:.0f} % texts, such as {example}"
+        if len(wrong_texts) > FEW_GAPS:
+            return share
+        gaps = ",".join(sorted(wrong_texts))
+        return f"{share}: data.na_values=[{shown(gaps)}] makes gaps of these"
+    if len(texts) > MANY_TEXTS:
+        return f"{len(texts):,} different texts, such as {example}"
+    count = f"{len(texts):,} text{'s' if len(texts) > 1 else ''}"
+    return f"{count}, such as {example}: name it in data.inputs to read it"
+
+
+def _first_with_comma(texts: Sequence[str]) -> str:
+    return shown(repr(next(text for text in texts if "," in text)))
+
+
+def _are_few(count: int, starts: np.ndarray) -> bool:
+    """Whether so many names may be those of groups of the series."""
+    return count in GROUPS and 2 * count < len(starts)
+
+
+def _are_booleans(columns: Columns, column: str) -> bool:
+    if columns.kind(column) != "text":
+        return columns.kind(column) == "boolean"
+    return {name.lower() for name in columns.names(column).names if name not in MISSING} <= {*TRUTH}
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    """Whether all that are known are whole numbers."""
+    for rows in (values[:FIRST_ROWS], values):
+        if not ((rows == np.floor(rows)) | np.isnan(rows)).all():
+            return False
+    return True
+
+
+def _counts_rows(columns: Columns, column: str, values: np.ndarray) -> bool:
+    """Whether numbers rise by 1 from row to row of their file."""
+    origin = columns.origins.get(column)
+    rows = origin.rows if origin else columns.places
+    if rows is None:
+        rows = np.arange(len(values))
+    if origin is not None and origin.files is not None:  # rows of several files
+        return False
+    for part in (slice(FIRST_ROWS), slice(None)):
+        if not (values[part] - rows[part] == values[0] - rows[0]).all():
+            return False
+    return bool(np.ptp(rows) > 1)  # two rows say nothing
+
+
+def group_columns(roles: Sequence[ColumnRole]) -> Iterator[str]:
+    """The columns that may say whose each series is."""
+    return (role.column for role in roles if role.may_be_group)
