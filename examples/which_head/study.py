@@ -125,9 +125,9 @@ def train_set(
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
-        log.write_text(done.stdout)
+        log.write_text(done.stdout, encoding="utf-8")
     if len(completed(folder)) < count:
         return f"{piece}, {name}: failed, see {log}"
     if piece != "fifth" and output.name != "estimate":

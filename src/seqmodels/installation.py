@@ -47,8 +47,9 @@ def address() -> str | None:
 
 def git(place: Path, *words: str) -> str:
     """What git says of a folder."""
-    made = subprocess.run(["git", "-C", place, *words], capture_output=True, text=True, check=True)
-    return made.stdout.strip()
+    command = ["git", "-C", str(place), *words]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return done.stdout.strip()
 
 
 def _public(url: str, commit: str | None) -> str | None:

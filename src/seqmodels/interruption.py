@@ -10,8 +10,12 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import NoReturn
 
-# Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# Slurm sends its warning (`--signal=USR1@90`) some seconds before it ends a job. Windows has
+# neither this nor SIGHUP.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in NAMES if hasattr(signal, name)
+)
 left_alone: ContextVar[bool] = ContextVar("left_alone", default=False)  # by another's workers
 
 

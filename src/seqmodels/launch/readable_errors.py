@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from contextlib import ContextDecorator
+from io import TextIOWrapper
 from traceback import print_exception
 
 from omegaconf.errors import OmegaConfBaseException
@@ -29,7 +30,9 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
         self._process, self._exits = os.getpid(), exits
 
     def __enter__(self) -> None:
-        pass
+        # A terminal or file of Windows may lack a character of your data, which is escaped then.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or os.getpid() != self._process:

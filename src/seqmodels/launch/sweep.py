@@ -82,7 +82,7 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
         config.resume, overrides = str(folder.path), []
     with (
         logging_to(folder.log_file),
-        folder.log_file.open("a") as log,
+        folder.log_file.open("a", encoding="utf-8") as log,
         redirect_stdout(log),
         redirect_stderr(log),
     ):

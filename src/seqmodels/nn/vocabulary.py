@@ -211,7 +211,7 @@ def onednn_is_faster() -> bool:
     """Whether this is Linux on a CPU of AMD with AVX-512, half of whose width Intel's MKL leaves
     unused: PyTorch's products in float32 take twice the time of oneDNN (benchmarks/growth.py)."""
     processor = Path("/proc/cpuinfo")
-    text = processor.read_text() if processor.is_file() else ""
+    text = processor.read_text(encoding="utf-8") if processor.is_file() else ""
     # what `torch.compile` makes of linear layers; not in every build of PyTorch
     known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return known and "AuthenticAMD" in text and "avx512f" in text

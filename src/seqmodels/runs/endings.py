@@ -107,11 +107,18 @@ def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
     """Within: nobody else trains in the folder. If the training is refused before its first batch,
     a folder that it made goes again."""
     made = not folder.path.exists()
-    with locked(folder.lock):  # if another process has it, the folder is that one's
-        folder.check_free()
-        try:
-            yield
-        except UserError:
-            if made and not recording.begun:
-                shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+    is_refused = False
+    try:
+        with locked(folder.lock):  # if another process has it, the folder is that one's
+            folder.check_free()
+            try:
+                yield
+            except UserError:
+                is_refused = made and not recording.begun
+                if is_refused:
+                    shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+    finally:
+        if is_refused:  # Windows removes no lock that is held, and so left it and the folder
+            with suppress(OSError):  # it is gone, or another process has made it again
+                folder.path.rmdir()

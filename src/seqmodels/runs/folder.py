@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,12 +22,12 @@ from seqmodels.runs.lock import is_locked
 from seqmodels.runs.result import Result
 
 
-def as_override(key: str, path: Path) -> str:
+def as_override(key: str, path: PurePath) -> str:
     """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
     from hydra.core.override_parser.types import Quote, QuotedString  # most scripts start without
 
-    text = str(path)
-    if not re.fullmatch(r"[\w./+-]+", text, re.ASCII):  # what Hydra reads as it is
+    text = path.as_posix()  # which Windows reads too, and shells don't change
+    if not re.fullmatch(r"([A-Za-z]:)?[\w./+-]+", text, re.ASCII):  # what Hydra reads as it is
         text = QuotedString(text, Quote.double).with_quotes()
     return f"{key}={text}"
 

@@ -1,18 +1,22 @@
 """One process at a time in a folder, by a lock of the operating system, which ends with its
-process, however that ends. The file stays."""
+process, however that ends. The file stays where the system lets it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, Timeout, lock_descriptor, unlock_descriptor
 
 from seqmodels.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -23,9 +27,9 @@ def locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        _write_holder(path)
     except Timeout as error:
-        holder = path.read_text() or "another process"  # which is just writing its name
+        holder = _read_holder(path) or "another process"  # which is just writing its name
         holds = f"{path.parent}: {holder} is training in this folder"
         raise UserError(f"{holds}; wait for its end, or end it") from error
     except OSError as error:
@@ -39,10 +43,37 @@ def locked(path: Path) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Whether a process holds this lock, as far as this machine can tell."""
     try:
-        with path.open() as file:  # a shared lock needs no right to write here, even over NFS
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        with path.open("rb") as file:
+            return not _is_free(file.fileno())
     except OSError:
-        pass
-    return False
+        return False
+
+
+def _is_free(descriptor: int) -> bool:
+    """Whether no process holds the lock of an open file."""
+    if fcntl is None:
+        if not lock_descriptor(descriptor, blocking=False):
+            return False
+        unlock_descriptor(descriptor)
+        return True
+    try:  # a shared lock needs no right to write here, even over NFS
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# Windows locks the first byte of the file, which then nobody else can read or write, nor cut the
+# file: the name of the process is the line after it. It is not buffered, which would read the byte.
+
+
+def _write_holder(path: Path) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.seek(1)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _read_holder(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        file.seek(1)
+        return file.read().partition(b"\n")[0].decode()
