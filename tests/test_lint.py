@@ -68,6 +68,10 @@ def padded(network: str, body: str) -> str:
     return model(network, body, "lengths")
 
 
+def filled(padding_value: str) -> str:
+    return UNPACKED.replace("(y, batch_first=True)", f"(y, True, padding_value={padding_value})")
+
+
 LOSS = "loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())"
 LAST = padded(ONE, "y[:, -1]")
 SCORES = """\
@@ -78,6 +82,22 @@ UNPACK = "from torch.nn.utils.rnn import pad_packed_sequence as unpack\n"
 # of each rule, code with one mistake: in the last line, or the one that says it is here
 WRONG = {
     "RNN001": [
+        # of time first, turned in one of many ways
+        *(
+            model("nn.LSTM(4, 8, bidirectional=True)", f"y = {turned}; return y[:, -1]")
+            for turned in (
+                "self.rnn(x)[0].permute((1, 0, 2))",
+                "torch.permute(self.rnn(x)[0], (1, 0, 2))",
+                "torch.permute(self.rnn(x)[0], dims=[1, 0, 2])",
+                "self.rnn(x)[0].permute(1, 0, -1)",
+                "self.rnn(x)[0].transpose(1, -3)",
+                "self.rnn(x)[0].transpose(dim0=0, dim1=1)",
+                "self.rnn(x)[0].swapaxes(-2, -3)",
+            )
+        ),
+        model(TWO, "y.select(1, -1)"),
+        # half of what a layer makes of both halves
+        model(TWO, "y, _ = self.rnn(x); z = self.fc(y[:, -1]); return z[:, :1]"),
         # of a network around the function: of the file, of a function, of a class that it is of
         f"rnn = {TWO}\nfc = nn.Linear(8, 2)\n"
         "def read(x):\n    y, _ = rnn(x)\n    return fc(y[:, -1])\n",
@@ -102,11 +122,30 @@ WRONG = {
         model(TWO, "y = self.rnn(x)[0]\nif m: y = y.mean(1)\nelse: y = y[:, -1]  # here\nreturn y"),
     ],
     "RNN002": [
+        # of a state that begins here, in whatever loop
+        padded(ONE, "h = torch.zeros(1, n, 8); y, h = self.rnn(x, h); return y[:, -1]"),
+        padded(ONE, "h = self.init_hidden(x); y, h = self.rnn(x, h); return y[:, -1]"),
+        padded(ONE, "y, h = self.rnn(x, h0); return y[:, -1], h"),
+        padded(
+            ONE,
+            "for x in loader:\n    h = torch.zeros(1, n, 8)\n    y, h = self.rnn(x, h)\n"
+            "    s.append(y[:, -1])  # here\nreturn s",
+        ),
+        padded(ONE, "y, _ = self.rnn(x, state); return y[:, -1]"),
+        padded(ONE, f"{filled('-1e9')}return y[:, -1]"),
+        padded(TWO, f"{UNPACKED}return y[:, -1][:, :8]"),
         model(ONE, "y.index_select(0, order)[:, -1]  # here") + "t = T(pad_token_id=0)\n",
         padded(ONE, f"{UNPACKED}return y[:, -1]"),
         model(ONE, "y[:, -1]", "seq_lens"),
     ],
     "RNN003": [
+        # filled with what the pool counts
+        *(padded(TWO, f"{filled(value)}return y.max(1)[0]") for value in ("0.0", "1", "-0.5")),
+        padded(TWO, f"{filled('-1e9')}return y.mean(1)"),
+        padded(TWO, f"{UNPACKED}return self.fc(y).sum(1)"),
+        # divided by the lengths, but not zero at padding
+        padded(ONE, "y, _ = self.rnn(x); return y.sum(1) / lengths"),
+        padded(ONE, "y, _ = self.rnn(x); return y.mean((1,)) * 9 / lengths"),
         UNPACK + model(ONE, f"{UNPACKED.replace('pad_packed_sequence', 'unpack')}return y.mean(1)"),
         padded(ONE, "self.fc(y).softmax(axis=1)"),
         padded(ONE, "max_pool1d(transpose(y, 1, 2), kernel_size=y.size(2))"),
@@ -120,6 +159,10 @@ WRONG = {
         padded(ONE, SCORES),
     ],
     "RNN004": [
+        model(TWO, "h.reshape((len(x), -1))"),
+        model(TWO, "torch.reshape(h, (len(x), 16))"),
+        model(TWO, "h.view(-1, 16)"),
+        model(TWO, "h.view(-1, 2 * self.hidden_size)"),
         model(TWO, "h.view(x.size(0), -1)"),
         model(TWO, "h.view(1, 2, -1, 8)[-1].view(len(x), -1)"),
         # two layers by default
@@ -131,13 +174,20 @@ WRONG = {
         with_defaults("self.rnn(x)[1][0][: self.num_layers]", layers=1),
     ],
     "RNN006": [
+        model(TWO, "self.fc(h[-1:])"),
+        model(TWO, "y, (h, c) = self.rnn(x); print(h.shape, len(h)); return self.fc(h[-1])"),
+        model(TWO, "y, (h, c) = self.rnn(x); h = F.dropout(h).contiguous(); return h[-1]"),
         model(TWO, "_, hidden = self.rnn(x); return self.fc(hidden[0][-1])"),
     ],
     "RNN007": [
+        padded(ONE, "return self.rnn(torch.fliplr(x))[0]"),
+        padded(ONE, "return self.rnn(torch.flip(x, dims=(-2,)))[0]"),
         padded(ONE, "back = torch.flip(x, [1]); return self.rnn(back)[0]"),
     ],
     "RNN008": [model(TIME_FIRST, "self.fc(y[:, -1, :])"), model(ONE, "self.fc(y[-1])")],
     "RNN009": [
+        model(ONE, "return self.rnn(x, hx=(h, h))[0]"),
+        model(ONE, "_, (h, c) = self.rnn(x); return self.rnn(x, (h, h))[0]"),
         model(ONE, "return self.rnn(x, (h, h))[0]"),
     ],
     "RNN010": [
@@ -245,6 +295,99 @@ RIGHT = [
 ]
 
 
+# What decoders, beams and streams read: one step, or what goes on from a state.
+DECODERS = [
+    *(
+        padded(ONE, body)
+        for body in (
+            "y, state = self.rnn(self.emb(x), state); return self.fc(y[:, -1]), state",
+            "y, state = self.rnn(self.emb(x), hx=state); return self.fc(y[:, -1]), state",
+            "y, new = self.rnn(self.emb(x), state); return self.fc(y[:, -1]), new",
+            "y, (h, c) = self.rnn(x, (h, c)); return self.fc(y[:, -1]), (h, c)",
+            "y, self.state = self.rnn(x, self.state); return self.fc(y[:, -1])",
+            "both = self.rnn(x, state); return self.fc(both[0][:, -1]), both[1]",
+            "if state is None: state = self.init_state(x)\n"
+            "y, state = self.rnn(x, state)\nreturn self.fc(y[:, -1]), state",
+            "h = torch.zeros(1, 2, 8)\nfor x in chunks:\n"
+            "    y, h = self.rnn(x, h)\n    s.append(y[:, -1])\nreturn s",
+            # choosing words by itself
+            "for _ in range(9):\n    y, _ = self.rnn(self.emb(x))\n"
+            "    word = self.fc(y[:, -1]).argmax(-1, keepdim=True)\n"
+            "    x = torch.cat([x, word], dim=1)\nreturn x",
+        )
+    ),
+    *(
+        padded(ONE, f"y, _ = self.rnn({step}, h); return self.fc(y[:, -1])")
+        for step in (
+            "self.emb(x)[:, t : t + 1]",
+            "self.emb(x[:, -1:])",
+            "self.emb(x[:, -1]).unsqueeze(1)",
+            "self.emb(x.unsqueeze(-1))",
+            "self.emb(x)[:, None]",
+            "self.emb(torch.tensor([[start]]))",
+            "self.emb(torch.full((len(x), 1), start))",
+            "x[:, t, None]",
+            "x[:, [t]]",
+            "x[:, :1]",
+            "x.narrow(1, t, 1)",
+            "self.emb(x).view(1, 1, -1)",
+            "torch.cat([self.emb(x).unsqueeze(1), context], dim=-1)",
+            "x[t : t + 1].transpose(0, 1)",
+            # one row alone, or rows that end at their own length
+            "self.emb(torch.tensor(x).unsqueeze(0))",
+            "x[i : i + 1]",
+            "x[i, : lengths[i]][None]",
+        )
+    ),
+    padded("nn.GRU(4, 8)", "y, _ = self.rnn(self.emb(x).view(1, 1, -1), h); return y[-1]"),
+    padded("nn.GRU(4, 8)", "y, _ = self.rnn(x[t : t + 1], h); return y[-1]"),
+    model(TWO, "y, _ = self.rnn(self.emb(x).view(1, 1, -1), h); return y[:, -1]"),
+]
+BOTH_DIRECTIONS = [
+    model(TWO, f"y, (h, c) = self.rnn(x)\n{body}")
+    for body in (
+        "backward = h[-1]; forward, _ = h.unbind(0); return forward + backward",
+        "n = len(h); return torch.cat([h[n - 2], h[-1]], dim=1)",
+        "return torch.cat([*h[:-1], h[-1]], dim=1)",
+        "return self.fc(h[-1]) + self.other(h)",
+        "return self.fc(h[-1] + h.mean(0))",
+        "last = h[-1]; return [self.fc(state) for state in h]",
+        "h = h.view(2, 2, -1, 8); return torch.cat([h[-1, 0], h[-1][-1]], dim=1)",
+        "h = h.view(2, 2, -1, 8)[-1]; return torch.cat([h[0], h[-1]], dim=1)",
+        "return torch.cat([y[:, -1][:, :8], y[:, 0][:, 8:]], dim=1)",
+        "last = y[:, -1]; first = y[:, 0]; return torch.cat([last[..., :8], first[..., 8:]], 1)",
+        "ahead, _ = y[:, -1].chunk(2, dim=1); _, back = y[:, 0].chunk(2, dim=1); return ahead",
+        "return y[:, -1].view(len(x), 2, 8)[:, 0]",
+        "return h.view(1, -1)",
+        "return self.fc(h.view(-1, 8))",
+    )
+]
+LOW = ('float("-inf")', "-float('inf')", "-math.inf", "-torch.inf", "-1e9", "-2", "self.fill")
+MASKED_OTHERWISE = [
+    *(padded(TWO, f"{filled(value)}return y.max(dim=1)[0]") for value in LOW),
+    padded(TWO, f"{filled('torch.finfo(y.dtype).min')}return torch.max(y, 1).values"),
+    "NEVER = -math.inf\n" + padded(TWO, f"{filled('NEVER')}return y.amax(dim=(1,))"),
+    padded(TWO, f"{UNPACKED}return y.mean(1) * y.size(1) / lengths.unsqueeze(1)"),
+    padded(TWO, f"{UNPACKED}m = y.mean(1); return m * (y.size(1) / lengths).unsqueeze(1)"),
+    padded(TWO, f"{UNPACKED}return y.relu().max(1)[0]"),
+    padded(TWO, f"{UNPACKED}return torch.max(F.relu(y), dim=1)[0]"),
+]
+OTHER_STARTS = [
+    model("nn.LSTM(4, 8, num_layers=n, bidirectional=True)", "h[: 2 * self.num_layers]"),
+    model(ONE, "z = self.start(x); return self.rnn(x, (z, z))[0]"),
+    model(
+        "nn.GRU(4, 8)\n        self.decode = nn.LSTM(8, 8)",
+        "_, h = self.rnn(x); return self.decode(x, (h, h))[0]",
+    ),
+    padded(ONE, "return self.rnn(x.flip(1))[0]") + "tokenizer(padding_side='left')\n",
+    f"encode = {TWO}\ninputs, targets = y[:, :-1], y[:, 1:]\n"
+    "loss = F.cross_entropy(model(x, inputs).flatten(0, 1), targets.flatten())\n",
+    f"encode = {TWO}\ninputs, targets = y[:, :-1], y[:, 1:]\n"
+    "loss = F.cross_entropy(decoder(inputs, encode(x)).flatten(0, 1), targets.flatten())\n",
+]
+IDIOMS = [*DECODERS, *BOTH_DIRECTIONS, *MASKED_OTHERWISE, *OTHER_STARTS]
+
+
 def found(source: str, file: Path) -> list[tuple[int, str]]:
     file.write_text(source)
     return [(mistake.line, mistake.code) for mistake in lint(file)]
@@ -267,7 +410,7 @@ def test_a_mistake_is_named_at_its_line_or_silenced_there(
         assert found("\n".join(lines), file) == expected
 
 
-@pytest.mark.parametrize("source", RIGHT)
+@pytest.mark.parametrize("source", [*RIGHT, *IDIOMS])
 def test_nothing_is_said_of_what_is_right(source: str, file: Path) -> None:
     assert found(source, file) == []
 

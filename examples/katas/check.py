@@ -32,6 +32,7 @@ SEE = {
     "row_count": "print logits.shape for a batch of 4",
     "truncated_direction": "change one step in the middle: the backward half should move, too",
     "unread_direction": "look at each weight's .grad after logits.sum().backward()",
+    "lost_gradient": "after logits.sum().backward(), its weights have no .grad",
     "stale_state": "change the newest step of a row: all of its forecasts should move",
     "lost_state": "read 20 steps at once; then, after a reset, one by one",
     "kept_state": "read rows, call reset(), and read them again: the logits should be the same",

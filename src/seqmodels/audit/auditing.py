@@ -11,16 +11,16 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit import leaks
+from seqmodels.audit import leaks, recurrences
 from seqmodels.audit.decoder_start import wrong_decoder_start
 from seqmodels.audit.directions import states_read
 from seqmodels.audit.findings import Audit
+from seqmodels.audit.gradients import lost_gradient
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph
 from seqmodels.audit.probe import Probe, set_up_probe
 from seqmodels.audit.random_inputs import Sampler, random_batch, target_rows
-from seqmodels.audit.recurrences import unrolled
 from seqmodels.audit.streams import MOST_STEPS, audit_stream
 from seqmodels.errors import UserError, choices, unusable
 
@@ -111,12 +111,8 @@ def audit(
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
             result.found("state_mixup", wrong_decoder_start(probe))
-        networks = states_read(probe)
-        truncated = [text for network in networks for text in network.truncated()]
-        unread = [text for network in networks for text in network.unread()]
-        by_hand = unrolled(probe, networks)
-        result.found("truncated_direction", "; ".join([*truncated, *by_hand[0]]))
-        result.found("unread_direction", "; ".join([*unread, *by_hand[1]]))
+        if not isinstance(model, OnnxGraph):  # which says by itself that it hides its states
+            _states(probe, result)
         result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
         if probe.tolerance > 0.1:
@@ -125,6 +121,26 @@ def audit(
                 "smaller changes are ignored"
             )
     return result
+
+
+def _states(probe: Probe, result: Audit) -> None:
+    """Looks for states of recurrent networks that are not read, or not at their end, and for
+    networks that no gradient reaches."""
+    networks = states_read(probe)
+    by_hand = recurrences.unrolled(probe, networks)
+    truncated = [text for network in networks for text in network.truncated()]
+    unread = [text for network in networks for text in network.unread()]
+    truncated += recurrences.truncated(by_hand)
+    unread += recurrences.unread(by_hand)
+    result.found("truncated_direction", "; ".join(truncated))
+    result.found("unread_direction", "; ".join(unread))
+    result.found("lost_gradient", lost_gradient(probe))
+    if not networks and not by_hand:
+        result.untested.append(
+            "truncated_direction, unread_direction, lost_gradient: no recurrent network was seen "
+            "on 3 steps or more (cells in a loop are seen by their gradients): if the model has "
+            "one, audit its nn.Module, or a function that refers to it"
+        )
 
 
 def _leaks(probe: Probe, causal: bool) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
@@ -34,8 +34,7 @@ class StatesRead:
         self.called = False  # whether the model ran the network on rows with a middle
 
     def __str__(self) -> str:
-        kind = type(self.rnn).__name__
-        return f"{kind} {self.name!r}" if self.name else kind
+        return label_of(self.name, self.rnn)
 
     def unread(self) -> list[str]:
         """Evidence for each direction that reaches no logit."""
@@ -60,6 +59,12 @@ class StatesRead:
             and (self.rnn.bidirectional or ("forward", "end") not in self.read)
             and direction in self.directions
         ]
+
+
+def label_of(path: str, network: nn.Module) -> str:
+    """What a message calls a network, such as `LSTM 'encoder.rnn'`."""
+    class_name = type(network).__name__
+    return f"{class_name} {path!r}" if path else class_name
 
 
 def states_read(probe: Probe) -> list[StatesRead]:

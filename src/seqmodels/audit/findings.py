@@ -37,6 +37,10 @@ ADVICE = {
         "read both h_n[-2] and h_n[-1], which are forward and backward of the last layer, or build "
         "the network without the direction or layer that you don't read"
     ),
+    "lost_gradient": (
+        "take out detach(), .data and NumPy between the network and its logits, or say that it "
+        "isn't to learn: network.requires_grad_(False)"
+    ),
     "stale_state": (
         "forecast the whole horizon from the final state or a pooling, or roll forward from the "
         "last step: output[:, -h] has seen only the steps up to itself"

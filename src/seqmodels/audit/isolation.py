@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import random
 import sys
 import warnings
@@ -166,24 +164,3 @@ def in_float64(modules: nn.ModuleList) -> Iterator[None]:
     finally:
         for part, name, tensor in tensors:
             setattr(part, name, tensor)
-
-
-def find_modules(model: Callable[..., Any], called: bool = True) -> nn.ModuleList:
-    """The model if it is a module, or the modules that a function refers to, or another function
-    that it refers to, if `called`; none for a black box, which hides them in a list, for example.
-    """
-    if isinstance(model, nn.Module):
-        return nn.ModuleList([model])
-    if isinstance(model, functools.partial):
-        found = [model.func, *model.args, *model.keywords.values()]
-    elif inspect.ismethod(model):
-        found = [model.__self__]
-    elif inspect.isfunction(model):
-        names = inspect.getclosurevars(inspect.unwrap(model))  # without decorators
-        found = [*names.nonlocals.values(), *names.globals.values()]
-    else:
-        found = list(getattr(model, "__dict__", {}).values())
-    if called:
-        functions = (f for f in found if isinstance(f, functools.partial) or inspect.isroutine(f))
-        found += [module for function in functions for module in find_modules(function, False)]
-    return nn.ModuleList(dict.fromkeys(m for m in found if isinstance(m, nn.Module)))

@@ -76,7 +76,8 @@ class OnnxGraph:
         self.untested = [f"{name}: it gets zeros; states= may name its output" for name in others]
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
-        self.untested.append("truncated_direction, unread_direction: a graph hides its states")
+        of_networks = "truncated_direction, unread_direction, lost_gradient"
+        self.untested.append(f"{of_networks}: a graph hides its states: audit the model")
 
     def __deepcopy__(self, memo: Any) -> OnnxGraph:
         return copy.copy(self)  # a session can't be copied, and keeps nothing

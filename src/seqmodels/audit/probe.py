@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from seqmodels.audit.isolation import (
     WithoutNoise,
     changed,
-    find_modules,
     in_float64,
     isolated,
     seed_random_numbers,
 )
+from seqmodels.audit.modules import find_modules
 from seqmodels.audit.random_inputs import OTHERWISE, Sampler
 from seqmodels.errors import UserError, one_line
 

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor
 
-from seqmodels.audit.isolation import find_modules
+from seqmodels.audit.modules import find_modules
 from seqmodels.batch import shape_of
 from seqmodels.errors import UserError, refusing
 from seqmodels.padding import valid_steps

@@ -14,9 +14,9 @@ from seqmodels.audit.probe import Node, Probe, nodes_of
 FEWEST = 3  # steps of a recurrence
 
 
-def unrolled(probe: Probe, looked_into: list[StatesRead]) -> tuple[list[str], list[str]]:
-    """Evidence for each module with weights that are applied to what they gave before, as by
-    `nn.LSTMCell` in a loop: that its first step alone is read, and that none is."""
+def unrolled(probe: Probe, looked_into: list[StatesRead]) -> dict[str, set[int]]:
+    """The steps, counted from 1, from which a gradient comes, of each module with weights that are
+    applied to what they gave before, as by `nn.LSTMCell` in a loop; by its name."""
     known = {id(weight) for network in looked_into for weight in network.rnn.parameters()}
     names = {
         id(weight): name.rpartition(".")[0] or name
@@ -24,19 +24,26 @@ def unrolled(probe: Probe, looked_into: list[StatesRead]) -> tuple[list[str], li
         for name, weight in module.named_parameters()
     }
     weights = [w for w in probe.parameters if w.requires_grad and id(w) not in known]
-    read: dict[str, set[int]] = {}  # the steps, counted from 1, from which a gradient comes
+    steps_read: dict[str, set[int]] = {}
     for draw in range(MOST_DRAWS):
         with probe.random_weights() if draw else ExitStack():
             for weight, steps in _steps_with_gradient(probe, weights).items():
-                read.setdefault(names.get(weight, ""), set()).update(steps)
-        if all(max(steps, default=0) > 1 for steps in read.values()):
+                steps_read.setdefault(names.get(weight, ""), set()).update(steps)
+        if all(max(steps, default=0) > 1 for steps in steps_read.values()):
             break
-    first = "is read at its first step, where it has seen only one step, alone"
+    return steps_read
+
+
+def truncated(steps_read: dict[str, set[int]]) -> list[str]:
+    """Evidence for each module of `unrolled` that is read at its first step alone."""
+    where = "is read at its first step, where it has seen only one step, alone"
+    return [f"{name!r} {where}" for name, steps in steps_read.items() if steps == {1}]
+
+
+def unread(steps_read: dict[str, set[int]]) -> list[str]:
+    """Evidence for each module of `unrolled` that is not read."""
     none = "no gradient of a logit reaches any of its steps"
-    return (
-        [f"{name!r} {first}" for name, steps in read.items() if steps == {1}],
-        [f"{name!r}: {none}" for name, steps in read.items() if not steps],
-    )
+    return [f"{name!r}: {none}" for name, steps in steps_read.items() if not steps]
 
 
 def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[int]]:

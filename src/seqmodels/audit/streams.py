@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.isolation import find_modules, isolated, training
+from seqmodels.audit.isolation import isolated, training
 from seqmodels.audit.leaks import mixed_rows, random_state
+from seqmodels.audit.modules import find_modules
 from seqmodels.audit.probe import Probe, nodes_of
 from seqmodels.audit.random_inputs import Sampler
 from seqmodels.errors import UserError, one_line, unusable
@@ -234,9 +235,18 @@ class _Stream(Probe):
     def second_stream(self) -> str:
         """What a second stream reads changes the first one: one with its own weights, and, where
         the stream is an object around its modules, one with the same."""
-        stream, modules = self.given[0], find_modules(self.given[0])
-        whole = isinstance(stream, nn.Module | partial) or inspect.isroutine(stream)
-        for shared in [[]] if whole or not modules else [[], [*modules]]:
+        stream = self.given[0]
+        shared_modules: list[list[nn.Module]] = [[]]  # at first, both streams have their own
+        if not isinstance(stream, nn.Module | partial) and not inspect.isroutine(stream):
+            modules = [*find_modules(stream)]
+            if modules:
+                shared_modules.append(modules)
+            else:
+                self.untested.append(
+                    "shared_state, of a second stream of the same weights: no nn.Module was found "
+                    "in the stream: keep it in an attribute"
+                )
+        for shared in shared_modules:
             one, two = self.copied(shared), self.copied(shared)
             if one is None or two is None:
                 self.untested.append("shared_state, of a second stream: it can't be copied")

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.audit.isolation import find_modules, isolated
+from seqmodels.audit.isolation import isolated
+from seqmodels.audit.modules import find_modules
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.device import exact
 from seqmodels.errors import UserError, choices

@@ -1,0 +1,407 @@
+"""The rules: what each code says, and a function that finds it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seqmodels.lint.reader import MADE, Reader, indices_of
+from seqmodels.lint.source import FUNCTION, LENGTHS, Source, last_name, names_in
+from seqmodels.lint.values import (
+    AXES,
+    LEAST,
+    LOWEST,
+    NO_PADDING,
+    NOT_SAID,
+    UNKNOWN,
+    ZEROS,
+    Inputs,
+    Network,
+    States,
+    network_made_by,
+)
+
+RULES = {
+    "RNN001": (
+        "the last step of two directions: the backward half has seen one step; take h_n[-2] and "
+        "h_n[-1], or output[:, last, :H] and output[:, 0, H:]"
+    ),
+    "RNN002": (
+        "the last column {} padding: take output at each row's length - 1, or h_n of packed rows"
+    ),
+    "RNN003": "{} over all columns {} padding: mask it (a mean divides by each row's own length)",
+    "RNN004": (
+        "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: transpose "
+        "it first"
+    ),
+    "RNN005": (
+        "takes the first layers, not one direction: h_n is ordered layer 0 forward, layer 0 "
+        "backward, layer 1 forward, ...; view it as (L, D, B, H)"
+    ),
+    "RNN006": "h_n[-1] of two directions is the backward one alone: read h_n[-2], too",
+    "RNN007": (
+        "flips rows that may be padded, so that the network begins in the padding: reverse each "
+        "row within its own length"
+    ),
+    "RNN008": "{}: this network has batch_first={}, so its output is {}",
+    "RNN009": "{} for both h and c, which an LSTM keeps apart: pass on its c",
+    "RNN010": (
+        "a network with two directions has already read the next token that this loss asks for: "
+        "use one direction"
+    ),
+}
+"""What each code means, and the cure."""
+
+VIEWS = ("view", "reshape")
+HALVES = {"chunk", "split", "tensor_split", "unflatten", "view", "reshape"}
+POOLS = {
+    **dict.fromkeys(("mean", "avg_pool1d", "adaptive_avg_pool1d"), "a mean"),
+    **dict.fromkeys(("max", "amax", "max_pool1d", "adaptive_max_pool1d"), "a maximum"),
+    **dict.fromkeys(("softmax", "log_softmax"), "a softmax"),
+    "sum": "a sum",
+}
+# The padding that each of these doesn't count, or that the file doesn't show.
+HARMLESS = {
+    "a mean": {NO_PADDING},
+    "a sum": {NO_PADDING, ZEROS, LEAST, UNKNOWN},
+    "a maximum": {NO_PADDING, LEAST, LOWEST, UNKNOWN},
+    "a softmax": {NO_PADDING, LOWEST, UNKNOWN},
+}
+LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
+OF_A_DECODER = re.compile(r"(?i)dec(oder)?\d?$|decode|transformer")
+# What tells of a tensor without reading what it holds.
+OF_ITS_SHAPE = {"size", "shape", "dim", "ndim", "dtype", "device", "numel", "stride", "new_zeros"}
+TELLS = {"print", "len", "isinstance", "type"}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A line with a mistake: its code, a key of `RULES`, and what it says."""
+
+    path: str
+    line: int
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.code} {self.text}"
+
+
+class Check:
+    """The mistakes of a file, by line and code."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.source = path, Source(text)
+        self.mistakes: dict[tuple[int, str], Mistake] = {}
+        networks = [network_made_by(node, self.source) for node in self.source.nodes]
+        self.networks = [network for network in networks if network is not None]
+        if not self.networks:
+            return
+        for node in self.source.nodes:
+            if isinstance(node, ast.Module | FUNCTION):
+                CheckOfFunction(self, node)
+        next_tokens(self)
+
+    def report(self, node: Any, code: str, *words: str) -> None:
+        text = RULES[code].format(*words)
+        mistake = Mistake(str(self.path), node.lineno, code, text)
+        self.mistakes[node.lineno, code] = mistake
+
+
+class CheckOfFunction:
+    """Applies the rules to each expression of a function; what another line may make right, such as
+    `h_n[-1]` beside `h_n[-2]`, is judged at its end."""
+
+    def __init__(self, check: Check, node: ast.AST) -> None:
+        self.report, self.source = check.report, check.source
+        # Each h_n[-1] of two directions, and the networks of which more is read.
+        self.backward_states: list[tuple[ast.AST, Network]] = []
+        self.networks_read_otherwise: set[Network] = set()
+        # Each output[:, -1] of two directions, with how it holds padding; and those of which half
+        # is read.
+        self.last_steps: list[tuple[ast.AST, str]] = []
+        self.halved_columns: set[ast.AST | None] = set()
+        self.reader = Reader(check.source, node, self._look)
+        self.scales_by_lengths = any(map(_scales_by_lengths, ast.walk(node)))
+        self.reader.read()
+        for rule in (backward_state_alone, last_step_of_two_directions):
+            rule(self)
+
+    def _look(self, reader: Reader, node: ast.expr) -> None:
+        self.reader = reader
+        for node_type, rules in RULES_BY_NODE.items():
+            if isinstance(node, node_type):
+                for rule in rules:
+                    rule(self, node)
+
+    def holds_padding(self, states: States) -> str:
+        """`holds`, `may hold`, or nothing."""
+        if states.padding == NO_PADDING:
+            return ""
+        if states.padding != NOT_SAID:
+            return "holds"
+        return "may hold" if self.reader.pads else ""
+
+
+# RNN001, RNN002 and RNN008: the last entry of an axis
+
+
+def last_column(check: CheckOfFunction, node: Any) -> None:
+    column = check.reader.column_read(node)
+    if column is None:
+        return
+    states = column.states
+    if column.axis == "B" and not column.is_one_of_more:
+        axes = f"({', '.join(states.axes)})"
+        says = f"{ast.unparse(node)} is the last row"
+        check.report(node, "RNN008", says, str(states.network.batch_first), axes)
+    if column.axis != "T":
+        return
+    holds = "" if check.source.pads_left else check.holds_padding(states)
+    if states.network.bidirectional and not column.is_half:
+        check.last_steps.append((node, holds))
+    elif holds:
+        check.report(node, "RNN002", holds)
+
+
+def half_of_last_step(check: CheckOfFunction, node: Any) -> None:
+    """Notes `last[:, :H]` and `last.chunk(2, dim=1)`, where `last = output[:, -1]`."""
+    if isinstance(node, ast.Subscript):
+        value = check.reader.value_of(node.value)
+        is_half = indices_of(node)[-1] != ":" and ":" in indices_of(node)[-1]
+    else:
+        value = check.reader.call(node).value
+        is_half = last_name(node.func) in HALVES
+    if is_half and isinstance(value, States) and value.kind == "last_step":
+        check.halved_columns.add(value.column)
+
+
+def last_step_of_two_directions(check: CheckOfFunction) -> None:
+    for node, holds in check.last_steps:
+        if node not in check.halved_columns:
+            check.report(node, "RNN001")
+        elif holds:
+            check.report(node, "RNN002", holds)
+
+
+# RNN003
+
+
+def pool_over_padding(check: CheckOfFunction, node: Any) -> None:
+    name, call = last_name(node.func), check.reader.call(node)
+    states = call.value
+    if name not in POOLS or not isinstance(states, States) or states.kind != "output":
+        return
+    if any("mask" in other for other in check.reader.names):
+        return
+    pool, holds = POOLS[name], check.holds_padding(states)
+    is_scaled = pool == "a mean" and states.padding in (ZEROS, LEAST) and check.scales_by_lengths
+    if not holds or states.padding in HARMLESS[pool] or is_scaled:
+        return
+    axis = _pooled_axis(check, node, call.arguments)
+    if axis is not None and states.axes[axis : axis + 1 or None] == "T":
+        check.report(node, "RNN003", pool, holds.replace("hold", "count"))
+
+
+def _pooled_axis(check: CheckOfFunction, node: ast.Call, arguments: list[ast.expr]) -> int | None:
+    words = {keyword.arg: keyword.value for keyword in node.keywords}
+    named = [words[w] for w in ("dim", "axis", "kernel_size", "output_size") if w in words]
+    given = (named or arguments or [ast.Constant(None)])[0]
+    name = last_name(node.func)
+    if name.endswith("pool1d"):  # It may pool a few columns.
+        whole = "1" if "adaptive" in name else r".*(size\(|shape\[).*"
+        return 2 if re.fullmatch(whole, ast.unparse(given)) else None
+    if isinstance(given, ast.Tuple | ast.List) and len(given.elts) == 1:
+        given = given.elts[0]
+    axis = check.source.constant(given)
+    return axis if isinstance(axis, int) else None
+
+
+def _scales_by_lengths(node: ast.AST) -> bool:
+    """`pooled * time / lengths`: then a mean of zeros at padding is one of valid steps."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult | ast.Div):
+        return False
+    return any(LENGTHS.fullmatch(name) for name in names_in(node))
+
+
+# RNN004
+
+
+def flattened_states(check: CheckOfFunction, node: Any) -> None:
+    call = check.reader.call(node)
+    states, shape = call.value, call.arguments
+    if last_name(node.func) not in VIEWS or not isinstance(states, States) or states.kind != "h_n":
+        return
+    if len(shape) == 1 and isinstance(shape[0], ast.Tuple | ast.List):
+        shape = shape[0].elts
+    has_several = states.network.bidirectional or (states.network.layers or 1) > 1
+    if not has_several or len(shape) != 2 or isinstance(shape[0], ast.Starred):
+        return
+    rows, width = shape
+    is_one_row = check.source.constant(rows) == 1
+    if not is_one_row and not _keeps_each_state(check, states.network, rows, width):
+        check.report(node, "RNN004")
+
+
+def _keeps_each_state(
+    check: CheckOfFunction, network: Network, rows: ast.expr, width: ast.expr
+) -> bool:
+    """`h_n.view(-1, hidden_size)` has a row for each state."""
+    if check.source.constant(rows) != -1 or isinstance(width, ast.BinOp):
+        return False
+    size = check.source.constant(width)
+    return size is None or size == network.hidden_size
+
+
+# RNN005
+
+
+def layers_for_directions(check: CheckOfFunction, node: Any) -> None:
+    states = check.reader.value_of(node.value)
+    if not isinstance(states, States) or states.kind != "h_n" or not states.network.bidirectional:
+        return
+    if re.fullmatch(r":[\w.]*layers", indices_of(node)[0]) and states.network.layers != 1:
+        check.report(node, "RNN005")
+
+
+# RNN006
+
+
+def states_read(check: CheckOfFunction, node: Any) -> None:
+    """Notes `h_n[-1]` of two directions, and whatever else is read of such an `h_n`."""
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+        return
+    states = check.reader.value_of(node)
+    if not isinstance(states, States) or states.kind not in ("h_n", "by_layer", "final"):
+        return
+    network = replace(states.network, layers=None)
+    parent = check.source.parents.get(node)
+    if not network.bidirectional:
+        return
+    if isinstance(parent, ast.Subscript) and parent.value is node and states.kind == "h_n":
+        if indices_of(parent)[0] in ("-1", "-1:"):
+            check.backward_states.append((parent, network))
+        else:
+            check.networks_read_otherwise.add(network)
+    elif not _is_followed(check, node, parent):
+        check.networks_read_otherwise.add(network)
+
+
+def _is_followed(check: CheckOfFunction, node: ast.AST, parent: ast.AST | None) -> bool:
+    """Whether the reader knows what becomes of states here, or nothing does."""
+    if isinstance(parent, ast.Attribute):
+        method = check.source.parents.get(parent)
+        if parent.attr in OF_ITS_SHAPE:
+            return True
+        return isinstance(method, ast.Call) and check.reader.value_of(method) is not None
+    if isinstance(parent, ast.Call) and last_name(parent.func) in TELLS:
+        return True
+    if isinstance(parent, ast.Call | ast.Subscript):
+        return isinstance(check.reader.value_of(parent), States)
+    return isinstance(parent, ast.Assign | ast.Compare | ast.Expr | ast.FormattedValue)
+
+
+def backward_state_alone(check: CheckOfFunction) -> None:
+    for node, network in check.backward_states:
+        if network not in check.networks_read_otherwise:
+            check.report(node, "RNN006")
+
+
+# RNN007 and RNN009: what a network is given
+
+
+def flipped_padding(check: CheckOfFunction, node: Any) -> None:
+    network = check.reader.value_of(node.func)
+    if not isinstance(network, Network) or not check.reader.pads or check.source.pads_left:
+        return
+    inputs, axes = check.reader.call(node).value, AXES.get(network.batch_first, "")
+    if not axes or not isinstance(inputs, Inputs) or inputs.flipped_axis is None:
+        return
+    if axes[inputs.flipped_axis % 3] == "T":
+        check.report(node, "RNN007")
+
+
+def h_for_both(check: CheckOfFunction, node: Any) -> None:
+    network = check.reader.value_of(node.func)
+    state = node.args[1] if len(node.args) > 1 else None
+    for keyword in node.keywords:
+        if keyword.arg == "hx":
+            state = keyword.value
+    if not isinstance(network, Network) or not isinstance(state, ast.Tuple):
+        return
+    texts = [*map(ast.unparse, state.elts)]
+    if len(texts) == 2 and texts[0] == texts[1] and not _may_start_both(check, state.elts[0]):
+        check.report(node, "RNN009", texts[0])
+
+
+def _may_start_both(check: CheckOfFunction, node: ast.expr) -> bool:
+    """Whether h and c may start from it: from what no LSTM returned, such as zeros or a layer."""
+    states = check.reader.value_of(node)
+    if isinstance(states, States):
+        return states.network.cell in ("GRU", "RNN")
+    name = ast.unparse(node)
+    set_to = check.reader.last_set_to.get(name)
+    scope = check.source.scopes.get(node)
+    of_class = scope.find(name).values.get(name, []) if scope and "." in name else []
+    texts = [name, *(ast.unparse(value) for value in [set_to, *of_class] if value is not None)]
+    return set_to is not None or any(map(MADE.search, texts)) or "Parameter" in " ".join(texts)
+
+
+# RNN010: of the whole file
+
+
+def next_tokens(check: Check) -> None:
+    """`logits[:, :-1]` against `tokens[:, 1:]` under a cross-entropy, with networks of two
+    directions alone."""
+    source = check.source
+    is_two_ways = all(network.bidirectional for network in check.networks)
+    if not is_two_ways or not re.search("cross_entropy|CrossEntropyLoss", source.text):
+        return
+    for node in source.nodes:
+        pair: list[ast.expr] = []
+        called: Any = getattr(node, "func", None)
+        called = getattr(called, "func", called)  # nn.NLLLoss()(logits, targets)
+        if isinstance(node, ast.Call) and LOSS.match(last_name(called)):
+            pair = node.args[:2]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+            pair = [] if _is_of_a_decoder(node, source) else node.value.elts
+        if [[*_cuts(part)] for part in pair] == [[":-1"], ["1:"]]:
+            check.report(node, "RNN010")
+            return
+
+
+def _is_of_a_decoder(assignment: ast.Assign, source: Source) -> bool:
+    """Whether the first name that is set is what a decoder reads, beside its source."""
+    [target] = assignment.targets[:1]
+    name = ast.unparse(target.elts[0]) if isinstance(target, ast.Tuple) else ""
+    for node in source.nodes:
+        if isinstance(node, ast.Call):
+            places = [n for n, word in enumerate(node.args) if ast.unparse(word) == name]
+            is_named_so = OF_A_DECODER.search(last_name(node.func)) is not None
+            if places and (places[0] > 0 or is_named_so):
+                return True
+    return False
+
+
+def _cuts(node: ast.AST) -> Iterator[str]:
+    """How columns are cut: `[:, :-1]`. Not in what a decoder is given beside its source."""
+    if isinstance(node, ast.Subscript):
+        yield from {":-1", "1:"} & {*ast.unparse(node.slice).strip("()").split(", ")[1:2]}
+    inside = [node.func, *node.args[:1]] if isinstance(node, ast.Call) else None
+    for child in inside or ast.iter_child_nodes(node):
+        yield from _cuts(child)
+
+
+RULES_BY_NODE: dict[Any, Any] = {
+    ast.Name | ast.Attribute: [states_read],
+    ast.Subscript: [states_read, last_column, half_of_last_step, layers_for_directions],
+    ast.Call: [
+        *(states_read, last_column, half_of_last_step, pool_over_padding, flattened_states),
+        *(flipped_padding, h_for_both),
+    ],
+}
+"""What looks at each expression."""
