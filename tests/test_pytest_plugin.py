@@ -17,7 +17,7 @@ from seqmodels.audit import Audit
 from seqmodels.audit.find_model import audit_named
 from seqmodels.audit.random_inputs import random_batch
 from seqmodels.launch.commands.audit import main
-from seqmodels.pytest_plugin import OPTIONS
+from seqmodels.pytest_plugin import OPTIONS, target_and_words
 from tests.audit.bank import F
 
 TORCH_ALONE = """
@@ -125,3 +125,37 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
 def test_it_takes_what_the_command_takes() -> None:
     takes = arguments(inspect.unwrap(main))
     assert {*OPTIONS} == {*takes.names()} - {"target", "input"}
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "words"),
+    [
+        ("models.py:build", "models.py:build", []),
+        ("my models/a b.py:build", "my models/a b.py:build", []),
+        (
+            "lr=3 x/my models.py:Tagger  kind=per_step input.time=9 ",
+            "lr=3 x/my models.py:Tagger",
+            ["kind=per_step", "input.time=9"],
+        ),
+        ("C:\\my models\\a.py:build padding=none", "C:\\my models\\a.py:build", ["padding=none"]),
+    ],
+)
+def test_a_path_may_hold_blanks(text: str, target: str, words: list[str]) -> None:
+    assert target_and_words(text) == (target, words)
+
+
+def test_a_model_in_a_folder_with_a_blank_is_audited(tmp_path: Path) -> None:
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    (folder / "last one.py").write_text(MODELS)
+    plugin = ["-p", "seqmodels.pytest_plugin", "-p", "no:cacheprovider"]
+    words = ["--audit", "my models/last one.py:Last input.time=9", "my models"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, *words],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "padding_leak: other content at padding" in done.stdout

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,16 @@ class Audit(pytest.Item):
     def runtest(self) -> None:
         from seqmodels.audit.find_model import audit_named
 
-        _, target, *words = self.name.split()
-        given: dict[str, dict[str, Any]] = {"": {}, "input": {}}
-        for key, _, value in (word.partition("=") for word in words):
+        target, words = target_and_words(self.name.removeprefix("audit "))
+        options: dict[str, Any] = {}
+        sizes: dict[str, Any] = {}
+        for word in words:
+            key, _, text = word.partition("=")
             if key not in OPTIONS:
                 raise UserError(f"--audit {key}: {choices(key, OPTIONS)}")
             group, _, name = key.rpartition(".")
-            given[group][name] = value
-            with suppress(ValueError):  # a word
-                given[group][name] = json.loads(value)
-        refuse(*audit_named(target, given["input"], **given[""]))
+            (sizes if group else options)[name] = _value(text)
+        refuse(*audit_named(target, sizes, **options))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         told = isinstance(excinfo.value, AssertionError | UserError)
@@ -51,6 +51,21 @@ class Audit(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, self.name
+
+
+def target_and_words(text: str) -> tuple[str, list[str]]:
+    """`my models/tagger.py:build kind=per_step` in parts: a path may hold blanks, so all that
+    stands before the last words `key=value` is the target."""
+    start_of_words = re.search(r"(\s+[\w.]+=\S*)*\s*$", text)
+    assert start_of_words is not None  # It may be the end of the text.
+    return text[: start_of_words.start()].strip(), start_of_words[0].split()
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # It is a word.
+        return text
 
 
 @pytest.fixture
