@@ -450,6 +450,9 @@ WRONG: dict[str, Case] = {
     "row cut short": classifier(
         "unread_step", before=lambda inputs, n: (inputs[:, :16], n.clamp(max=16))
     ),
+    "a state that is cut off from its network": classifier(
+        "lost_gradient", select=lambda output, h_n, lengths: h_n[-1].detach()
+    ),
     "lowest layer": classifier(  # the upper layer is computed in vain
         "unread_direction", select=lambda output, h_n, lengths: h_n[0], num_layers=2
     ),

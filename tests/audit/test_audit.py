@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from functools import partial
 from inspect import signature
-from itertools import product
+from itertools import product, repeat
 from typing import Any
 
 import numpy as np
@@ -244,30 +243,14 @@ def test_a_coarse_model_is_audited_in_float64_however_short_the_audit() -> None:
     assert found.names == ["padding_leak"]
 
 
-def test_modules_of_a_function_are_found_and_a_black_box_gets_the_outer_findings() -> None:
-    rnn, classify = nn.GRU(F, H, batch_first=True, bidirectional=True), nn.Linear(2 * H, 3)
-    box = [rnn, classify]  # into which nobody looks
-
-    def run(rnn: nn.Module, classify: nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
-        return classify(rnn(inputs)[0][torch.arange(len(lengths)), lengths - 1])
-
-    inputs, lengths = inputs_for(classify, LENGTHS)
-    inner = ["padding_leak", "truncated_direction"]  # it does not pack, either
-    for function, expected in (
-        (lambda inputs, lengths: run(rnn, classify, inputs, lengths), inner),
-        (partial(run, rnn, classify), inner),
-        (lambda inputs, lengths: run(*box, inputs, lengths), inner[:1]),
-    ):
-        assert audit(function, inputs, lengths).names == expected
-
-
 def test_what_cannot_be_tested_is_told() -> None:
     for name, told in (
         ("rows sorted by length", "batch_leak, of rows that are not the longest first: `lengths`"),
         ("one shape only", "padding_leak, by the amount of padding: "),
     ):
         result = audit_of(RIGHT[name].make())
-        assert result.findings == [] and result.untested[-1].startswith(told)
+        assert result.findings == []
+        assert any(line.startswith(told) for line in result.untested)
 
 
 def test_logits_that_rounding_alone_moves_are_told() -> None:
@@ -368,6 +351,14 @@ def options_of(task: Task) -> dict[str, Any]:
     return {"kind": kind, "causal": task.contract.causal}
 
 
+def black_box(model: Any, carries: bool) -> Any:
+    """Hides a model in an iterator of C, into which nobody looks."""
+    box = repeat(model)
+    if carries:
+        return lambda inputs, lengths, state: next(box)(inputs, lengths, state)
+    return lambda inputs, lengths, **named: next(box)(inputs, lengths, **named)
+
+
 def random_case(seed: int) -> list[str]:
     """What the audit says of a right model with random sizes, weights, type, mode and inputs."""
     rng = random.Random(seed)
@@ -403,12 +394,10 @@ def random_case(seed: int) -> list[str]:
     inputs, batch_lengths = inputs_for(module, lengths, seed)
     if inputs.is_floating_point():
         inputs = (rng.choice([1e-3, 1, 1, 1000]) * inputs).to(dtype)
-    if rng.random() < 0.25:  # a black box
-        box, carries = [model], "state" in signature(getattr(model, "forward", model)).parameters
+    if rng.random() < 0.25:
+        carries = "state" in signature(getattr(model, "forward", model)).parameters
         module.eval()
-        model = lambda inputs, lengths, **named: box[0](inputs, lengths, **named)  # noqa: E731
-        if carries:
-            model = lambda inputs, lengths, state: box[0](inputs, lengths, state)  # noqa: E731
+        model = black_box(model, carries)
     result = audit(model, inputs, batch_lengths, seed=seed, **options)
     return [f"seed {seed}, {name}: {finding}" for finding in result.findings]
 

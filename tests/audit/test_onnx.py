@@ -191,7 +191,7 @@ def test_graphs_of_the_exporter(cell: Any, both: bool, found: list[str], tmp_pat
 
 def test_what_is_not_tested_is_told(tmp_path: Path) -> None:
     told = {
-        "both ends": "truncated_direction, unread_direction, lost_gradient: a graph hides its states",
+        "both ends": "truncated_direction, unread_direction, lost_gradient: a graph hides",
         "one row of 16 steps": "other shapes than [1, 16, 5]",
         "rows of one length": "padding_leak: the graph takes no lengths",
         "chunks of 4 steps": "lost_state: the graph takes 4 steps at a time",

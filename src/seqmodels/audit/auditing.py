@@ -135,7 +135,8 @@ def _states(probe: Probe, result: Audit) -> None:
     result.found("truncated_direction", "; ".join(truncated))
     result.found("unread_direction", "; ".join(unread))
     result.found("lost_gradient", lost_gradient(probe))
-    if not networks and not by_hand:
+    # Of a black box, the graph shows the weights that are read, but not those that aren't.
+    if not networks and not (by_hand and probe.modules):
         result.untested.append(
             "truncated_direction, unread_direction, lost_gradient: no recurrent network was seen "
             "on 3 steps or more (cells in a loop are seen by their gradients): if the model has "
