@@ -52,6 +52,13 @@ def test_no_cut_divides_a_group(groups: list[int], share: float) -> None:
     assert cut_off(examples, share, 3, "test", labels)[1] == off
 
 
+@pytest.mark.parametrize("strata", [None, ["a", "a", "b"]])
+def test_a_cut_that_leaves_nothing_is_refused(strata: list[str] | None) -> None:
+    examples = Examples(["x", "y", "z"], ["a", "a", "b"], "rows.csv", {})
+    with pytest.raises(UserError, match=r"^cannot cut 1 of rows\.csv off for the test split: noth"):
+        cut_off(examples, 1.0, 0, "test", strata)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
 def test_a_cut_by_groups_is_near_its_share_with_even_classes(share: float) -> None:
     random = np.random.default_rng(0)

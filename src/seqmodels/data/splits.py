@@ -54,6 +54,11 @@ def cut_off(
             few = f"all of it is of one group, {only!r}, which no cut divides"
         cut = f"cannot cut a {split} split from {examples.source}"
         raise UserError(f"{cut}: {few}; give data.{split}")
+    if len(off) == len(examples):
+        raise UserError(
+            f"cannot cut {fraction:g} of {examples.source} off for the {split} split: nothing "
+            "remains; cut off a share below 1"
+        )
     return without(examples, off)
 
 
