@@ -96,6 +96,7 @@ WRONG = {
             )
         ),
         model(TWO, "y.select(1, -1)"),
+        model(TWO, "y, _ = self.rnn(x[0]); return y[:, -1]"),
         # half of what a layer makes of both halves
         model(TWO, "y, _ = self.rnn(x); z = self.fc(y[:, -1]); return z[:, :1]"),
         # of a network around the function: of the file, of a function, of a class that it is of
@@ -132,6 +133,8 @@ WRONG = {
             "    s.append(y[:, -1])  # here\nreturn s",
         ),
         padded(ONE, "y, _ = self.rnn(x, state); return y[:, -1]"),
+        padded(ONE, "y, _ = self.rnn(x)\nif lengths is None: x = 2\nreturn y[:, -1]"),
+        padded(ONE, "y, _ = self.rnn(x)\nif lengths is not None: y = y[:, -1]  # here\nreturn y"),
         padded(ONE, f"{filled('-1e9')}return y[:, -1]"),
         padded(TWO, f"{UNPACKED}return y[:, -1][:, :8]"),
         model(ONE, "y.index_select(0, order)[:, -1]  # here") + "t = T(pad_token_id=0)\n",
@@ -337,6 +340,7 @@ DECODERS = [
             "self.emb(torch.tensor(x).unsqueeze(0))",
             "x[i : i + 1]",
             "x[i, : lengths[i]][None]",
+            "x[i, : lengths[i]].unsqueeze(0)",
         )
     ),
     padded("nn.GRU(4, 8)", "y, _ = self.rnn(self.emb(x).view(1, 1, -1), h); return y[-1]"),
@@ -369,8 +373,27 @@ MASKED_OTHERWISE = [
     "NEVER = -math.inf\n" + padded(TWO, f"{filled('NEVER')}return y.amax(dim=(1,))"),
     padded(TWO, f"{UNPACKED}return y.mean(1) * y.size(1) / lengths.unsqueeze(1)"),
     padded(TWO, f"{UNPACKED}m = y.mean(1); return m * (y.size(1) / lengths).unsqueeze(1)"),
+    padded(TWO, f"{UNPACKED}return y.mean(1).mul(y.size(1)).div(lengths.unsqueeze(1))"),
+    padded(TWO, f"{UNPACKED.replace('lengths', 'n')}return y.mean(1) * y.size(1) / n[:, None]"),
     padded(TWO, f"{UNPACKED}return y.relu().max(1)[0]"),
     padded(TWO, f"{UNPACKED}return torch.max(F.relu(y), dim=1)[0]"),
+]
+# Rows of one length, rows without an axis of rows, and what is shown alone.
+NOT_PADDED = [
+    *(
+        padded(ONE, f"y, _ = self.rnn(x)\n{body}")
+        for body in (
+            "if lengths is None:\n    y = y[:, -1]\nelse:\n    y = y[r, lengths - 1]\nreturn y",
+            "if lengths is not None:\n    return y[r, lengths - 1]\nreturn y[:, -1]",
+            "return y[:, -1] if lengths is None else y[r, lengths - 1]",
+            "if self.mask is None:\n    return y.mean(1)\nreturn y[r, lengths - 1]",
+            "assert torch.allclose(y[:, -1], h[-1]); return y",
+        )
+    ),
+    model(TWO, "y, (h, c) = self.rnn(x); print(y[:, -1].shape, h[-1].shape); return y"),
+    model(ONE, "y, _ = self.rnn(x[0]); return y[-1]"),
+    model(ONE, "y, _ = self.rnn(x.squeeze(0)); return y[-1]"),
+    model(ONE, "for i in range(len(x)):\n    y, _ = self.rnn(x[i])\n    s.append(y[-1])\nreturn s"),
 ]
 OTHER_STARTS = [
     model("nn.LSTM(4, 8, num_layers=n, bidirectional=True)", "h[: 2 * self.num_layers]"),
@@ -385,7 +408,7 @@ OTHER_STARTS = [
     f"encode = {TWO}\ninputs, targets = y[:, :-1], y[:, 1:]\n"
     "loss = F.cross_entropy(decoder(inputs, encode(x)).flatten(0, 1), targets.flatten())\n",
 ]
-IDIOMS = [*DECODERS, *BOTH_DIRECTIONS, *MASKED_OTHERWISE, *OTHER_STARTS]
+IDIOMS = [*DECODERS, *BOTH_DIRECTIONS, *MASKED_OTHERWISE, *NOT_PADDED, *OTHER_STARTS]
 
 
 def found(source: str, file: Path) -> list[tuple[int, str]]:

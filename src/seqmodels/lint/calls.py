@@ -195,10 +195,12 @@ def _is_axis(number: Any) -> bool:
 
 
 def _squeeze(call: Call) -> Value:
-    """Scores `(B, T, 1)` as `(B, T)`."""
-    if isinstance(call.value, States) and call.value.kind == "last_step":
+    """Scores `(B, T, 1)` as `(B, T)`, or inputs of one row without their axis of rows."""
+    if not isinstance(call.value, States):
+        return Inputs(may_lack_rows=True) if call.numbers("dim") == [0] else None
+    if call.value.kind == "last_step":
         return call.value
-    if isinstance(call.value, States) and call.numbers("dim") in ([-1], [2]):
+    if call.numbers("dim") in ([-1], [2]):
         return replace(call.value, axes=call.value.axes[:2])
     return None
 

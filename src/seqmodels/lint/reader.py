@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seqmodels.lint.calls import Call, value_of_call
-from seqmodels.lint.source import FUNCTION, Source, last_name, names_in, without_same
+from seqmodels.lint.source import FUNCTION, LENGTHS, Source, last_name, names_in, without_same
 from seqmodels.lint.values import (
     NOT_SAID,
     Inputs,
@@ -58,6 +58,7 @@ class Reader:
         self.values: dict[str, Value] = {}
         self.last_set_to: dict[str, ast.expr] = {}
         self.names = {*names_in(node)}
+        self.counters = {*_counters(node)}
         self.carrying_calls = {*_carrying_calls(node.body, set(), _Loads(node))}
         # What is generated goes on from the end of its row.
         is_named_so = re.search("generate|sample", getattr(node, "name", "")) is not None
@@ -93,7 +94,7 @@ class Reader:
             elif isinstance(node, ast.For | ast.AsyncFor):
                 self._set(node.target, None)
             elif isinstance(node, ast.If):
-                self._branches(node.body, node.orelse)
+                self._branches(node)
                 continue
             for block in BLOCKS:
                 self._statements(getattr(node, block, []))
@@ -105,14 +106,18 @@ class Reader:
                     if isinstance(node, ast.expr):
                         self.look(self, node)
 
-    def _branches(self, *bodies: list[ast.stmt]) -> None:
+    def _branches(self, node: ast.If) -> None:
         """One or the other: afterwards holds what both say."""
-        before, ends = self.values, []
-        for body in bodies:
+        before, pads, ends = self.values, self.pads, []
+        pads_afterwards = False
+        for body in (node.body, node.orelse):
             self.values = dict(before)
+            self.pads = pads and body is not getattr(node, branch_of_one_length(node.test), None)
             self._statements(body)
             if not body or not isinstance(body[-1], LEAVES):
                 ends.append(self.values)
+                pads_afterwards |= self.pads
+        self.pads = pads_afterwards
         self.values, *others = ends or [before]
         for other in others:
             self.values = {
@@ -161,7 +166,7 @@ class Reader:
     def _value_of_subscript(self, node: ast.Subscript) -> Value:
         value = self.value_of(node.value)
         if not isinstance(value, States):
-            return cut(value, node.slice, self.source)
+            return cut(value, node.slice, self.source, self.counters)
         column = self.column_read(node)
         if column is not None and column.axis == "T":
             return replace(value, kind="last_step", axes="", column=node)
@@ -238,6 +243,29 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
         yield node.right
         node = node.left
     yield node
+
+
+def _counters(function: ast.AST) -> Iterator[str]:
+    """The names of numbers that a loop counts."""
+    for loop in ast.walk(function):
+        if isinstance(loop, ast.For | ast.comprehension) and isinstance(loop.iter, ast.Call):
+            counter: ast.expr | None = loop.target
+            if last_name(loop.iter.func) == "enumerate":
+                counter = loop.target.elts[0] if isinstance(loop.target, ast.Tuple) else None
+            elif last_name(loop.iter.func) != "range":
+                counter = None
+            if isinstance(counter, ast.Name):
+                yield counter.id
+
+
+def branch_of_one_length(test: ast.expr) -> str:
+    """`body` for `lengths is None`, `orelse` for `lengths is not None`: there, no row is padded."""
+    if not isinstance(test, ast.Compare) or ast.unparse(test.comparators[0]) != "None":
+        return ""
+    name = last_name(test.left)
+    if not LENGTHS.fullmatch(name) and "mask" not in name:
+        return ""
+    return "body" if isinstance(test.ops[0], ast.Is) else "orelse"
 
 
 def _either(value: Value, other: Value) -> Value:

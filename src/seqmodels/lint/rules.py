@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seqmodels.lint.reader import MADE, Reader, indices_of
+from seqmodels.lint.reader import MADE, Reader, branch_of_one_length, indices_of
 from seqmodels.lint.source import FUNCTION, LENGTHS, Source, last_name, names_in
 from seqmodels.lint.values import (
     AXES,
@@ -75,7 +75,7 @@ LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
 OF_A_DECODER = re.compile(r"(?i)dec(oder)?\d?$|decode|transformer")
 # What tells of a tensor without reading what it holds.
 OF_ITS_SHAPE = {"size", "shape", "dim", "ndim", "dtype", "device", "numel", "stride", "new_zeros"}
-TELLS = {"print", "len", "isinstance", "type"}
+TELLS = {"print", "len", "isinstance", "type", "allclose", "equal", "assert_close"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class CheckOfFunction:
         self.last_steps: list[tuple[ast.AST, str]] = []
         self.halved_columns: set[ast.AST | None] = set()
         self.reader = Reader(check.source, node, self._look)
-        self.scales_by_lengths = any(map(_scales_by_lengths, ast.walk(node)))
+        self.scales_by_lengths = _scales_by_lengths(node)
         self.reader.read()
         for rule in (backward_state_alone, last_step_of_two_directions):
             rule(self)
@@ -138,13 +138,40 @@ class CheckOfFunction:
                 for rule in rules:
                     rule(self, node)
 
-    def holds_padding(self, states: States) -> str:
+    def holds_padding(self, states: States, node: ast.AST) -> str:
         """`holds`, `may hold`, or nothing."""
-        if states.padding == NO_PADDING:
+        if states.padding == NO_PADDING or self._is_of_one_length(node):
             return ""
         if states.padding != NOT_SAID:
             return "holds"
         return "may hold" if self.reader.pads else ""
+
+    def _is_of_one_length(self, node: ast.AST) -> bool:
+        """Whether it is chosen where there are no lengths: `a if lengths is None else b`."""
+        for inner, outer in self._outwards(node):
+            if isinstance(outer, ast.IfExp):
+                branch = branch_of_one_length(outer.test)
+                if branch and inner is getattr(outer, branch):
+                    return True
+        return False
+
+    def is_only_shown(self, node: ast.AST) -> bool:
+        """Whether it is printed, compared by an assertion, or asked for its shape alone."""
+        for _, outer in self._outwards(node):
+            if isinstance(outer, ast.Assert):
+                return True
+            if isinstance(outer, ast.Attribute) and outer.attr in OF_ITS_SHAPE:
+                return True
+            if isinstance(outer, ast.Call) and last_name(outer.func) in TELLS:
+                return True
+        return False
+
+    def _outwards(self, node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+        """Each expression around it with the one inside, up to its statement."""
+        while isinstance(node, ast.expr) and node in self.source.parents:
+            outer = self.source.parents[node]
+            yield node, outer
+            node = outer
 
 
 # RNN001, RNN002 and RNN008: the last entry of an axis
@@ -152,16 +179,17 @@ class CheckOfFunction:
 
 def last_column(check: CheckOfFunction, node: Any) -> None:
     column = check.reader.column_read(node)
-    if column is None:
+    if column is None or check.is_only_shown(node):
         return
     states = column.states
-    if column.axis == "B" and not column.is_one_of_more:
+    is_last_row = column.axis == "B" and not column.is_one_of_more
+    if is_last_row and not states.may_lack_rows:
         axes = f"({', '.join(states.axes)})"
         says = f"{ast.unparse(node)} is the last row"
         check.report(node, "RNN008", says, str(states.network.batch_first), axes)
     if column.axis != "T":
         return
-    holds = "" if check.source.pads_left else check.holds_padding(states)
+    holds = "" if check.source.pads_left else check.holds_padding(states, node)
     if states.network.bidirectional and not column.is_half:
         check.last_steps.append((node, holds))
     elif holds:
@@ -198,7 +226,7 @@ def pool_over_padding(check: CheckOfFunction, node: Any) -> None:
         return
     if any("mask" in other for other in check.reader.names):
         return
-    pool, holds = POOLS[name], check.holds_padding(states)
+    pool, holds = POOLS[name], check.holds_padding(states, node)
     is_scaled = pool == "a mean" and states.padding in (ZEROS, LEAST) and check.scales_by_lengths
     if not holds or states.padding in HARMLESS[pool] or is_scaled:
         return
@@ -221,11 +249,28 @@ def _pooled_axis(check: CheckOfFunction, node: ast.Call, arguments: list[ast.exp
     return axis if isinstance(axis, int) else None
 
 
-def _scales_by_lengths(node: ast.AST) -> bool:
+def _scales_by_lengths(function: ast.AST) -> bool:
     """`pooled * time / lengths`: then a mean of zeros at padding is one of valid steps."""
-    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult | ast.Div):
-        return False
-    return any(LENGTHS.fullmatch(name) for name in names_in(node))
+    lengths = {*_names_of_lengths(function)}
+    for node in ast.walk(function):
+        scales = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
+        scales |= isinstance(node, ast.Call) and last_name(node.func) in ("mul", "div")
+        if scales and any(name in lengths or LENGTHS.fullmatch(name) for name in names_in(node)):
+            return True
+    return False
+
+
+def _names_of_lengths(function: ast.AST) -> Iterator[str]:
+    """What packing takes as the lengths of rows, and unpacking returns."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and last_name(node.func) == "pack_padded_sequence":
+            for argument in node.args[1:2]:
+                yield from names_in(argument)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            target = node.targets[0]
+            is_unpacked = last_name(node.value.func) == "pad_packed_sequence"
+            if is_unpacked and isinstance(target, ast.Tuple):
+                yield from names_in(target.elts[-1])
 
 
 # RNN004
@@ -284,7 +329,8 @@ def states_read(check: CheckOfFunction, node: Any) -> None:
         return
     if isinstance(parent, ast.Subscript) and parent.value is node and states.kind == "h_n":
         if indices_of(parent)[0] in ("-1", "-1:"):
-            check.backward_states.append((parent, network))
+            if not check.is_only_shown(parent):
+                check.backward_states.append((parent, network))
         else:
             check.networks_read_otherwise.add(network)
     elif not _is_followed(check, node, parent):

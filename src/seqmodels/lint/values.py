@@ -67,6 +67,7 @@ class Inputs:
     single_axes: frozenset[int] = frozenset()  # Their length is 1; -1 is the last one.
     flipped_axis: int | None = None
     ends_with_row: bool = False  # It is cut at its row's own length.
+    may_lack_rows: bool = False  # It may be one row, without an axis of rows, as inputs[0].
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class States:
     network: Network
     axes: str = ""  # BTH for an output that is batch first; empty: the file doesn't say.
     padding: str = field(default=NOT_SAID, compare=False)
+    may_lack_rows: bool = field(default=False, compare=False)
     column: ast.AST | None = field(default=None, compare=False)  # It reads the last step.
 
 
@@ -180,13 +182,14 @@ def returned_by(network: Network, inputs: Value, carries_state: bool) -> Value:
     """What a call of a network returns; None for one step, whose first column is its last."""
     axes = AXES.get(network.batch_first, "")
     padding = NO_PADDING if carries_state else NOT_SAID
+    may_lack_rows = isinstance(inputs, Inputs) and inputs.may_lack_rows
     if isinstance(inputs, Inputs) and axes:
         single_axes = {axis % 3 for axis in inputs.single_axes}
         if axes.index("T") in single_axes:
             return None
         if axes.index("B") in single_axes or inputs.ends_with_row:
             padding = NO_PADDING
-    return States("returned", network, axes, padding)
+    return States("returned", network, axes, padding, may_lack_rows)
 
 
 def after(effects: Sequence[str], value: Value) -> Value:
@@ -225,8 +228,12 @@ def reordered(value: Value, order: Sequence[int]) -> Value:
     return None
 
 
-def cut(value: Value, index: ast.expr, source: Source) -> Value:
-    """What an index takes of the inputs of a network, if it says how long they are then."""
+def cut(value: Value, index: ast.expr, source: Source, counters: set[str]) -> Value:
+    """What an index takes of the inputs of a network, if it says how long they are then.
+
+    Args:
+        counters: the names of numbers, so that an index of one takes one entry.
+    """
     indices = index.elts if isinstance(index, ast.Tuple) else [index]
     single_axes, axis = set[int](), 0
     ends_with_row = isinstance(value, Inputs) and value.ends_with_row
@@ -239,13 +246,20 @@ def cut(value: Value, index: ast.expr, source: Source) -> Value:
             ends_with_row |= _ends_with_row(entry)
         if _is_new_axis(entry) or isinstance(entry, ast.Slice | ast.List):
             axis += 1  # Any other index takes one entry, and its axis is gone.
-    if not single_axes and not ends_with_row:
+    takes_entry = [_is_number(entry, source, counters) for entry in indices]
+    may_lack_rows = takes_entry[0] and not any(takes_entry[1:]) and not single_axes
+    if not single_axes and not ends_with_row and not may_lack_rows:
         return None
-    return Inputs(frozenset(single_axes), ends_with_row=ends_with_row)
+    return Inputs(frozenset(single_axes), None, ends_with_row, may_lack_rows)
 
 
 def _is_new_axis(entry: ast.expr) -> bool:
     return isinstance(entry, ast.Constant) and entry.value is None
+
+
+def _is_number(entry: ast.expr, source: Source, counters: set[str]) -> bool:
+    is_counter = isinstance(entry, ast.Name) and entry.id in counters
+    return is_counter or isinstance(source.constant(entry), int)
 
 
 def _is_single(entry: ast.expr, source: Source) -> bool:
