@@ -33,6 +33,7 @@ from sklearn.model_selection import (
 from sklearn.utils.estimator_checks import check_estimator
 
 from seqmodels import compose, train
+from seqmodels.errors import UserError
 from seqmodels.estimators import SequenceClassifier, SequenceRegressor
 
 SERIES, CHANNELS = 48, 2
@@ -107,6 +108,28 @@ def test_what_was_fitted_outlives_its_folder(dump: Any, tmp_path: Path) -> None:
     assert not folder.exists()
     loaded = pickle.loads(kept) if dump else joblib.load(tmp_path / "model.joblib")
     assert np.array_equal(loaded.predict_proba(X), shares)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda files: files.pop("checkpoints/best.ckpt"), "lacks checkpoints/best.ckpt: fit aga"),
+        (lambda files: files.clear(), "this pickled fit lacks config.yaml: fit again, and pickle"),
+        (
+            lambda files: files.update({"result.json": None}),
+            "pickled fit is damaged: fit again",
+        ),
+        (lambda files: files.update({"result.json": b"{"}), "result.json is not JSON"),
+    ],
+)
+def test_a_damaged_pickle_is_a_value_error_of_one_line(
+    fitted: SequenceClassifier, damage: Any, said: str
+) -> None:
+    state = fitted.__getstate__()
+    damage(state["_files"])
+    with pytest.raises(ValueError, match=said) as caught:
+        SequenceClassifier().__setstate__(state)
+    assert not isinstance(caught.value, UserError) and "\n" not in str(caught.value)
 
 
 def test_a_fit_is_silent_and_leaves_the_process_as_it_was(capfd: Any) -> None:

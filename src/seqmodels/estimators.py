@@ -31,7 +31,7 @@ from sklearn.utils.validation import check_is_fitted
 from seqmodels.data.examples import Examples
 from seqmodels.data.sources import has_names, one_each, rows_of
 from seqmodels.data.splits import cut_off
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, unusable
 from seqmodels.interruption import left_alone
 from seqmodels.launch.composed import compose
 from seqmodels.machine import one_thread, unchanged_process
@@ -224,7 +224,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
     def __setstate__(self, state: dict[str, Any]) -> None:
         files = state.pop("_files", None)
         super().__setstate__(state)
-        if files:
+        if files is None:  # which was not fitted
+            return
+        with _errors(), unusable("this pickled fit is damaged: fit again, and pickle that"):
+            for name in FILES:
+                if name not in files:
+                    raise UserError(f"this pickled fit lacks {name}: fit again, and pickle that")
             place = self._temporary()
             Path(place, "checkpoints").mkdir()
             for name, path in _files_of(Path(place)):
