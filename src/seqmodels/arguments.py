@@ -38,6 +38,9 @@ Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
 NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Number, Field(ge=0)]
+# A loss is computed in float32, which must hold products of two weights, and their sums.
+LARGEST_WEIGHT = 1e15
+Weight = Annotated[float, Number, Field(ge=0, le=LARGEST_WEIGHT)]
 Name = Annotated[str, Field(min_length=1)]
 
 # arguments of Lightning and PyTorch that take more in silence, or divide by it
@@ -210,7 +213,10 @@ def _in_words(
 ) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
     places = [(error, _place(error, values)) for error in errors]
-    first, found = places[0]
+    # Of alternatives, such as a name or a list, the one that fits best finds its fault deepest.
+    _, outer = places[0]
+    inside = [(error, place) for error, place in places if place[: len(outer)] == outer]
+    first, found = max(inside, key=lambda error_and_place: len(error_and_place[1]))
     here = [error for error, place in places if place == found]
     where = _dotted(key, *found)
     if first["type"] == "missing":

@@ -417,8 +417,10 @@ def test_splits_may_be_said_and_weights_must_be_numbers() -> None:
     split = np.where(number < 6, "train", np.where(number < 9, "validation", "test"))
     data = table(frame.assign(split=split), split="split")
     assert [len(data.examples[s]) for s in ("train", "validation", "test")] == [6, 3, 3]
-    with pytest.raises(UserError, match="has -1.0 as 'w': a weight is 0 or more"):
-        table(frame.assign(w=-1), weight_column="w")
+    for weight in (-1, 1e308):  # whose loss would be infinite
+        said = re.escape(f"row 1 has {weight:g} as 'w': give a weight from 0 to 1e+15")
+        with pytest.raises(UserError, match=said):
+            table(frame.assign(w=weight), weight_column="w")
     with pytest.raises(UserError, match="series t0 has 4 values of 'ax' .*: one is needed"):
         table(frame, group="ax")
 

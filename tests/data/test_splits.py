@@ -175,7 +175,7 @@ def test_weights_of_a_column_come_with_their_rows(tmp_path: Path) -> None:
     for batch in data.train_dataloader():
         rows = [data.examples["train"].inputs[n] for n in batch.rows.tolist()]
         assert batch.weights.tolist() == [1 + int(text.split()[0][4:]) % 3 for text in rows]
-    with pytest.raises(UserError, match="row 5 has -1.0 as 'much': a weight is 0 or more"):
+    with pytest.raises(UserError, match="row 5 has -1 as 'much': give a weight from 0 to 1"):
         rows = [{**row, "much": -1 if n == 4 else 1} for n, row in enumerate(ROWS)]
         data_of(tmp_path, rows, weight_column="much").setup()
 

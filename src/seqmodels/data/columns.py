@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from seqmodels.arguments import LARGEST_WEIGHT
 from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
 
 if TYPE_CHECKING:
@@ -219,6 +220,19 @@ class Columns:
             raise no_number(value, self.where(row, column), column)
         return values
 
+    def weights(self, column: str) -> np.ndarray:
+        """A column of weights in the loss, as float64. Raises a `UserError` for a missing one, a
+        negative one, or one that is too large to compute with."""
+        weights = self.numbers(column)
+        is_wrong = ~((weights >= 0) & (weights <= LARGEST_WEIGHT))
+        if is_wrong.any():
+            row = is_wrong.argmax()
+            raise UserError(
+                f"{self.where(row, column)} has {weights[row]:g} as {column!r}: give a weight from "
+                f"0 to {LARGEST_WEIGHT:g}"
+            )
+        return weights
+
     def lists_of(self, column: str, key: str, *, raw: bool = True) -> list[list[str]]:
         """The texts in each cell, a list of them or one; raises a `UserError` for an empty one.
 
@@ -247,14 +261,7 @@ class Columns:
             if column in self:
                 also[role] = self.filled(column).texts.tolist()
                 if role == "weight":
-                    weights = self.numbers(column)
-                    if (wrong := ~(weights >= 0)).any():
-                        row = wrong.argmax()
-                        where = self.where(row, column)
-                        raise UserError(
-                            f"{where} has {weights[row]} as {column!r}: a weight is 0 or more"
-                        )
-                    also[role] = weights.tolist()
+                    also[role] = self.weights(column).tolist()
         own = [dict(zip(also, each, strict=True)) for each in zip(*also.values(), strict=True)]
         return zip(*read, *([own] if also else []), strict=True)
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.arguments import NonNegative, NonNegativeFraction
+from seqmodels.arguments import NonNegativeFraction, Weight
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.device import exact
 from seqmodels.errors import UserError, choices
@@ -124,7 +124,7 @@ class ClassOptions(SmoothingOptions):
             training, as in scikit-learn. None weighs all equally.
     """
 
-    class_weights: Literal["balanced"] | dict[str, NonNegative] | list[NonNegative] | None = None
+    class_weights: Literal["balanced"] | dict[str, Weight] | list[Weight] | None = None
 
     def weights_of(self, data: Mapping[str, Any]) -> list[float] | None:
         """The weight of each class."""

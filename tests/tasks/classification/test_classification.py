@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
 from seqmodels.engine.class_scores import class_scores, class_sums
+from seqmodels.errors import UserError
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.measured import measured_of
 
@@ -63,6 +64,14 @@ def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
     assert not hidden[:, 0].any()  # padding
     assert torch.equal(embedded[~hidden], weights[tokens][~hidden])
     assert torch.equal(task.eval().embed(batch), weights[tokens])
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1e308, 1.0], {"c": 1e16}])
+def test_a_weight_of_a_class_is_one_that_a_loss_can_hold(weights: object) -> None:
+    with pytest.raises(
+        UserError, match=r"class_weights\.[1c]=.*: input should be less than or equal"
+    ):
+        classifier(output={"class_weights": weights})
 
 
 def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> None:
