@@ -82,8 +82,12 @@ class Columns:
     def __len__(self) -> int:
         return len(self.table)
 
+    @cached_property
+    def _name_set(self) -> frozenset[str]:
+        return frozenset(self.table.column_names)  # of which Arrow makes a new list each time
+
     def __contains__(self, column: object) -> bool:
-        return column in self.table.column_names
+        return column in self._name_set
 
     def take(self, rows: np.ndarray) -> Columns:
         """These rows."""
@@ -94,18 +98,20 @@ class Columns:
 
     def beside(self, other: Columns, rows: np.ndarray) -> Columns:
         """With further columns: for each row a row of another table."""
-        table, origins = self.table, dict(self.origins)
+        import pyarrow as pa
+
+        columns = dict(zip(self.table.column_names, self.table.columns, strict=True))
+        origins = dict(self.origins)
         places = rows if other.places is None else other.places[rows]
         origin = Origin([other.path], None, places)
-        for column in other.table.column_names:
+        for column, values in zip(other.table.column_names, other.table.columns, strict=True):
             if column not in self:
-                values = other.table[column]
                 if other.kind(column) == "text":
                     values = values.dictionary_encode()  # a text stands once for many rows
-                table = table.append_column(column, values.take(rows))
+                columns[column] = values.take(rows)
                 if other.path != self.path:
                     origins[column] = origin
-        return Columns(table, self.path, self.places, origins=origins)
+        return Columns(pa.table(columns), self.path, self.places, origins=origins)
 
     def place(self, row: Any) -> int:
         """The row of the file, from 1, that a row is of."""

@@ -252,15 +252,17 @@ class Series(InputEncoder, name="features"):
                     f"with {names}"
                 )
             return values[:, None] if values.ndim == self.num_channels == 1 else values
+        known_columns = {*given.columns}  # of which a table may have very many
         for column in self.columns:
-            if column not in given.columns:
+            if column not in known_columns:
                 names = choices(column, given.columns)
                 raise UserError(f"{where} has no column {column!r}: {names}")
         numeric = [column for column in given.columns if column not in given.texts]
         wanted = [self.columns[n] for n in self.numeric]
         numbers = given.numbers
         if wanted != numeric:
-            numbers = numbers[:, [numeric.index(column) for column in wanted]]
+            places = {column: place for place, column in enumerate(numeric)}
+            numbers = numbers[:, [places[column] for column in wanted]]
         if not self._places:
             return numbers
         values = np.empty((len(given), self.num_channels))
