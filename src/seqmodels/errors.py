@@ -80,6 +80,17 @@ def unusable(what: str) -> AbstractContextManager[None]:
     return refusing(what)
 
 
+@contextmanager
+def within_memory(source: str) -> Iterator[None]:
+    """Raises a `UserError` that names the source of what is read where memory is out."""
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError(
+            f"{source}: there is not enough memory to read it: give it in smaller pieces"
+        ) from error
+
+
 def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configuration") -> str:
     """`sed is not a key of the configuration: did you mean seed?`; `names` are dotted, too."""
     names = [*names]

@@ -78,6 +78,10 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
         ) from error
     except LookupError as error:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
+    except MemoryError as error:
+        raise UserError(
+            f"{source}: there is not enough memory for line {number + 1}: give it in smaller pieces"
+        ) from error
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from error
 

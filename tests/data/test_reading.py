@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -16,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import Text, Values
-from seqmodels.data.columns import texts_of
+from seqmodels.data import SeriesTable, Text, Values
+from seqmodels.data.columns import Columns, Names, texts_of
 from seqmodels.data.sources import as_file
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
+from seqmodels.files import read_lines
 
 Pairs = list[tuple[str, str]]
 
@@ -181,6 +182,49 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     with pytest.raises(UserError, match=key) as caught:
         Text(path).setup()
     assert path in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("series", [",".join(f"c{n}" for n in range(900_000)), "c\n" + "1" * 9**8])
+def test_a_row_that_is_longer_than_a_block_is_one_line(tmp_path: Path, series: str) -> None:
+    path = file(tmp_path, "long.csv", f"series,{series}\n")
+    with pytest.raises(UserError, match=r"long\.csv: a row is longer than 4 MB: write the tab"):
+        SeriesTable(path, series="series").setup()
+
+
+def test_what_does_not_fit_into_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, "large.csv", "text,label\na,x\n")
+    data = Text(path)
+    monkeypatch.setattr(Names, "texts", property(lambda names: bytes(1 << 60)))
+    with pytest.raises(UserError, match=r"large\.csv: there is not enough memory to read it"):
+        data.read()
+
+
+def test_a_line_without_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Endless()))
+    with pytest.raises(UserError, match="standard input: there is not enough memory for line 1"):
+        list(read_lines("-"))
+
+
+def test_the_names_of_columns_are_asked_for_once_however_many_there_are() -> None:
+    class Wide:
+        times = 0
+
+        @property
+        def column_names(self) -> list[str]:
+            self.times += 1
+            return ["a", "b"]
+
+    table = Wide()
+    columns = Columns(cast(Any, table), "wide.csv")
+    assert "a" in columns and "b" in columns and "c" not in columns
+    columns.check("a", "data.inputs")
+    assert table.times == 1
 
 
 def test_blank_lines_are_no_rows_unless_a_row_is_a_single_value(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,15 @@ def test_predictions_leave_nothing_behind(films: Run, tmp_path: Path) -> None:
     before = {*tmp_path.rglob("*")}
     assert len([*films.predict(FILMS)]) == len(films.encode(FILMS, "h_n")) == 3
     assert {*tmp_path.rglob("*")} == before
+
+
+def test_inputs_without_end_are_named_instead_of_the_run(films: Run) -> None:
+    def without_end() -> Iterator[str]:
+        yield "a good film"
+        raise MemoryError
+
+    with pytest.raises(UserError, match="^standard input: there is not enough memory to read it"):
+        list(films.predict(without_end(), "-"))
 
 
 def test_a_run_of_rows_in_memory_is_evaluated_and_resumed(config: Config) -> None:

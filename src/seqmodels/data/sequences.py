@@ -22,7 +22,7 @@ from seqmodels.data.splits import by_split, cut_off, folds_of, without
 from seqmodels.data.targets import Classes, TargetEncoder
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokens import Tokens
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, within_memory
 from seqmodels.files import called
 
 
@@ -270,7 +270,9 @@ class SequenceDataModule(DataModule):
         return level, bool(options and options.lowercase)
 
     def file_loader(self, path: str) -> SequenceLoader:
-        examples = self.examples_of(self.read_file(path), called(path))
+        source = called(path)
+        with within_memory(source):
+            examples = self.examples_of(self.read_file(path), source)
         self._check(examples)
         with suppress(UserError, OSError):  # what the model has learned from may be gone
             train = (self.examples or self._read_splits())["train"]

@@ -19,7 +19,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.tables import Tables, table_of
-from seqmodels.errors import UserError, refusing, shown, unusable
+from seqmodels.errors import UserError, refusing, shown, unusable, within_memory
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
 
@@ -88,7 +88,9 @@ class OwnFiles(SequenceDataModule):
         found = dict[Split, Examples]()
         for split, path in self.split_paths().items():
             source = f"{self.hub} {split}" if self.hub else called(path)
-            found[split] = examples = self.examples_of(self.read_file(path), source)
+            with within_memory(source):
+                examples = self.examples_of(self.read_file(path), source)
+            found[split] = examples
             for role in self.roles.keys() - examples.also.keys() if len(examples) else ():
                 if role != "split" or split == "train":
                     self.tables.read(path).check(self.roles[role], ROLES[role])

@@ -270,7 +270,8 @@ def _unrolled(
             flat[column] = cells.take(np.arange(channel, len(cells), width))
             if name in leading:  # whose channels are all read
                 Columns(pa.table({column: flat[column]}), columns.path, places).numbers(column)
-    rest = Columns(columns.table.drop_columns([*lists]), columns.path, columns.places)
+    names_of_rest = [name for name in columns.table.column_names if name not in lists]
+    rest = Columns(columns.table.select(names_of_rest), columns.path, columns.places)
     return Columns(pa.table(flat), columns.path, places).beside(rest, rows), rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqmodels.data.columns import Columns, is_number
-from seqmodels.errors import UserError, choices, refusing, shown
+from seqmodels.errors import UserError, choices, refusing, shown, within_memory
 from seqmodels.files import called, existing_file, read_lines
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Tables:
 
         kind = ending(path)
         errors = (pa.ArrowException, OSError, ValueError, LookupError)
-        with refusing(f"{called(path)} cannot be read", *errors):
+        with refusing(f"{called(path)} cannot be read", *errors), within_memory(called(path)):
             if kind not in TABLES:
                 raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
             if kind == ".parquet":
@@ -127,6 +128,12 @@ class Tables:
             if "UTF8" in str(error):  # whose line Arrow does not tell
                 for _ in read_lines(path, self.encoding):
                     pass
+            is_long_row = "straddling object" in str(error) or "Empty CSV" in str(error)
+            if is_long_row and Path(path).stat().st_size > read.block_size:
+                raise UserError(
+                    f"{path}: a row is longer than {read.block_size >> 20} MB: write the table as "
+                    "Parquet, or with fewer columns"
+                ) from error
             if "conversion error" not in str(error):
                 raise
             return self._separated(path, wanted, None)  # a text among numbers
@@ -154,7 +161,8 @@ def columns_of(rows: Sequence[Mapping[str, Any]], path: str) -> Columns:
 
     if not rows:
         raise UserError(f"{path} has no rows")
-    with refusing(f"{path} cannot be read", pa.ArrowException, TypeError, ValueError):
+    errors = (pa.ArrowException, TypeError, ValueError)
+    with refusing(f"{path} cannot be read", *errors), within_memory(path):
         return Columns(table_of(rows), path)
 
 
@@ -207,8 +215,8 @@ def _named(names: Mapping[int, str], value: Any) -> Any:
 
 
 def _check_columns(names: Sequence[str], source: str) -> None:
-    if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
         raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
 
 

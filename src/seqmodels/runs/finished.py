@@ -26,7 +26,15 @@ from seqmodels.data.sources import as_file, has_names
 from seqmodels.dataflow.attribution import Attributions
 from seqmodels.dataflow.steps import attributed
 from seqmodels.engine import Task
-from seqmodels.errors import SettingError, UserError, choices, refusing, unusable
+from seqmodels.errors import (
+    SettingError,
+    UserError,
+    choices,
+    refusing,
+    unusable,
+    within_memory,
+)
+from seqmodels.files import called
 from seqmodels.heads import HEADS, Head
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
@@ -322,14 +330,16 @@ class Run:
     def _raw(self, inputs: Any, source: str) -> Iterator[Any]:
         """The raw inputs of a table, of frames, or of a list that holds them."""
         if self.data.reads_tables and has_names(inputs):
-            with TemporaryDirectory() as place:  # a service would fill the cache with its questions
+            # A service would fill the cache with its questions.
+            with TemporaryDirectory() as place, within_memory(called(source)):
                 yield from self.data.read_inputs(as_file(inputs, source, place))
             return
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
-        yield from inputs
+        with within_memory(called(source)):
+            yield from inputs
 
     def read_inputs(self, path: str, *, steps: bool = False) -> Iterator[Any]:
         """The raw inputs of a file that is like the training file; `-` is standard input.
@@ -337,7 +347,7 @@ class Run:
         Args:
             steps: one step of a long row after the other, for `stream`.
         """
-        with self._usable():
+        with self._usable(), within_memory(called(path)):
             yield from self.data.read_steps(path) if steps else self.data.read_inputs(path)
 
     @contextmanager
