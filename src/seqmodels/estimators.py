@@ -227,12 +227,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if files is None:  # which was not fitted
             return
         with _errors(), unusable("this pickled fit is damaged: fit again, and pickle that"):
-            for name in FILES:
-                if name not in files:
-                    raise UserError(f"this pickled fit lacks {name}: fit again, and pickle that")
             place = self._temporary()
             Path(place, "checkpoints").mkdir()
             for name, path in _files_of(Path(place)):
+                if name not in files:
+                    raise UserError(f"this pickled fit lacks {name}: fit again, and pickle that")
                 path.write_bytes(files[name])
             self._load(place)
 
