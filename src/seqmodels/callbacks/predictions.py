@@ -24,10 +24,10 @@ LARGE = 1e6
 
 class Predictions(Callback):
     """Writes `predictions.csv` of a test into the run folder: a line for each row in the order of
-    the data, with its input, target, prediction and loss. Lists are written as JSON, and
-    numbers with nine digits, so that a float32 is read as it was, and large ones, which are of 64
-    bits, with fifteen. And `scores.csv`, where a task
-    has parts to score: each class or column.
+    the data, with where it stands in its file, its input, target, prediction and loss. Lists are
+    written as JSON, and numbers with nine digits, so that a float32 is read as it was, and large
+    ones, which are of 64 bits, with fifteen. And `scores.csv`, where a task has parts to score:
+    each class or column.
 
     Args:
         folder: to write to, or to warn of, where nothing can be written there; None: the run
@@ -52,7 +52,10 @@ class Predictions(Callback):
             numbers = range(first, first + count * len(batch), count)
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         name: Any = getattr(dataset, "row_name", lambda row: {})
+        target_as_read = getattr(dataset, "targets_as_read", None)
         for row, outcome in zip(map(int, numbers), outputs["rows"], strict=True):
+            if target_as_read:  # with all its digits, of which standardised float32 loses some
+                outcome = {**outcome, "target": target_as_read(row)}
             told[row] = {"row": 1 + row, **flattened({**name(row), **outcome})}
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -262,14 +262,17 @@ class Columns:
         Args:
             roles: which column says that, of those that there are.
         """
-        also = dict[str, list[Any]]()
+        also: dict[str, list[Any]] = {"source_row": [self.place(row) for row in range(len(self))]}
         for role, column in roles.items():
             if column in self:
-                also[role] = self.filled(column).texts.tolist()
+                names = self.names(column) if role == "id" else self.filled(column)
+                also[role] = names.texts.tolist()
                 if role == "weight":
                     also[role] = self.weights(column).tolist()
-        own = [dict(zip(also, each, strict=True)) for each in zip(*also.values(), strict=True)]
-        return zip(*read, *([own] if also else []), strict=True)
+        also_by_row = [
+            dict(zip(also, row, strict=True)) for row in zip(*also.values(), strict=True)
+        ]
+        return zip(*read, also_by_row, strict=True)
 
 
 def kind_of(dtype: Any) -> Kind:

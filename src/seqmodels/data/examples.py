@@ -11,6 +11,21 @@ import xxhash
 
 from seqmodels.errors import UserError
 
+IDENTITY = ("source_row", "id")  # what predictions can be joined by
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """A raw input to predict for.
+
+    Args:
+        identity: what its prediction can be joined by: `source_row`, the number from 1 of the row
+            of its file, or of its first one; and `id`, what the column `data.id` has there.
+    """
+
+    raw: Any
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -22,7 +37,7 @@ class Examples:
             or values.
         source: where the examples come from, for errors.
         also: of each example, where it is known: its `group`, which no cut divides; its `split`;
-            its `weight` in the loss.
+            its `weight` in the loss; its `id` and `source_row`, as `InputRow` has them.
     """
 
     inputs: Sequence[Any]
@@ -38,6 +53,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def identities(self) -> list[dict[str, Any]]:
+        """What says which row of its file each example is: `id` and `source_row`, if known."""
+        known = {name: self.also[name] for name in IDENTITY if name in self.also}
+        return [
+            dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)
+        ]
 
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at these indices."""

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from seqmodels.arguments import check_own_init
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
+from seqmodels.data.examples import InputRow
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.device import copies_at_once
 from seqmodels.machine import unchanged_process
@@ -120,6 +121,10 @@ class DataModule(pl.LightningDataModule):
         """The raw inputs of a file, each as soon as it can be read; `-` is standard input. Raises a
         `UserError` if the file cannot be read, or something in it is wrong."""
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
+
+    def read_rows(self, path: str) -> Iterator[InputRow]:
+        """As `read_inputs`, each with what its prediction can be joined by."""
+        return map(InputRow, self.read_inputs(path))
 
     @property
     def doubts(self) -> Collection[str]:

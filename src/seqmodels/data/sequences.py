@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,7 @@ from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.notes import repeated, shared_groups, unknown, unseen_targets
 from seqmodels.data.splits import by_split, cut_off, folds_of, without
-from seqmodels.data.targets import Classes, TargetEncoder
+from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.token_rows import TokenRows
 from seqmodels.data.tokens import Tokens
 from seqmodels.errors import UserError, within_memory
@@ -210,6 +210,9 @@ class SequenceDataModule(DataModule):
                     raise UserError(f"{examples.source}: example {number} has {both}: {cure}")
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
+        dataset.identities = examples.identities()
+        if isinstance(self.targets, Values):
+            dataset.targets_as_read = partial(_target_as_read, self.targets, examples.targets)
         if "weight" in examples.also:
             dataset.weights = torch.tensor(examples.also["weight"], dtype=torch.float32)
         return dataset
@@ -279,3 +282,7 @@ class SequenceDataModule(DataModule):
             for note in repeated({"train": train, "evaluated": examples}):
                 self._note(note)
         return self.loader(self.encode(examples))
+
+
+def _target_as_read(targets: Values, raw: Sequence[Any], row: int) -> dict[str, Any]:
+    return targets.as_read(raw[row])

@@ -26,7 +26,12 @@ from seqmodels.installation import require
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROLES = {"group": "data.group", "split": "data.split", "weight": "data.weight_column"}
+ROLES = {
+    "group": "data.group",
+    "split": "data.split",
+    "weight": "data.weight_column",
+    "id": "data.id",
+}
 NOT_IN_EVERY_INSTALLATION = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 
 # a file may be called 2020
@@ -45,6 +50,7 @@ class OwnFiles(SequenceDataModule):
         group: the column that says whose a row is, such as a patient's or a machine's: no cut puts
             one of them into two splits.
         split: the column of `train` that says which split a row is of.
+        id: the column by which predictions can be joined with the file again.
         columns, quoting, encoding: how to read tables; see `Tables`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
@@ -60,6 +66,7 @@ class OwnFiles(SequenceDataModule):
         hub: Name | None = None,
         group: Name | None = None,
         split: Name | None = None,
+        id: Name | None = None,
         columns: list[Name] | None = Tables.columns,
         quoting: bool | None = Tables.quoting,
         encoding: Name = Tables.encoding,
@@ -67,7 +74,7 @@ class OwnFiles(SequenceDataModule):
     ) -> None:
         super().__init__(**options)
         self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
-        roles = {"group": group, "split": split}
+        roles = {"group": group, "split": split, "id": id}
         self.roles = {role: column for role, column in roles.items() if column}
         given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}
         self.paths = {s: as_file(it, f"data.{s}") for s, it in given.items() if it is not None}

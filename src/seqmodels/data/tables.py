@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqmodels.data.columns import Columns, is_number
+from seqmodels.data.examples import InputRow
 from seqmodels.errors import UserError, choices, refusing, shown, within_memory
 from seqmodels.files import called, existing_file, read_lines
 
@@ -81,12 +83,22 @@ class Tables:
             raise UserError(f"{called(path)} has no rows")
         return Columns(table, called(path), known=names)
 
-    def texts(self, path: str, column: str, key: str) -> Iterator[str]:
-        """A column of texts that this key names; or of `.txt` and standard input, `-`, each line as
-        soon as it can be read."""
+    def text_rows(
+        self, path: str, column: str, key: str, roles: Mapping[str, str]
+    ) -> Iterator[InputRow]:
+        """The texts in a column that this key names; or of `.txt` and standard input, `-`, each
+        line as soon as it can be read.
+
+        Args:
+            roles: its column `id`, if one says so.
+        """
         if path == "-" or ending(path) == ".txt":
-            return read_lines(path, self.encoding)
-        return iter(self.read(path, [column]).filled(column, key, raw=True).texts)
+            yield from map(InputRow, read_lines(path, self.encoding))
+            return
+        identity = {role: name for role, name in roles.items() if role == "id"}
+        table = self.read(path, [column, *identity.values()])
+        texts = table.filled(column, key, raw=True).texts
+        yield from starmap(InputRow, table.rows(identity, texts))
 
     def _separated(
         self, path: str, wanted: Sequence[str], texts: Collection[str] | None

@@ -153,6 +153,15 @@ class Values(TargetEncoder):
         ]
         return encoded if self.per == "step" else encoded[0]
 
+    def as_read(self, raw: Any) -> dict[str, Any]:
+        """The values of a raw target by their names, or of each step a list of them; nan where one
+        is missing."""
+        if self.per == "sequence":
+            [values] = self._table([raw], "target")
+            return dict(zip(self.names, values.tolist(), strict=True))
+        columns = self._table(raw, "step").T.tolist()
+        return dict(zip(self.names, columns, strict=True))
+
     def restore(self, standardised: Float[Tensor, "*batch values"]) -> Tensor:
         """Standardised values `(..., K)` in their own units again, in float64."""
         return standardised * torch.from_numpy(self.deviation) + torch.from_numpy(self.mean)

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
+from seqmodels.data.examples import InputRow
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
@@ -70,4 +71,7 @@ class Text(OwnFiles):
         return table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        return self.tables.texts(path, self.text_column, "data.text_column")
+        return (row.raw for row in self.read_rows(path))
+
+    def read_rows(self, path: str) -> Iterator[InputRow]:
+        return self.tables.text_rows(path, self.text_column, "data.text_column", self.roles)

@@ -15,6 +15,8 @@ from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.screen import figure_text
 
+MOST_COLUMNS = 100  # of `predictions.csv`, for probabilities
+
 
 class ClassTask(Task):
     """A task whose targets are of `data["classes"]`."""
@@ -79,3 +81,11 @@ class ClassTask(Task):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, number, ha="center", va="center", color=colour)
         return {"confusion_matrix.png": figure}
+
+
+def probability_columns(probabilities: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of `predictions.csv` for the probabilities of classes, by their names; none where
+    the classes are many."""
+    if len(probabilities) > MOST_COLUMNS:
+        return {}
+    return {f"probability.{name}": value for name, value in probabilities.items()}

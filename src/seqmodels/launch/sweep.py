@@ -179,7 +179,11 @@ class SweepReport(Callback):
         """Compare the runs, after the last; exit with status 1 if any failed."""
         if self._is_search:  # which has said what it found
             return
+        from seqmodels.compare.fold_predictions import write_fold_predictions
+
         compare_runs(str(self.folder), metric=self._metric)
+        if table := write_fold_predictions(self.folder):
+            print(f"{table}: the predictions of all folds")
         sys.stdout.flush()
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
         if any(run.status != "completed" and not run.is_training for run in runs):

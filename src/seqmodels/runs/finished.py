@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import unpad_sequence
 
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
+from seqmodels.data.examples import InputRow
 from seqmodels.data.notes import unknown
 from seqmodels.data.sources import as_file, has_names
 from seqmodels.dataflow.attribution import Attributions
@@ -175,7 +176,9 @@ class Run:
                     for row, steps in zip(rows, attributed(task, batch, first=first), strict=True):
                         row["steps"] = steps.tolist()
                 first += len(chunk)
-                yield from self.data.described(chunk, rows)
+                described = self.data.described([row.raw for row in chunk], rows)
+                for input_row, prediction in zip(chunk, described, strict=True):
+                    yield {**input_row.identity, **prediction}
 
     @torch.no_grad()
     def encode(
@@ -259,14 +262,14 @@ class Run:
 
     def _batches(
         self, inputs: Any, accelerator: str, source: str = "inputs"
-    ) -> Iterator[tuple[list[Any], SequenceBatch]]:
+    ) -> Iterator[tuple[list[InputRow], SequenceBatch]]:
         """Some raw inputs and the batch of them, on the task's device, until there are no more."""
         task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
         # a person gets the answer to each line at once
         most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
-        given, first = self._raw(inputs, source), 1
+        given, first = self._rows(inputs, source), 1
         while chunk := [*islice(given, most)]:
-            batch = self._batch_of(chunk, source, first)
+            batch = self._batch_of([row.raw for row in chunk], source, first)
             yield chunk, task.ready(batch)
             first += len(chunk)
             if not batch.inputs.is_floating_point():
@@ -327,28 +330,29 @@ class Run:
         with self._usable():
             yield from pieces
 
-    def _raw(self, inputs: Any, source: str) -> Iterator[Any]:
+    def _rows(self, inputs: Any, source: str) -> Iterator[InputRow]:
         """The raw inputs of a table, of frames, or of a list that holds them."""
         if self.data.reads_tables and has_names(inputs):
             # A service would fill the cache with its questions.
             with TemporaryDirectory() as place, within_memory(called(source)):
-                yield from self.data.read_inputs(as_file(inputs, source, place))
+                yield from self.data.read_rows(as_file(inputs, source, place))
             return
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
             kind = type(inputs).__name__
             raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
         with within_memory(called(source)):
-            yield from inputs
+            for raw in inputs:
+                yield raw if isinstance(raw, InputRow) else InputRow(raw)
 
     def read_inputs(self, path: str, *, steps: bool = False) -> Iterator[Any]:
-        """The raw inputs of a file that is like the training file; `-` is standard input.
+        """The inputs of a file like the training file, for `predict`; `-` is standard input.
 
         Args:
             steps: one step of a long row after the other, for `stream`.
         """
         with self._usable(), within_memory(called(path)):
-            yield from self.data.read_steps(path) if steps else self.data.read_inputs(path)
+            yield from self.data.read_steps(path) if steps else self.data.read_rows(path)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

@@ -113,13 +113,12 @@ def test_sources_that_given_splits_share_with_training_are_counted(
 
 def test_a_target_may_be_a_list_and_a_table_without_a_header(tmp_path: Path) -> None:
     tsv(tmp_path / "a.tsv", WORDS[2:3], header="")
-    assert [*Pairs(columns=["source", "target"]).read_file(str(tmp_path / "a.tsv"))] == [
-        ("new", ("n uu",))
-    ]
+    [row] = Pairs(columns=["source", "target"]).read_file(str(tmp_path / "a.tsv"))
+    assert row[:2] == ("new", ("n uu",))
     lines = '{"source": "new", "target": ["n uu", "n j uu"]}\n{"source": "we", "target": "w ii"}'
     (tmp_path / "a.jsonl").write_text(lines)
-    found = [*Pairs().read_file(str(tmp_path / "a.jsonl"))]
-    assert found == [("new", ("n uu", "n j uu")), ("we", ("w ii",))]
+    rows = [*Pairs().read_file(str(tmp_path / "a.jsonl"))]
+    assert [row[:2] for row in rows] == [("new", ("n uu", "n j uu")), ("we", ("w ii",))]
 
 
 # ---------------------------------------------------------------- symbols

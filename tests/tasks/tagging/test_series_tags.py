@@ -80,8 +80,11 @@ def test_a_training_shows_its_tags_with_series_and_time(nights: str, tmp_path: P
     assert json.loads(rows.time[0])[:3] == [0, 30, 60]
     run = load_run(tmp_path / "run")
     for each in run.predict(run.data.read_inputs(nights)):
-        steps = {len(each[name]) for name in ("time", "tags", "probabilities")}
-        assert len(steps) == 1 and all(1 / 3 < share <= 1 for share in each["probabilities"])
+        shares = np.array([*each["probabilities"].values()])  # (C, T)
+        assert shares.shape[1] == len(each["time"]) == len(each["tags"])
+        assert shares.sum(axis=0) == pytest.approx(1.0)
+        likeliest = np.array([*each["probabilities"]])[shares.argmax(axis=0)]
+        assert likeliest.tolist() == each["tags"]
 
 
 def test_a_picture_has_a_bar_for_the_true_tags_above_that_of_those_predicted() -> None:

@@ -31,7 +31,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: str, **options: Any) -> list[tuple[list[str], list[str]]]:
-    return [*TaggedText(**options).read_file(path)]
+    return [(words, tags) for words, tags, *_ in TaggedText(**options).read_file(path)]
 
 
 def inputs(path: str, **options: Any) -> list[list[str]]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_task import ClassTask
+from seqmodels.engine.class_task import ClassTask, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.nn.encoder import RNNOutput
@@ -65,11 +65,13 @@ class SequenceClassifier(ClassTask):
         return [names[n] for n in with_unseen_as(len(self.classes), batch.targets).tolist()]
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        """With the probability of the predicted class."""
+        """With the probability of the predicted class, and of each, unless they are many."""
         rows = []
         for row in super().outcomes(batch, score):
-            label, shares = row["prediction"]["label"], row["prediction"]["probabilities"]
-            rows.append({**row, "prediction": label, "probability": shares[label]})
+            label, probabilities = row["prediction"]["label"], row["prediction"]["probabilities"]
+            columns = probability_columns(probabilities)
+            probability = {"probability": probabilities[label], **columns}
+            rows.append({**row, "prediction": label, **probability})
         return rows
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:

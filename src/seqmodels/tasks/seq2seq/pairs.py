@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from seqmodels.arguments import Count, Name
-from seqmodels.data.examples import Examples
+from seqmodels.data.examples import IDENTITY, Examples, InputRow
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Tables
@@ -63,14 +63,19 @@ class PairDataModule(SequenceDataModule):
 
     def examples_of(self, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
         """Examples of sources with some of their targets: each source once, with all of them."""
-        found, also = dict[str, list[str]](), dict[str, list[Any]]()
+        targets_by_text, also_by_text = dict[str, list[str]](), dict[str, dict[str, Any]]()
         for text, targets, *more in rows:
-            found.setdefault(text, []).extend(targets)
-            if also.setdefault(text, more) != more:
-                both = f"{also[text][0]} and {more[0]}"
-                raise UserError(f"{source}: {shown(text)!r} is of {both}: no cut can divide it")
-        made = ((text, tuple(targets), *also[text]) for text, targets in found.items())
-        return Examples.of(made, source)
+            targets_by_text.setdefault(text, []).extend(targets)
+            also = more[0] if more else {}
+            first = also_by_text.setdefault(text, also)  # its first row says which row it is
+            for name in also.keys() - IDENTITY:
+                if also[name] != first[name]:
+                    both = f"{name} {first[name]} and {name} {also[name]}"
+                    raise UserError(f"{source}: {shown(text)!r} is of {both}: no cut can divide it")
+        examples = (
+            (text, tuple(targets), also_by_text[text]) for text, targets in targets_by_text.items()
+        )
+        return Examples.of(examples, source)
 
     def encode(self, examples: Examples) -> PairDataset:
         sequences = self.inputs.encode(examples.inputs, examples.source)
@@ -80,6 +85,7 @@ class PairDataModule(SequenceDataModule):
         references = self.targets.references(examples.targets)
         dataset = PairDataset(sequences, targets, references, [*map(len, examples.targets)])
         dataset.raw, dataset.name_of = examples.inputs, self.name_of
+        dataset.identities = examples.identities()
         return dataset
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
@@ -93,8 +99,11 @@ class PairDataModule(SequenceDataModule):
         return table.rows(self.roles, sources, targets)
 
     def read_inputs(self, path: str) -> Iterator[str]:
+        return (row.raw for row in self.read_rows(path))
+
+    def read_rows(self, path: str) -> Iterator[InputRow]:
         """Each source of such a file, or of plain text with one on each line."""
-        return self.tables.texts(path, self.source_column, "data.source_column")
+        return self.tables.text_rows(path, self.source_column, "data.source_column", self.roles)
 
     @property
     def baseline_recipe(self) -> list[Any]:

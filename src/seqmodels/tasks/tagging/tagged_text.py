@@ -9,6 +9,7 @@ from typing import Any
 
 from seqmodels.arguments import Count, Name
 from seqmodels.data.columns import Columns
+from seqmodels.data.examples import IDENTITY, InputRow
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import ending
 from seqmodels.data.tags import Tags
@@ -74,10 +75,14 @@ class TaggedText(OwnFiles):
         self.chosen = {"token": token_column, "tag": tag_column}
 
     def read_inputs(self, path: str) -> Iterator[list[str]]:
+        return (row.raw for row in self.read_rows(path))
+
+    def read_rows(self, path: str) -> Iterator[InputRow]:
         """The words of each text. In a `.txt` file and on standard input, a line is a text; other
         files are read as in training, with tags or without."""
         if path != "-" and ending(path) != ".txt":
-            yield from (words for words, *_ in self.read_file(path, tagged=False))
+            for words, _, also in self.read_file(path, tagged=False):
+                yield InputRow(words, {name: also[name] for name in IDENTITY if name in also})
             return
         for number, line in enumerate(read_lines(path, self.tables.encoding), start=1):
             if not (words := re.findall(r"[^ \t\r]+", line)):
@@ -85,7 +90,7 @@ class TaggedText(OwnFiles):
                     f"{path}: line {number} has no words, but each line is a text here: remove it, "
                     "or rename a file with a word per line, for example to .conll"
                 )
-            yield words
+            yield InputRow(words)
 
     def read_file(self, path: str, *, tagged: bool = True) -> Iterator[tuple[Any, ...]]:
         if ending(path) not in LISTS:
@@ -98,7 +103,7 @@ class TaggedText(OwnFiles):
         tags = _lists(table, "tag", names["tag"]) if tagged else [[]] * len(table)
         yield from table.rows(self.roles, words, tags)
 
-    def _of_columns(self, path: str, tagged: bool) -> Iterator[Tagged]:
+    def _of_columns(self, path: str, tagged: bool) -> Iterator[tuple[Any, ...]]:
         conllu = ending(path) == ".conllu"
         names, usual = (CONLLU if conllu else self.tables.columns or []), ("form", "upos")
         places, width = [0, -1], len(names)
@@ -122,7 +127,8 @@ class TaggedText(OwnFiles):
                         "or set data.columns"
                     )
             words = [fields[word if len(fields) > 1 else 0] for _, fields in lines]
-            yield words, [fields[tag] for _, fields in lines] if tagged else []
+            tags = [fields[tag] for _, fields in lines] if tagged else []
+            yield words, tags, {"source_row": lines[0][0]}
 
 
 def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.data.tags import mark_spans
 from seqmodels.engine.class_scores import score_rows, scores
-from seqmodels.engine.class_task import ClassTask
+from seqmodels.engine.class_task import ClassTask, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.errors import UserError
@@ -118,23 +118,32 @@ class Tagger(ClassTask):
         return [[named[tag] for tag in row[:length]] for row, length in rows]
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        """With the probability of each tag, where it has one of its own."""
+        """With the probability of each predicted tag, and of all, unless they are many; where a tag
+        has one of its own."""
         rows = []
         for row in super().outcomes(batch, score):
-            made = row["prediction"]
-            shares = {"probability": made["probabilities"]} if "probabilities" in made else {}
-            rows.append({**row, "prediction": made["tags"], **shares})
+            tags, probabilities = row["prediction"]["tags"], row["prediction"].get("probabilities")
+            outcome = {**row, "prediction": tags}
+            if probabilities is not None:
+                steps = enumerate(tags)
+                outcome["probability"] = [probabilities[tag][step] for step, tag in steps]
+                outcome |= probability_columns(probabilities)
+            rows.append(outcome)
         return rows
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{"tags": [...], "probabilities": [...]}` for each row, a tag per step and its
-        probability; without these if a tag has none of its own."""
+        """`{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step, and the
+        probability of each tag there; without these if a tag has none of its own."""
         states = states or self.encode(batch)
-        made = {"tags": self.head.decode(states).tolist()}
-        if not self.head.output.links_steps:
-            made["probabilities"] = self.head(states).float().softmax(dim=-1).amax(dim=-1).tolist()
-        rows = []
-        for row, length in enumerate(batch.lengths.tolist()):
-            own = {name: steps[row][:length] for name, steps in made.items()}
-            rows.append({**own, "tags": [self.classes[tag] for tag in own["tags"]]})
+        lengths = batch.lengths.tolist()
+        tags_of_rows = self.head.decode(states).tolist()
+        rows: list[dict[str, Any]] = []
+        for tags, length in zip(tags_of_rows, lengths, strict=True):
+            rows.append({"tags": [self.classes[tag] for tag in tags[:length]]})
+        if self.head.output.links_steps:
+            return rows
+        probabilities = self.head(states).float().softmax(dim=-1).cpu()  # (B, T, C)
+        for row, steps, length in zip(rows, probabilities, lengths, strict=True):
+            by_class = steps[:length].T.tolist()
+            row["probabilities"] = dict(zip(self.classes, by_class, strict=True))
         return rows
