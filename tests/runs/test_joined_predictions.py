@@ -113,3 +113,59 @@ def test_an_id_that_the_file_lacks_is_refused(refused: Refused, tmp_path: Path) 
     reviews(tmp_path)
     line = refused("train.py", "data=text", "data.train=reviews.csv", "data.id=nummer")
     assert "reviews.csv has no column 'nummer': set data.id" in line
+
+
+def trips(folder: Path, names: range) -> pd.DataFrame:
+    """Steps of trips of 1 to 4 steps, shuffled, with ages and labels in `people.csv`."""
+    random, rows = np.random.default_rng(0), []
+    for trip in names:
+        for step in range(1 + trip % 4):
+            x = random.normal()
+            rows.append({"trip": f"t{trip}", "time": step, "x": x, "receipt": f"{trip}-{step}"})
+    people = [{"trip": f"t{trip}", "age": 20.5 + trip, "label": "ab"[trip % 2]} for trip in names]
+    pd.DataFrame(people).to_csv(folder / "people.csv", index=False)
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    frame.to_csv(folder / "trips.csv", index=False)
+    return frame.reset_index(drop=True)
+
+
+SERIES = ("data=series", "data.train=trips.csv", "data.series=trip", "data.time=time")
+
+
+def test_a_series_has_the_row_of_its_first_step_and_the_ids_of_its_steps_if_they_differ(
+    script: Script, tmp_path: Path
+) -> None:
+    frame = trips(tmp_path, range(24))
+    own = ("data.labels=people.csv", "data.id=receipt", "data.inputs=[x,age]", "folder=run")
+    script("train.py", *SERIES, *own, *QUICK, *SMALL)
+    predictions = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    first_steps = frame.iloc[predictions.source_row - 1]
+    assert (first_steps.time == 0).all()
+    assert first_steps.trip.tolist() == predictions.series.tolist()
+    for _, row in predictions.iterrows():
+        trip = frame[frame.trip == row.series].sort_values("time")
+        assert json.loads(row.id) == trip.receipt.tolist()
+
+
+def test_a_run_with_a_second_table_reads_that_of_new_series(
+    script: Script, refused: Refused, tmp_path: Path
+) -> None:
+    trips(tmp_path, range(24))
+    own = ("data.labels=people.csv", "data.inputs=[x,age]", "folder=run")
+    script("train.py", *SERIES, *own, *QUICK, *SMALL)
+    (tmp_path / "people.csv").rename(tmp_path / "gone.csv")
+    frame = trips(tmp_path, range(30, 40))
+    (tmp_path / "people.csv").rename(tmp_path / "new.csv")
+    people = pd.read_csv(tmp_path / "new.csv")
+    words = ("run=run", "input=trips.csv")
+    assert "people.csv: no such file" in refused("predict.py", *words)
+    assert "has no row for series" in refused("predict.py", *words, "labels=gone.csv")
+    lines = script("predict.py", *words, "labels=new.csv").stdout.splitlines()
+    joined = frame.merge(people[["trip", "age"]], on="trip")
+    by_hand = load_run(tmp_path / "run").predict(joined)
+    from_frame = load_run(tmp_path / "run", labels=people).predict(frame)
+    shares = [each["probabilities"] for each in by_hand]
+    assert [json.loads(line)["probabilities"] for line in lines] == shares
+    assert [each["probabilities"] for each in from_frame] == shares
+    done = script("evaluate.py", "run=run", "file=trips.csv", "labels=new.csv")
+    assert "accuracy" in done.stdout

@@ -15,6 +15,7 @@ from pydantic import Field
 from seqmodels.arguments import Name
 from seqmodels.batch import Per
 from seqmodels.data.columns import Columns
+from seqmodels.data.examples import InputRow
 from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.roles import (
     ColumnRole,
@@ -195,7 +196,12 @@ class SeriesTable(OwnFiles):
         if self.steps is not None:
             keys |= dict.fromkeys(self._wide_channels, "channel")
         keys |= dict.fromkeys(self._targets, "value" if self.value_columns else "label")
-        roles: dict[str, Role] = {"group": "group", "split": "split", "weight": "weight"}
+        roles: dict[str, Role] = {
+            "group": "group",
+            "split": "split",
+            "weight": "weight",
+            "id": "id",
+        }
         keys |= {column: roles[role] for role, column in self.roles.items()}
         named: list[tuple[str | None, Role]] = [
             (self.files, "file"),
@@ -228,7 +234,12 @@ class SeriesTable(OwnFiles):
         super().use_spec(spec)
 
     def read_inputs(self, path: str) -> Iterator[Any]:
-        return (raw for raw, *_ in self.read_file(path, targets=False))
+        return (row.raw for row in self.read_rows(path))
+
+    def read_rows(self, path: str) -> Iterator[InputRow]:
+        for raw, *also in self.read_file(path, targets=False):
+            is_in_file = also and path != "-"
+            yield InputRow(raw, also[0]) if is_in_file else InputRow(raw)
 
     def read_file(
         self, path: str, targets: bool = True, by_line: bool = False
@@ -393,18 +404,19 @@ class SeriesTable(OwnFiles):
         self, steps: Steps, wanted: bool = True, training: bool = False
     ) -> Iterator[tuple[Any, ...]]:
         table, starts = steps.columns, steps.starts
-        raw = self._series_of(steps)
+        raw, first = self._series_of(steps), table.take(starts[:-1])
         if not wanted:
-            yield from zip(raw)
+            yield from self._with_ids(first.rows({}, raw), steps)
             return
         roles = {role: column for role, column in self.roles.items() if column in table}
+        roles.pop("id", None)
         for role, column in roles.items():
             if several := steps.varying(column, numbers=role == "weight"):
                 raise UserError(f"{table.path}: {several}: one is needed for all its steps")
         if "group" not in roles and training:
             roles |= {GROUP_KEY + column: column for column in group_columns(self.column_roles)}
         self._check_targets(steps)
-        first, of_series = table.take(starts[:-1]), self.per == "sequence"
+        of_series = self.per == "sequence"
         if of_series and (several := self._several(steps)):
             cure = "leave data.per out and choose model=tagger or head=every_step"
             raise UserError(f"{table.path}: {several}: for one at each step, {cure}")
@@ -413,7 +425,22 @@ class SeriesTable(OwnFiles):
             targets = np.stack([read.numbers(column) for column in self.value_columns], axis=1)
         else:
             targets = (read.filled if of_series else read.names)(self.label_column).texts
-        yield from first.rows(roles, raw, targets if of_series else np.split(targets, starts[1:-1]))
+        targets_of_series = targets if of_series else np.split(targets, starts[1:-1])
+        yield from self._with_ids(first.rows(roles, raw, targets_of_series), steps)
+
+    def _with_ids(self, rows: Iterator[tuple[Any, ...]], steps: Steps) -> Iterator[tuple[Any, ...]]:
+        """Rows of series whose last item is a dict, with the `id` of each series in it, or the
+        ids of its steps if these differ."""
+        column = self.roles.get("id")
+        if column is None or column not in steps.columns:
+            yield from rows
+            return
+        texts = steps.columns.names(column).texts
+        is_of_series = not steps.varying(column)
+        for row, (start, stop) in zip(rows, pairwise(steps.starts.tolist()), strict=True):
+            *read, also = row
+            own_id = texts[start] if is_of_series else texts[start:stop].tolist()
+            yield *read, {**also, "id": own_id}
 
     def _series_of(self, steps: Steps) -> list[TableSeries]:
         """What the encoder reads of each series: the channels of training."""

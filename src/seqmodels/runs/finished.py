@@ -385,6 +385,7 @@ def load_run(
     checkpoint: str = "best",
     *,
     batch_size: int | None = None,
+    labels: Any = None,
     allowed_targets: Sequence[str] = (),
 ) -> Run:
     """A finished run from its folder.
@@ -398,6 +399,9 @@ def load_run(
     Args:
         checkpoint: `best`, the weights that were tested, or `last`, the newest ones.
         batch_size: for evaluation; None: as in training.
+        labels: a second table with what is known of each series, in the place of `data.labels` of
+            the training: a file, or rows as `as_file` takes them. It counts for columns that a file
+            to predict for lacks itself.
         allowed_targets: classes to allow besides the built-in ones; the run folder's own entries
             are ignored (untrusted).
     """
@@ -411,6 +415,10 @@ def load_run(
     saved = read_checkpoint(path)
     if batch_size is not None:
         config["data"]["batch_size"] = batch_size
+    if labels is not None:
+        if "labels" not in config["data"]:
+            raise UserError(f"labels={labels}: {folder} reads no second table: leave it out")
+        config["data"]["labels"] = as_file(labels, "labels")
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
         data: DataModule = instantiate(config["data"], key="data", allowed_targets=allowed_targets)
         spec = saved["hyper_parameters"]["data"]

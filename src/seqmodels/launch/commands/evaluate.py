@@ -13,6 +13,7 @@ def main(
     predictions: bool = True,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
+    labels: Name | None = None,
     accelerator: Accelerator = "auto",
     imports: Names = (),
     allowed_targets: Names = (),
@@ -26,6 +27,8 @@ def main(
         split: train, validation or test.
         file: evaluate this file instead: labelled like the training file; plain text for a
             language model.
+        labels: a second table with what is known of each series, in the place of data.labels of the
+            training; for columns that the file lacks.
         predictions: write predictions.csv and scores.csv into the run folder, in
             evaluations/<split>_<checkpoint> or evaluations/<file>_<checkpoint>; a warning if they
             cannot be written.
@@ -37,7 +40,9 @@ def main(
     from seqmodels.runs.report import metrics_table, tables_of_test
     from seqmodels.screen import Screen
 
-    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
+    finished = named_run(
+        run, checkpoint, imports, allowed_targets, batch_size=batch_size, labels=labels
+    )
     name = re.sub(r"[^\w.-]+", "_", file or split)
     place = finished.folder / "evaluations" / f"{name}_{checkpoint}"
     if predictions:

@@ -21,6 +21,7 @@ def main(
     stream: bool = False,
     checkpoint: Checkpoint = "best",
     batch_size: Count | None = None,
+    labels: Name | None = None,
     accelerator: Accelerator = "auto",
     imports: Names = (),
     allowed_targets: Names = (),
@@ -33,6 +34,8 @@ def main(
         run: the run folder.
         input: a file like the training file, or one input per line (.txt, .jsonl); -: standard
             input.
+        labels: a second table with what is known of each series, in the place of data.labels of the
+            training; for columns that the input lacks.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
         best: of a model that writes texts: how many to print for each input, at most beam.
         attribute: add how much each step of the input counts for the prediction, as `steps`.
@@ -43,7 +46,9 @@ def main(
     from seqmodels.screen import Screen, visible
 
     options = {k: v for k, v in {"beam": beam, "best": best}.items() if v is not None}
-    finished = named_run(run, checkpoint, imports, allowed_targets, batch_size=batch_size)
+    finished = named_run(
+        run, checkpoint, imports, allowed_targets, batch_size=batch_size, labels=labels
+    )
     predictions: Iterable[dict[str, Any]]
     if stream:
         if options or batch_size or attribute:
