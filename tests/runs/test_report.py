@@ -14,7 +14,9 @@ from seqmodels.runs.result import Result
 from seqmodels.screen import Screen
 
 
-def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) -> Result:
+def run(
+    test: float, baseline: float, metric: str = "accuracy", examples: int = 200, **trainer: Any
+) -> Result:
     worse = 9.0 if metric == "rmse" else 0.01
     others = {"left out": float("nan"), "worse": worse, "b": baseline}
     return Result(
@@ -24,7 +26,7 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
         metric=metric,
         metrics={f"test/{metric}": test, "test/f1": 0.1},
         baselines={f"test/{metric}": others, "test/f1": {"a": 0.9}},
-        examples={"test": 200},
+        examples={"test": examples},
     )
 
 
@@ -32,24 +34,34 @@ def run(test: float, baseline: float, metric: str = "accuracy", **trainer: Any) 
     ("result", "said"),
     [
         (run(0.6, 0.8), "lost to b: test/accuracy 60.00 % and 80.00 %."),
-        (run(0.78, 0.8), "is level with b: test/accuracy 78.00 % and 80.00 %."),
+        (run(0.78, 0.8), "200 can't tell: test/accuracy 78.00 % and 80.00 %."),
+        (run(10 / 12, 1.0, examples=12), "12 can't tell: test/accuracy 83.33 % and 100.00 %."),
+        (run(1.0, 1.0, examples=12), "12 can't tell: test/accuracy 100.00 % and 100.00 %."),
+        (run(0.5, 1.0, examples=12), "lost to b: test/accuracy 50.00 % and 100.00 %."),
+        (run(0.801, 0.8, examples=10_000), "is level with b: test/accuracy 80.10 % and 80.00 %."),
+        (run(0.78, 0.8, examples=10_000), "lost to b: test/accuracy 78.00 % and 80.00 %."),
+        (run(0.82, 0.8, examples=10_000), None),
         (run(1.8, 1.75, "rmse"), "lost to b: test/rmse 1.8000 and 1.7500."),
         (run(2.8275, 2.8240, "rmse"), "is level with b: test/rmse 2.8275 and 2.8240."),
         (run(0.8, 0.7), None),
         (
             run(0.9, 0.875),
-            "is level with b: test/accuracy 90.00 % and 87.50 %.",
+            "200 can't tell: test/accuracy 90.00 % and 87.50 %.",
         ),  # of 200: 180, 175
         (run(1.8, 1.85, "rmse"), None),
         (run(2.8240, 2.8275, "rmse"), "is level with b: test/rmse 2.8240 and 2.8275."),
         (run(0.6, 0.8, limit_test_batches=1), None),  # not of the whole split
     ],
 )
-def test_a_run_says_which_baseline_is_better_and_whether_they_are_level(
+def test_a_run_says_which_baseline_is_better_or_that_its_test_is_too_small_to_tell(
     result: Result, said: str | None, tmp_path: Path
 ) -> None:
     result.baselines.pop("test/f1")
-    assert verdict(result, tmp_path) == ([] if said is None else [f"max_pool {said}"])
+    if said and "can't tell" in said:
+        said = said.replace("can't tell", "test rows can't tell max_pool and b apart")
+    else:
+        said = said and f"max_pool {said}"
+    assert verdict(result, tmp_path) == ([said] if said else [])
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ class Task(Network, pl.LightningModule):
     measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
     bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
+    # what `calibrate` learned, in plain values; `load_run` sets it from `result.json`
+    calibration: list[list[float]] | None = None
     # of a test, by its number what `predictions.csv` will have of each row; None: nothing
     told: dict[int, dict[str, Any]] | None = None
 
@@ -210,6 +212,16 @@ class Task(Network, pl.LightningModule):
             self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
         elif self.embedding_options.freeze:
             raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
+
+    def calibrate(self, dataset: Any, batch_size: int) -> None:
+        """Called once, after a training, with the weights to test: learns from the validation split
+        what predictions need besides weights, such as how far intervals have to be widened, and
+        puts it into `calibration`. Here, nothing.
+
+        Args:
+            dataset: the validation split, encoded.
+            batch_size: rows to read together.
+        """
 
     # steps and epochs
 

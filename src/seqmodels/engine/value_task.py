@@ -5,17 +5,76 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from seqmodels.device import exact
+from seqmodels.engine.intervals import MOST_ROWS, quantile_shifts
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import QUANTILE_SCORES, VALUE_SCORES, value_scores
+from seqmodels.nn.outputs import Constants
 from seqmodels.nn.values import ValueOptions
 
 
-class ValueTask(Task):
-    """A task whose targets are the values in `data["values"]`."""
+class ValueTask(Constants, Task):
+    """A task whose targets are the values in `data["values"]`.
+
+    Its quantiles, if it predicts some, are moved by `shifts` `(K, Q)`, in standardised units, once
+    `calibrate` has learned them. They are no weights: `result.json` keeps them.
+    """
 
     Options = ValueOptions
+    shifts: Tensor | None
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.register_buffer("shifts", None, persistent=False)
+
+    def standardised_quantiles(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """The quantiles of a batch before `shifts` `(B, [T], K, Q)`, and its targets, nan where
+        there is none, `(B, [T], K)`; both standardised as they are learned."""
+        raise NotImplementedError(f"{type(self).__name__} must define standardised_quantiles")
+
+    @torch.no_grad()
+    def calibrate(self, dataset: Any, batch_size: int) -> None:
+        if self.output.quantiles is None:
+            return
+        count, last = min(MOST_ROWS, len(dataset)), len(dataset) - 1
+        rows = torch.linspace(0, last, count, dtype=torch.float64)
+        quantiles, targets = [], []
+        for some_rows in rows.round().int().split(batch_size):
+            batch = self.ready(dataset.__getitems__(some_rows.tolist()))
+            predicted, wanted = self.standardised_quantiles(batch)
+            quantiles.append(predicted.flatten(0, -3).cpu())
+            targets.append(wanted.flatten(0, -2).cpu())
+        shifts = quantile_shifts(torch.cat(quantiles), torch.cat(targets), self.output.quantiles)
+        self.calibration = shifts.tolist()
+
+    @property
+    def calibration(self) -> list[list[float]] | None:
+        return None if self.shifts is None else self.shifts.tolist()
+
+    @calibration.setter
+    def calibration(self, shifts: list[list[float]] | None) -> None:
+        levels = self.output.quantiles or []
+        if shifts is None:
+            self.shifts = None
+            return
+        if [len(row) for row in shifts] != [len(levels)] * len(self.names):
+            raise ValueError(
+                f"the calibration is not of {len(self.names)} x {len(levels)} quantiles"
+            )
+        self.shifts = exact(torch.tensor(shifts, dtype=torch.float64)).to(self.device)
+
+    def moved(self, quantiles: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
+        """Quantiles `(..., K, Q)` after their `shifts`, ascending; as they are before `calibrate`.
+
+        Args:
+            deviation: of the units that they are in, `(K, 1)`; 1: they are standardised.
+        """
+        if self.shifts is None:
+            return quantiles
+        return (quantiles + (self.shifts * deviation).to(quantiles)).sort(-1).values
 
     @property
     def names(self) -> list[str]:

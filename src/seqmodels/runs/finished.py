@@ -426,8 +426,15 @@ def load_run(
             config["model"], key="model", data=spec, allowed_targets=allowed_targets
         )
         task.load_state_dict(saved["state_dict"])
+        is_tested = name == result.weights
+        if is_tested:
+            task.calibration = result.calibration
         data.use_spec(spec)
     # with its optimizer, as plain values
     config["model"] = files.read_config(stretches=result.stretches)["model"]
-    is_tested = name == result.weights
+    if result.calibration and not is_tested:
+        log.warning(
+            f"{path}: its intervals are as they were learned; how far to widen them is known of "
+            f"{result.weights}.ckpt alone"
+        )
     return Run(files.path, config, result, task.eval(), data, saved.get("epoch"), is_tested)

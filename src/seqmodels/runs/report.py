@@ -6,9 +6,9 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -28,6 +28,7 @@ PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int
 SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
 WIDTH = 40  # characters of a cell
 NEAR = 0.005  # how much of a number two models may differ by, and be level
+OF_INTEREST = 0.02  # a difference of shares that is worth knowing of: two points
 
 
 def metrics_table(
@@ -78,51 +79,113 @@ def results_table(result: Result) -> Group:
 
 
 def verdict(result: Result, folder: Path) -> list[str]:
-    """A sentence if a baseline is better on the test split or level, in the metric that the task is
-    compared by, and one if it is better in another; none for a run on a part of its splits, as with
-    `debug`.
-
-    Two numbers are level if they differ by half a percent or less; two accuracies also by less than
-    1.96 standard deviations, each taken as a binomial share of the test split's examples, and two
-    macro F1 by those of the mean of such shares, one of each class. A metric that `METRICS` lacks
-    is skipped.
+    """A sentence if the best baseline is not clearly worse on the test split, in the metric that
+    the task is compared by, and one if it is clearly better in another metric; none for a run on a
+    part of its splits, as with `debug`. A metric that `METRICS` lacks is skipped.
 
     Args:
         folder: where the test has left `scores.csv`, which counts each class.
     """
-    counts = [int(row["count"]) for row in _parts(folder) if "class" in row]
-    found, others = _behind(result, result.metric, counts), list[tuple[str, str]]()
-    if found is None or found[0] != "lost to":
-        names = (n.removeprefix("test/") for n in result.baselines if n.startswith("test/"))
-        rest = (_behind(result, name, counts) for name in names if name != result.metric)
-        others = [each for each in rest if each and each[0] == "lost to"]
-    said = [found, *others[:1]]
-    return [f"{result.head} {each[0]} {each[1]}." for each in said if each]
+    if not result.whole_splits:
+        return []
+    class_counts = [int(row["count"]) for row in _parts(folder) if "class" in row]
+    comparison = _compare(result, result.metric, class_counts)
+    sentences = []
+    if comparison and comparison.outcome != "won":
+        sentences.append(comparison.sentence)
+    if comparison is None or comparison.outcome != "lost":
+        tested = (name for name in result.baselines if name.startswith("test/"))
+        metrics = (name.removeprefix("test/") for name in tested)
+        others = (_compare(result, name, class_counts) for name in metrics if name != result.metric)
+        losses = (other.sentence for other in others if other and other.outcome == "lost")
+        sentences += islice(losses, 1)
+    return sentences
 
 
-def _behind(result: Result, metric: str, counts: Sequence[int]) -> tuple[str, str] | None:
-    """How a run does beside the best baseline, if that is level or better: and the numbers."""
+class Comparison(NamedTuple):
+    """How a run does beside the best baseline, and the sentence that says so."""
+
+    outcome: Literal["won", "lost", "level", "unknown"]
+    sentence: str
+
+
+def _compare(result: Result, metric: str, class_counts: Sequence[int]) -> Comparison | None:
+    """Compare a run with the best baseline in a metric; None where that is not known.
+
+    The one or the other is better if they differ by more than half a percent, and by more than
+    chance may explain. If it isn't, they are level where chance cannot hide more than two points,
+    or where it is not known what chance may do; else the test split is too small to tell.
+    """
     name = f"test/{metric}"
-    rows, value = result.baselines.get(name, {}), result.metrics.get(name)
-    known = {baseline: other for baseline, other in rows.items() if math.isfinite(other)}
-    found = find_metric(name)
-    if value is None or found is None or found.higher_is_better is None:
+    known_metric, score = find_metric(name), result.metrics.get(name)
+    baselines = {
+        baseline: value
+        for baseline, value in result.baselines.get(name, {}).items()
+        if math.isfinite(value)
+    }
+    if score is None or not baselines or known_metric is None:
         return None
-    if not (known and result.whole_splits):
+    if known_metric.higher_is_better is None:
         return None
-    best = (max if found.higher_is_better else min)(known, key=known.__getitem__)
-    other = known[best]
-    behind = other - value if found.higher_is_better else value - other
-    size: float | None = result.examples.get("test") if metric == "accuracy" else None
-    near = NEAR * max(abs(value), abs(other))
-    if metric == "macro_f1" and (there := [count for count in counts if count]):
-        size = len(there) ** 2 / sum(1 / count for count in there)
-    if size:
-        near = max(near, 1.96 * math.sqrt((value * (1 - value) + other * (1 - other)) / size))
-    if behind < -near:
-        return None
-    numbers = f"{show_with_unit(name, value)} and {show_with_unit(name, other)}"
-    return "lost to" if behind > near else "is level with", f"{best}: {name} {numbers}"
+    sign = 1 if known_metric.higher_is_better else -1
+    best = max(baselines, key=lambda baseline: sign * baselines[baseline])
+    baseline_score = baselines[best]
+    lead = sign * (score - baseline_score)
+    chance = _chance(result, metric, (score, baseline_score), class_counts)
+    numbers = f"{name} {show_with_unit(name, score)} and {show_with_unit(name, baseline_score)}"
+    if abs(lead) > max(NEAR * max(abs(score), abs(baseline_score)), chance):
+        outcome: Literal["won", "lost"] = "won" if lead > 0 else "lost"
+        return Comparison(outcome, f"{result.head} {outcome} to {best}: {numbers}.")
+    if chance and abs(lead) + chance > OF_INTEREST:
+        rows = result.examples.get("test") or sum(class_counts)
+        return Comparison(
+            "unknown", f"{rows:,} test rows can't tell {result.head} and {best} apart: {numbers}."
+        )
+    return Comparison("level", f"{result.head} is level with {best}: {numbers}.")
+
+
+def _chance(
+    result: Result, metric: str, shares: tuple[float, float], class_counts: Sequence[int]
+) -> float:
+    """By how much two shares of a test split may differ by chance: 1.96 standard deviations of
+    their difference, as if of two samples; 0 for a metric of which that is not known.
+
+    An accuracy is a binomial share of the examples. A macro F1 is taken as the mean of such shares,
+    one of each class, which varies as one of fewer examples.
+    """
+    examples: float | None = None
+    present_counts = [count for count in class_counts if count]
+    if metric == "accuracy":
+        examples = result.examples.get("test")
+    elif metric == "macro_f1" and present_counts:
+        examples = len(present_counts) ** 2 / sum(1 / count for count in present_counts)
+    if not examples:
+        return 0.0
+    variance = 0.0
+    for share in shares:
+        # As if there were one more that is right and one that is wrong (Agresti and Caffo 2000):
+        # 12 of 12 don't prove that none is ever wrong.
+        likely_share = (share * examples + 1) / (examples + 2)
+        variance += likely_share * (1 - likely_share) / examples
+    return 1.96 * math.sqrt(variance)
+
+
+def interval_coverage(result: Result) -> Iterator[str]:
+    """A sentence if the run predicts an interval: the share of the test split that it covers, and
+    what its quantiles promise."""
+    levels = (result.config.get("model", {}).get("output") or {}).get("quantiles")
+    covered = result.metrics.get("test/coverage")
+    if not levels or len(levels) < 2 or covered is None:
+        return
+    promised = show_with_unit("coverage", levels[-1] - levels[0])
+    sentence = (
+        f"The interval from {levels[0]:g} to {levels[-1]:g} promises {promised}, and covers "
+        f"{show_with_unit('coverage', covered)} of the test split"
+    )
+    if result.calibration and any(map(any, result.calibration)):
+        before = show_with_unit("coverage", result.metrics.get("validation/coverage", math.nan))
+        sentence += f", widened by what it lacked in the validation split (there, {before})"
+    yield f"{sentence}."
 
 
 def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType]:

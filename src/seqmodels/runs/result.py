@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain_values import flattened
@@ -24,6 +24,8 @@ class Result(BaseModel):
         baselines: by metric and by name.
         weights: the checkpoint whose weights the metrics are of: `best`; `last` where no best one
             was saved; or `finished`, a copy of it, while the run is trained longer.
+        calibration: what the task learned from the validation split for those weights, such as how
+            far each quantile of each value is moved, in standardised units.
         stretches: how many entries of `overrides.yaml` it was trained with, if later ones are of
             such a longer training.
         resumed: the environment of each resume.
@@ -45,6 +47,7 @@ class Result(BaseModel):
     metric: str = ""
     metrics: Scores = {}
     weights: Annotated[str, Field(pattern=r"^(best|last|finished(_\d+)?)$")] = "best"
+    calibration: list[list[FiniteFloat]] | None = None
     stretches: NonNegativeInt | None = None
     higher_is_better: dict[str, bool] = {}
     examples: dict[str, int] = {}

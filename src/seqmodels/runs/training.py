@@ -38,7 +38,13 @@ from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.live import at_newest_step, looks_ahead
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
-from seqmodels.runs.report import learning_curves, results_table, tables_of_test, verdict
+from seqmodels.runs.report import (
+    interval_coverage,
+    learning_curves,
+    results_table,
+    tables_of_test,
+    verdict,
+)
 from seqmodels.runs.result import Result
 from seqmodels.runs.resume import Resume, find_resume
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
@@ -216,6 +222,10 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     validation = getattr(trainer.checkpoint_callback, "validation", None)
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
         validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
+    if result.whole_splits:
+        task.to(trainer.strategy.root_device).eval()
+        task.calibrate(data.datasets["validation"], data.batch_size)
+        result.calibration = task.calibration
     # of a split that is limited to no batches, there is no evaluation
     result.metrics = validation | dict(*trainer.test(task, datamodule=data, verbose=False))
     short = {without_split(name) for name in result.metrics} & METRICS.keys()
@@ -227,7 +237,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
         history = read_metrics(folder.metrics_file)
         learning_curves(history, curves, task.curves, title)
         log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
-        result.verdict = verdict(result, folder.path)
+        result.verdict = [*verdict(result, folder.path), *interval_coverage(result)]
         if result.whole_splits and (live := at_newest_step(task, data)):
             result.verdict.append(live)
     result.seconds["total"] = time.perf_counter() - training.started

@@ -21,7 +21,7 @@ from seqmodels.engine.value_task import ValueTask
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Constants, Score
+from seqmodels.nn.outputs import Score
 from seqmodels.nn.values import ERRORS, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
@@ -31,7 +31,7 @@ Values = Float[Tensor, "batch horizon values"]
 Forecast = Values | Float[Tensor, "batch horizon values quantiles"]
 
 
-class Forecaster(Constants, ValueTask):
+class Forecaster(ValueTask):
     """The next `data["horizon"]` values of the columns in `data["values"]`.
 
     The head decides how. One that reads a vector for each sequence forecasts all of them at once:
@@ -136,7 +136,7 @@ class Forecaster(Constants, ValueTask):
         if self.recursive:
             return logits
         made = logits.unflatten(1, (-1, len(self.levels))) if self.levels else logits
-        return self._of_windows(made, batch).flatten(1)
+        return self.moved(self._of_windows(made, batch)).flatten(1)
 
     def _of_windows(self, made: Tensor, batch: SequenceBatch) -> Tensor:
         """What was made of the rows that `cut` gave, standardised as the data is: `(B, H, K)` of
@@ -153,7 +153,8 @@ class Forecaster(Constants, ValueTask):
             score = learn(batch, targets)
         else:
             score = self.score(batch)
-            score = replace(score, decision=self._of_windows(score.decision, batch))
+            forecast = self._of_windows(score.decision, batch)
+            score = replace(score, decision=self.moved(forecast))
         made, targets = self.restore(score.decision, batch), self.restore(targets, batch)
         measured = known_values(made, targets, self.levels) if self.measures_more else None
         sums = self.count_errors(made, targets, batch)
@@ -205,9 +206,15 @@ class Forecaster(Constants, ValueTask):
         """The next values of each row, or their quantiles, in their own units."""
         if self.recursive:
             return self.restore(self._roll(batch, states), batch)
+        return self.restore(self.moved(self._standardised(batch, states)), batch)
+
+    def _standardised(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
         output: Any = self.head.output
         made = output.in_own_units(output.standardised(self.head(states or self.encode(batch))))
-        return self.restore(self._of_windows(made, batch), batch)
+        return self._of_windows(made, batch)
+
+    def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        return self._standardised(batch), self._targets(batch)
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,

@@ -60,9 +60,9 @@ class Regressor(ValueTask):
 
     def step(self, batch: SequenceBatch) -> Step:
         score, targets, levels = self.score(batch), self._targets(batch), self.output.quantiles
-        made = score.decision
+        made = self._moved(score.decision)
         measured = known_values(made, targets, levels) if self.measures_more else None
-        return Step(score, self.count(made, targets), measured)
+        return Step(replace(score, decision=made), self.count(made, targets), measured)
 
     def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """What `scores` are made of, from what was predicted of a batch, `(B, [T], K)`, or
@@ -73,7 +73,24 @@ class Regressor(ValueTask):
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
         made = self._values.standardised(self.head(states or self.encode(batch)))
-        return self.named(self._values.in_own_units(made), self._steps(batch), made=True)
+        predicted = self._moved(self._values.in_own_units(made))
+        return self.named(predicted, self._steps(batch), made=True)
+
+    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
+        """Standardised values `(B, [T], K)`, or the logits of quantiles, `(B, [T], K * Q)`."""
+        logits = self.head(states)
+        if self.shifts is None:
+            return logits
+        return self.moved(self._values.standardised(logits)).flatten(-2)
+
+    def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        assert batch.targets is not None
+        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
+        return self._values.standardised(self.head(self.encode(batch))), targets
+
+    def _moved(self, quantiles: Tensor) -> Tensor:
+        """Quantiles in their own units `(B, [T], K, Q)` after their shifts."""
+        return self.moved(quantiles, self._values.deviation.unsqueeze(-1))
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self._targets(batch), self._steps(batch))
