@@ -56,7 +56,7 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
         UserError: naming the file, and the line that is not text in this encoding.
     """
     number, source = 0, called(path)
-    advice = "save it as utf-8" + (", or set data.encoding" if encoding else "")
+    has_key = encoding is not None
     encoding = encoding or "utf-8"
     try:
         utf_8 = codecs.lookup(encoding).name == "utf-8"
@@ -70,11 +70,14 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
             finally:
                 lines.detach()  # others may read on from standard input
     except UnicodeError as error:
+        advice = "; save it as utf-8"
         if isinstance(error, UnicodeDecodeError):  # of the block after the lines so far
             number += error.object[: error.start].count(b"\n")
+            if has_key:
+                advice = f": {_other_encoding(error)}, or save it as utf-8"
         raise UserError(
             f"{source} cannot be read: line {number + 1} is not {encoding} text "
-            f"({getattr(error, 'reason', error)}); {advice}"
+            f"({getattr(error, 'reason', error)}){advice}"
         ) from error
     except LookupError as error:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
@@ -84,6 +87,22 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
         ) from error
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _other_encoding(error: UnicodeDecodeError) -> str:
+    """`set data.encoding=cp1252, by which it has 'Prüfstand'`, for what could not be decoded."""
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "set data.encoding=utf-16"
+    if error.encoding.lower().replace("_", "-") not in ("utf-8", "utf-8-sig", "ascii"):
+        return "set data.encoding"
+    before = error.object[max(error.start - 20, 0) : error.start]
+    after = error.object[error.start : error.start + 20]
+    words = before.split(b"\n")[-1] + after.split(b"\n")[0]  # of the line
+    for encoding in ("cp1252", "latin-1"):
+        with suppress(UnicodeDecodeError):
+            text = words.decode(encoding).strip()
+            return f"set data.encoding={encoding}, by which it has {shown(repr(text))}"
+    return "set data.encoding"
 
 
 def write_json(path: Path, value: Any) -> None:

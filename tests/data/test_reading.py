@@ -98,7 +98,7 @@ def test_quotes_enclose_fields_in_csv_and_none_in_tsv_and_a_header_may_be_given(
 def test_large_files_are_cut_between_rows_and_not_between_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqmodels.data.tables.BLOCK", 4096)
+    monkeypatch.setattr("seqmodels.data.separated.BLOCK", 4096)
     rows = [("a\n" * (n % 40) + "b", "x") for n in range(500)]
     content = "text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows)
     assert read_back(file(tmp_path, "a.csv", content)) == rows
@@ -162,8 +162,16 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
         ("a.csv", b"", "Empty CSV file"),
         ("a.csv", b"text,label\n", "a.csv has no rows"),
         ("a.csv", b"text,label\na,x\nb\n", "Row #3: Expected 2 columns, got 1: b"),
-        ("a.csv", b"text;label\na, b;x\n", "is separated by ';', not by ',': .*sep=';'"),
-        ("a.tsv", b"text,label\na,x\n", r"separated by ',', not by '\\t': .*sep=','"),
+        (
+            "a.csv",
+            b"text;label\na, b;x\n",
+            r"is separated by ';', not by ',': set 'data.separator=\";\"'$",
+        ),
+        (
+            "a.tsv",
+            b"text,label\na,x\n",
+            r"separated by ',', not by '\\t': set 'data.separator=\",\"'$",
+        ),
         ("a.csv", b"text,label\na,x\nb, \n", "row 2 has no 'label': fill it"),
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),
         ("a.csv", b"txt,label\na,x\n", "no column 'text': set data.text_column; .*mean txt"),
@@ -172,7 +180,7 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', "row 2 has no 'label': fill it"),
         ("a.jsonl", b'{"text": "a"}\n\xff', "line 2 is not utf-8 text"),
         ("a.parquet", b"PAR1 no more", "cannot be read: Parquet magic bytes not found"),
-        ("a.xlsx", b"x", "unknown ending '.xlsx': choose one of .csv, "),
+        ("a.xlsx", b"x", r"write it as a table: pandas.read_excel\('a.xlsx'\)"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(

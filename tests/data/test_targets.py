@@ -204,7 +204,7 @@ def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:
     [own] = values.targets.restore(torch.cat(found)).tolist()
     assert math.isnan(own[0]) and own[1] == pytest.approx(1)
     path.write_text("\n".join(["text,label,up", *rows[:20], "word1 x,inf,1", *rows]))
-    with pytest.raises(UserError, match="row 21 has 'inf' as 'label'"):  # before a split is cut off
+    with pytest.raises(UserError, match="row 21 has inf as 'label'"):  # before a split is cut off
         Text(str(path), value_columns=["up", "label"]).setup()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from seqmodels.arguments import LARGEST_WEIGHT
+from seqmodels.data.number_texts import cure_of
 from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
 
 if TYPE_CHECKING:
@@ -337,4 +338,6 @@ def as_number(value: Any) -> float:
 
 def no_number(value: Any, where: str, name: str) -> UserError:
     """The error for it, with its row and column."""
-    return UserError(f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number")
+    cure = f": {cure_of(value)}" if isinstance(value, str) else ""
+    wrong = f"{shown(repr(value))} as {name!r}, which is not a finite number"
+    return UserError(f"{where} has {wrong}{cure}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqmodels.data.columns import MISSING, TRUTH, Columns, Names
 from seqmodels.data.times import is_called_time, looks_like_times
-from seqmodels.errors import UserError, listed, shown
+from seqmodels.errors import UserError, listed, setting, shown
 
 Role = Literal[
     "channel",
@@ -204,14 +204,14 @@ def _about_texts(columns: Columns, column: str, names: Names, texts: Sequence[st
         number = _first_with_comma(texts)
         return f"numbers with a comma between thousands, such as {number}: write them without"
     if has_comma and all(map(DECIMAL_COMMA.fullmatch, texts)):
-        return f"numbers with a decimal comma, such as {_first_with_comma(texts)}: set data.decimal"
+        decimal = setting("data.decimal", ",")
+        return f"numbers with a decimal comma, such as {_first_with_comma(texts)}: set {decimal}"
     known_count = int((names.codes >= 0).sum())
     if int(is_wrong.sum()) < known_count:
         share = f"{100 * is_wrong.sum() / known_count:.0f} % texts, such as {example}"
         if len(wrong_texts) > FEW_GAPS:
             return share
-        gaps = ",".join(sorted(wrong_texts))
-        return f"{share}: data.na_values=[{shown(gaps)}] makes gaps of these"
+        return f"{share}: {setting('data.na_values', sorted(wrong_texts))} makes gaps of these"
     if len(texts) > MANY_TEXTS:
         return f"{len(texts):,} different texts, such as {example}"
     count = f"{len(texts):,} text{'s' if len(texts) > 1 else ''}"

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Name
-from seqmodels.batch import Per
+from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import InputRow
+from seqmodels.data.gaps import array_with_gaps, check_na_values, note_of_placeholders
 from seqmodels.data.notes import GROUP_KEY
 from seqmodels.data.roles import (
     ColumnRole,
@@ -42,7 +43,7 @@ from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values
 from seqmodels.data.times import times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
-from seqmodels.data.wide import forgotten_steps, with_lists
+from seqmodels.data.wide import forgotten_steps, with_gaps_by_channel, with_lists
 from seqmodels.errors import SettingError, UserError, choices, listed, shown
 from seqmodels.files import called
 
@@ -131,6 +132,7 @@ class SeriesTable(OwnFiles):
         self._targets_of_training: TargetEncoder
         self._channels: dict[str, bool] = {}  # of training, each with whether it holds texts
         self._wide_channels: list[str] = []  # of `data.steps`
+        self._columns_of_steps: set[str] = set()  # of wide tables
         self._train: dict[str, Steps] = {}  # by path; once read, until it becomes examples
 
     @cached_property
@@ -152,6 +154,8 @@ class SeriesTable(OwnFiles):
             return
         [steps] = self._steps_of(path)
         self._train[path] = steps
+        names = {*steps.columns.table.column_names, *self._columns_of_steps}
+        check_na_values(self.tables.na_values, names, called(path))
         self._check_targets(steps)
         self._find_channels(steps)
         if several := self._several(steps):
@@ -181,6 +185,10 @@ class SeriesTable(OwnFiles):
         if not self.chosen:
             self._found.append(channels_line(self.column_roles))
         self._found += filter(None, [left_out_line(self.column_roles)])
+        for column, holds_texts in self._channels.items():
+            if not holds_texts:
+                numbers = table.numbers(column)
+                self._found += filter(None, [note_of_placeholders(numbers, column, table.path)])
 
     @property
     def _channels_of_training(self) -> dict[str, bool]:
@@ -270,6 +278,18 @@ class SeriesTable(OwnFiles):
         timed = {} if times is None else {"time": times.texts()}
         return {**super().describe(raw), **timed}
 
+    def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
+        return super().batch_of([*map(self._known_values, raw)], source, first)
+
+    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
+        return super().batch_of_steps([*map(self._known_values, raw)], kept)
+
+    def _known_values(self, series: Any) -> Any:
+        """A series with nan where a value stands for nothing; those of a table have it already."""
+        if self.tables.na_values is None or isinstance(series, TableSeries):
+            return series
+        return array_with_gaps(series, self.tables.na_values, self.inputs.columns or [])
+
     # from a table to its steps
 
     def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
@@ -281,11 +301,15 @@ class SeriesTable(OwnFiles):
         for row in json_rows(path):
             is_series = by_line or self.steps is not None
             if is_series or any(isinstance(value, list) for value in row.values()):
-                yield self._ordered(columns_of([row], called(path)), targets)
+                yield self._ordered(self._from_rows([row], path), targets)
             else:
                 rows.append(row)
         if rows:
-            yield self._ordered(columns_of(rows, called(path)), targets)
+            yield self._ordered(self._from_rows(rows, path), targets)
+
+    def _from_rows(self, rows: Sequence[Mapping[str, Any]], path: str) -> Columns:
+        """The table of rows that standard input has."""
+        return self.tables.with_gaps(columns_of(rows, called(path)), self._texts)
 
     def _read(self, path: str) -> Columns:
         """The table in a file."""
@@ -294,7 +318,8 @@ class SeriesTable(OwnFiles):
     @property
     def _texts(self) -> set[str]:
         """Columns that hold no numbers, whatever they look like."""
-        return {*filter(None, (self.by, self.files, self.label_column, *self.roles.values()))}
+        roles = [column for role, column in self.roles.items() if role != "weight"]
+        return {*filter(None, (self.by, self.files, self.label_column, *roles))}
 
     def _ordered(self, table: Columns, targets: bool) -> Steps:
         """The steps of a table in order, with what other tables say of their series."""
@@ -356,6 +381,9 @@ class SeriesTable(OwnFiles):
 
     def _from_wide(self, table: Columns, steps: str | list[str]) -> Columns:
         """A wide table with lists in the place of its steps."""
+        self._columns_of_steps.update(table.table.column_names)
+        if isinstance(self.tables.na_values, Mapping) and not table.lists:  # by channel
+            table = with_gaps_by_channel(table, steps, self.tables.na_values)
         table, note = with_lists(table, steps)
         self._wide_channels = table.lists
         if note and not self._fitted:

@@ -16,9 +16,10 @@ from seqmodels.arguments import Name
 from seqmodels.cache import cached
 from seqmodels.data.columns import is_list
 from seqmodels.data.examples import Examples
+from seqmodels.data.gaps import NaValues
 from seqmodels.data.module import SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.tables import Tables, table_of
+from seqmodels.data.tables import Decimal, Tables, table_of
 from seqmodels.errors import UserError, refusing, shown, unusable, within_memory
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
@@ -51,7 +52,7 @@ class OwnFiles(SequenceDataModule):
             one of them into two splits.
         split: the column of `train` that says which split a row is of.
         id: the column by which predictions can be joined with the file again.
-        columns, quoting, encoding: how to read tables; see `Tables`.
+        columns, quoting, encoding, separator, decimal, na_values: how to read tables; see `Tables`.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
 
@@ -70,10 +71,20 @@ class OwnFiles(SequenceDataModule):
         columns: list[Name] | None = Tables.columns,
         quoting: bool | None = Tables.quoting,
         encoding: Name = Tables.encoding,
+        separator: Name | None = Tables.separator,
+        decimal: Decimal = Tables.decimal,
+        na_values: NaValues | None = Tables.na_values,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.tables = Tables(columns=columns, quoting=quoting, encoding=encoding)
+        self.tables = Tables(
+            columns=columns,
+            quoting=quoting,
+            encoding=encoding,
+            separator=separator,
+            decimal=decimal,
+            na_values=na_values,
+        )
         roles = {"group": group, "split": split, "id": id}
         self.roles = {role: column for role, column in roles.items() if column}
         given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from seqmodels.data.columns import Columns, is_number
+from seqmodels.data.columns import Columns
 from seqmodels.data.examples import InputRow
-from seqmodels.errors import UserError, choices, refusing, shown, within_memory
+from seqmodels.data.gaps import NaValues, values_of_column, with_gaps
+from seqmodels.data.number_texts import check_no_points, with_points
+from seqmodels.data.separated import Separated, check_names
+from seqmodels.errors import UserError, choices, refusing, setting, within_memory
 from seqmodels.files import called, existing_file, read_lines
 
 if TYPE_CHECKING:
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 INDEX = "__index_level_"  # of pandas, without a name
 TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
-BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
+ARRAYS = (".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5")
+BY_PANDAS = {".xlsx": "read_excel", ".xls": "read_excel", ".ods": "read_excel"}
+BY_PANDAS |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc"}
+BY_PANDAS |= {".dta": "read_stata", ".sav": "read_spss", ".sas7bdat": "read_sas"}
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z")
 LIST = re.compile(r"\s*\[\s*(\{|\]?\s*$)")  # how one of objects begins
-AS_TEXT = json.JSONDecoder(parse_int=str, parse_float=str)  # 1 and 1.0 are different labels
+NO_NUMBERS = {"NaN": None}  # Python writes it for a number that is missing
+AS_TEXT = json.JSONDecoder(  # 1 and 1.0 are different labels
+    parse_int=str, parse_float=str, parse_constant=lambda name: NO_NUMBERS.get(name, name)
+)
+Decimal = Literal[".", ","]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +53,33 @@ class Tables:
         columns: the names of the columns, for CSV and TSV files without a header.
         quoting: whether double quotes enclose fields; None means yes in CSV and no in TSV.
         encoding: of CSV, TSV and plain text files.
+        separator: what stands between the fields of CSV and TSV; None means a comma in CSV, and a
+            tab in TSV.
+        decimal: what stands before the fraction of a number that is written as text, `.` or `,`.
+        na_values: what stands for a value that is missing: in all columns that no key names for
+            their texts, or by the name of a column.
+
+    Raises:
+        UserError: for a separator of several characters.
     """
 
     columns: list[str] | None = None
     quoting: bool | None = None
     encoding: str = "utf-8"
+    separator: str | None = None
+    decimal: Decimal = "."
+    na_values: NaValues | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator == "\\t":  # as a shell writes it
+            object.__setattr__(self, "separator", "\t")
+        if self.separator is not None and not (
+            len(self.separator) == 1 and self.separator < "\x7f"
+        ):
+            raise UserError(
+                f"data.separator={self.separator}: give one character, such as "
+                f"{setting('data.separator', ';')}"
+            )
 
     def read(
         self,
@@ -70,18 +102,20 @@ class Tables:
         errors = (pa.ArrowException, OSError, ValueError, LookupError)
         with refusing(f"{called(path)} cannot be read", *errors), within_memory(called(path)):
             if kind not in TABLES:
-                raise UserError(f"{path}: unknown ending {kind!r}: {choices(kind, TABLES)}")
+                raise UserError(f"{path}: {other_format(path)}")
             if kind == ".parquet":
                 table, names = _parquet(existing_file(path), wanted)
             elif kind in SEPARATORS:
-                table, names = self._separated(existing_file(path), wanted, texts)
+                table, names = self._separated(kind).read(existing_file(path), wanted, texts)
+                if self.decimal != "." and texts is not None:
+                    check_no_points(table, texts, path)
             else:
                 rows = [*json_rows(path)]
                 names = [*dict.fromkeys(name for row in rows for name in row)]
                 table = table_of(rows, [name for name in wanted if name in names], several)
         if not len(table):
             raise UserError(f"{called(path)} has no rows")
-        return Columns(table, called(path), known=names)
+        return self.with_gaps(Columns(table, called(path), known=names), texts)
 
     def text_rows(
         self, path: str, column: str, key: str, roles: Mapping[str, str]
@@ -100,55 +134,37 @@ class Tables:
         texts = table.filled(column, key, raw=True).texts
         yield from starmap(InputRow, table.rows(identity, texts))
 
-    def _separated(
-        self, path: str, wanted: Sequence[str], texts: Collection[str] | None
-    ) -> tuple[pa.Table, Sequence[str]]:
-        import pyarrow as pa
-        from pyarrow import csv
+    def with_gaps(self, columns: Columns, texts: Collection[str] | None) -> Columns:
+        """The columns with numbers that have a decimal point, and with nothing where a value of
+        `na_values` stands.
 
-        separator = SEPARATORS[ending(path)]
-        quotes = separator == "," if self.quoting is None else self.quoting
-        how = csv.ParseOptions(
-            delimiter=separator, quote_char='"' if quotes else False, newlines_in_values=quotes
-        )
-        read = csv.ReadOptions(
-            column_names=self.columns,
+        Args:
+            texts: see `read`.
+        """
+        table = columns.table
+        if self.decimal != "." and texts is not None:
+            table = with_points(table, [name for name in table.column_names if name not in texts])
+        table = with_gaps(table, self.na_values, texts)
+        return replace(columns, table=table)
+
+    def _separated(self, kind: str) -> Separated:
+        """How to read a file of this ending."""
+        separator = self.separator or SEPARATORS[kind]
+        quotes = self.quoting
+        if quotes is None:
+            quotes = kind == ".csv"
+        missing = list[str]()
+        if not isinstance(self.na_values, Mapping):
+            values = values_of_column(self.na_values, "", is_named=False)
+            missing = [value for value in values if isinstance(value, str)]
+        return Separated(
+            separator=separator,
+            quotes=quotes,
+            columns=self.columns,
             encoding=self.encoding,
-            block_size=BLOCK if texts is None else BLOCK // 4,  # of a row of numbers
-            use_threads=False,
+            decimal=self.decimal,
+            missing=missing,
         )
-        how.invalid_row_handler = lambda row: "skip"  # of the first ones, until its names are known
-        try:
-            with csv.open_csv(path, read, how) as file:
-                schema, names = file.schema, file.schema.names
-            _check_columns(names, path)
-            others = [each for each in ";\t|," if each in names[0] and each != separator]
-            if len(names) == 1 and names[0] not in wanted and others:
-                raise UserError(
-                    f"{path} is separated by {others[0]!r}, not by {separator!r}: write it anew, "
-                    f"such as by pandas.read_csv(..., sep={others[0]!r})"
-                )
-            how.invalid_row_handler = lambda row: "error"
-            how.ignore_empty_lines = len(names) > 1  # of one column, it is a row without a value
-            types = {name: pa.string() for name in names if name in wanted or not wanted}
-            if texts is not None:
-                numbers = (n for n in types if n not in texts and is_number(schema.field(n).type))
-                types |= dict.fromkeys(numbers, pa.float64())
-            convert = csv.ConvertOptions(include_columns=[*types], column_types=types)
-            return csv.read_csv(path, read, how, convert), names
-        except pa.ArrowInvalid as error:
-            if "UTF8" in str(error):  # whose line Arrow does not tell
-                for _ in read_lines(path, self.encoding):
-                    pass
-            is_long_row = "straddling object" in str(error) or "Empty CSV" in str(error)
-            if is_long_row and Path(path).stat().st_size > read.block_size:
-                raise UserError(
-                    f"{path}: a row is longer than {read.block_size >> 20} MB: write the table as "
-                    "Parquet, or with fewer columns"
-                ) from error
-            if "conversion error" not in str(error):
-                raise
-            return self._separated(path, wanted, None)  # a text among numbers
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]:
@@ -156,7 +172,7 @@ def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = [n for n in file.schema_arrow.names if not n.startswith(INDEX)]
-        _check_columns(names, path)
+        check_names(names, path)
         table = file.read([name for name in names if name in wanted or not wanted])
     classes = _class_names(table.schema.metadata or {})
     for n, name in enumerate(table.column_names):
@@ -226,12 +242,28 @@ def _named(names: Mapping[int, str], value: Any) -> Any:
     return [_named(names, v) for v in value] if isinstance(value, list) else names.get(value)
 
 
-def _check_columns(names: Sequence[str], source: str) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
-
-
 def ending(path: str) -> str:
     """The ending of a file, such as `.csv`."""
     return Path(path).suffix.lower()
+
+
+def other_format(path: str) -> str:
+    """What to do about a file that is no table of these formats, or about a folder."""
+    kind = ending(path)
+    if Path(path).is_dir():
+        return (
+            "a folder: write a table with a row for each of its files, and set data.files to the "
+            "column with their names; or join the files into one table"
+        )
+    if kind in ARRAYS:
+        return 'read its arrays in Python: train(config, data={"train": (X, y)})'
+    name = Path(path).name
+    if kind in BY_PANDAS:
+        reader = BY_PANDAS[kind]
+        table = Path(name).stem
+        return f"write it as a table: pandas.{reader}({name!r}).to_parquet('{table}.parquet')"
+    if kind in PACKED:
+        return (
+            f"unpack it, or write it as a table: pandas.read_csv({name!r}).to_parquet('a.parquet')"
+        )
+    return f"unknown ending {kind!r}: {choices(kind, TABLES)}"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from seqmodels.arguments import Count, Name
 from seqmodels.data.examples import InputRow
+from seqmodels.data.gaps import check_na_values
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.targets import Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
@@ -62,7 +63,9 @@ class Text(OwnFiles):
         columns = self.value_columns or [self.label_column]
         key = "data.value_columns" if self.value_columns else "data.label_column"
         wanted = [self.text_column, *columns, *self.roles.values()]
-        table = self.tables.read(path, wanted)
+        numbers = {*(self.value_columns or ()), self.roles.get("weight", "")}
+        table = self.tables.read(path, wanted, {*wanted} - numbers)
+        check_na_values(self.tables.na_values, table.known, table.path)
         texts = table.filled(self.text_column, "data.text_column", raw=True).texts
         if self.value_columns:
             targets = np.stack([table.numbers(each, key) for each in columns], axis=1)

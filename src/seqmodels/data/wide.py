@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from seqmodels.data.columns import Columns
+from seqmodels.data.gaps import with_gaps
 from seqmodels.errors import UserError, choices, listed, setting, shown
 
 NUMBERED = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
@@ -136,7 +139,21 @@ def with_lists(table: Columns, steps: str | Sequence[str]) -> tuple[Columns, str
             f"; {shorter.sum():,} of {len(table):,} rows end with empty cells, which are no steps: "
             f"they have {lengths.min():,} to {lengths[shorter].max():,} steps"
         )
-    return Columns(reshaped, table.path, table.places, table.known), note
+    return Columns(reshaped, table.path, table.places, table.known, table.origins), note
+
+
+def with_gaps_by_channel(
+    table: Columns, steps: str | Sequence[str], na_values: Mapping[str, Any]
+) -> Columns:
+    """A wide table with nothing where a value stands that stands for nothing in a channel."""
+    channels = columns_of_channels(table.table.column_names, steps, table.path)
+    by_column = {
+        column: na_values[channel]
+        for channel, columns in channels.items()
+        for column in columns
+        if channel in na_values
+    }
+    return replace(table, table=with_gaps(table.table, by_column))
 
 
 def _numbered(name: str) -> tuple[str, Number] | None:

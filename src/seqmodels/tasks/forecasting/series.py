@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from seqmodels.data.columns import Columns, Names
+from seqmodels.data.gaps import check_na_values
 from seqmodels.data.series_inputs import ROUNDING
 from seqmodels.data.tables import Tables, columns_of, ending
 from seqmodels.data.times import moments
@@ -81,6 +82,7 @@ def read_series(
     series: str | None = None,
     *,
     fill: bool = False,
+    tables: Tables | None = None,
 ) -> list[TimedSeries]:
     """The series of a CSV, TSV, JSON Lines or Parquet file, in the order in which they begin.
     Raises a `UserError` if the file cannot be read, or a row is wrong.
@@ -91,14 +93,18 @@ def read_series(
         series: the column that says which of several series a row is of; None: all are of one.
         fill: whether rows and values that are missing become the last known ones, which says
             nothing about what comes later, as interpolation would; else they are errors.
+        tables: how to read them.
     """
     import pandas as pd  # slow to import
 
+    tables = tables or Tables()
     if path == "-" or ending(path) == ".txt":  # a value on each line
         first = next(iter(columns))
         table = columns_of([{first: line} for line in read_lines(path)], called(path))
+        table = tables.with_gaps(table, [])
     else:
-        table = Tables().read(path, texts=[*filter(None, (time, series))])
+        table = tables.read(path, texts=[*filter(None, (time, series))])
+        check_na_values(tables.na_values, table.known, table.path)
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = moments(table, time, "data.time") if time else None
     one = Names(np.zeros(len(table), int), [""])

@@ -17,10 +17,12 @@ from torch.utils.data import Dataset
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.examples import digest
+from seqmodels.data.gaps import NaValues, note_of_placeholders
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
 from seqmodels.data.series_inputs import ROUNDING, mean_and_deviation
 from seqmodels.data.sources import Table, as_file
+from seqmodels.data.tables import Decimal, Tables
 from seqmodels.errors import UserError, listed, refusing, shown
 from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
@@ -123,6 +125,8 @@ class Windows(DataModule):
         period: after how many steps the series repeat; None: `TimedSeries.usual_period`.
         missing: `error` refuses missing rows and values; `last` repeats the last known value, which
             is read and never scored; before the first known one, the mean of the training split.
+        columns, quoting, encoding, separator, decimal, na_values: how to read the file; see
+            `Tables`.
         batch_size: windows in a batch, on each device.
         seed: of the order of the training batches.
         validation_fraction, test_fraction: the shares of each series.
@@ -145,6 +149,12 @@ class Windows(DataModule):
         stride: Count = 1,
         period: Count | None = None,
         missing: Literal["error", "last"] = "error",
+        columns: list[Name] | None = Tables.columns,
+        quoting: bool | None = Tables.quoting,
+        encoding: Name = Tables.encoding,
+        separator: Name | None = Tables.separator,
+        decimal: Decimal = Tables.decimal,
+        na_values: NaValues | None = Tables.na_values,
         batch_size: Count = 64,
         seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.2,
@@ -160,11 +170,20 @@ class Windows(DataModule):
         self.keys |= dict.fromkeys(inputs, "data.inputs")
         self.time, self.by, self.fill = time, series, missing == "last"
         self.file = as_file(file, "data.file")
+        self.tables = Tables(
+            columns=columns,
+            quoting=quoting,
+            encoding=encoding,
+            separator=separator,
+            decimal=decimal,
+            na_values=na_values,
+        )
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
         self.fractions = validation_fraction, test_fraction
         self.scales: dict[str, Any] = {}  # until `setup` or `use_spec`
         self.series: list[TimedSeries] = []
+        self._placeholders: list[str] = []  # notes
         self.unseen: list[str] = []  # series that training never saw
         self.datasets: dict[str, WindowDataset] = {}
 
@@ -180,7 +199,7 @@ class Windows(DataModule):
         unknown = sum(int((~each.known).sum()) for each in self.series)
         values = sum(each.known.size for each in self.series)
         note = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
-        return [*([note] if unknown else []), *self.doubts]
+        return [*([note] if unknown else []), *self._placeholders, *self.doubts]
 
     @property
     def doubts(self) -> Collection[str]:
@@ -230,6 +249,7 @@ class Windows(DataModule):
         if self.datasets:
             return
         self.series = self._read(self.file)
+        self._note_placeholders()
         bounds = [self._cut(each) for each in self.series]
         if not self.scales:
             self.period = self.period or self.series[0].usual_period
@@ -239,8 +259,14 @@ class Windows(DataModule):
             self.scales = dict(zip(SCALES, ([each.name for each in train], *parts), strict=True))
         self.datasets = self._windows(self.series, bounds, self.file)
 
+    def _note_placeholders(self) -> None:
+        values = [np.where(series.known, series.values, np.nan) for series in self.series]
+        for column, numbers in zip(self.columns, np.concatenate(values).T, strict=True):
+            if note := note_of_placeholders(numbers, column, called(self.file)):
+                self._placeholders.append(note)
+
     def _read(self, path: str, least: int = 1) -> list[TimedSeries]:
-        found = read_series(path, self.keys, self.time, self.by, fill=self.fill)
+        found = read_series(path, self.keys, self.time, self.by, fill=self.fill, tables=self.tables)
         for each in found:
             if len(each) < least:
                 few = f"{len(each):,} steps{each.of} are too few: give {least:,}"
