@@ -217,8 +217,16 @@ def test_what_has_code_of_its_own_is_not_run() -> None:
         __getattr__ = values
         __iter__ = values
 
-    network = nn.GRU(2, 2)
+    class WithoutAttributes:
+        __slots__ = ("network",)
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("this stands for something else")
+
+    network, slots = nn.GRU(2, 2), WithoutAttributes()
     assert [*find_modules(functools.partial(print, Odd(network=network)))] == [network]
+    slots.network = network
+    assert [*find_modules(functools.partial(print, slots))] == [network]
 
 
 # ---------------------------------------------------------------- gradients

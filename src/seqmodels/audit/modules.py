@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType, NoneType
@@ -102,16 +102,23 @@ def _contents_of_object(value: Any) -> Iterator[Any]:
     is_module = issubclass(owner, nn.Module)
     if _package(owner.__module__) in LIBRARIES and not is_module:
         return
-    with suppress(TypeError):  # it keeps its attributes in slots, or has none
-        for name, attribute in vars(value).items():
-            if not (is_module and name in TENSORS_OF_MODULES):
-                yield attribute
+    for name, attribute in _attributes(value).items():
+        if not (is_module and name in TENSORS_OF_MODULES):
+            yield attribute
     for parent in owner.__mro__:
         for slot in vars(parent).values():
             if isinstance(slot, MemberDescriptorType):
                 with suppress(AttributeError):  # it is not set yet
                     yield slot.__get__(value)
     yield owner
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    """The attributes of an object, without those that it keeps in slots."""
+    # `vars` would ask a `__getattr__` of its own where there are none.
+    with suppress(AttributeError):
+        return object.__getattribute__(value, "__dict__")
+    return {}
 
 
 def _is_of_others(module_name: Any) -> bool:
