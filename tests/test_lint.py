@@ -438,6 +438,11 @@ def test_nothing_is_said_of_what_is_right(source: str, file: Path) -> None:
     assert found(source, file) == []
 
 
+def test_empty_indices_and_targets_are_read(file: Path) -> None:
+    body = "() = (); x = x[()]; y, (h, c) = self.rnn(x[()]); z = h[()]; return y[()][..., -1, :]"
+    assert found(model(TWO, body) + f"{LOSS}\n", file)[0][1] in ("RNN001", "RNN010")
+
+
 def test_every_rule_has_an_example_and_is_on_the_page() -> None:
     page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert [*WRONG] == [*RULES] == re.findall(r"^\| `(RNN\d+)` \|", page, re.MULTILINE)

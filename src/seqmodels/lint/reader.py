@@ -234,7 +234,8 @@ class Reader:
 
 def indices_of(node: ast.Subscript) -> list[str]:
     index = node.slice
-    return [*map(ast.unparse, index.elts if isinstance(index, ast.Tuple) else [index])]
+    indices = index.elts if isinstance(index, ast.Tuple) else [index]
+    return [*map(ast.unparse, indices)] or ["..."]  # output[()] is all of it
 
 
 def _operands(node: ast.expr) -> Iterator[ast.expr]:

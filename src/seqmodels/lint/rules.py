@@ -423,7 +423,9 @@ def next_tokens(check: Check) -> None:
 def _is_of_a_decoder(assignment: ast.Assign, source: Source) -> bool:
     """Whether the first name that is set is what a decoder reads, beside its source."""
     [target] = assignment.targets[:1]
-    name = ast.unparse(target.elts[0]) if isinstance(target, ast.Tuple) else ""
+    if not isinstance(target, ast.Tuple) or not target.elts:
+        return False
+    name = ast.unparse(target.elts[0])
     for node in source.nodes:
         if isinstance(node, ast.Call):
             places = [n for n, word in enumerate(node.args) if ast.unparse(word) == name]

@@ -246,8 +246,7 @@ def cut(value: Value, index: ast.expr, source: Source, counters: set[str]) -> Va
             ends_with_row |= _ends_with_row(entry)
         if _is_new_axis(entry) or isinstance(entry, ast.Slice | ast.List):
             axis += 1  # Any other index takes one entry, and its axis is gone.
-    takes_entry = [_is_number(entry, source, counters) for entry in indices]
-    may_lack_rows = takes_entry[0] and not any(takes_entry[1:]) and not single_axes
+    may_lack_rows = not single_axes and _takes_one_row(indices, source, counters)
     if not single_axes and not ends_with_row and not may_lack_rows:
         return None
     return Inputs(frozenset(single_axes), None, ends_with_row, may_lack_rows)
@@ -257,9 +256,13 @@ def _is_new_axis(entry: ast.expr) -> bool:
     return isinstance(entry, ast.Constant) and entry.value is None
 
 
-def _is_number(entry: ast.expr, source: Source, counters: set[str]) -> bool:
-    is_counter = isinstance(entry, ast.Name) and entry.id in counters
-    return is_counter or isinstance(source.constant(entry), int)
+def _takes_one_row(indices: list[ast.expr], source: Source, counters: set[str]) -> bool:
+    """Whether the first index alone is a number."""
+    are_numbers = [
+        isinstance(source.constant(entry), int) or ast.unparse(entry) in counters
+        for entry in indices
+    ]
+    return are_numbers[:1] == [True] and not any(are_numbers[1:])
 
 
 def _is_single(entry: ast.expr, source: Source) -> bool:
