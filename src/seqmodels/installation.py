@@ -46,8 +46,9 @@ def address() -> str | None:
 
 
 def git(place: Path, *words: str) -> str:
-    """What git says of a folder."""
-    command = ["git", "-C", str(place), *words]
+    """What git says of a folder. It changes nothing there: `git status` would write an index, and
+    leave a lock if it is killed."""
+    command = ["git", "--no-optional-locks", "-C", str(place), *words]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     return done.stdout.strip()
 

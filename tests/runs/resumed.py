@@ -62,6 +62,33 @@ class Copy(Callback):
             shutil.copytree(folder, self.to)
 
 
+class Fail(Callback):
+    """Fails in a step, as it begins, or between two by the data."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and self.place == "as it begins":  # before others know of it
+            raise MemoryError("out of memory")
+
+    def on_before_backward(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and self.place == "in a step":
+            raise MemoryError("out of memory")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == 33 and self.place == "between two":
+            trainer.train_dataloader.dataset.sequences = Broken()  # type: ignore[union-attr]
+
+
+class Broken:
+    """Sequences that cannot be read."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        torch.rand(3)
+        raise OSError("the disk is gone")
+
+
 def callback(kind: type[Callback], **arguments: object) -> tuple[str, str]:
     """The words that add a callback of a test."""
     target = f"{kind.__module__}.{kind.__name__}"

@@ -21,7 +21,7 @@ from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import read_metrics
 from seqmodels.screen import logging_to
 from tests.conftest import Script, result_of
-from tests.runs.resumed import OWN, Copy, callback, same_run
+from tests.runs.resumed import OWN, Copy, Fail, callback, same_run
 
 # ---------------------------------------------------------------- faults in the second epoch
 
@@ -32,33 +32,6 @@ class FullDisk(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.global_step == 20:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-
-
-class Fail(Callback):
-    """Fails in a step, as it begins, or between two by the data."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and self.place == "as it begins":  # before others know of it
-            raise MemoryError("out of memory")
-
-    def on_before_backward(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and self.place == "in a step":
-            raise MemoryError("out of memory")
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == 33 and self.place == "between two":
-            trainer.train_dataloader.dataset.sequences = Broken()  # type: ignore[union-attr]
-
-
-class Broken:
-    """Sequences that cannot be read."""
-
-    def __getitem__(self, number: int) -> torch.Tensor:
-        torch.rand(3)
-        raise OSError("the disk is gone")
 
 
 def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(

@@ -19,7 +19,7 @@ from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.result import Result
 from tests.conftest import Refused, Script, result_of
-from tests.runs.resumed import OWN, Signal
+from tests.runs.resumed import OWN, Fail, Signal
 
 SHORT = (*OWN, "callbacks.dataflow=null", "trainer.max_epochs=2")
 
@@ -126,6 +126,23 @@ def test_tables_of_an_older_test_are_not_shown(run: Path, script: Script) -> Non
     words = ("trainer.max_epochs=3", "callbacks.predictions=null")
     done = script("train.py", "resume=run", *words)
     assert "largest losses" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "holds_run"), [("completed", True), ("failed", False), ("interrupted", False)]
+)
+def test_a_run_that_ended_before_its_first_checkpoint_has_nothing_to_lose(
+    finished: RunFolder, status: str, holds_run: bool
+) -> None:
+    finished.checkpoint_file("best").unlink()
+    finished.write_result(Result(seed=0, config={}, status=status))
+    assert finished.holds_run is holds_run
+
+
+def test_an_error_long_after_a_resume_is_not_one_of_its_checkpoint(run: Path) -> None:
+    words = (f"resume={run}", "trainer.max_epochs=3")
+    with pytest.raises(MemoryError, match="out of memory"):  # five steps after it
+        train(compose(*words), words, callbacks=[Fail("in a step")])
 
 
 @pytest.mark.parametrize("config", ["", "folder: ", "model: [", None])

@@ -113,3 +113,14 @@ def test_the_last_step_is_validated_saved_and_resumed(
     script("train.py", "resume=run", further)
     after = read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"]
     assert after > steps and result_of(run)["status"] == "completed"
+
+
+def test_a_training_that_is_stopped_before_its_min_epochs_is_validated_at_its_end(
+    script: Script, tmp_path: Path
+) -> None:
+    stopped = ("+callbacks=early_stopping", "callbacks.early_stopping.patience=0")
+    never_better = ("callbacks.early_stopping.min_delta=1.0", "+trainer.min_epochs=2")
+    across = ("trainer.val_check_interval=5", "trainer.check_val_every_n_epoch=null")
+    script("train.py", *OWN, *stopped, *never_better, *across, "folder=run")
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows if "validation/loss" in row] == [4, 9, 14, 19, 24, 27]

@@ -72,6 +72,7 @@ def last_line(script: Script, *words: str) -> str:
         ([SIGTERM], 143, 34),
         ([SIGHUP], 129, 34),
         ([SIGUSR1], 138, 34),
+        ([SIGTERM, SIGTERM], 143, 34),  # as some schedulers send it
         ([SIGINT, SIGINT], 130, 28),  # ends at once
     ],
 )

@@ -130,3 +130,20 @@ def test_a_run_that_is_killed_before_its_first_last_checkpoint_is_the_uninterrup
     (copies[0] / "checkpoints" / "last.ckpt").unlink()
     script("train.py", f"resume={copies[0]}")
     same_run(tmp_path / "whole", copies[0])
+
+
+def test_a_state_that_is_saved_in_time_does_not_lose_the_validation_after_it(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (
+        *QUICK,
+        "trainer.max_epochs=1",
+        "trainer.val_check_interval=3",
+        "callbacks.last.minutes=0",
+    )
+    copies = killed_at_each_checkpoint(monkeypatch, tmp_path)
+    script("train.py", *own, "folder=whole")
+    assert len(copies) == 5  # one for each step
+    killed = copies[2]
+    script("train.py", f"resume={killed}")
+    same_run(tmp_path / "whole", killed)

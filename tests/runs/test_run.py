@@ -234,5 +234,7 @@ def test_the_commit_of_your_project_is_recorded(
     for words in (("init",), ("add", "."), ("commit", "-m", "first")):
         git(*words)
     (tmp_path / "new").touch()
+    index = (tmp_path / ".git" / "index").read_bytes()
     found = environment("cpu")["git"]["project"]
+    assert (tmp_path / ".git" / "index").read_bytes() == index
     assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD"), True)

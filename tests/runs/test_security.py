@@ -183,7 +183,8 @@ def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path)
         assert not is_trusted_callback("x", {"_target_": other})
     predictions = {"_target_": "seqmodels.callbacks.predictions.Predictions"}
     assert is_trusted_callback("predictions", predictions)
-    assert not is_trusted_callback("predictions", {**predictions, "folder": "/../../x"})
+    for given in ({"folder": "/../../x"}, {"split": "x"}):  # no text, also without a slash
+        assert not is_trusted_callback("predictions", {**predictions, **given})
 
 
 def test_a_run_shows_its_names_as_text(run: Path) -> None:

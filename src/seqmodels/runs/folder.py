@@ -41,8 +41,9 @@ class RunFolder:
     """One run on disk.
 
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
-    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`. What is broken or
-    absent is a `UserError` that names the file.
+    `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; while a finished run
+    is trained longer, also `checkpoints/finished.ckpt`, the weights that its result is of. What is
+    broken or absent is a `UserError` that names the file.
     """
 
     path: Path
