@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.callbacks.last_checkpoint import LastCheckpoint
-from seqmodels.runs.checkpoint import read_checkpoint
+from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from tests.conftest import Completed, Script, command, result_of
 
 # nothing of it is a default
@@ -149,17 +149,22 @@ def same_run(whole: Path, resumed: Path) -> None:
     assert result_of(resumed)["status"] == "completed"
 
 
-def killed_at_each_checkpoint(monkeypatch: pytest.MonkeyPatch, place: Path) -> list[Path]:
-    """From now on, each `last.ckpt` that a training saves leaves a copy of its folder, as if the
-    training had been killed right after it. The list names the copies."""
-    copies, save = list[Path](), LastCheckpoint._save
+def killed_at_each_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, place: Path, name: str = "last"
+) -> list[Path]:
+    """From now on, each checkpoint of this name that a training saves leaves a copy of its folder,
+    as if the training had been killed right after it. The list names the copies."""
+    copies, save = list[Path](), CheckpointFiles.save_checkpoint
 
-    def save_and_copy(self: LastCheckpoint, trainer: pl.Trainer) -> None:
-        save(self, trainer)
-        copy = place / f"killed_{len(copies)}"
-        copies.append(Path(shutil.copytree(trainer.default_root_dir, copy)))
+    def save_and_copy(
+        self: CheckpointFiles, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any
+    ) -> None:
+        save(self, checkpoint, path)
+        if Path(path).stem == name:
+            copy = place / f"killed_{len(copies)}"
+            copies.append(Path(shutil.copytree(Path(path).parents[1], copy)))
 
-    monkeypatch.setattr(LastCheckpoint, "_save", save_and_copy)
+    monkeypatch.setattr(CheckpointFiles, "save_checkpoint", save_and_copy)
     return copies
 
 

@@ -122,14 +122,16 @@ def test_a_longer_training_goes_on_where_the_shorter_one_ended(
     assert expected.items() <= losses.items()  # the shorter one has a row at its end, too
 
 
+@pytest.mark.parametrize("end", ["trainer.max_epochs=2", "trainer.max_steps=7"])
 def test_a_run_that_is_killed_before_its_first_last_checkpoint_is_the_uninterrupted_one(
-    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    end: str, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copies = killed_at_each_checkpoint(monkeypatch, tmp_path)
-    script("train.py", *QUICK, "trainer.val_check_interval=auto", "folder=whole")
-    (copies[0] / "checkpoints" / "last.ckpt").unlink()
-    script("train.py", f"resume={copies[0]}")
-    same_run(tmp_path / "whole", copies[0])
+    copies = killed_at_each_checkpoint(monkeypatch, tmp_path, "best")
+    script("train.py", *QUICK, "trainer.val_check_interval=auto", end, "folder=whole")
+    killed = copies[0]
+    assert not (killed / "checkpoints" / "last.ckpt").exists()
+    script("train.py", f"resume={killed}")
+    same_run(tmp_path / "whole", killed)
 
 
 def test_a_state_that_is_saved_in_time_does_not_lose_the_validation_after_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,7 @@ def test_the_commit_of_your_project_is_recorded(
     for words in (("init",), ("add", "."), ("commit", "-m", "first")):
         git(*words)
     (tmp_path / "new").touch()
+    os.utime(tmp_path / "heads.py", (0, 0))  # which git would note
     index = (tmp_path / ".git" / "index").read_bytes()
     found = environment("cpu")["git"]["project"]
     assert (tmp_path / ".git" / "index").read_bytes() == index

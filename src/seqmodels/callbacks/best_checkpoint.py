@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from seqmodels.arguments import Name
+from seqmodels.callbacks.last_checkpoint import ends_training
 from seqmodels.metrics import more_is_better
 
 
@@ -58,6 +59,17 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         # a resumed state was judged by its validation before it was saved; it has no metric now
         self._last_global_step_saved = trainer.global_step
+
+    # The state at the end of the training waits for the end of its epoch, as `last.ckpt` does.
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not ends_training(trainer):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if ends_training(trainer):
+            super().on_validation_end(trainer, pl_module)
+        super().on_train_epoch_end(trainer, pl_module)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         for logger in trainer.loggers:  # a run that is killed now is resumed from this checkpoint

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
 from seqmodels.arguments import Name, NonNegative
+from seqmodels.files import written_whole
 from seqmodels.interruption import Interrupted, handling_signals
 
 
@@ -86,6 +87,14 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_global_zero:  # also where a signal ends the run: its resume may train nothing
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
         self._end(self._agree()[0])
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A training that is resumed at its end has had none of the hooks above. If its last.ckpt
+        # was damaged, or not there yet, its state is that of the other checkpoint.
+        resumed = Path(trainer.ckpt_path) if trainer.ckpt_path else self.path
+        if self.step is None and trainer.is_global_zero and resumed.name != self.path.name:
+            with written_whole(self.path) as file:
+                file.write(resumed.read_bytes())
 
     def on_exception(self, *_: Any) -> None:
         self._handling.close()

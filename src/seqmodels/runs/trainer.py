@@ -144,6 +144,8 @@ class _EndWithValidation(Callback):
         # the interval whether there was one, and the interval knows of none at the end.
         if trainer.fit_loop.epoch_loop.restarted_on_last:
             self._validate_now(trainer)
+            if ends_training(trainer):  # it stays where early stopping has ended it
+                self._keep_loops(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if ends_training(trainer):
