@@ -30,7 +30,9 @@ class Target:
         logits: what the logits are: `of the classes`.
         size: the letter for the number of logits.
         unit: what a speed counts: `examples` or `tokens`.
-        choose: what to write on the command line to get this kind.
+        choose: what to write on the command line to get this kind: first the model.
+        at_each_step: what to write besides that model to predict one at each step, where it also
+            predicts one for each sequence.
         metric: to compare runs by, without its split.
         example: what a data module would tell the task about made-up data, to explain it with.
         step: a prediction at one step, in a picture; `{next}` is the step after it.
@@ -46,6 +48,7 @@ class Target:
     choose: str
     metric: str
     example: Mapping[str, Any]
+    at_each_step: str = ""
     step: str = "y{step}"
     decoder: bool = False
     baselines: Callable[[Any], Baselines] | None = None

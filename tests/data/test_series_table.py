@@ -772,6 +772,19 @@ def test_a_stream_of_a_table_is_the_table(tmp_path: Path, missing: str, named: b
 
 # ---------------------------------------------------------------- commands
 
+VALUES = "data.value_columns=[label]"
+
+
+def numbered(f: pd.DataFrame) -> pd.DataFrame:
+    """With another number at each step."""
+    return f.assign(label=np.arange(len(f)) * 1.1)
+
+
+def of_series(f: pd.DataFrame) -> pd.DataFrame:
+    """With a number for each series."""
+    return f.assign(label=f.trip.str[1:].astype(float))
+
+
 WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]] = [
     (lambda f: f, ("data.series=tirp",), "has no column 'tirp'.*did you mean trip"),
     (lambda f: f, ("data.series=null",), "so set data.series: choose one of label, trip, user"),
@@ -787,8 +800,20 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (lambda f: f.assign(time="noon"), (), "row 1 has 'noon' as 'time'"),
     (lambda f: f[:0], (), "trips.csv has no rows"),
     (lambda f: f.assign(label=f.ax > 0), (), "series t0 has 2 values of 'label'.*model=tagger"),
-    (lambda f: f.assign(label=f.ax > 0), ("data.per=sequence",), "2 values.*leave data.per out"),
+    (lambda f: f.assign(label=f.ax > 0), ("data.per=sequence",), "2 values.*leave out data.per="),
     (lambda f: f, ("model=tagger",), "is the same at all steps of each series.*data.per=step"),
+    (numbered, (), "choose model=tagger or model=regressor model.head=every_step 'data.value_co"),
+    (numbered, ("model=tagger",), "tags are different numbers, .* set model=regressor model.head"),
+    (numbered, (VALUES, "model=tagger"), "choose model=regressor model.head=every_step$"),
+    (numbered, (VALUES, "model=regressor"), "choose model=regressor model.head=every_step$"),
+    (numbered, ("model=regressor",), "choose model=regressor model.head=every_step 'data.value_"),
+    (lambda f: f, ("model=regressor",), "same at all steps of each series: choose model=classifi"),
+    (of_series, ("model=regressor",), "choose model=regressor .data.value_columns=.label.. or m"),
+    (
+        of_series,
+        (VALUES, "model=regressor", "model.head=every_step"),
+        "=every_step data.per=step or model=regressor with a head for each sequence$",
+    ),
     (lambda f: f, ("data.folds=3", "data.fold=3"), "must be below data.folds=3"),
     (lambda f: f.set_axis(["trip", "ax", "label", "time", "ax", "ay"], axis=1), (), "two columns"),
     (lambda f: f.assign(ax="q", ay="r"), (), "has no column with numbers: set data.inputs"),

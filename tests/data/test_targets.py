@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def test_labels_that_are_all_numbers_are_noted_if_they_are_many() -> None:
         classes.fit(labels, "train.csv")
         expected = "train.csv: the 30 labels are all numbers, and each is a class: to predict a num"
         assert classes.note.startswith(expected) if noted else not classes.note
+
+
+@pytest.mark.parametrize(
+    ("targets", "labels", "said"),
+    [
+        (Classes(), [*range(30)], "30 of 30 labels are different numbers, .*model=regressor$"),
+        (Classes(), [*range(30)] * 2, ""),
+        (Classes(), [f"a{n}" for n in range(30)], ""),
+        (Classes(), [*range(20)], ""),
+        (Tags(), [[0.5 * n, None] for n in range(30)], "30 of 30 tags .*model.head=every_step$"),
+        (Tags(), [["0", "1"], [*range(30)] * 2], ""),
+    ],
+)
+def test_different_numbers_are_no_classes(targets: Any, labels: list[Any], said: str) -> None:
+    refusal = pytest.raises(UserError, match=f"^train.csv: {said}") if said else nullcontext()
+    with refusal:
+        targets.check_training(labels, "train.csv")
 
 
 def test_inputs_and_targets_are_as_many() -> None:

@@ -36,7 +36,9 @@ class DataModule(pl.LightningDataModule):
     batch_size: int
     seed: int  # of the order of the training batches
     pool: int = 50  # batches to sort by length together
-    mismatch: str = ""  # the end of the error for a task that learns other targets: why, and cures
+    mismatch: str = ""  # for a task that learns other targets: why it has those, after `; `
+    # (words, per, target): what targets it has for what, if these words configure it
+    other_targets: Sequence[tuple[str, Per, str]] = ()
     looks_ahead: bool = True  # whether baselines at a step read later ones, as the network does
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     _logged: Collection[str] = ()  # doubts

@@ -112,8 +112,13 @@ class SequenceDataModule(DataModule):
     @property
     def notes(self) -> Sequence[str]:
         of_fit = filter(None, (self.inputs.note, self.targets.note, *self.doubts))
-        of_splits = (*repeated(self.examples), *shared_groups(self.examples))
+        of_splits = (*repeated(self.examples, self._units), *shared_groups(self.examples))
         return [*of_fit, *self._encoding, *of_splits]
+
+    @property
+    def _units(self) -> str:
+        """What notes call several inputs."""
+        return "series" if self.inputs.kind == "features" else "rows"
 
     @property
     def vectors(self) -> Tensor | None:
@@ -154,6 +159,8 @@ class SequenceDataModule(DataModule):
         found = by_split(self.read())
         for examples in found.values():
             self._check(examples)
+        if not self._fitted:
+            self.targets.check_training(found["train"].targets, found["train"].source)
         if self.folds and "test" in found:
             raise UserError("data.folds cuts the test split from train: leave data.test out")
         for split, fraction in self.fractions.items():
@@ -279,7 +286,7 @@ class SequenceDataModule(DataModule):
         self._check(examples)
         with suppress(UserError, OSError):  # what the model has learned from may be gone
             train = (self.examples or self._read_splits())["train"]
-            for note in repeated({"train": train, "evaluated": examples}):
+            for note in repeated({"train": train, "evaluated": examples}, self._units):
                 self._note(note)
         return self.loader(self.encode(examples))
 

@@ -40,11 +40,11 @@ from seqmodels.data.steps import (
 )
 from seqmodels.data.tables import columns_of, ending, json_rows
 from seqmodels.data.tags import Tags
-from seqmodels.data.targets import Classes, TargetEncoder, Values
+from seqmodels.data.targets import Classes, TargetEncoder, Values, holds_numbers
 from seqmodels.data.times import times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
 from seqmodels.data.wide import forgotten_steps, with_gaps_by_channel, with_lists
-from seqmodels.errors import SettingError, UserError, choices, listed, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, setting, shown
 from seqmodels.files import called
 
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
@@ -158,14 +158,17 @@ class SeriesTable(OwnFiles):
         check_na_values(self.tables.na_values, names, called(path))
         self._check_targets(steps)
         self._find_channels(steps)
-        if several := self._several(steps):
-            cures = "choose model=tagger or head=every_step, or give one for each series"
-            self.mismatch = f"; {several}: {cures}"
-        else:
-            same = f"{listed(self._targets)} is the same at all steps of each series"
-            self.mismatch = f"; {same}: set data.per=step to learn one for each"
+        several = self._several(steps)
+        same = f"{listed(self._targets)} is the same at all steps of each series"
+        self.mismatch = f"; {several or same}"
         per: Per = "step" if several else "sequence"
-        self._targets_of_training = self._encoder(self._per or per)
+        self._targets_of_training = targets = self._encoder(self._per or per)
+        self.other_targets = []
+        if not several and per == targets.per:
+            self.other_targets.append(("data.per=step", "step", self._encoder("step").target))
+        if not self.value_columns and holds_numbers(steps.columns.names(self.label_column).names):
+            words = setting("data.value_columns", [self.label_column])
+            self.other_targets.append((words, targets.per, Values.target))
 
     def _check_targets(self, steps: Steps) -> None:
         key = "data.value_columns" if self.value_columns else "data.label_column"
@@ -221,7 +224,9 @@ class SeriesTable(OwnFiles):
     def _encoder(self, per: Per) -> TargetEncoder:
         if self.value_columns:
             return Values(self.value_columns, per)
-        return Tags() if per == "step" else Classes()
+        targets = Tags() if per == "step" else Classes()
+        targets.column = self.label_column
+        return targets
 
     @property
     def _targets(self) -> list[str]:
@@ -446,8 +451,10 @@ class SeriesTable(OwnFiles):
         self._check_targets(steps)
         of_series = self.per == "sequence"
         if of_series and (several := self._several(steps)):
-            cure = "leave data.per out and choose model=tagger or head=every_step"
-            raise UserError(f"{table.path}: {several}: for one at each step, {cure}")
+            raise SettingError(
+                f"{table.path}: {several}: to learn one at each step, leave out data.per=sequence",
+                f"{table.path}: {several}, and this run has one for each series: repeat it",
+            )
         read = first if of_series else table
         if self.value_columns:
             targets = np.stack([read.numbers(column) for column in self.value_columns], axis=1)

@@ -59,8 +59,10 @@ class Tags(NamedTargets):
     word = "tag"
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        found = (str(tag) for tags in raw for tag in tags if not missing(tag))
-        self._learn(found, f"{source}: every tag", "tagging needs at least two tags")
+        self._learn(self._present_names(raw), source, "tagging needs at least two tags")
+
+    def _present_names(self, raw: Sequence[Any]) -> list[str]:
+        return [str(tag) for tags in raw for tag in tags if not missing(tag)]
 
     def encode(self, raw: Sequence[Any], source: str) -> list[Tensor]:
         return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]

@@ -18,7 +18,7 @@ from torch import Tensor
 from seqmodels.batch import UNSEEN_TARGET, Per
 from seqmodels.data.columns import as_number, no_number
 from seqmodels.data.series_inputs import mean_and_deviation
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import UserError, setting, shown
 
 MANY = 20  # classes, from which numbers are more likely values
 
@@ -35,6 +35,10 @@ class TargetEncoder(ABC):
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
         """Raises a `UserError` for a raw target that no encoder of this kind can read, of a split
         that is not cut yet: the error counts rows as its file does."""
+
+    def check_training(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027
+        """Raises a `UserError` for raw targets of training, before anything is cut off, of which
+        none could be learned, such as classes that are all different numbers."""
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
         """The class of each example, to cut the same share off each; None: cut at random."""
@@ -65,6 +69,7 @@ class NamedTargets(TargetEncoder):
     `spec["counts"]` how often each occurs."""
 
     word = "label"
+    column = ""  # of a table, that they stand in
 
     def __init__(self) -> None:
         self.names: dict[str, int] = {}  # with the number of each
@@ -78,13 +83,36 @@ class NamedTargets(TargetEncoder):
         self.names = {name: number for number, name in enumerate(spec["classes"])}
         self.counts = list(spec["counts"])
 
-    def _learn(self, names: Iterable[str], what: str, advice: str) -> None:
+    def _learn(self, names: Iterable[str], source: str, advice: str) -> None:
+        """Learns the names that occur. Raises a `UserError` for less than two."""
         counts = Counter(names)
+        what = f"{source}: every {self.word}"
         classes = sorted(counts, key=_numbers_first)
         if len(classes) < 2:
             only = f"'{shown(classes[0])}'" if classes else "missing"
             raise UserError(f"{what} is {only}; {advice}")
         self.load({"classes": classes, "counts": [counts[name] for name in classes]})
+        if len(classes) > MANY and holds_numbers(classes):
+            these = f"the {len(classes):,} {self.word}s are all numbers, and each is a class"
+            self.note = f"{source}: {these}: {self._to_predict_numbers()}"
+
+    def check_training(self, raw: Sequence[Any], source: str) -> None:
+        names = self._present_names(raw)
+        classes = {*names}
+        if len(classes) > MANY and 2 * len(classes) > len(names) and holds_numbers(classes):
+            raise UserError(
+                f"{source}: {len(classes):,} of {len(names):,} {self.word}s are different numbers, "
+                f"too many to be classes: {self._to_predict_numbers()}"
+            )
+
+    def _present_names(self, raw: Sequence[Any]) -> list[str]:
+        """The names of all targets that are there."""
+        return [str(name).strip() for name in raw if not missing(name)]
+
+    def _to_predict_numbers(self) -> str:
+        at_steps = " model.head=every_step" if self.per == "step" else ""
+        column = f" {setting('data.value_columns', [self.column])}" if self.column else ""
+        return f"to predict a number, set model=regressor{at_steps}{column}"
 
 
 class Classes(NamedTargets):
@@ -104,12 +132,7 @@ class Classes(NamedTargets):
         return [str(label).strip() for label in raw]
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
-        self._learn(self.strata(raw), f"{source}: every label", "a classifier needs two classes")
-        if len(self.names) > MANY and not any(_numbers_first(name)[0] for name in self.names):
-            self.note = (
-                f"{source}: the {len(self.names):,} labels are all numbers, and each is a class: "
-                "to predict a number, set model=regressor and, of tables, data.value_columns"
-            )
+        self._learn(self.strata(raw), source, "a classifier needs two classes")
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
         return torch.tensor([self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)])
@@ -199,6 +222,11 @@ class Values(TargetEncoder):
 def missing(target: Any) -> bool:
     """Whether there is none: None, nan or a blank text."""
     return target is None or bool(target != target) or not str(target).strip()
+
+
+def holds_numbers(names: Iterable[str]) -> bool:
+    """Whether all names are numbers, but for missing ones."""
+    return not any(_numbers_first(name)[0] for name in names if not missing(name))
 
 
 def _numbers_first(label: str) -> tuple[int, float, str]:

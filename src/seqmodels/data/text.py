@@ -12,7 +12,7 @@ from seqmodels.arguments import Count, Name
 from seqmodels.data.examples import InputRow
 from seqmodels.data.gaps import check_na_values
 from seqmodels.data.sources import OwnFiles
-from seqmodels.data.targets import Values
+from seqmodels.data.targets import Classes, Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens, VocabularyOf
 
@@ -55,6 +55,8 @@ class Text(OwnFiles):
             options["targets"] = Values(value_columns)
         super().__init__(*files, inputs=inputs, **options)
         self.text_column, self.label_column = text_column, label_column
+        if value_columns is None and isinstance(self.targets, Classes):
+            self.targets.column = label_column
         self.value_columns = value_columns
         if weight_column:
             self.roles = {**self.roles, "weight": weight_column}

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from seqmodels.batch import Per
 from seqmodels.cache import use_cache
 from seqmodels.callbacks.predictions import Predictions
 from seqmodels.data import DataModule
@@ -266,10 +267,35 @@ def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     if not data.fits(contract.per, contract.target):
         has = f"{find_target(data.target).what} for each {data.per}"
         learns = f"{contract.kind.what} for each {contract.per}"
-        fitting = f": choose data and model that fit, such as {contract.kind.choose}"
         raise UserError(
-            f"{data.title} has {has}, and {task.__name__} learns {learns}{data.mismatch or fitting}"
+            f"{data.title} has {has}, and {task.__name__} learns {learns}{data.mismatch}: choose "
+            f"{' or '.join(_words_that_fit(contract, data))}"
         )
+
+
+def _words_that_fit(contract: Contract, data: DataModule) -> list[str]:
+    """What to write so that task and data fit: first what keeps the model, then the model for the
+    data as it is, then the model for its targets read as others, such as labels as numbers."""
+
+    def model_for(per: Per, target: str) -> str:
+        kind = find_target(target)
+        model, _, _ = kind.choose.partition(" ")
+        return f"{model} {kind.at_each_step}" if per == "step" and kind.at_each_step else model
+
+    same_model, other_model = [], []
+    for words, per, target in data.other_targets:
+        choice = f"{model_for(per, target)} {words}"
+        if target == contract.target:
+            same_model.append(choice)
+        elif per == data.per:
+            other_model.append(choice)
+    as_it_is = model_for(data.per, data.target)
+    if data.target == contract.target and data.per == "sequence":
+        as_it_is = f"{as_it_is} with a head for each sequence"
+    choices = [*same_model, as_it_is, *other_model]
+    if not (same_model or data.mismatch):
+        choices.append(contract.kind.choose)
+    return choices
 
 
 def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
