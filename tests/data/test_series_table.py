@@ -709,7 +709,7 @@ def test_evaluated_rows_of_training_are_a_note(classifier: Run) -> None:
     frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))
     classifier.evaluate(file=frame)
     notes = list(classifier.data.notes)
-    assert any(note.startswith("10 of 12 rows (83.33 %) of the evaluated") for note in notes)
+    assert any(note.startswith("10 of 12 series (83.33 %) of the evaluated") for note in notes)
     with pytest.raises(
         UserError, match="file in memory has no column 'label', which this run reads"
     ):
