@@ -95,7 +95,13 @@ def of_series() -> dict[str, str]:
         walks += [f"{n},{level:.2f},{level / 2:.2f}" for level in levels]
         engine = {"engine": f"e{n}", "temp": [*levels], "pressure": [*levels / 2]}
         engines.append(engine | {"model_type": "ABC"[n % 3], "remaining_life": 9.5 * n})
+    draws = draw.normal(0, 1, (40, 6)).round(2).tolist()
+    wide = [f"{n},{'ab'[n % 2]},{','.join(map(str, row))}" for n, row in enumerate(draws)]
+    tests = [f"s{n // 4};{row[0]};{row[1]};{'ab'[n // 4 % 2]}" for n, row in enumerate(draws)]
     return files | {
+        "wide.csv": "\n".join(["id,label,t0,t1,t2,t3,t4,t5", *wide]),
+        "xy.csv": "\n".join(["id,label,x0,x1,x2,y0,y1,y2", *wide]),
+        "tests.csv": "\n".join(["test;pressure;temp;label", *tests]).replace(".", ","),
         "trips.csv": "\n".join(["trip,time,ax,ay,activity,user,split,weight", *trips]),
         "steps.csv": "\n".join(["trip,time,ax,ay", *steps]),
         "people.csv": "\n".join(table),

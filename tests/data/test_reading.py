@@ -132,6 +132,17 @@ def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path
         assert texts(str(path), name) == wanted
 
 
+def test_a_class_of_minus_one_is_none(tmp_path: Path) -> None:
+    import datasets
+
+    named = datasets.ClassLabel(names=["neg", "pos"])
+    features = datasets.Features({"label": named, "tags": [named]})
+    rows = {"label": [1, -1, 0], "tags": [[0, -1], [], [1]]}
+    datasets.Dataset.from_dict(rows, features).to_parquet(path := str(tmp_path / "a.parquet"))
+    assert texts(path, "label") == ["pos", None, "neg"]
+    assert texts(path, "tags") == [["neg", None], [], ["pos"]]
+
+
 def test_rows_in_memory_are_a_file_of_the_cache(tmp_path: Path) -> None:
     rows = [{"text": "a b", "label": 7, "more": None}, {"text": "c", "label": 8, "more": 1}]
     path = as_file(rows, "data.train")

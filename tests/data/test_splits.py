@@ -69,6 +69,13 @@ def test_a_cut_by_groups_is_near_its_share_with_even_classes(share: float) -> No
     assert Counter(off.targets)["b"] / len(off) == pytest.approx((labels == "b").mean(), abs=0.05)
 
 
+def test_a_cut_by_groups_may_be_a_little_larger_than_asked() -> None:
+    examples = Examples([*"abcdefghijkl"], [""] * 12, "x", {"group": [*"aaaabbbbcccc"]})
+    for seed in range(5):
+        _, off = cut_off(examples, 0.6, seed, "test")  # 7.2 of 12: 8 are nearer than 4
+        assert len(off) == 8
+
+
 @pytest.mark.parametrize("count", [5, 20, 40])
 def test_another_seed_cuts_other_groups_off_however_few_there_are(count: int) -> None:
     groups = [str(n % count) for n in range(200)]

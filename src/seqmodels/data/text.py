@@ -9,12 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from seqmodels.arguments import Count, Name
+from seqmodels.data.columns import Names
 from seqmodels.data.examples import InputRow
 from seqmodels.data.gaps import check_na_values
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.targets import Classes, Values
 from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens, VocabularyOf
+from seqmodels.errors import shown
+
+FEW = 20  # rows, in which any label may stand once
 
 
 class Text(OwnFiles):
@@ -72,7 +76,10 @@ class Text(OwnFiles):
         if self.value_columns:
             targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
         else:
-            targets = table.filled(self.label_column, key).texts
+            labels = table.filled(self.label_column, key)
+            targets = labels.texts
+            if self.tables.columns and table.path.endswith((".csv", ".tsv")):
+                self._note(lonely_first_label(labels, table.path))
         return table.rows(self.roles, texts, targets.tolist())
 
     def read_inputs(self, path: str) -> Iterator[str]:
@@ -80,3 +87,14 @@ class Text(OwnFiles):
 
     def read_rows(self, path: str) -> Iterator[InputRow]:
         return self.tables.text_rows(path, self.text_column, "data.text_column", self.roles)
+
+
+def lonely_first_label(labels: Names, path: str) -> str:
+    """A note that the first line of a file may name the columns, as no other row has its label;
+    empty if one has."""
+    if len(labels.codes) < FEW or (labels.codes == labels.codes[0]).sum() > 1:
+        return ""
+    return (
+        f"{path}: no other row has the label of the first, {shown(repr(labels.texts[0]))}: if that "
+        "line names the columns, remove it, or leave data.columns out"
+    )

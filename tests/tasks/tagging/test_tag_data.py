@@ -190,3 +190,40 @@ def test_the_baseline_of_texts_reads_the_tokens_around_each(write: Write) -> Non
     assert name == "windows of 11 tokens"
     assert found["most frequent tag of each token"] < 0.9
     assert found["logistic regression on windows of 11 tokens"] == 1.0
+
+
+# ---------------------------------------------------------------- first lines
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Word POS NER_tag", "Token id Gold", "sentence_id word tag", "# Word tag", "Tokens id Labels"],
+)
+def test_a_line_that_names_the_columns_is_no_word(write: Write, header: str) -> None:
+    names = header.split(" ")
+    place = next(n for n, name in enumerate(names) if name.lower() in ("word", "token", "tokens"))
+    rows = [["x", "x", "B"], ["y", "y", "O"]]
+    for row, word in zip(rows, ("the", "cat"), strict=True):
+        row[place] = word
+    lines = [header, "", *map(" ".join, rows)]
+    for text in ("\n".join(lines), "\n".join([lines[0], *lines[2:]])):
+        data = TaggedText(write("a.txt", text))
+        [(words, tags, _)] = data.read_file(data.paths["train"])
+        assert (words, tags) == (["the", "cat"], ["B", "O"])
+    [note] = data._encoding
+    assert f"words are of {names[place]}, tags of {names[2]}" in note
+
+
+def test_the_names_of_data_columns_are_no_words(write: Write) -> None:
+    path = write("a.txt", "Wort Art\nder B\nHund O\n")
+    [(words, *_)] = TaggedText(columns=["Wort", "Art"]).read_file(path)
+    assert words == ["der", "Hund"]
+
+
+def test_a_first_line_whose_tag_stands_nowhere_else_is_noted(write: Write) -> None:
+    rows = "der ART\nHund NN\n\n" * 30
+    for first, is_said in (("Wort Wortart", True), ("der ART", False), ("Rom B-LOC", False)):
+        data = TaggedText(write("a.txt", f"{first}\n{rows}"))
+        assert len([*data.read_file(data.paths["train"])]) == 30
+        notes = [note for note in data._encoding if "no other word has the tag" in note]
+        assert bool(notes) is is_said

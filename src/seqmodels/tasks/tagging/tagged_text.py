@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,7 +13,7 @@ from seqmodels.data.columns import Columns
 from seqmodels.data.examples import IDENTITY, InputRow
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import ending
-from seqmodels.data.tags import Tags
+from seqmodels.data.tags import Tags, mark_spans
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.errors import UserError, choices, shown
@@ -21,8 +22,15 @@ from seqmodels.files import read_lines
 LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
 USUAL = {"token": ("tokens",), "tag": ("tags", "ner_tags")}  # the names of their columns
-HEADERS = {"word", "token", "form", "pos", "chunk", "tag", "ner", "label"}  # of a header
+WORDS = {"word", "token", "form"}  # in the name of the column with the words
+HEADERS = {  # in the names of columns
+    *(*WORDS, "pos", "chunk", "tag", "ner", "label", "gold", "iob", "bio", "entity", "class"),
+    *("id", "sentence", "sent", "doc", "document", "text", "lemma", "upos", "xpos", "index", "#"),
+}
 HEADERS |= {f"{name}s" for name in HEADERS}
+PART_OF_NAME = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_]+|#")
+NAME = re.compile(r"[^\W\d_][\w -]*\w")  # as columns have them, and punctuation and tags don't
+FEW = 50  # lines, in which any tag may stand once
 CONLLU = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
 
 Tagged = tuple[list[str], list[str]]
@@ -37,7 +45,7 @@ class TaggedText(OwnFiles):
     (https://universaldependencies.org/format.html), whose comments, multiword tokens (`2-3`) and
     empty nodes (`5.1`) are skipped. Every other file is a column file: each line has a word and its
     tag, perhaps in more columns, with tabs between, or else spaces; a blank line ends a text. Lines
-    that begin with `-DOCSTART-` are skipped.
+    that begin with `-DOCSTART-` are skipped, and so is a first line that names the columns.
 
     Args:
         train, validation, test: a file each.
@@ -114,9 +122,15 @@ class TaggedText(OwnFiles):
                     raise UserError(f"data.{side}_column={name} is not in data.columns: {known}")
                 places[place] = names.index(name)
         word, tag = places
+        first_line, counts = [""] * (width or 2), Counter[str]()
         for lines in _texts_of(path, conllu, self.tables.encoding):
-            if lines[0][0] == 1 and {*map(str.lower, lines[0][1])} <= HEADERS and lines[0][1][1:]:
+            if lines[0][0] == 1 and self._is_header(lines[0][1]):
+                word = self._word_of_header(lines[0][1], path, places)
                 lines = lines[1:]
+            if not lines:  # there is a blank line below the header
+                continue
+            if lines[0][0] == 1:
+                first_line = lines[0][1]
             for number, fields in lines:
                 count, width = len(fields), width or len(fields)
                 fits = count == width > 1 and all((fields[word], fields[tag]))
@@ -128,7 +142,42 @@ class TaggedText(OwnFiles):
                     )
             words = [fields[word if len(fields) > 1 else 0] for _, fields in lines]
             tags = [fields[tag] for _, fields in lines] if tagged else []
+            counts.update(tags)
             yield words, tags, {"source_row": lines[0][0]}
+        is_alone = tagged and counts.total() >= FEW and counts[first_line[tag]] == 1
+        if is_alone and looks_like_names(first_line) and not mark_spans([first_line[tag]]):
+            self._note(
+                f"{path}: line 1 is {shown(str(first_line))}, and no other word has the tag "
+                f"{shown(repr(first_line[tag]))}: remove it if it names the columns"
+            )
+
+    def _is_header(self, fields: Sequence[str]) -> bool:
+        """Whether a first line names the columns."""
+        if len(fields) < 2:
+            return False
+        if fields == self.tables.columns:
+            return True
+        parts = [{part.lower() for part in PART_OF_NAME.findall(field)} for field in fields]
+        return all(names and names <= HEADERS for names in parts)
+
+    def _word_of_header(self, header: Sequence[str], path: str, places: Sequence[int]) -> int:
+        """The place of the words, by the names of the columns unless they are set."""
+        word, tag = places
+        if not self.chosen["token"] and not self.tables.columns:
+            for place, name in enumerate(header[:-1]):
+                if WORDS.intersection(map(str.lower, PART_OF_NAME.findall(name))):
+                    word = place
+                    break
+        self._note(
+            f"{path}: line 1 names the columns: words are of {shown(header[word])}, tags of "
+            f"{shown(header[tag])}"
+        )
+        return word
+
+
+def looks_like_names(fields: Sequence[str]) -> bool:
+    """Whether columns may be called so."""
+    return all(NAME.fullmatch(field) for field in fields)
 
 
 def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
