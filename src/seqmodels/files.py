@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from seqmodels.errors import UserError, closest, one_line, shown
+from seqmodels.errors import SettingError, UserError, closest, one_line, shown
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IN_MEMORY = " in memory.parquet"  # the end of the name of a file that holds rows in memory
@@ -70,15 +70,17 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
             finally:
                 lines.detach()  # others may read on from standard input
     except UnicodeError as error:
-        advice = "; save it as utf-8"
+        advice = other_advice = "; save it as utf-8"
         if isinstance(error, UnicodeDecodeError):  # of the block after the lines so far
             number += error.object[: error.start].count(b"\n")
             if has_key:
                 advice = f": {_other_encoding(error)}, or save it as utf-8"
-        raise UserError(
+                other_advice = f": save it as {encoding}, as the training file is"
+        problem = (
             f"{source} cannot be read: line {number + 1} is not {encoding} text "
-            f"({getattr(error, 'reason', error)}){advice}"
-        ) from error
+            f"({getattr(error, 'reason', error)})"
+        )
+        raise SettingError(f"{problem}{advice}", f"{problem}{other_advice}") from error
     except LookupError as error:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
     except MemoryError as error:

@@ -69,7 +69,7 @@ train trainer.accelerator=tpu
 train trainer.strategy=ddp_spawn
     trainer.strategy=ddp_spawn starts processes within this one, ...: use trainer.strategy=ddp
 train data.train=my.csv
-    data.train is a key of ...data=series, data=tags, data=text, ...: add the one that you mean
+    data.train is a key of ...data=series, ...data=text...: add the one that you mean
 train model.optimizer.nesterov=true
     model.optimizer.nesterov is a key of optimizer=sgd: add that, too
 train callbacks.ema.decay=0.9

@@ -77,7 +77,7 @@ def test_what_is_not_a_list_of_texts_is_refused(films: Run, inputs: Any, message
 def test_predictions_are_a_list_or_come_one_by_one(films: Run) -> None:
     rows = films.predict(FILMS)
     assert isinstance(rows, list) and rows[0]["label"] in ("good", "bad")
-    one_by_one = films.predictions(FILMS.text)
+    one_by_one = films.predictions(FILMS)
     assert next(one_by_one) == rows[0] and [*one_by_one] == rows[1:]
 
 
@@ -92,6 +92,23 @@ def test_a_file_for_a_run_is_told_what_to_change_in_it_and_no_key_of_a_training(
         films.evaluate(file=file)
     with pytest.raises(UserError, match="has no column 'text': set data.text_column; choose"):
         Text(str(file)).setup()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text;year\na film;1\n", "separated by ';', not by ',', as the training file is"),
+        ("text\nein schöner film\n".encode("cp1252"), "save it as utf-8, as the training file is"),
+        (b"sep=;\ntext\na film\n", "and separate it by ',', as the training file is"),
+    ],
+)
+def test_another_form_of_file_is_told_the_form_of_the_training_file(
+    films: Run, tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "new.csv").write_bytes(content)
+    with pytest.raises(UserError, match=said) as error:
+        films.predict(films.read_inputs(str(tmp_path / "new.csv")))
+    assert "set data" not in str(error.value) and "data.encoding" not in str(error.value)
 
 
 @pytest.mark.parametrize(

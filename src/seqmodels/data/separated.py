@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqmodels.data.columns import as_number, is_number
 from seqmodels.data.number_texts import DECIMAL_COMMA
-from seqmodels.errors import UserError, setting, shown
+from seqmodels.errors import SettingError, UserError, setting, shown
 from seqmodels.files import read_lines
 
 if TYPE_CHECKING:
@@ -155,16 +155,19 @@ class Separated:
         names = rows[0] if self.columns is None else list(self.columns)
         if re.fullmatch(r"sep=.", lines[0].strip()):
             separator = setting("data.separator", lines[0].strip()[-1])
-            raise UserError(
-                f"{path}: remove its first line, {lines[0].strip()}, and set {separator}"
+            first_line = f"{path}: remove its first line, {lines[0].strip()}"
+            raise SettingError(
+                f"{first_line}, and set {separator}",
+                f"{first_line}, and separate it by {self.separator!r}, as the training file is",
             )
         is_wanted = len(names) == 1 and names[0] in wanted
         if not is_wanted and (other := self._other_separator(lines, rows, names)):
             cures = setting("data.separator", other)
             if self.decimal != "," and _have_decimal_commas(self._fields(lines, other)[1:]):
                 cures += f" {setting('data.decimal', ',')}"
-            raise UserError(
-                f"{path} is separated by {other!r}, not by {self.separator!r}: set {cures}"
+            problem = f"{path} is separated by {other!r}, not by {self.separator!r}"
+            raise SettingError(
+                f"{problem}: set {cures}", f"{problem}, as the training file is: write it so"
             )
         if self.columns is None:
             _check_header(rows, path)
@@ -177,9 +180,10 @@ class Separated:
             if column not in texts and commas and len(commas) == len([*filter(None, fields)]):
                 if any(DECIMAL_POINT.fullmatch(field) for row in rows for field in row):
                     continue  # the file has decimal points, and this column is of something else
-                raise UserError(
-                    f"{path}: {shown(column)} holds numbers such as {commas[0]!r}: set "
-                    f"{setting('data.decimal', ',')}"
+                problem = f"{path}: {shown(column)} holds numbers such as {commas[0]!r}"
+                raise SettingError(
+                    f"{problem}: set {setting('data.decimal', ',')}",
+                    f"{problem}: write them with a point, as the training file has them",
                 )
 
     def _fields(self, lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -233,8 +237,10 @@ def _check_header(rows: Sequence[Sequence[str]], path: str) -> None:
     numbers = [as_number(name) for name in names]
     is_increasing = all(first < second for first, second in pairwise(numbers))
     if len(names) > 1 and all(map(math.isfinite, numbers)) and not is_increasing:
-        raise UserError(
-            f"{path}: its first line holds numbers: set data.columns to the names of its columns"
+        problem = f"{path}: its first line holds numbers"
+        raise SettingError(
+            f"{problem}: set data.columns to the names of its columns",
+            f"{problem}: write the names of the columns there, as the training file has them",
         )
     counts = [len(fields) for fields in others]
     count = counts[-1] if counts else 0

@@ -16,7 +16,7 @@ from seqmodels.arguments import Count, checked
 from seqmodels.data.columns import Names
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.times import Times
-from seqmodels.errors import UserError, choices, listed, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, shown
 
 MOST_STEPS = 160  # of a series that is stacked automatically
 MOST = np.finfo(np.float32).max
@@ -348,7 +348,7 @@ def interpolate(
     known, steps = ~np.isnan(series), np.arange(len(series))
     if not known.any(axis=0).all():
         without = f"{where} has a channel without any value to interpolate from"
-        raise UserError(f"{without}: set data.missing=mark")
+        raise SettingError(f"{without}: set data.missing=mark", f"{without}: give it one")
     channels = zip(series.T, known.T, strict=True)
     return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
 

@@ -16,7 +16,7 @@ from seqmodels.data.tables import ending
 from seqmodels.data.tags import Tags, mark_spans
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
-from seqmodels.errors import UserError, choices, shown
+from seqmodels.errors import SettingError, UserError, choices, shown
 from seqmodels.files import read_lines
 
 LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
@@ -135,11 +135,11 @@ class TaggedText(OwnFiles):
                 count, width = len(fields), width or len(fields)
                 fits = count == width > 1 and all((fields[word], fields[tag]))
                 if not fits if tagged else 1 < count <= word:
-                    raise UserError(
+                    problem = (
                         f"{path}: line {number} is {shown(str(fields))}: each line needs a word "
-                        f"and its tag, and all lines as many columns, {max(width, 2)}; correct it, "
-                        "or set data.columns"
+                        f"and its tag, and all lines as many columns, {max(width, 2)}; correct it"
                     )
+                    raise SettingError(f"{problem}, or set data.columns", problem)
             words = [fields[word if len(fields) > 1 else 0] for _, fields in lines]
             tags = [fields[tag] for _, fields in lines] if tagged else []
             counts.update(tags)
