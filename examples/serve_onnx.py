@@ -177,7 +177,9 @@ def mean_and_deviation(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         warnings.simplefilter("ignore", RuntimeWarning)  # of a channel that has nothing else
         least, largest = np.nanmin(numbers, axis=0), np.nanmax(np.abs(numbers), axis=0)
         mean, deviation = np.nanmean(numbers - least, axis=0), np.nanstd(numbers - least, axis=0)
-    return least + mean, np.where(deviation > 1e-13 * largest, deviation, 1.0)
+    of_float32 = ((numbers.astype(np.float32) == numbers) | np.isnan(numbers)).all(axis=0)
+    rounding = np.where(of_float32, 2.4e-7, 1e-13)
+    return least + mean, np.where(deviation > rounding * largest, deviation, 1.0)
 
 
 def kind_of(letter: str) -> int:

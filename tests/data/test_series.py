@@ -73,6 +73,22 @@ def test_a_constant_is_one_however_its_sums_are_rounded(constant: float) -> None
     assert (mean[0], deviation[0]) == (1e8 + 2, pytest.approx(np.std([0, 2, 4])))
 
 
+def test_a_last_digit_of_float32_is_no_deviation() -> None:
+    values = np.full((30, 1), 20.0, np.float32)
+    values[::3] = np.nextafter(np.float32(20), np.float32(21))
+    for missing in (0, 5):
+        values[:missing] = np.nan
+        encoder = Series(missing="mark")
+        encoder.fit([values])
+        [encoded] = encoder.encode([np.array([[21.0]])], "x")
+        assert encoded[0, 0] == pytest.approx(1.0, abs=1e-5)
+        by_itself = Series(scale="series", missing="mark")
+        by_itself.fit([values])
+        assert by_itself.encode([values], "x")[0][:, 0].abs().max() < 1e-5
+    level = np.array([[1e6], [1e6 + 1], [1e6 + 3]])  # varies, though float32 holds it
+    assert mean_and_deviation(level)[1] == pytest.approx(np.std([0, 1, 3]))
+
+
 def test_missing_values_are_named_or_interpolated() -> None:
     series = np.array([[0.0, 1.0], [np.nan, 1.0], [4.0, 1.0], [np.nan, 1.0]])
     encoder, filling = Series(), Series(missing="interpolate")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
@@ -20,7 +20,8 @@ from seqmodels.errors import SettingError, UserError, choices, listed, shown
 
 MOST_STEPS = 160  # of a series that is stacked automatically
 MOST = np.finfo(np.float32).max
-ROUNDING = 1e-13  # of a number: what is smaller beside it is none
+FLOAT64_ROUNDING = 1e-13  # of a number: what is smaller beside it is none
+FLOAT32_ROUNDING = 2.4e-7  # two last digits
 FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
 MANY_TEXTS, MANY_TEXTS_SHARE = 100, 10  # of a category, which has many steps for each
 
@@ -330,8 +331,20 @@ def mean_and_deviation(
         least = np.nanmin(values, axis=0)
         apart = values - least  # the sums of a large level would lose their digits
         largest, deviation = np.nanmax(np.abs(values), axis=0), np.nanstd(apart, axis=0)
-        deviation = np.where(deviation > ROUNDING * largest, deviation, 1.0)
+        deviation = np.where(deviation > rounding_of(values) * largest, deviation, 1.0)
         return least + np.nanmean(apart, axis=0), deviation
+
+
+def rounding_of(values: Float[np.ndarray, "steps columns"]) -> Float[np.ndarray, " columns"]:
+    """How far numbers of each column may be off, beside its largest: those that float32 holds may
+    come from there."""
+    return np.where(of_float32(values).all(axis=0), FLOAT32_ROUNDING, FLOAT64_ROUNDING)
+
+
+def of_float32(values: Float[np.ndarray, "steps columns"]) -> Bool[np.ndarray, "steps columns"]:
+    """Whether float32 holds each value, or none is known."""
+    with np.errstate(over="ignore"):
+        return (values.astype(np.float32) == values) | np.isnan(values)
 
 
 def last_known(series: Float[np.ndarray, "time channels"]) -> Float[np.ndarray, "time channels"]:

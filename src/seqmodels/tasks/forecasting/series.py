@@ -11,7 +11,12 @@ from jaxtyping import Bool, Float
 
 from seqmodels.data.columns import Columns, Names
 from seqmodels.data.gaps import check_na_values
-from seqmodels.data.series_inputs import ROUNDING
+from seqmodels.data.series_inputs import (
+    FLOAT32_ROUNDING,
+    FLOAT64_ROUNDING,
+    last_known,
+    of_float32,
+)
 from seqmodels.data.tables import Tables, columns_of, ending
 from seqmodels.data.times import moments
 from seqmodels.errors import SettingError, UserError, shown
@@ -45,7 +50,10 @@ class TimedSeries:
         import pandas as pd  # slow to import
 
         values = pd.DataFrame(np.where(self.known, self.values, np.nan))
-        so_far, least = values.expanding(), ROUNDING * values.abs().expanding().max()
+        # What is known before a step says whether its numbers come from float32.
+        are_of_float32 = np.minimum.accumulate(of_float32(values.to_numpy()), axis=0)
+        rounding = np.where(are_of_float32, FLOAT32_ROUNDING, FLOAT64_ROUNDING)
+        so_far, least = values.expanding(), rounding * values.abs().expanding().max()
         deviation = so_far.std(ddof=0).where(lambda found: found > least, 1.0)
         error = values.diff(period).abs().expanding().mean()
         error = error.where(error > least, deviation)  # else each period is as the last one
@@ -131,7 +139,7 @@ def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -
         raise SettingError(
             f"{where}: {lacks}: fill it, or set data.missing=last", f"{where}: {lacks}: fill it"
         )
-    filled = values.ffill().to_numpy()  # nothing of what comes later
+    filled = last_known(values.to_numpy())  # nothing of what comes later
     return TimedSeries(name, filled, known, None if times is None else values.index)
 
 

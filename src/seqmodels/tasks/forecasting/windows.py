@@ -20,7 +20,7 @@ from seqmodels.data.examples import digest
 from seqmodels.data.gaps import NaValues, note_of_placeholders
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.module import DataModule
-from seqmodels.data.series_inputs import ROUNDING, mean_and_deviation
+from seqmodels.data.series_inputs import mean_and_deviation, rounding_of
 from seqmodels.data.sources import Table, as_file
 from seqmodels.data.tables import Decimal, Tables
 from seqmodels.errors import UserError, listed, refusing, shown
@@ -297,7 +297,8 @@ class Windows(DataModule):
             raise UserError(f"{called(self.file)}: too few values are known in {of}: {cure}")
         mean, deviation = mean_and_deviation(values)
         error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
-        some = error > ROUNDING * largest  # else each period is as the last one
+        rounding = rounding_of(values)[:count]
+        some = error > rounding * largest  # else each period is as the last one
         return mean, deviation, np.where(some, error, deviation[:count])
 
     @cached_property
