@@ -165,8 +165,8 @@ class Model:
 
 def number_of(value: Any, known: list[str]) -> float | None:
     """Of a text among those known; None for a blank one."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if value is None or not text.strip():
+    text = value.strip() if isinstance(value, str) else json.dumps(value)
+    if value is None or not text:
         return None
     return known.index(text) if text in known else -1
 

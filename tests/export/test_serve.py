@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from seqmodels.data.columns import Names
 from seqmodels.data.inputs import InputEncoder
-from seqmodels.data.series_inputs import Series, TableSeries, text_number
+from seqmodels.data.series_inputs import Series, TableSeries
 from seqmodels.data.tokenizer import TokenizerOptions
 from seqmodels.data.tokens import Tokens
 from seqmodels.runs import load_run, train
@@ -140,17 +141,18 @@ def test_a_line_that_is_not_json_is_refused_with_an_example(examples_importable:
 
 
 def of_a_table(rows: list[dict[str, Any]]) -> list[TableSeries]:
-    """As `SeriesTable` gives them: a number stands for a text."""
-    columns, series = ["x", "phase", "maker", "y"], []
+    """As `SeriesTable` gives them."""
+    series = []
     for row in rows:
         given = {**row, "maker": [row["maker"].strip() or None] * len(row["x"])}
-        codes = {c: {text_number(t): t for t in {*given[c]} - {None}} for c in columns[1:3]}
-        for column in codes:
-            given[column] = [None if t is None else text_number(t) for t in given[column]]
-        values = np.array([given[column] for column in columns], float).T
-        series.append(TableSeries(values, columns, codes))
-    known = {c: {k: t for each in series for k, t in each.texts[c].items()} for c in columns[1:3]}
-    return [TableSeries(each.values, columns, known) for each in series]
+        numbers = np.array([given["x"], given["y"]], float).T
+        texts = {}
+        for column in ("phase", "maker"):
+            names = sorted({*given[column]} - {None})
+            codes = [-1 if text is None else names.index(text) for text in given[column]]
+            texts[column] = Names(np.array(codes), names)
+        series.append(TableSeries(numbers, ["x", "phase", "maker", "y"], texts))
+    return series
 
 
 @pytest.mark.parametrize(
