@@ -14,7 +14,8 @@ import json
 import sys
 import unicodedata
 import warnings
-from itertools import count, groupby, islice
+from datetime import UTC, datetime
+from itertools import count, groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,10 @@ class Model:
         """The channels of each step `(T, C)`: of a text its number among those known, -1 for
         another; nan where there is none."""
         names, categories = self.fitted["columns"], self.fitted["categories"]
+        if time := self.data.get("elapsed"):  # the name of the times of steps
+            if not isinstance(series, dict) or not isinstance(series.get(time), list):
+                raise ValueError(f"{where} has no list {time!r}: the time of each step")
+            series = {**series, "elapsed": elapsed(series[time], where)}
         if isinstance(series, dict) and names:
             if lacking := [name for name in names if name not in series]:
                 raise ValueError(f"{where} has no {lacking[0]!r}")
@@ -169,6 +174,25 @@ def number_of(value: Any, known: list[str]) -> float | None:
     if value is None or not text:
         return None
     return known.index(text) if text in known else -1
+
+
+def elapsed(times: list[Any], where: str) -> list[float]:
+    """`log1p` of the time since the step before, in seconds, or as numbers count; 0 at the first
+    step. Times are numbers, or texts such as 2013-01-31 06:00."""
+    values = [time if isinstance(time, int | float) else seconds(time, where) for time in times]
+    apart = [later - before for before, later in pairwise(values)]
+    if any(length <= 0 for length in apart):
+        raise ValueError(f"{where} has a time that is not after that of the step before")
+    return [0.0, *np.log1p(apart).tolist()]
+
+
+def seconds(time: Any, where: str) -> float:
+    """From 1970 to a time."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} has {time!r} as a time: write 2013-01-31 06:00") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def mean_and_deviation(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ from seqmodels.errors import UserError, unusable
 from seqmodels.interruption import left_alone
 from seqmodels.launch.composed import compose
 from seqmodels.machine import one_thread, unchanged_process
-from seqmodels.runs import load_run, train
+from seqmodels.runs import fit, load_run, prepare
 from seqmodels.runs.folder import RunFolder, read_metrics
 
 KEYS = {
@@ -160,8 +160,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             if self.folder is None:  # with its tables, of which a search would fill the cache
                 words += [f"paths.cache={(temporary := self._temporary())}"]
             place = self.folder or f"{temporary}/run"
-            train(compose(*words, f"folder={place}"), words, data=data)
+            training = prepare(compose(*words, f"folder={place}"), words, data)
+            fit(training, words)
             self._load(place)
+        for guess in training.data.guesses:
+            warnings.warn(guess, UserWarning, stacklevel=2)
         self.history_ = read_metrics(Path(place) / "metrics.csv")
         return self
 

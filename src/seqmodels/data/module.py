@@ -41,6 +41,7 @@ class DataModule(pl.LightningDataModule):
     other_targets: Sequence[tuple[str, Per, str]] = ()
     looks_ahead: bool = True  # whether baselines at a step read later ones, as the network does
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
+    guesses: Sequence[str] = ()  # notes on what nobody has said, which a program may warn of
     _logged: Collection[str] = ()  # doubts
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -87,5 +87,22 @@ def shared_groups(splits: Mapping[str, Examples]) -> list[str]:
     return found
 
 
+def shared_names(splits: Mapping[str, Examples]) -> list[str]:
+    """Series of one name in two splits, which may be parts of the same recording."""
+    names_by_split = {
+        split: {name for raw in examples.inputs if (name := getattr(raw, "name", ""))}
+        for split, examples in splits.items()
+    }
+    found = []
+    for (first, known), (second, names) in combinations(names_by_split.items(), 2):
+        if both := known & names:
+            found.append(
+                f"{share(len(both), len(names), 'series')} of the {second} split have the name of "
+                f"one in the {first} split, such as {listed(sorted(both)[:3])}: if they are parts "
+                "of the same recordings, its scores are not of new ones"
+            )
+    return found
+
+
 def _digests(inputs: Sequence[Any]) -> np.ndarray:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, contents(inputs)), np.uint64, len(inputs))

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from seqmodels.data.columns import MISSING, TRUTH, Columns, Names
+from seqmodels.data.steps import Steps, step_back
 from seqmodels.data.times import is_called_time, looks_like_times
 from seqmodels.errors import UserError, listed, setting, shown
 
@@ -253,6 +254,23 @@ def _counts_rows(columns: Columns, column: str, values: np.ndarray) -> bool:
         if not (values[part] - rows[part] == values[0] - rows[0]).all():
             return False
     return bool(np.ptp(rows) > 1)  # two rows say nothing
+
+
+def unsorted_times(steps: Steps, roles: Sequence[ColumnRole]) -> Iterator[str]:
+    """Columns that are called times, have no role, and go back within a series: the rows are not in
+    the order of their steps."""
+    if any(role.role == "time" for role in roles):
+        return
+    for role in roles:
+        if role.role != "left out" or not is_called_time(role.column):
+            continue
+        step = step_back(steps, role.column)
+        if step is not None:
+            yield (
+                f"{steps.columns.path}: {role.column} goes back within "
+                f"{steps.called(steps.series(step))}, at row {steps.columns.place(step)}: set "
+                f"data.time={role.column} to sort the steps by it"
+            )
 
 
 def group_columns(roles: Sequence[ColumnRole]) -> Iterator[str]:

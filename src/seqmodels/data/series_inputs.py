@@ -141,9 +141,27 @@ class Series(InputEncoder, name="features"):
                 mean, deviation = mean_and_deviation(steps[:, None])
                 found["mean"].append(mean.item())
                 found["deviation"].append(deviation.item())
+        self.note = self._about_constants(series)
         stacked = -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack
         fitted = {"categories": self.categories, "stacked": stacked, "columns": self.columns}
         self.load({**found, **fitted})
+
+    def _about_constants(self, series: Sequence[np.ndarray]) -> str:
+        """Which channels `scale=series` makes 0 in all series; empty if it makes none."""
+        if self.scale != "series":
+            return ""
+        is_constant = np.ones(len(self.numeric), bool)
+        for values in series:
+            numbers = values[:, self.numeric]
+            spread = np.fmax.reduce(numbers) - np.fmin.reduce(numbers)  # without gaps
+            is_constant &= ~(spread > 0)
+        if not is_constant.any():
+            return ""
+        names = listed(self.called(self.numeric[n]) for n in np.flatnonzero(is_constant))
+        return (
+            f"data.scale=series makes 0 of {names}, the same at all steps of each series: set "
+            "data.scale=both"
+        )
 
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> list[Tensor]:
         clean = self._clean(raw, source, first)

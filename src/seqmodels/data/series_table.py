@@ -17,7 +17,7 @@ from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import InputRow
 from seqmodels.data.gaps import array_with_gaps, check_na_values, note_of_placeholders
-from seqmodels.data.notes import GROUP_KEY
+from seqmodels.data.notes import GROUP_KEY, shared_names
 from seqmodels.data.roles import (
     ColumnRole,
     Role,
@@ -26,6 +26,7 @@ from seqmodels.data.roles import (
     group_columns,
     left_out_line,
     roles_of,
+    unsorted_times,
 )
 from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
@@ -38,7 +39,7 @@ from seqmodels.data.steps import (
     steps_of_lists,
     steps_of_rows,
 )
-from seqmodels.data.tables import columns_of, ending, json_rows
+from seqmodels.data.tables import SEPARATORS, columns_of, ending, json_rows
 from seqmodels.data.tags import Tags
 from seqmodels.data.targets import Classes, TargetEncoder, Values, holds_numbers
 from seqmodels.data.times import times_of
@@ -48,6 +49,8 @@ from seqmodels.errors import SettingError, UserError, choices, listed, setting, 
 from seqmodels.files import called
 
 UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
+LARGEST_EXACT = 2**53  # of the whole numbers that float64 tells apart
+ELAPSED = "elapsed"  # the channel of `data.elapsed`
 OF_LISTS = re.compile(r"\[\d+\]$")  # how the channels of lists of lists are called
 
 
@@ -80,6 +83,8 @@ class SeriesTable(OwnFiles):
         labels: a second table with a row for each series, with labels, groups, and further inputs,
             which all steps have.
         files: the column of `train` that names a file for each series, with its steps.
+        elapsed: whether the time since the step before is a channel, `log1p` of the seconds, or of
+            what numbers count; 0 at the first step. It needs `time`.
         weight_column: how much each series counts in the loss.
         stack, missing, scale: how to encode series; see `Series`.
         options: `group`, `split`, `batch_size` and the other arguments of `OwnFiles`.
@@ -99,6 +104,7 @@ class SeriesTable(OwnFiles):
         per: Per | None = None,
         labels: Table | None = None,
         files: Name | None = None,
+        elapsed: bool = False,
         weight_column: Name | None = None,
         stack: Stack = 1,
         missing: Missing = "error",
@@ -123,10 +129,16 @@ class SeriesTable(OwnFiles):
         self.labels = None if labels is None else as_file(labels, "data.labels")
         if self.labels and not (series or files):
             raise UserError("data.labels has a row for each series: set data.series, its name")
+        if elapsed and time is None:
+            raise UserError(
+                "data.elapsed needs the times of the steps: set data.time, their column"
+            )
+        self.elapsed = elapsed
         if weight_column:
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
         self._found: list[str] = []  # notes
+        self.guesses: list[str] = []  # those of what nobody has said
         self.column_roles: list[ColumnRole] = []  # of the training split, once read
         self._has_looked = False  # at the training split
         self._targets_of_training: TargetEncoder
@@ -160,6 +172,8 @@ class SeriesTable(OwnFiles):
         self._find_channels(steps)
         several = self._several(steps)
         same = f"{listed(self._targets)} is the same at all steps of each series"
+        if several and all(map(steps.is_only_in_one_step, self._targets)):
+            several += ", which is one for each series if you repeat it at each step"
         self.mismatch = f"; {several or same}"
         per: Per = "step" if several else "sequence"
         self._targets_of_training = targets = self._encoder(self._per or per)
@@ -185,13 +199,43 @@ class SeriesTable(OwnFiles):
         channels = [each.column for each in self.column_roles if each.role == "channel"]
         channels = self.chosen or channels  # in their order
         self._channels = {column: table.holds_texts(column) for column in channels}
+        if self.elapsed:
+            if ELAPSED in table:
+                raise UserError(
+                    f"{table.path} has a column {ELAPSED!r}, which data.elapsed adds: rename it, "
+                    "or leave data.elapsed out"
+                )
+            self._channels[ELAPSED] = False
+            self.column_roles.append(
+                ColumnRole(ELAPSED, "channel", f"since the {self.time} before")
+            )
+        left_out, shape = left_out_line(self.column_roles), self._about_shape(steps)
         if not self.chosen:
             self._found.append(channels_line(self.column_roles))
-        self._found += filter(None, [left_out_line(self.column_roles)])
+            self.guesses += filter(None, [left_out])
+        self.guesses += filter(None, [shape])
+        self._found += filter(None, [left_out, shape, *unsorted_times(steps, self.column_roles)])
         for column, holds_texts in self._channels.items():
-            if not holds_texts:
+            if not holds_texts and not self._is_elapsed(column):
                 numbers = table.numbers(column)
                 self._found += filter(None, [note_of_placeholders(numbers, column, table.path)])
+
+    def _about_shape(self, steps: Steps) -> str:
+        """What series with few steps may be; empty for others."""
+        count = sum(not is_text for is_text in self._channels.values())
+        longest = int(steps.sizes.max())
+        if longest == 1 and self.steps is None:
+            return (
+                f"{steps.columns.path}: every series has 1 step: if a row is a whole series, set "
+                "data.steps, the columns of its steps; if it is a step, data.series names another "
+                "column"
+            )
+        if 1 < longest < count:
+            return (
+                f"{steps.columns.path}: series of {longest:,} steps and {count:,} channels: time "
+                "comes first: (steps, channels)"
+            )
+        return ""
 
     @property
     def _channels_of_training(self) -> dict[str, bool]:
@@ -239,7 +283,8 @@ class SeriesTable(OwnFiles):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {**super().spec, "per": self.per}
+        elapsed = {"elapsed": self.time} if self.elapsed else {}
+        return {**super().spec, "per": self.per, **elapsed}
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         per = spec["per"]  # without the files
@@ -318,7 +363,16 @@ class SeriesTable(OwnFiles):
 
     def _read(self, path: str) -> Columns:
         """The table in a file."""
-        return self.tables.read(path, texts=self._texts)
+        table, time = self.tables.read(path, texts=self._texts), self.time
+        if time is None or time not in table or ending(path) not in SEPARATORS:
+            return table
+        if table.kind(time) == "number":
+            largest = np.nanmax(np.abs(table.parsed(time)[0]), initial=0)
+            if largest > LARGEST_EXACT:  # such as nanoseconds
+                texts = self.tables.read(path, [time]).table[time]
+                place = table.table.column_names.index(time)
+                table = replace(table, table=table.table.set_column(place, time, texts))
+        return table
 
     @property
     def _texts(self) -> set[str]:
@@ -335,7 +389,7 @@ class SeriesTable(OwnFiles):
             labels = self.tables.read(self.labels, texts=self._texts)
             rows = replace(rows, columns=joined(rows.columns, rows.names, labels, series))
         times = None
-        needs_times = not (self._fitted and rows.are_in_order)
+        needs_times = self.elapsed or not (self._fitted and rows.are_in_order)
         if self.time is not None and (self.time in rows.columns or needs_times):
             times = times_of(rows.columns, self.time)
         steps = in_order(rows, times)
@@ -379,7 +433,8 @@ class SeriesTable(OwnFiles):
         channels = self._channels_of_training
         if not channels:
             return True
-        needed = [*channels, *(self._targets if targets else ())]
+        needed = [column for column in channels if not self._is_elapsed(column)]
+        needed += self._targets if targets else []
         if not self._fitted:
             needed += self.roles.values()
         return not all(column in table for column in needed)
@@ -406,6 +461,9 @@ class SeriesTable(OwnFiles):
                 )
         return table
 
+    def _is_elapsed(self, column: str) -> bool:
+        return self.elapsed and column == ELAPSED
+
     def _check_times(self, steps: Steps) -> None:
         """Raises a `UserError` for a time that stands twice, and notes steps that differ much."""
         assert steps.times is not None
@@ -422,13 +480,13 @@ class SeriesTable(OwnFiles):
                 "): have each once"
             )
         longest, usual = np.nanargmax(apart), np.nanmedian(apart)
-        if apart[longest] > UNEVEN * usual:
+        if apart[longest] > UNEVEN * usual and not self.elapsed:
             quoted = steps.times.quoted
             series = steps.called(steps.series(longest))
             self._found.append(
                 f"{steps.columns.path}: steps of {self.time} differ: the median is {quoted(usual)},"
-                f" the longest {quoted(apart[longest])} ({series}): resample, or add the difference"
-                " as a channel"
+                f" the longest {quoted(apart[longest])} ({series}): resample, or set"
+                " data.elapsed=true"
             )
 
     # from steps to examples
@@ -483,13 +541,17 @@ class SeriesTable(OwnFiles):
             self._find_channels(steps)
         is_text = self._channels_of_training
         table, columns = steps.columns, [*is_text]
-        places = _places_of_channels(columns, table)
+        of_table = [column for column in columns if not self._is_elapsed(column)]
+        places = _places_of_channels(of_table, table)
         for column in places.values():
             table.check(column, "data.inputs")
         numeric = [column for column in columns if not is_text[column]]
         numbers = np.empty((len(table), len(numeric)))
         for n, column in enumerate(numeric):
-            numbers[:, n] = table.numbers(places[column])
+            if self._is_elapsed(column):
+                numbers[:, n] = steps.elapsed()
+            else:
+                numbers[:, n] = table.numbers(places[column])
         texts = {c: table.names(places[c]) for c in columns if is_text[c]}
         return [
             TableSeries(
@@ -503,9 +565,32 @@ class SeriesTable(OwnFiles):
             for n, (start, stop) in enumerate(pairwise(steps.starts.tolist()))
         ]
 
+    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
+        if self.elapsed:
+            raw = [self._after(series, row, kept) for row, series in enumerate(raw)]
+        return super().batch_of_steps(raw, kept)
+
+    def _after(self, series: Any, row: int, kept: dict[str, Any]) -> Any:
+        """The next steps of a row, whose first one comes after what `kept` has as the last time."""
+        if not isinstance(series, TableSeries) or series.times is None:
+            return series
+        last_times = kept.setdefault("times", {})
+        if row in last_times:
+            numbers = series.numbers.copy()
+            place = [column for column in series.columns if column not in series.texts]
+            elapsed = last_times[row].until(series.times[:1])
+            if elapsed <= 0:
+                [time] = series.times[:1].texts()
+                raise UserError(f"time {time} is not after that of the step before")
+            numbers[0, place.index(ELAPSED)] = np.log1p(elapsed)
+            series = replace(series, numbers=numbers)
+        last_times[row] = series.times[-1:]
+        return series
+
     @property
     def notes(self) -> Sequence[str]:
-        return [*self._found, *super().notes]
+        shared = [] if "group" in self.roles else shared_names(self.examples)
+        return [*self._found, *super().notes, *shared]
 
     @property
     def summary(self) -> Sequence[str]:

@@ -4,8 +4,9 @@ hub; Python's standard library, which every machine has."""
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from seqmodels.cache import cached
 from seqmodels.data.columns import is_list
 from seqmodels.data.examples import Examples
 from seqmodels.data.gaps import NaValues
-from seqmodels.data.module import SPLITS, Split
+from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.tables import Decimal, Tables, table_of
 from seqmodels.errors import UserError, refusing, shown, unusable, within_memory
@@ -176,6 +177,12 @@ def has_names(given: Any) -> bool:
     if isinstance(given, Sequence) and len(given) > 0:
         return isinstance(given[0], Mapping) or _is_frame(given[0])
     return _is_frame(given)
+
+
+def raw_inputs(data: DataModule, inputs: Any, source: str) -> Iterator[Any]:
+    """The raw inputs in rows that have names, as `read_inputs` gives those of a file."""
+    with TemporaryDirectory() as place:  # a service would fill the cache with its questions
+        yield from data.read_inputs(as_file(inputs, source, place))
 
 
 def one_each(inputs: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqmodels.data.columns import Columns, Names, Origin, as_number, is_list, kind_of
-from seqmodels.data.times import Times
+from seqmodels.data.times import Times, times_or_none
 from seqmodels.errors import UserError, shown
 
 
@@ -53,6 +53,13 @@ class Steps:
         is_inside[self.starts[1:-1] - 1] = False
         return is_inside
 
+    def elapsed(self) -> np.ndarray:
+        """`log1p` of the time since the step before, `(N,)`; 0 at the first step of a series."""
+        assert self.times is not None
+        elapsed = np.zeros(len(self.columns))
+        elapsed[1:] = np.where(self.is_inside(), np.log1p(np.abs(self.times.apart())), 0.0)
+        return elapsed
+
     def varying(self, column: str, *, numbers: bool = False) -> str:
         """`series 7 has 2 values of 'label' (walk, run)`; empty if no series has several.
 
@@ -75,12 +82,22 @@ class Steps:
         return f"{self.called(number)} has {len(different)} values of {column!r} ({examples})"
 
     def is_only_in_one_step(self, column: str) -> bool:
-        """Whether no series has several texts in a column, but some have none at some steps."""
+        """Whether each series has one text in a column, and at some steps none."""
         names = self.columns.names(column)
         is_filled = names.codes >= 0
         series = np.repeat(np.arange(len(self.names)), self.sizes)
         pairs = np.unique(np.stack([series[is_filled], names.codes[is_filled]]), axis=1)
         return not is_filled.all() and len(pairs[0]) == len(self.names) == len({*pairs[0].tolist()})
+
+
+def step_back(steps: Steps, column: str) -> int | None:
+    """The first step whose time, in this column, is before that of the step before in its series;
+    None if there is none."""
+    times = times_or_none(steps.columns, column)
+    if times is None:
+        return None
+    goes_back = steps.is_inside() & (times.apart() < 0)
+    return int(goes_back.argmax()) + 1 if goes_back.any() else None
 
 
 def steps_of_rows(columns: Columns, series: str | None) -> StepsOfSeries:

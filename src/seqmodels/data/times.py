@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,11 @@ class Times:
             return np.asarray(differences / np.timedelta64(1, "s"))
         return differences.astype(np.float64)
 
+    def until(self, later: Times) -> float:
+        """From the last of these to the first of others, as `apart`."""
+        both = Times(np.concatenate([self.values[-1:], later.values[:1]]))
+        return float(both.apart()[0])
+
     def quoted(self, length: float) -> str:
         """What to call a length of time: `36 h`, or 5 of plain numbers."""
         return length_of_time(length) if self.are_dates or self.in_seconds else f"{length:g}"
@@ -91,6 +97,13 @@ def times_of(columns: Columns, column: str, key: str = "data.time") -> Times:
         where = columns.where(is_missing.argmax(), column)
         raise UserError(f"{where} has no {column!r}: fill it")
     return Times(numbers)
+
+
+def times_or_none(columns: Columns, column: str) -> Times | None:
+    """The times in a column of which nobody has said that it has some; None if it has none."""
+    with suppress(UserError):
+        return times_of(columns, column)
+    return None
 
 
 def moments(columns: Columns, column: str, key: str) -> Any:

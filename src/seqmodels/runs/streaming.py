@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.data import DataModule
+from seqmodels.data.sources import has_names, raw_inputs
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, refusing
 
@@ -41,12 +42,15 @@ class Stream:
 
         Args:
             rows: `batch_size` raw inputs, as `Run.predict` takes them. Each is encoded by itself,
-                so cut texts between words; a forecaster takes arrays `(t, columns)`.
+                so cut texts between words; a forecaster takes arrays `(t, columns)`. Of a
+                table, they may be DataFrames with the next steps of each row.
         """
         if len(rows) != self.batch_size:
             size = f"this stream reads {self.batch_size} at a time"
             raise UserError(f"{size}, and the rows are {len(rows)}: set batch_size")
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
+            if self.data.reads_tables and has_names(rows):
+                rows = [*raw_inputs(self.data, rows, "the stream")]
             batch = self.task.ready(self.data.batch_of_steps(rows, self.kept))
         self.data.warn()
         with torch.no_grad():

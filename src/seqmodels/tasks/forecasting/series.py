@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from seqmodels.data.series_inputs import (
     last_known,
     of_float32,
 )
+from seqmodels.data.steps import in_order, step_back, steps_of_rows
 from seqmodels.data.tables import Tables, columns_of, ending
-from seqmodels.data.times import moments
+from seqmodels.data.times import is_called_time, looks_like_times, moments, times_of
 from seqmodels.errors import SettingError, UserError, shown
 from seqmodels.files import called, read_lines
 
@@ -115,12 +116,42 @@ def read_series(
         check_na_values(tables.na_values, table.known, table.path)
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = moments(table, time, "data.time") if time else None
+    if time is None:
+        _check_order(table, series, {*columns})
     one = Names(np.zeros(len(table), int), [""])
     names = table.filled(series, "data.series") if series else one
     return [
         _series(names.names[code], table, part, times, fill=fill)
         for code, part in values.groupby(names.codes, sort=False)
     ]
+
+
+def _check_order(table: Columns, series: str | None, columns: Collection[str]) -> None:
+    """Raises a `UserError` if a column that no key names has times which go back within a series:
+    then the rows are of several, or in another order."""
+    others = [name for name in table.table.column_names if name not in columns and name != series]
+    candidates = [name for name in others if looks_like_times(table, name)]
+    if len(candidates) > 1:  # some may be other times than those of the rows
+        candidates = [name for name in candidates if is_called_time(name)]
+    candidates += [n for n in others if is_called_time(n) and not table.holds_texts(n)]
+    if not candidates:
+        return
+    needed = [*candidates, *filter(None, [series])]
+    part = Columns(table.table.select(needed), table.path, table.places)
+    steps = in_order(steps_of_rows(part, series), None)
+    for name in candidates:
+        step = step_back(steps, name)
+        if step is not None:
+            [time] = times_of(steps.columns, name)[[step]].texts()
+            raise _not_after(f"{table.path}: {name}: {time}")
+
+
+def _not_after(time: str) -> UserError:
+    problem = f"{time} is not after the row before"
+    cures = "sort the rows by time, have each once, or write times in UTC"
+    return SettingError(
+        f"{problem}: {cures}; of several series, set data.series", f"{problem}: {cures}"
+    )
 
 
 def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -> TimedSeries:
@@ -149,11 +180,7 @@ def _equal_steps(times: Any, where: str) -> Any:
 
     wrong = times[1:] <= times[:-1]
     if wrong.any():
-        problem = f"{where}: {times[1:][wrong][0]} is not after the row before"
-        cures = "sort the rows by time, have each once, or write times in UTC"
-        raise SettingError(
-            f"{problem}: {cures}; of several series, set data.series", f"{problem}: {cures}"
-        )
+        raise _not_after(f"{where}: {times[1:][wrong][0]}")
     step = pd.infer_freq(times) if len(times) > 2 else None  # months and business days, too
     if step is None:
         step = times.to_series().diff().mode().get(0, pd.Timedelta(days=1))
