@@ -305,3 +305,15 @@ def test_logits_without_gradients_are_untested() -> None:
     result = audit(lambda x, n: model(x, n).detach(), inputs, lengths)
     assert result.findings == []
     assert result.untested == ["lost_gradient: these logits have no gradient"]
+
+
+def test_code_that_answers_for_missing_attributes_does_not_run() -> None:
+    class Answering:
+        __slots__ = ("network",)
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    value, network = Answering(), nn.Linear(2, 2)
+    value.network = network
+    assert [*find_modules(lambda x: value)] == [network]

@@ -271,7 +271,8 @@ def test_channels_are_all_numbers_that_are_not_named_otherwise() -> None:
     data = table(trips(), inputs=None, group="user")
     assert data.inputs.columns == SENSORS
     assert data.notes == ["channels: ax, ay (set data.inputs to choose)"]
-    files = table(trips(), trips(seed=1), trips(seed=2), inputs=None)
+    others = [trips(seed=n).assign(trip=lambda f, n=n: f"{n} " + f.trip) for n in (1, 2)]
+    files = table(trips(), *others, inputs=None)
     left_out = "left out: user (4 texts, such as 'u0': name it in data.inputs to read it)"
     assert files.notes == [*data.notes, left_out]
 
@@ -318,8 +319,9 @@ def test_a_channel_at_any_level_is_standardised(level: float) -> None:
 
 
 def test_other_units_are_a_note() -> None:
-    frame, new = trips(), trips(seed=1)
-    data = table(frame, new, new.assign(ax=new.ax * 1000))
+    frame, new = trips(), trips(seed=1).assign(trip=lambda f: "new " + f.trip)
+    other = new.assign(ax=new.ax * 1000, trip="other " + new.trip)
+    data = table(frame, new, other)
     [note] = notes(data)
     assert "of the values of ax lie further than 5 deviations" in note
     assert note.startswith("data.test in memory: ")

@@ -332,6 +332,8 @@ class SeriesTable(OwnFiles):
         return super().batch_of([*map(self._known_values, raw)], source, first)
 
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
+        if self.elapsed:
+            raw = [self._after(series, row, kept) for row, series in enumerate(raw)]
         return super().batch_of_steps([*map(self._known_values, raw)], kept)
 
     def _known_values(self, series: Any) -> Any:
@@ -564,11 +566,6 @@ class SeriesTable(OwnFiles):
             )
             for n, (start, stop) in enumerate(pairwise(steps.starts.tolist()))
         ]
-
-    def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
-        if self.elapsed:
-            raw = [self._after(series, row, kept) for row, series in enumerate(raw)]
-        return super().batch_of_steps(raw, kept)
 
     def _after(self, series: Any, row: int, kept: dict[str, Any]) -> Any:
         """The next steps of a row, whose first one comes after what `kept` has as the last time."""

@@ -264,7 +264,7 @@ def _of_frame(frame: Any) -> pa.Table:
 
 def _cells(values: Any) -> Any:
     """A column of which a cell may be an array `(T,)` or `(T, C)`, or a Series."""
-    if np.ndim(values) > 1 and hasattr(values, "tolist"):
+    if hasattr(values, "tolist") and np.ndim(values) > 1:
         return values.tolist()
     if hasattr(values, "dtype") and values.dtype != np.dtype(object):
         return values
