@@ -138,7 +138,7 @@ def read_file(tmp_path: Path, name: str, content: str) -> list[tuple[Any, Any]]:
     """The series of a file as lists, with their labels."""
     (tmp_path / name).write_text(content)
     rows = UEA("BasicMotions").read_file(str(tmp_path / name))
-    return [(np.where(np.isnan(series), "?", series).tolist(), label) for series, label in rows]
+    return [(np.where(np.isnan(series), "?", series).tolist(), label) for series, label, *_ in rows]
 
 
 def test_series_are_read_as_they_stand_in_ts_and_json(tmp_path: Path) -> None:
