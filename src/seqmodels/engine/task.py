@@ -213,14 +213,13 @@ class Task(Network, pl.LightningModule):
         elif self.embedding_options.freeze:
             raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
 
-    def calibrate(self, dataset: Any, batch_size: int) -> None:
+    def calibrate(self, data: Any) -> None:
         """Called once, after a training, with the weights to test: learns from the validation split
         what predictions need besides weights, such as how far intervals have to be widened, and
         puts it into `calibration`. Here, nothing.
 
         Args:
-            dataset: the validation split, encoded.
-            batch_size: rows to read together.
+            data: what it was trained on.
         """
 
     # steps and epochs

@@ -36,13 +36,14 @@ class ValueTask(Constants, Task):
         raise NotImplementedError(f"{type(self).__name__} must define standardised_quantiles")
 
     @torch.no_grad()
-    def calibrate(self, dataset: Any, batch_size: int) -> None:
+    def calibrate(self, data: Any) -> None:
         if self.output.quantiles is None:
             return
+        dataset = data.datasets["validation"]
         count, last = min(MOST_ROWS, len(dataset)), len(dataset) - 1
         rows = torch.linspace(0, last, count, dtype=torch.float64)
         quantiles, targets = [], []
-        for some_rows in rows.round().int().split(batch_size):
+        for some_rows in rows.round().int().split(data.batch_size):
             batch = self.ready(dataset.__getitems__(some_rows.tolist()))
             predicted, wanted = self.standardised_quantiles(batch)
             quantiles.append(predicted.flatten(0, -3).cpu())

@@ -225,7 +225,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
         validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
     if result.whole_splits:
         task.to(trainer.strategy.root_device).eval()
-        task.calibrate(data.datasets["validation"], data.batch_size)
+        task.calibrate(data)
         result.calibration = task.calibration
     # of a split that is limited to no batches, there is no evaluation
     result.metrics = validation | dict(*trainer.test(task, datamodule=data, verbose=False))
