@@ -196,3 +196,12 @@ def test_mistakes_are_named(tmp_path: Path, content: str | bytes, message: str) 
     path = written(tmp_path, "a.txt", content)
     with pytest.raises(UserError, match=message):
         made(path).train_dataloader()
+
+
+def test_a_table_of_texts_may_have_another_separator_and_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("wer;was\nich;schön, ja\ndu;gut\n".encode("cp1252"))
+    path = str(tmp_path / "a.csv")
+    data = PlainText(path, text_column="was", separator=";", encoding="cp1252")
+    assert bytes(data.text(path)).decode() == "schön, ja\ngut\n"
+    with pytest.raises(UserError, match="line 2 is not utf-8 text .*: set data.encoding=cp1252"):
+        PlainText(path, text_column="was", separator=";").text(path)

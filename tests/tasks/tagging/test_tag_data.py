@@ -227,3 +227,8 @@ def test_a_first_line_whose_tag_stands_nowhere_else_is_noted(write: Write) -> No
         assert len([*data.read_file(data.paths["train"])]) == 30
         notes = [note for note in data._encoding if "no other word has the tag" in note]
         assert bool(notes) is is_said
+
+
+def test_columns_may_have_another_separator(write: Write) -> None:
+    path = write("a.txt", "the;DT;B\nbig cat;NN;I\n\n#;NN;B\n")
+    assert read(path, separator=";") == [(["the", "big cat"], ["B", "I"]), (["#"], ["B"])]

@@ -31,6 +31,7 @@ class PlainText(StreamDataModule):
         text_column: the column with the texts, to read the files as tables, one text after the
             other: each ends its line, and line ends inside of it stay. None reads files as plain
             text, and the column `text` of a hub data set.
+        columns, quoting, encoding, separator: how to read tables; see `Tables`.
         options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
     """
 
@@ -42,9 +43,16 @@ class PlainText(StreamDataModule):
         *,
         hub: Name | None = None,
         text_column: Name | None = None,
+        columns: list[Name] | None = Tables.columns,
+        quoting: bool | None = Tables.quoting,
+        encoding: Name = Tables.encoding,
+        separator: Name | None = Tables.separator,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.tables = Tables(
+            columns=columns, quoting=quoting, encoding=encoding, separator=separator
+        )
         self.text_column = text_column or (None if hub is None else "text")
         self.files, self.hub = {"train": train, "validation": validation, "test": test}, hub
 
@@ -66,7 +74,7 @@ class PlainText(StreamDataModule):
     def text(self, path: str) -> memoryview:
         if self.text_column is None:
             return super().text(path)
-        table, texts = Tables().read(path, [self.text_column]), bytearray()
+        table, texts = self.tables.read(path, [self.text_column]), bytearray()
         table.check(self.text_column, "data.text_column")
         read = map(texts_of, table.table[self.text_column].chunks)
         for row, text in enumerate(chain.from_iterable(read)):

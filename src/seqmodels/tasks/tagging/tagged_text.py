@@ -12,7 +12,7 @@ from seqmodels.arguments import Count, Name
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import IDENTITY, InputRow
 from seqmodels.data.sources import OwnFiles
-from seqmodels.data.tables import ending
+from seqmodels.data.tables import Tables, ending
 from seqmodels.data.tags import Tags, mark_spans
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
@@ -44,8 +44,9 @@ class TaggedText(OwnFiles):
     list of its words, in another one the list of its tags. `.conllu` files are CoNLL-U
     (https://universaldependencies.org/format.html), whose comments, multiword tokens (`2-3`) and
     empty nodes (`5.1`) are skipped. Every other file is a column file: each line has a word and its
-    tag, perhaps in more columns, with tabs between, or else spaces; a blank line ends a text. Lines
-    that begin with `-DOCSTART-` are skipped, and so is a first line that names the columns.
+    tag, perhaps in more columns, with `separator`, tabs or else spaces between; a blank line ends a
+    text. Lines that begin with `-DOCSTART-` are skipped, and so is a first line that names the
+    columns.
 
     Args:
         train, validation, test: a file each.
@@ -123,7 +124,7 @@ class TaggedText(OwnFiles):
                 places[place] = names.index(name)
         word, tag = places
         first_line, counts = [""] * (width or 2), Counter[str]()
-        for lines in _texts_of(path, conllu, self.tables.encoding):
+        for lines in _texts_of(path, conllu, self.tables):
             if lines[0][0] == 1 and self._is_header(lines[0][1]):
                 word = self._word_of_header(lines[0][1], path, places)
                 lines = lines[1:]
@@ -187,10 +188,10 @@ def _lists(table: Columns, side: str, names: Sequence[str]) -> list[list[str]]:
     return table.lists_of(column, f"data.{side}_column", raw=side == "token")
 
 
-def _texts_of(path: str, conllu: bool, encoding: str) -> Iterator[list[tuple[int, list[str]]]]:
+def _texts_of(path: str, conllu: bool, tables: Tables) -> Iterator[list[tuple[int, list[str]]]]:
     """The lines of each text: their numbers and fields."""
-    read = enumerate(read_lines(path, encoding), start=1)
-    lines = ((number, _fields(line)) for number, line in read)
+    read = enumerate(read_lines(path, tables.encoding), start=1)
+    lines = ((number, _fields(line, tables.separator)) for number, line in read)
     if conllu:  # without comments, and words that are several or none: `2-3`, `5.1`
         lines = ((number, f) for number, f in lines if not any(f) or f[0].isdecimal())
     for there, group in groupby(lines, lambda line: any(line[1]) and line[1][0] != DOCUMENT):
@@ -198,8 +199,10 @@ def _texts_of(path: str, conllu: bool, encoding: str) -> Iterator[list[tuple[int
             yield [*group]
 
 
-def _fields(line: str) -> list[str]:
+def _fields(line: str, separator: str | None) -> list[str]:
     # not at other spaces, such as no-break ones, which belong to words
-    if "\t" in line:
-        return [field.strip(" \r") for field in line.split("\t")]
+    if separator is None and "\t" in line:
+        separator = "\t"
+    if separator not in (None, " "):
+        return [field.strip(" \r") for field in line.split(separator)]
     return re.findall(r"[^ \r]+", line)
