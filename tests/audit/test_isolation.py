@@ -84,3 +84,15 @@ def test_random_numbers_are_as_before() -> None:
     with unchecked([]):
         assert drawn() != expected
     assert drawn() == expected
+
+
+def test_a_seed_is_that_of_pytorch_and_is_not_kept_for_a_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    kept = list[object]()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", kept.append)
+    seed_random_numbers(5)
+    assert torch.equal(torch.rand(3), expected) and not kept

@@ -120,7 +120,11 @@ def seed_random_numbers(seed: int) -> None:
     random.seed(seed)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    # With no accelerator, PyTorch would keep each seed with a stack trace, for when there is one.
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
