@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelCheckpoin
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.profilers import SimpleProfiler
 
+from seqmodels.batch import SequenceBatch
 from seqmodels.runs.trainer import HOOKS_OF_A_STEP, Trainer
 
 calls: list[str] = []
@@ -97,3 +98,15 @@ class TestHooks:
         for callback in (failing, derived):
             assert not {*HOOKS_OF_A_STEP} & {*vars(callback)}
             callback.on_before_backward(pl.Trainer(logger=False), module, torch.zeros(()))
+
+
+@pytest.mark.parametrize(("precision", "converts"), [("32-true", False), ("64-true", True)])
+def test_a_batch_is_copied_only_for_a_precision_that_changes_it(
+    tmp_path: Path, precision: str, converts: bool
+) -> None:
+    trainer = trainer_with(tmp_path, precision=precision)
+    inputs = torch.zeros(2, 3, 1)
+    batch = SequenceBatch(inputs, torch.tensor([3, 2]))
+    converted = trainer.strategy.precision_plugin.convert_input(batch)
+    assert (converted is not batch) == converts
+    assert converted.inputs.dtype == (torch.float64 if converts else torch.float32)

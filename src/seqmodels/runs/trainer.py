@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.plugins import Precision
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
@@ -122,7 +123,8 @@ class Trainer(pl.Trainer):
         every.insert(min(at, default=len(every)), _EndWithValidation())
         self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         precision: Any = self.strategy.precision_plugin
-        precision.convert_input = partial(_converted, precision.convert_input)
+        if type(precision).convert_input is not Precision.convert_input:  # which does nothing
+            precision.convert_input = partial(_converted, precision.convert_input)
         # asked for nothing but where to resume, which is the fault of issue 19617
         _replace(self.fit_loop, "_iteration_based_training", lambda: False)
         # no setting turns off what Lightning does with SIGTERM
