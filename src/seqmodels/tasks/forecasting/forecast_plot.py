@@ -23,7 +23,7 @@ def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) ->
         names: of the rows, as `WindowDataset.row_name` gives them.
     """
     column, down = task.hparams["data"]["values"][0], -(-len(batch) // 2)
-    ahead = batch.targets.unflatten(1, (task.horizon, task.count))
+    ahead = batch.targets.unflatten(1, (-1, task.count))[:, -task.horizon :]
     before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
     read, came = (task.restore(values, batch)[..., 0].cpu() for values in (before, ahead))
     made = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)

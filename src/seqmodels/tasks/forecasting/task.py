@@ -162,6 +162,10 @@ class Forecaster(ValueTask):
 
     def _learn_steps(self, batch: SequenceBatch, targets: Tensor) -> Score:
         inputs, following = shift(batch.inputs, targets)
+        assert batch.targets is not None
+        if batch.targets.shape[1] > self.horizon * self.count:
+            # A value of the window that was missing is read as the last known one, and not learned.
+            following = batch.targets.unflatten(1, (-1, self.count))
         lengths, read = batch.lengths + self.horizon - 1, inputs.to(batch.inputs)
         score = self.score(SequenceBatch(read, lengths, following - inputs))
         return replace(score, decision=(score.decision + inputs)[:, -self.horizon :])
@@ -235,7 +239,7 @@ class Forecaster(ValueTask):
 
     def _targets(self, batch: SequenceBatch) -> Tensor:  # (B, H, K)
         assert batch.targets is not None
-        return batch.targets.unflatten(1, (self.horizon, self.count))
+        return batch.targets.unflatten(1, (-1, self.count))[:, -self.horizon :]
 
     def _scale(self, batch: SequenceBatch, dims: int = 3) -> Sequence[Tensor]:
         assert batch.scale is not None

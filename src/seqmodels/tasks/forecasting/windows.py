@@ -49,18 +49,22 @@ class WindowDataset(Dataset[SequenceBatch]):
         self.begins = np.cumsum([0, *map(len, self.series)])
         self.read = np.arange(self.window)
         self.ahead = np.arange(self.window, self.window + self.horizon)
+        # Where values are missing, a task that learns from the window, too, must know which were.
+        self.has_gaps = not self.known.all()
+        self.scored = np.arange(1, self.ahead[-1] + 1) if self.has_gaps else self.ahead
         self.lengths = torch.full((len(self.starts),), self.window)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitems__(self, indices: Sequence[int]) -> SequenceBatch:
-        """Inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by side."""
+        """Inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by side; where
+        values are missing, with those of the window but its first step, `(B, (W - 1 + H) * K)`."""
         rows = np.asarray(indices)
         return SequenceBatch(
             torch.from_numpy(self.steps(rows, self.read)),
             torch.full((len(rows),), len(self.read)),
-            torch.from_numpy(self.targets(rows)).flatten(1),
+            torch.from_numpy(self._known_values(rows, self.scored)).flatten(1),
             scale=torch.from_numpy(self.scale(rows)),
             rows=torch.from_numpy(rows),
         )
@@ -76,8 +80,13 @@ class WindowDataset(Dataset[SequenceBatch]):
 
     def targets(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch ahead targets"]:
         """What follows windows, standardised; nan where it is missing."""
-        known = self.known[self.starts[rows, None] + self.ahead]
-        values = self.steps(rows, self.ahead)[..., : known.shape[2]]
+        return self._known_values(rows, self.ahead)
+
+    def _known_values(
+        self, rows: Int[np.ndarray, " batch"], offsets: Int[np.ndarray, " steps"]
+    ) -> Float[np.ndarray, "batch steps targets"]:
+        known = self.known[self.starts[rows, None] + offsets]
+        values = self.steps(rows, offsets)[..., : known.shape[2]]
         return np.where(known, values, np.float32(np.nan))
 
     def scale(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3 targets"]:
