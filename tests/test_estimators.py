@@ -61,6 +61,14 @@ def fitted() -> SequenceClassifier:
     return classifier().fit(X, Y)
 
 
+@pytest.mark.parametrize("names", [(True, False), ("a b", "c:d"), (1e3, 2e3), ("null", "[x]")])
+def test_class_weights_are_by_any_name(names: tuple[Any, Any]) -> None:
+    y = np.array([names[n % 2] for n in range(SERIES)], dtype=object if "a b" in names else None)
+    model = classifier(max_epochs=1, class_weight={y[0]: 5, y[1]: 1}).fit(X, y)
+    weights = model.run_.config["model"]["output"]["class_weights"]
+    assert weights == {f"{y[0]}": 5, f"{y[1]}": 1}
+
+
 # ---------------------------------------------------------------- what it promises
 
 

@@ -117,6 +117,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         values = {**given, "seed": seed, **(self.options or {})}
         words = [f"{key}={value}" for key, value in {**first, **data}.items()]
         words += [] if texts else ["data.series=series"]
+        weights = values["model.output.class_weights"]
+        if isinstance(weights, Mapping):  # by classes, whose names may be no words of a command
+            values["model.output.class_weights"] = None
         words += [f"{k}={_word(v)}" for k, v in values.items() if v is not None]
         return [*words, "baseline=false", f"trainer.enable_progress_bar={bool(self.verbose)}"]
 
@@ -160,7 +163,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             if self.folder is None:  # with its tables, of which a search would fill the cache
                 words += [f"paths.cache={(temporary := self._temporary())}"]
             place = self.folder or f"{temporary}/run"
-            training = prepare(compose(*words, f"folder={place}"), words, data)
+            config = compose(*words, f"folder={place}")
+            if isinstance(self.class_weight, Mapping):
+                weights = {f"{name}": weight for name, weight in self.class_weight.items()}
+                config.model.output.class_weights = weights
+            training = prepare(config, words, data)
             fit(training, words)
             self._load(place)
         for guess in training.data.guesses:
