@@ -18,6 +18,7 @@ GROUND = {file.stem for file in (SRC / "seqmodels").glob("*.py")}
 BELOW = {  # what each room stands on, besides the ground
     "audit": {"nn"},
     "data": {"nn"},
+    "look": {"data"},
     "nn": set(),
     "heads": {"nn"},
     "engine": {"heads", "nn"},

@@ -144,6 +144,21 @@ class Columns:
         """What Arrow holds in a column."""
         return kind_of(self.table[column].type)
 
+    def kind_in_lists(self, column: str) -> Kind:
+        """What Arrow holds in the lists of a column."""
+        return kind_of(self.table[column].type.value_type)
+
+    def list_lengths(self, column: str) -> np.ndarray:
+        """How many elements the list in each row has, `(N,)`."""
+        import pyarrow.compute as pc
+
+        return pc.list_value_length(self.table[column]).fill_null(0).to_numpy()
+
+    def has_gaps_in_lists(self, column: str) -> bool:
+        """Whether a number is missing in the lists of a column."""
+        elements = self.table[column].combine_chunks().flatten()
+        return kind_of(elements.type) == "number" and bool(np.isnan(_float64(elements)).any())
+
     def names(self, column: str) -> Names:
         """A column as texts without the blanks around them; blank ones are none."""
         if column not in self._names:
@@ -274,6 +289,14 @@ class Columns:
             dict(zip(also, row, strict=True)) for row in zip(*also.values(), strict=True)
         ]
         return zip(*read, also_by_row, strict=True)
+
+
+def _float64(array: Any) -> np.ndarray:
+    """An array of numbers, with nan where one is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def kind_of(dtype: Any) -> Kind:
