@@ -13,10 +13,6 @@ import pytest
 from seqmodels import compose, load_run, train
 from seqmodels.data import SeriesTable
 from seqmodels.data.baseline_features import step_windows
-from seqmodels.engine.network import build_encoder
-from seqmodels.heads import find_head
-from seqmodels.tasks.regression import Regressor
-from seqmodels.tasks.tagging import Tagger
 
 QUICK = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "trainer.max_epochs=1")
 SMALL = ("model.encoder.hidden_size=8", "data.batch_size=4")
@@ -92,15 +88,6 @@ def test_a_run_that_does_not_look_ahead_says_nothing(
 ) -> None:
     assert trained(tmp_path / "run", *words) == []
     assert "later" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("task", "directions"), [(Regressor, 1), (Tagger, 2)])
-def test_numbers_of_steps_are_read_in_one_direction_and_tags_in_two(
-    task: Any, directions: int
-) -> None:
-    head = find_head("every_step")
-    encoder = build_encoder(3, {"hidden_size": 2}, head, task.contract_for("every_step"))
-    assert encoder.num_directions == directions
 
 
 @pytest.mark.parametrize("looks_ahead", [True, False])
