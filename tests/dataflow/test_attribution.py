@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -16,8 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import attribute
-from seqmodels.dataflow.attribution import MOST
-from seqmodels.dataflow.steps import attributed
+from seqmodels.dataflow.steps import attributed, rough_rows
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.padding import masked_mean, valid_steps
@@ -69,8 +69,11 @@ def test_captum_gives_the_same_for_rows_of_one_length(cell: type[nn.RNNBase]) ->
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_an_integral_by_another_rule_and_another_slope_is_the_same() -> None:
+def test_an_integral_by_another_rule_and_another_slope_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """SciPy's adaptive rule over central differences, one row at a time, in float64."""
+    monkeypatch.setattr("seqmodels.dataflow.attribution.TOLERANCE", 1e-6)
     torch.manual_seed(0)
     model, inputs = Packed(by_step=True).eval(), rows()[:, :7]
     model.rnn.double(), model.project.double()
@@ -171,8 +174,8 @@ def random_batch(task: Task, seed: int) -> SequenceBatch:
 
 
 def assert_complete(seed: int) -> bool:
-    """The steps sum to the difference to a row of zeros, or of padding, or it is said; all do if
-    the model has no kink. Returns whether all do."""
+    """The steps of each row sum to the difference to a row of zeros, or of padding. Returns whether
+    single steps are exact, too."""
     task = random_task(seed)
     batch = random_batch(task, seed)
     with torch.no_grad():
@@ -185,22 +188,19 @@ def assert_complete(seed: int) -> bool:
     difference = (logits - nothing).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
     if task.contract.per == "step":
         difference = masked_mean(difference, batch.lengths)
-    found = attributed(task, batch)
+    found = attributed(task, batch, first=None)
     assert [len(row) for row in found] == batch.lengths.tolist()
     sums, size = torch.tensor([float(row.double().sum()) for row in found]), logits.abs().max()
-    gap = difference - sums - found.missing
-    assert bool((gap.abs() <= 0.0101 * difference.abs() + 3e-6 * size).all()), (seed, gap)
+    gap = difference - sums
+    assert bool((gap.abs() <= 1e-5 * (difference.abs() + size)).all()), (seed, gap)
     for row in range(len(batch)):  # alone
         end = int(batch.lengths[row])
         inputs, lengths = batch.inputs[row : row + 1, :end], batch.lengths[row : row + 1]
-        [alone] = attributed(task, SequenceBatch(inputs, lengths))
-        if not found.missing[row]:
+        alone = attributed(task, SequenceBatch(inputs, lengths), first=None)
+        if not rough_rows(alone):
             size = float(found[row].abs().max())
-            torch.testing.assert_close(found[row], alone, rtol=0, atol=1e-4 * size + 1e-6)
-    kinks = task.convolutions is not None or "max" in task.head.name or task.head.name[0] == "c"
-    kinks |= "quantiles" in str(task.hparams["output"])  # they are sorted
-    assert kinks or not found.missing.any(), seed
-    return not found.missing.any()
+            torch.testing.assert_close(found[row], alone[0], rtol=0, atol=2e-3 * size + 1e-6)
+    return not rough_rows(found)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # of the CPU
@@ -237,8 +237,8 @@ def test_any_model_is_left_as_it_was_and_runs_without_dropout(by_step: bool) -> 
     if by_step:
         expected = masked_mean(expected, LENGTHS)
     assert [tuple(row.shape) for row in found] == [(7, 3), (1, 3), (4, 3), (6, 3)]
-    assert [float(row.sum()) for row in found] == pytest.approx(expected.tolist(), rel=0.01)
-    assert not found.missing.any()
+    assert [float(row.sum()) for row in found] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert not rough_rows(found)
 
 
 def test_one_step_of_logits_at_every_step_counts() -> None:
@@ -261,27 +261,87 @@ def test_one_step_of_logits_at_every_step_counts() -> None:
     assert all(row[:3].all() and not row[3:].any() for row in found)  # what comes later
 
 
+# ---------------------------------------------------------------- what is not smooth
+
+
+def midpoint_sum(function: Any, inputs: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
+    """Integrated gradients from zero, by the simplest rule there is."""
+    total, count = torch.zeros_like(inputs), 4000
+    for points in ((torch.arange(count).double() + 0.5) / count).split(100):
+        copies = (points.view(-1, 1, 1, 1) * inputs).flatten(0, 1).requires_grad_()
+        logits = function(copies, lengths.repeat(len(points)))
+        logit = logits.gather(1, classes.repeat(len(points)).unsqueeze(1)).sum()
+        [slopes] = torch.autograd.grad(logit, copies)
+        total += slopes.view(len(points), *inputs.shape).sum(dim=0) / count
+    return total * inputs
+
+
+@pytest.mark.parametrize(
+    ("head", "off"),
+    [("bidirectional_concat", 0.005), ("max_pool", 0.02), ("attention_pool", 0.005)],
+)
+def test_single_steps_are_those_of_a_sum_of_4000_points(head: str, off: float) -> None:
+    torch.manual_seed(1)
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = SequenceClassifier(data, {"hidden_size": 8, "bidirectional": True}, head).double().eval()
+    for weight in task.parameters():
+        weight.data *= 2
+    inputs, lengths = rows()[:, :7].double(), LENGTHS
+    classes = torch.tensor([0, 1, 1, 0])
+    function = task.as_function()
+    expected = midpoint_sum(function, inputs, lengths, classes)
+    attributions = attribute(function, inputs, lengths, classes)
+    for row, steps, length in zip(expected, attributions, LENGTHS):
+        largest = float(row.abs().max())
+        torch.testing.assert_close(steps.double(), row[:length], rtol=0, atol=off * largest)
+
+
 def jump(inputs: Tensor, lengths: Tensor) -> Tensor:
     """Whose slopes are 0, although its logits differ."""
     total = inputs.sum(dim=(1, 2))
     return torch.stack([(total > 0.3).to(total) + 0 * total, -1 + 0 * total], dim=1)
 
 
-def test_a_row_that_does_not_sum_to_its_difference_says_so() -> None:
-    inputs = torch.tensor([[[0.2]], [[0.9]]])
-    calls = list[int]()
-
-    def counted(inputs: Tensor, lengths: Tensor) -> Tensor:
-        calls.append(len(inputs))
-        return jump(inputs, lengths)
-
-    found = attribute(counted, inputs, [1, 1])
-    assert found.missing.tolist() == [0.0, 1.0]
-    first = calls.index(32)  # both rows at 16 points; then the second one alone
-    assert sum(calls[first + 1 :]) == MOST + MOST // 2 + MOST // 4 + MOST // 8 + MOST // 16
+def test_a_row_without_slopes_does_not_sum_to_its_difference_and_says_so() -> None:
+    attributions = attribute(jump, torch.tensor([[[0.2]], [[0.9]]]), [1, 1])
+    assert [row.item() for row in attributions] == [0.0, 0.0]
+    assert attributions.remainder.tolist() == [0.0, 1.0]
+    assert rough_rows(attributions) == [1]
 
 
-def test_a_model_in_half_precision_is_as_exact_as_its_numbers() -> None:
+@pytest.mark.parametrize(("steepness", "is_rough"), [(100.0, False), (1e6, True)])
+def test_a_steep_slope_is_found_or_what_it_lacks_is_said(steepness: float, is_rough: bool) -> None:
+    """It rises by 1 within a thousandth of the way, or a millionth."""
+
+    def steep(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return (steepness * (inputs.sum(dim=(1, 2)) - 0.31)).sigmoid().unsqueeze(1)
+
+    inputs = torch.tensor([[[1.0], [3.0]]]).double()
+    attributions = attribute(steep, inputs, [2], 0)
+    assert attributions[0].flatten().tolist() == pytest.approx([0.25, 0.75], abs=1e-4)
+    assert (
+        bool(attributions.remainder > 0.1) == is_rough
+        and bool(rough_rows(attributions)) == is_rough
+    )
+    assert float(attributions.remainder) < 0.01 or is_rough
+
+
+def test_pieces_that_are_good_enough_are_not_cut_again() -> None:
+    copies_read = list[int]()
+
+    def kinked(inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The second row has a kink at 0.7 of the way."""
+        copies_read.append(len(inputs))
+        return (inputs + (inputs - 0.7).relu()).sum(dim=(1, 2)).unsqueeze(1)
+
+    attributions = attribute(kinked, torch.tensor([[[0.6]], [[1.0]]]), [1, 1], 0)
+    assert [row.item() for row in attributions] == pytest.approx([0.6, 1.3])
+    assert copies_read[:5] == [2, 2, 2, 22, 1]  # classes, two ends, between pieces, has it slopes?
+    assert copies_read[5] == 48  # all pieces; then one piece of the second row, again and again
+    assert {*copies_read[6::2]} == {3} and {*copies_read[7::2]} == {8} and len(copies_read) < 14
+
+
+def test_a_model_in_half_precision_sums_to_the_difference_that_it_computes() -> None:
     project, calls = nn.Linear(3, 2).to(torch.bfloat16), list[int]()
     project.bias.data += 3  # whose difference is small, and has few digits
 
@@ -289,9 +349,140 @@ def test_a_model_in_half_precision_is_as_exact_as_its_numbers() -> None:
         calls.append(len(inputs))
         return project(inputs.tanh().mean(dim=1))
 
-    found = attribute(function, rows().to(torch.bfloat16), torch.full((4,), 9))
-    assert not found.missing.any() and max(calls) == 4 * 16 and len(calls) == 4
-    assert found[0].dtype == torch.float32
+    inputs, lengths = rows().to(torch.bfloat16), torch.full((4,), 9)
+    attributions = attribute(function, inputs, lengths, 1)
+    assert sum(calls) == 4 * (1 + 2 + 11 + 24) + 1  # rounding is no reason to cut a piece
+    change = (function(inputs, lengths) - function(0 * inputs, lengths))[:, 1].float()
+    sums = torch.stack([row.sum() for row in attributions])
+    torch.testing.assert_close(sums, change, rtol=1e-4, atol=1e-5)
+    assert attributions.remainder.all() and attributions[0].dtype == torch.float32
+
+
+# ---------------------------------------------------------------- any number of rows
+
+
+def stacked(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """A model that reads row by row."""
+    return torch.stack([row[:end].tanh().sum(dim=0) for row, end in zip(inputs, lengths)])
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 300])
+@pytest.mark.parametrize("kind", ["packed", "stacked", "ours"])
+def test_any_number_of_rows_goes_in_by_128_copies(kind: str, count: int) -> None:
+    torch.manual_seed(0)
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = SequenceClassifier(data, {"hidden_size": 4}, "last_hidden").eval()
+    models: dict[str, Any] = {"packed": Packed(nn.GRU).eval(), "stacked": stacked}
+    model, copies_read = models.get(kind, task.as_function()), list[int]()
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        copies_read.append(len(inputs))
+        return model(inputs, lengths)
+
+    inputs, lengths = torch.randn(count, 4, 3), 1 + torch.arange(count) % 4
+    attributions = attribute(function, inputs, lengths, 1)
+    assert min(copies_read) >= 1 and max(copies_read) <= 128
+    assert [len(row) for row in attributions] == lengths.tolist()
+    with torch.no_grad():
+        change = (model(inputs, lengths) - model(0 * inputs, lengths))[:, 1]
+    sums = torch.stack([row.sum() for row in attributions])
+    torch.testing.assert_close(sums, change.to(sums), rtol=1e-4, atol=1e-5)
+    [alone] = attribute(model, inputs[-1:], lengths[-1:], 1)
+    torch.testing.assert_close(attributions[-1], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.long
+def test_2048_packed_rows_are_attributed() -> None:
+    attributions = attribute(Packed(), torch.randn(2048, 4, 3), 1 + torch.arange(2048) % 4)
+    assert len(attributions) == len(attributions.remainder) == 2048
+
+
+def test_of_long_rows_fewer_copies_go_in_at_once() -> None:
+    shapes = list[Any]()
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        shapes.append(tuple(inputs.shape[:2]))
+        return inputs.tanh().sum(dim=1)
+
+    attribute(function, torch.randn(5, 10_000, 1), [10_000] * 5, 0)
+    assert max(count * time for count, time in shapes) <= 25_600
+    assert max(count for count, _ in shapes) == 2
+
+
+# ---------------------------------------------------------------- what has no answer
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_number_that_is_not_finite_is_named_unless_it_is_padding(value: float) -> None:
+    inputs = rows()
+    expected = attribute(Packed(), inputs, LENGTHS, 1)
+    inputs[2, 4:] = value
+    for row, steps in zip(attribute(Packed(), inputs, LENGTHS, 1), expected):
+        assert row.isfinite().all() and row.shape == steps.shape
+    inputs[3, 5, 1] = value
+    message = f"^row 3, step 5: feature 1 is {value}: give finite numbers$"
+    for method in ("integrated_gradients", "left_out"):
+        with pytest.raises(UserError, match=message):
+            attribute(Packed(), inputs, LENGTHS, method=method)
+
+
+def test_logits_that_are_not_finite_on_the_way_are_an_error() -> None:
+    inputs = torch.tensor([[[1.0]], [[2.0]]])
+    message = "^row 0: its logit or the gradient is nan or inf on the way from the baseline: "
+    with pytest.raises(UserError, match=message):
+        attribute(lambda x, n: x.sum(dim=1).log(), inputs, [1, 1])
+    with pytest.raises(UserError, match="^row 1: its logit or the gradient is nan or inf"):
+        attribute(lambda x, n: (1 - x.sum(dim=1)).sqrt(), inputs, [1, 1])
+    with pytest.raises(UserError, match="^row 1: its logit is nan or inf, or becomes so where a"):
+        attribute(lambda x, n: (1 - x.sum(dim=1)).sqrt(), inputs, [1, 1], method="left_out")
+
+
+def test_logits_that_do_not_depend_on_the_inputs_give_zeros() -> None:
+    scores = torch.tensor([[1.0, 2.0]])
+    weights = scores.clone().requires_grad_()
+    for logits in (scores, weights):
+        function = partial(lambda logits, x, n: logits.expand(len(x), -1), logits)
+        attributions = attribute(function, rows(), LENGTHS)
+        assert not torch.cat([*attributions]).any() and not attributions.remainder.any()
+
+
+def test_logits_that_change_without_a_gradient_are_an_error() -> None:
+    model = Packed()
+    message = "^the logits change, but have no gradient: let the function run without no_grad, "
+    for function in (torch.no_grad()(model), lambda x, n: model(x, n).detach()):
+        with pytest.raises(UserError, match=message):
+            attribute(function, rows(), LENGTHS)
+
+
+def test_a_function_may_write_to_its_inputs() -> None:
+    model = Packed()
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        inputs[:, :, 0] = 0
+        return model(inputs, lengths)
+
+    attributions = attribute(function, rows(), LENGTHS)
+    assert all(not row[:, 0].any() and row[:, 1:].any() for row in attributions)
+
+
+def test_a_variable_of_the_function_may_be_assigned_later() -> None:
+    model = Packed().train()
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return model(inputs, lengths) if inputs.numel() else later(inputs)
+
+    attributions, again = (attribute(function, rows(), LENGTHS) for _ in range(2))
+    later = nn.Linear(1, 1)
+    torch.testing.assert_close([*attributions], [*again], rtol=0, atol=0)  # without dropout
+
+
+def test_a_slice_has_the_remainders_of_its_rows() -> None:
+    attributions = attribute(Packed(), rows(), LENGTHS)
+    for part in (slice(1, 3), slice(None, None, -1), slice(4, None)):
+        some = attributions[part]
+        expected = [*attributions.remainder.tolist()][part]
+        assert some.remainder.tolist() == expected and len(some) == len(expected)
+    assert type(attributions + attributions) is list and attributions[1].shape == (1, 3)
 
 
 def test_a_stretch_of_a_series_is_replaced_by_a_straight_line() -> None:
@@ -334,19 +525,69 @@ def test_a_token_that_is_left_out_changes_the_other_tags() -> None:
     [
         ({"method": "left-out"}, r"^method=left-out: choose one of .*; did you mean left_out\?$"),
         ({"of": 4}, "^of=4: there are 4 classes, counted from 0$"),
-        ({"step": 1}, "^step=1: the shortest row has 1 steps, counted from 0$"),
+        ({"of": -1}, "^of=-1: there are 4 classes, counted from 0$"),
+        ({"of": np.int64(7)}, "^of=7: there are 4 classes, counted from 0$"),
+        ({"of": torch.tensor(7)}, "^of=7: there are 4 classes, counted from 0$"),
+        (
+            {"of": torch.tensor([0, 3, 4, 0])},
+            "^of=4 of row 2: there are 4 classes, counted from 0$",
+        ),
+        ({"of": [0, 1]}, r"^of is \(2,\): give one class, or one for each of 4 rows or steps$"),
+        ({"of": "a"}, "^of=a: give the number of a class, 0 to 3$"),
+        ({"of": 1.0}, "^of=1.0: give the number of a class, 0 to 3$"),
+        ({"step": 1}, "^step=1: row 1 has 1 step, counted from 0, or -1 for the last$"),
+        ({"step": -2}, "^step=-2: row 1 has 1 step, counted from 0, or -1 for the last$"),
+        ({"step": "last"}, "^step=last: give the number of a step, from 0, or -1 for the last$"),
         ({"baseline": "mean"}, "^baseline is mean: give zero, or a number for each of 3$"),
+        ({"baseline": None}, "^baseline is None: give zero, or a number for each of 3$"),
+        ({"baseline": 0}, r"^baseline is \(\): give zero, or a number for each of 3$"),
         (
             {"baseline": [[0.0] * 3] * 2},
             r"^baseline is \(2, 3\): give zero, or a number for each of 3$",
         ),
         ({"baseline": [0.0, 1.0]}, r"^baseline is \(2,\): give zero, or a number for each of 3$"),
+        ({"baseline": [0, torch.nan, 0]}, r"^baseline=\[0.0, nan, 0.0\]: give finite numbers$"),
+        ({"baseline": ["a", "b", "c"]}, r"^baseline=\['a', 'b', 'c'\]: give numbers$"),
+        ({"lengths": [7, 1, 4, 10]}, r"^lengths\[3\] is 10: rows have 1 to 9 steps$"),
+        ({"lengths": [7, 0, 4, 6]}, r"^lengths\[1\] is 0: rows have 1 to 9 steps$"),
+        (
+            {"lengths": [7, 1]},
+            r"^lengths are \(2,\) int64: give a whole number for each of 4 rows$",
+        ),
+        ({"inputs": torch.ones(0, 9, 3), "lengths": []}, "^lengths are .* for each of 0 rows$"),
+        (
+            {"inputs": torch.ones(0, 9, 3), "lengths": torch.ones(0, dtype=torch.int64)},
+            "^inputs have no rows: give at least one$",
+        ),
+        ({"inputs": torch.ones(4, 9)}, r"^inputs are \(4, 9\): give features \(B, T, F\)$"),
     ],
     ids=str,
 )
 def test_a_wrong_argument_is_an_error(options: dict[str, Any], message: str) -> None:
+    arguments = {"inputs": rows(), "lengths": LENGTHS, **options}
     with pytest.raises(UserError, match=message):
-        attribute(Packed(by_step=True), rows(), LENGTHS, **options)
+        attribute(Packed(by_step=True), **arguments)
+
+
+def test_one_prediction_for_each_row_has_no_step() -> None:
+    message = "^step=5: there is one prediction for each row, leave step out$"
+    with pytest.raises(UserError, match=message):
+        attribute(Packed(), rows(), LENGTHS, step=5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "given"), [(torch.zeros(4), r"\(4,\)"), ((torch.zeros(4, 2),), "tuple")], ids=str
+)
+def test_what_is_no_logits_is_an_error(answer: Any, given: str) -> None:
+    message = rf"^function gave {given}: let it give logits \(B, C\) or \(B, T, C\)$"
+    with pytest.raises(UserError, match=message):
+        attribute(lambda x, n: answer, rows(), LENGTHS)
+
+
+def test_what_is_left_out_needs_no_baseline() -> None:
+    changes = attribute(Packed(), rows(), LENGTHS, method="left_out", baseline=None)
+    assert [tuple(row.shape) for row in changes] == [(7, 3), (1, 3), (4, 3), (6, 3)]
+    assert changes.remainder.tolist() == [0.0] * 4
 
 
 def test_tokens_have_no_line_between_them() -> None:
@@ -376,8 +617,11 @@ def test_of_a_tagger_a_step_counts_or_a_tag_or_all_steps() -> None:
     ):
         found = [float(steps.sum()) for steps in attributed(task, rows, of)]
         assert found == pytest.approx(expected.tolist(), rel=0.01)
-    with pytest.raises(UserError, match="^step=4: the shortest row has 3 steps, counted from 0$"):
-        attributed(task, rows, 4)
+    for of in (4, -2, np.int64(3)):
+        with pytest.raises(
+            UserError, match=f"^of={of}: input 2 has 3 steps, counted from 0, or -1"
+        ):
+            attributed(task, rows, of)
 
 
 def test_of_a_language_model_the_next_token_counts() -> None:
@@ -459,7 +703,8 @@ def needle_share(head: str, steps: int, seed: int = 0) -> tuple[float, float]:
 
 def test_steps_that_tell_the_class_count_for_it() -> None:
     accuracy, share = needle_share("mean_pool", 100)
-    assert accuracy > 0.8 and share > 0.4, (accuracy, share)  # evenly spread, it would be 0.075
+    # Evenly spread, it would be 0.075; processors train differently.
+    assert accuracy > 0.8 and share > 0.3, (accuracy, share)
 
 
 @pytest.mark.long

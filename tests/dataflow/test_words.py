@@ -167,6 +167,27 @@ def test_lines_have_dots_as_large_as_their_steps_count(
         np.testing.assert_allclose(dots.get_sizes(), 45 * np.abs(values), rtol=1e-5)
 
 
+@pytest.mark.pictures
+def test_a_row_whose_single_steps_are_rough_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, data = after_a_test("SequenceClassifier", "last_hidden")
+    for threshold, is_marked in ((-1.0, True), (0.2, False)):
+        monkeypatch.setattr("seqmodels.dataflow.steps.ROUGH", threshold)
+        figure = pictures_of_steps(task, data)["steps.png"]
+        captions = [axes.get_title().split("\n")[-1] for axes in figure.axes if axes.lines]
+        assert all(caption.startswith("~ row") == is_marked for caption in captions)
+
+
+@pytest.mark.pictures
+def test_a_row_whose_loss_is_not_finite_is_not_shown() -> None:
+    task, data = after_a_test("SequenceClassifier", "last_hidden")
+    for row in task.told.values():
+        row["loss"] = float("nan")
+    assert pictures_of_steps(task, data) == {}
+    task.told[3]["loss"] = 1.0
+    [axes] = [axes for axes in pictures_of_steps(task, data)["steps.png"].axes if axes.lines]
+    assert "row 4," in axes.get_title()
+
+
 def test_a_test_without_a_row_to_show_draws_nothing() -> None:
     task, data = after_a_test("SequenceClassifier", "last_hidden")
     told, task.told = task.told, None  # nobody asked for predictions

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable
 from functools import partial
-from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.audit.isolation import isolated
 from seqmodels.audit.modules import find_modules
@@ -19,37 +20,61 @@ from seqmodels.errors import UserError, choices
 from seqmodels.padding import Lengths, valid_steps
 
 Function = Callable[[Tensor, Tensor], Tensor]
-Read = Callable[[Tensor, Tensor, Tensor], Tensor]  # of rows, lengths and classes that count: (B,)
+Read = Callable[[Tensor, Tensor, Tensor], Tensor]  # (inputs, lengths, classes) -> logits (B,)
+RowName = Callable[[int], str]
+
 METHODS = ("integrated_gradients", "left_out")
-FEWEST, MOST = 16, 512  # points of an integral
-TOLERANCE, ROUNDING = 0.01, 8  # of a difference of logits; of the eps of logits' type
-STRETCHES, COPIES = 20, 128  # of a series, to leave out; rows to read at once
+
+# A line from the baseline to a row is cut into pieces. One that lacks too much of the change of the
+# logit is cut again, `CUTS` times at most. Each has the points of Gauss and Legendre.
+PIECES, SMALLER_PIECES, CUTS, POINTS = 12, 4, 5, 2
+# A piece may lack this share of how far its row's logit moves along the line, and some eps of it.
+TOLERANCE, ROUNDING = 0.003, 8
+
+STRETCHES = 20  # A series is left out in so many stretches.
+COPIES, STEPS = 128, 25_600  # No more rows, nor steps of all of them, are read at once.
 
 
 class Attributions(list[Tensor]):
     """For each row a tensor `(T, F)`, or `(T,)` of tokens: how much each step adds to the logit.
-    `missing` `(B,)` is what the integrated gradients of a row lack of the difference of its logits;
-    0 where that is at most 1 % of it."""
 
-    missing: Tensor
+    They sum to the difference of the logits, because what an integral lacks is spread over its
+    steps. `remainder` `(B,)` is how much that was, in units of the logit; of what is left out, 0.
+    A slice has the remainders of its rows; all else that one makes of it is a plain list.
+    """
+
+    remainder: Tensor
+
+    def __init__(self, rows: Iterable[Tensor] = (), remainder: Tensor | None = None) -> None:
+        super().__init__(rows)
+        self.remainder = torch.zeros(len(self)) if remainder is None else remainder
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = super().__getitem__(index)
+        if not isinstance(index, slice):
+            return rows
+        numbers = range(len(self))[index]
+        return Attributions(rows, self.remainder[[*numbers]])
 
 
 def attribute(
     function: Function,
     inputs: Tensor,
     lengths: Lengths,
-    of: int | Tensor | None = None,
-    step: int | None = None,
+    of: Any = None,
+    step: Any = None,
     *,
     method: str = "integrated_gradients",
-    baseline: str | Tensor | Sequence[Any] = "zero",
-    most: int = MOST,
+    baseline: Any = "zero",
+    row_name: RowName = "row {}".format,
 ) -> Attributions:
     """How much each step of each row, and each of its features, adds to one logit.
 
     Integrated gradients (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365) follow the
-    straight line from the baseline to the row, and sum to its logit less the baseline's. The points
-    on the line double, up to `most`, until that holds to 1 %. The model runs in evaluation mode.
+    straight line from the baseline to the row, and sum to its logit less the baseline's. The line
+    is cut into pieces until each of them lacks at most 0.3 % of the way that the logit goes, or is
+    1/12,288 of the line; `Attributions` says what becomes of the rest. The model runs in evaluation
+    mode. Padding stays as it is.
 
     Args:
         function: to logits `(B, C)`, or `(B, T, C)` at every step.
@@ -60,119 +85,399 @@ def attribute(
         method: `integrated_gradients`; or `left_out`: by how much the logit falls without a token,
             or if a straight line replaces a twentieth of a feature's steps, which share the change.
         baseline: where integrated gradients begin: `zero`, or a number for each feature.
-        most: points on a line.
+        row_name: what to call a row in an error, by its number from 0.
 
     Raises:
-        UserError: for an unknown method, class or step, or another number of baselines.
+        UserError: for an unknown method, class or step, another number of baselines, lengths that
+            don't fit, no rows, what is not finite in the inputs or becomes so on the line, and for
+            logits that change, but have no gradient.
     """
     if method not in METHODS:
         raise UserError(f"method={method}: {choices(method, METHODS)}")
-    lengths, features = torch.as_tensor(lengths), inputs.shape[2:]
-    inputs, gradients = inputs[:, : int(lengths.max())], method == METHODS[0]
-    if gradients and not inputs.is_floating_point():
+    has_gradients = method == "integrated_gradients"
+    if has_gradients and not inputs.is_floating_point():
         raise UserError("no line leads from token to token: embed them, or set method=left_out")
-    if gradients and baseline != "zero" and np.shape(baseline) != features:
-        given = baseline if isinstance(baseline, str) else np.shape(baseline)
-        raise UserError(f"baseline is {given}: give zero, or a number for each of {features[0]}")
-    start = torch.zeros(features) if isinstance(baseline, str) else torch.as_tensor(baseline)
+    if inputs.is_floating_point() and inputs.dim() != 3:
+        raise UserError(f"inputs are {tuple(inputs.shape)}: give features (B, T, F)")
+    lengths = checked_lengths(lengths, inputs)
+    inputs = inputs[:, : int(lengths.max())]
+    _refuse_not_finite_inputs(inputs, lengths, row_name)
+
     with isolated(find_modules(function)):
-        with torch.no_grad():
-            classes = counted(function(inputs, lengths), lengths, of, step)
-        read: Read = partial(chosen, function)
-        if gradients:
-            whole, missing = integrate(read, inputs, lengths, classes, start.to(inputs), most)
-            rows = [row[:end] for row, end in zip(whole, lengths, strict=True)]
+        classes = counted_classes(function, inputs, lengths, of, step, row_name)
+        read: Read = partial(mean_logit, function)
+        if has_gradients:
+            start = checked_baseline(baseline, inputs)
+            lines = Lines(read, inputs, lengths, classes, start)
+            padded_rows, remainder = integrate(lines, row_name)
+            rows = [row[:end] for row, end in zip(padded_rows, lengths, strict=True)]
         else:
-            each, missing = zip(inputs, classes, lengths, strict=True), torch.zeros(len(inputs))
-            rows = [left_out(read, row[:end], own[:end]) for row, own, end in each]
-    found = Attributions(row.float().cpu() for row in rows)
-    found.missing = missing.float().cpu()
-    return found
+            rows = rows_left_out(read, inputs, lengths, classes, row_name)
+            remainder = torch.zeros(len(rows))
+    return Attributions([row.float().cpu() for row in rows], remainder.float().cpu())
 
 
-def counted(logits: Tensor, lengths: Tensor, of: int | Tensor | None, step: int | None) -> Tensor:
-    """The class that counts of each row `(B, 1)`, or at each step `(B, T)`: -100 where none."""
-    classes = logits.argmax(dim=-1)
-    if isinstance(of, int) and not 0 <= of < logits.shape[-1]:
-        raise UserError(f"of={of}: there are {logits.shape[-1]} classes, counted from 0")
-    if of is not None:
-        of = torch.as_tensor(of).to(classes)
-        classes = (of.unsqueeze(1) if of.dim() == 1 < classes.dim() else of).expand_as(classes)
-    if logits.dim() == 2:
-        return classes.unsqueeze(1)
-    there = valid_steps(lengths, classes.shape[1], classes.device)
-    if step is not None:
-        if not -1 <= step < (shortest := int(lengths.min())):
-            raise UserError(f"step={step}: the shortest row has {shortest} steps, counted from 0")
-        number = lengths.to(classes).unsqueeze(1) if step < 0 else 1 + step
-        there &= there.cumsum(dim=1) == number
-    return classes.where(there, PADDING_TARGET)
+# ---------------------------------------------------------------- what counts
 
 
-def chosen(function: Function, inputs: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
-    """The logit of each row's class, `(B,)`; of several steps, the mean."""
-    logits = exact(function(inputs, lengths))
-    logits = logits.unsqueeze(1) if logits.dim() == 2 else logits
-    classes = classes[:, : logits.shape[1]]
-    values = logits.gather(2, classes.clamp(min=0).unsqueeze(2)).squeeze(2)
-    return (values * (classes >= 0)).sum(dim=1) / (classes >= 0).sum(dim=1).clamp(min=1)
+def checked_lengths(lengths: Lengths, inputs: Tensor) -> Tensor:
+    """The length of each row, `(B,)`."""
+    lengths = torch.as_tensor(lengths)
+    count, time = inputs.shape[:2]
+    if lengths.shape != (count,) or lengths.is_floating_point():
+        given = f"{tuple(lengths.shape)} {lengths.dtype}".replace("torch.", "")
+        raise UserError(f"lengths are {given}: give a whole number for each of {count} rows")
+    if count == 0:
+        raise UserError("inputs have no rows: give at least one")
+    for row, length in enumerate(lengths.tolist()):
+        if not 1 <= length <= time:
+            raise UserError(f"lengths[{row}] is {length}: rows have 1 to {time} steps")
+    return lengths
 
 
-def integrate(
-    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor, most: int
-) -> tuple[Tensor, Tensor]:
-    """The integrated gradients of padded rows, and what the sum of each lacks."""
-    way, left, count = exact(inputs - start), torch.arange(len(inputs)), FEWEST
-    with torch.no_grad():
-        end, begin = (read(each, lengths, classes) for each in (inputs, start.expand_as(inputs)))
-    found, missing = torch.zeros_like(way), torch.zeros_like(end)
-    rounding = ROUNDING * torch.finfo(inputs.dtype).eps
-    allowed = TOLERANCE * (end - begin).abs() + rounding * (end.abs() + begin.abs())
-    while len(left) and count <= most:
-        total, parts = torch.zeros_like(way[left]), ceil(count * len(left) / COPIES)
-        points, weights = np.polynomial.legendre.leggauss(count)
-        for some in np.array_split(np.stack([(points + 1) / 2, weights / 2]), parts, axis=1):
-            shares, weight = torch.from_numpy(some).to(way).view(2, -1, 1, 1, 1)  # (P, 1, 1, 1)
-            rows = (start + shares * way[left]).to(inputs).flatten(0, 1).requires_grad_()
-            alike = lengths[left].repeat(len(shares)), classes[left].repeat(len(shares), 1)
-            [slopes] = torch.autograd.grad(read(rows, *alike).sum(), rows)
-            total += (exact(slopes).view(len(shares), *total.shape) * weight).sum(dim=0)
-        found[left] = total * way[left]
-        gap = end - begin - found.flatten(1).sum(dim=1)
-        missing = gap.where(gap.abs() > allowed, 0.0)
-        left, count = missing.nonzero()[:, 0].cpu(), 2 * count
-    return found, missing
+def checked_baseline(baseline: Any, inputs: Tensor) -> Tensor:
+    """Where a line begins, `(F,)`."""
+    width = inputs.shape[2]
+    if isinstance(baseline, str) and baseline == "zero":
+        return torch.zeros_like(inputs[0, 0])
+    if baseline is None or isinstance(baseline, str):
+        raise UserError(f"baseline is {baseline}: give zero, or a number for each of {width}")
+    if np.shape(baseline) != (width,):
+        shape = tuple(np.shape(baseline))
+        raise UserError(f"baseline is {shape}: give zero, or a number for each of {width}")
+    try:
+        start = torch.as_tensor(baseline).to(inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"baseline={baseline}: give numbers") from error
+    if not start.isfinite().all():
+        raise UserError(f"baseline={start.tolist()}: give finite numbers")
+    return start
+
+
+def _refuse_not_finite_inputs(inputs: Tensor, lengths: Tensor, row_name: RowName) -> None:
+    if not inputs.is_floating_point():
+        return
+    is_step = valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(2)
+    places = (is_step & ~inputs.isfinite()).nonzero()  # padding may hold anything
+    if len(places):
+        row, step, feature = places[0].tolist()
+        value = float(inputs[row, step, feature])
+        raise UserError(
+            f"{row_name(row)}, step {step}: feature {feature} is {value}: give finite numbers"
+        )
 
 
 @torch.no_grad()
-def left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
-    """By how much what is read of a row falls without each token, `(T,)`, or with a straight line
-    in place of some steps of a feature, `(T, F)`. Of classes at each step, those of the other
-    tokens count."""
+def counted_classes(
+    function: Function, inputs: Tensor, lengths: Tensor, of: Any, step: Any, row_name: RowName
+) -> Tensor:
+    """The class that counts of each row `(B, 1)`, or at each step `(B, T)`: -100 where none."""
+    predictions, time = list[Tensor](), inputs.shape[1]
+    count = copies_at_once(time)
+    for some_inputs, some_lengths in zip(inputs.split(count), lengths.split(count), strict=True):
+        logits = function(some_inputs, some_lengths)
+        if not isinstance(logits, Tensor) or logits.dim() not in (2, 3):
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(f"function gave {shape}: let it give logits (B, C) or (B, T, C)")
+        predicted = logits.argmax(dim=-1)
+        if logits.dim() == 3:  # packed rows are as long as the longest of them
+            predicted = F.pad(predicted, (0, time - predicted.shape[1]))
+        predictions.append(predicted.view(len(some_inputs), -1))
+    classes = torch.cat(predictions)  # (B, 1), or (B, T)
 
-    def values(rows: Tensor, classes: Tensor) -> Tensor:
-        pairs = zip(rows.split(COPIES), classes.split(COPIES), strict=True)
-        made = (read(some, torch.full((len(some),), some.shape[1]), own) for some, own in pairs)
-        return torch.cat([*made])
+    counts = torch.ones_like(classes, dtype=torch.bool)
+    if logits.dim() == 3:
+        counts = valid_steps(lengths, time, classes.device)
+    if step is not None:
+        if logits.dim() == 2:
+            raise UserError(f"step={step}: there is one prediction for each row, leave step out")
+        step = checked_step(step, lengths, f"step={step}", row_name)
+        counted_step = lengths - 1 if step < 0 else torch.full_like(lengths, step)  # (B,)
+        steps = torch.arange(time, device=classes.device)
+        counts = steps == counted_step.to(classes).unsqueeze(1)
+    if of is not None:
+        classes = wanted_classes(of, counts, logits.shape[-1], row_name).to(classes)
+    return classes.where(counts, PADDING_TARGET)
 
-    count, every = len(row), torch.arange(len(row), device=row.device)
-    if not row.is_floating_point():
-        if count == 1:
-            return torch.zeros(1)
-        own, with_it = every == every.unsqueeze(1), classes.expand(count, -1)  # (T, T)
-        kept = every.expand(count, -1)[~own].view(count, -1)  # (T, T - 1)
-        without = with_it
-        if len(classes) > 1:
-            with_it, without = with_it.masked_fill(own, PADDING_TARGET), classes[kept]
-        return values(row.expand(count, *row.shape), with_it) - values(row[kept], without)
-    whole, found = values(row[None], classes[None]), list[Tensor]()
-    features = torch.arange(row.shape[1], device=row.device).unsqueeze(1)
-    for steps in every.chunk(STRETCHES):
+
+def checked_step(step: Any, lengths: Tensor, argument: str, row_name: RowName) -> int:
+    """The number of a step that all rows have, from 0, or -1; an error calls it `argument`."""
+    shortest = int(lengths.argmin())
+    end = int(lengths[shortest])
+    try:
+        step = operator.index(step)
+    except TypeError as error:
+        message = f"{argument}: give the number of a step, from 0, or -1 for the last"
+        raise UserError(message) from error
+    if not -1 <= step < end:
+        steps = "1 step" if end == 1 else f"{end} steps"
+        raise UserError(
+            f"{argument}: {row_name(shortest)} has {steps}, counted from 0, or -1 for the last"
+        )
+    return step
+
+
+def wanted_classes(of: Any, counts: Tensor, num_classes: int, row_name: RowName) -> Tensor:
+    """The class that `of` names for each row `(B, 1)` or step `(B, T)`, as `counts` has them."""
+    try:
+        classes = torch.as_tensor(of)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"of={of}: give the number of a class, 0 to {num_classes - 1}") from error
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise UserError(f"of={of}: give the number of a class, 0 to {num_classes - 1}")
+
+    rows, steps = counts.shape
+    if classes.dim() == 0:
+        classes = classes.expand(rows, steps)
+    elif classes.shape == (rows,):
+        classes = classes.unsqueeze(1).expand(rows, steps)
+    elif classes.dim() == 2 and len(classes) == rows and classes.shape[1] >= steps:
+        classes = classes[:, :steps]
+    else:
+        shape = tuple(classes.shape)
+        raise UserError(f"of is {shape}: give one class, or one for each of {rows} rows or steps")
+
+    wrong = counts.cpu() & ((classes < 0) | (classes >= num_classes)).cpu()
+    if wrong.any():
+        row, step = wrong.nonzero()[0].tolist()
+        place = "" if torch.as_tensor(of).dim() == 0 else f" of {row_name(row)}"
+        number = int(classes[row, step])
+        raise UserError(f"of={number}{place}: there are {num_classes} classes, counted from 0")
+    return classes
+
+
+def mean_logit(function: Function, inputs: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
+    """The logit of each row's class, `(B,)`; of several steps, the mean."""
+    logits = exact(function(inputs, lengths))
+    if logits.dim() == 2:
+        logits = logits.unsqueeze(1)
+    classes = classes[:, : logits.shape[1]]
+    counts = classes >= 0
+    values = logits.gather(2, classes.clamp(min=0).unsqueeze(2)).squeeze(2)
+    return (values * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+
+
+# ---------------------------------------------------------------- integrated gradients
+
+
+def copies_at_once(time: int) -> int:
+    """How many rows of this length are read at once."""
+    return min(max(STEPS // time, POINTS), COPIES)
+
+
+class Pieces(NamedTuple):
+    """Some pieces of lines: of which row each is, `(N,)`; at which shares of its line it begins and
+    ends, `(N, 2)`; and the logits there, `(N, 2)`."""
+
+    rows: Tensor
+    shares: Tensor
+    logits: Tensor
+
+    def at(self, numbers: Tensor) -> Pieces:
+        """Those of these numbers."""
+        rows, shares = self.rows[numbers], self.shares[numbers]
+        return Pieces(rows, shares, self.logits[numbers.to(self.logits.device)])
+
+
+class Lines:
+    """The straight lines from a baseline to each of B rows. A point is a share of its line: 0 is
+    the baseline, and 1 the row. Rows and shares are on the CPU."""
+
+    def __init__(
+        self, read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor
+    ) -> None:
+        self.read, self.lengths, self.classes, self.dtype = read, lengths, classes, inputs.dtype
+        is_step = valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(2)
+        self.begin = exact(start.where(is_step, inputs))  # (B, T, F)
+        self.way = (exact(inputs) - self.begin).where(is_step, 0.0)
+        self.copies = copies_at_once(inputs.shape[1])
+
+    def points(self, rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What to read at points, up to the longest row of them: inputs, lengths, classes."""
+        lengths = self.lengths[rows]
+        time = int(lengths.max())
+        way = self.way[rows, :time]
+        inputs = self.begin[rows, :time] + shares.to(way).view(-1, 1, 1) * way
+        return inputs.to(self.dtype), lengths, self.classes[rows]
+
+    @torch.no_grad()
+    def logits(self, rows: Tensor, shares: Tensor) -> Tensor:
+        """The logits at N points, `(N,)`."""
+        chunks = zip(rows.split(self.copies), shares.split(self.copies), strict=True)
+        return torch.cat([self.read(*self.points(*chunk)) for chunk in chunks])
+
+    def slopes(self, rows: Tensor, shares: Tensor) -> Tensor:
+        """The gradients at N points, up to the longest row of them: `(N, T, F)`."""
+        inputs, lengths, classes = self.points(rows, shares)
+        inputs.requires_grad_()
+        # The function gets a copy, so that it may write to it.
+        logits = self.read(inputs.clone(), lengths, classes)
+        [slopes] = torch.autograd.grad(logits.sum(), inputs, materialize_grads=True)
+        return exact(slopes)
+
+    def have_slopes(self) -> bool:
+        """Whether there is any gradient."""
+        inputs, lengths, classes = self.points(torch.tensor([0]), torch.tensor([0.5]))
+        return self.read(inputs.requires_grad_().clone(), lengths, classes).requires_grad
+
+    def whole(self) -> Pieces:
+        """Each line as one piece."""
+        rows = torch.arange(len(self.lengths))
+        ends = [torch.full(rows.shape, share, dtype=torch.float64) for share in (0.0, 1.0)]
+        logits = [self.logits(rows, end) for end in ends]
+        return Pieces(rows, torch.stack(ends, dim=1), torch.stack(logits, dim=1))
+
+    def cut(self, pieces: Pieces, count: int) -> Pieces:
+        """Each of N pieces cut into `count` of one length."""
+        fractions = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+        edges = torch.lerp(pieces.shares[:, :1], pieces.shares[:, 1:], fractions)
+        inner_rows = pieces.rows.repeat_interleave(count - 1)
+        inner_logits = self.logits(inner_rows, edges[:, 1:-1].flatten())
+        begin, end = pieces.logits.split(1, dim=1)
+        logits = torch.cat([begin, inner_logits.view(-1, count - 1), end], dim=1)
+        rows = pieces.rows.repeat_interleave(count)
+        # Neighbours in a row of edges are the ends of a piece.
+        return Pieces(
+            rows, edges.unfold(1, 2, 1).flatten(0, 1), logits.unfold(1, 2, 1).flatten(0, 1)
+        )
+
+    def integrals(self, pieces: Pieces) -> Tensor:
+        """The gradients along N pieces, times the way: `(N, T, F)`."""
+        nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(POINTS))
+        begin, end = pieces.shares.split(1, dim=1)
+        shares = torch.lerp(begin, end, (1 + nodes) / 2)  # (N, P)
+        weights = (end - begin) * weights / 2
+        slopes = self.slopes(pieces.rows.repeat_interleave(POINTS), shares.flatten())
+        slopes = slopes.unflatten(0, (-1, POINTS))  # (N, P, T, F)
+        sums = (slopes * weights.to(slopes).view(-1, POINTS, 1, 1)).sum(dim=1)
+        return sums * self.way[pieces.rows, : sums.shape[1]]
+
+
+def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
+    """The integrated gradients of padded rows `(B, T, F)`, and how much of each row's logit they
+    lacked, piece by piece, `(B,)`: that is spread over the steps."""
+    attributions = torch.zeros_like(lines.way)
+    remainders = attributions.new_zeros(len(attributions))
+    pieces = lines.cut(lines.whole(), PIECES)
+    changes = pieces.logits.diff(dim=1).squeeze(1)
+    if not lines.have_slopes():
+        if not changes.any():
+            return attributions, remainders
+        raise UserError(
+            "the logits change, but have no gradient: let the function run without no_grad, detach "
+            "or argmax, or set method=left_out"
+        )
+    # How far a logit moves, up and down, is larger than the difference between its ends.
+    variations = changes.abs().view(-1, PIECES).sum(dim=1)
+    rounding = ROUNDING * torch.finfo(lines.dtype).eps
+
+    for cuts in range(CUTS + 1):
+        rough = list[Tensor]()
+        for numbers in torch.arange(len(pieces.rows)).split(lines.copies // POINTS):
+            chunk = pieces.at(numbers)
+            rows = chunk.rows.to(attributions.device)
+            amounts = lines.integrals(chunk)
+            gaps = chunk.logits.diff(dim=1).squeeze(1) - amounts.sum(dim=(1, 2))
+            _refuse_not_finite(gaps, chunk.rows, row_name)
+            allowed = TOLERANCE * variations[rows] + rounding * chunk.logits.abs().sum(dim=1)
+            is_fine = gaps.abs() <= allowed
+            if cuts == CUTS:
+                is_fine = torch.ones_like(is_fine)
+            amounts = spread(amounts, gaps)[is_fine]
+            attributions[:, : amounts.shape[1]].index_add_(0, rows[is_fine], amounts)
+            remainders.index_add_(0, rows[is_fine], gaps[is_fine].abs())
+            rough.append(numbers[~is_fine.cpu()])
+        rough_numbers = torch.cat(rough)
+        if len(rough_numbers) == 0:
+            break
+        pieces = lines.cut(pieces.at(rough_numbers), SMALLER_PIECES)
+    return attributions, remainders
+
+
+def spread(amounts: Tensor, gaps: Tensor) -> Tensor:
+    """What each piece lacks is added to its steps, in proportion to their size: they sum to the
+    change of its logit, unless none of them counts."""
+    sizes = amounts.abs()
+    totals = sizes.sum(dim=(1, 2)).clamp(min=torch.finfo(sizes.dtype).tiny)
+    return amounts + sizes * (gaps / totals).view(-1, 1, 1)
+
+
+def _refuse_not_finite(values: Tensor, rows: Tensor, row_name: RowName) -> None:
+    is_wrong = ~values.isfinite()
+    if is_wrong.any():
+        row = int(rows[is_wrong.cpu()][0])
+        raise UserError(
+            f"{row_name(row)}: its logit or the gradient is nan or inf on the way from the "
+            "baseline: choose another baseline, or see which of the model's numbers are not finite"
+        )
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+@torch.no_grad()
+def rows_left_out(
+    read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, row_name: RowName
+) -> list[Tensor]:
+    """What each step of each row changes: `(T,)` of tokens, `(T, F)` of features."""
+    of_one_row = features_left_out if inputs.is_floating_point() else tokens_left_out
+    changes_by_row = list[Tensor]()
+    for number, length in enumerate(lengths.tolist()):
+        changes = of_one_row(read, inputs[number, :length], classes[number, :length])
+        if not changes.isfinite().all():
+            raise UserError(
+                f"{row_name(number)}: its logit is nan or inf, or becomes so where a step is left "
+                "out: see which of the model's numbers are not finite"
+            )
+        changes_by_row.append(changes)
+    return changes_by_row
+
+
+def tokens_left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
+    """By how much the logit of a row falls without each token, `(T,)`. Of classes at each step,
+    those of the other tokens count."""
+    count = len(row)
+    if count == 1:
+        return torch.zeros(1)
+    places = torch.arange(count, device=row.device)
+    is_left_out = places == places.unsqueeze(1)  # (T, T): a row for each token
+    kept = places.expand(count, -1)[~is_left_out].view(count, -1)  # (T, T - 1)
+    whole_classes = shorter_classes = classes.expand(count, -1)
+    if len(classes) > 1:
+        whole_classes = whole_classes.masked_fill(is_left_out, PADDING_TARGET)
+        shorter_classes = classes[kept]
+    whole_rows = row.expand(count, *row.shape)
+    whole_logits = _logits_of(read, whole_rows, whole_classes)
+    return whole_logits - _logits_of(read, row[kept], shorter_classes)
+
+
+def features_left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
+    """By how much the logit of a row falls with a straight line in place of some steps of a
+    feature, `(T, F)`: they share it."""
+    count, width = row.shape
+    features = torch.arange(width, device=row.device).unsqueeze(1)
+    whole_logit = _logits_of(read, row.unsqueeze(0), classes.unsqueeze(0))
+    changes = torch.zeros(row.shape, dtype=whole_logit.dtype, device=row.device)
+    for steps in torch.arange(count, device=row.device).chunk(STRETCHES):
         before, after = int(steps[0]) - 1, int(steps[-1]) + 1
-        ends = [row[n] for n in (before, after) if 0 <= n < count] or [torch.zeros_like(row[0])]
-        share = (steps - before).to(row).unsqueeze(1) / (after - before)
-        copies = row.repeat(len(features), 1, 1)
-        copies[features, steps, features] = torch.lerp(ends[0], ends[-1], share).T
-        change = whole - values(copies, classes.expand(len(features), -1))
-        found += (change / len(steps)).expand(len(steps), -1)
-    return torch.stack(found)
+        # At an end of the row, the line is level; if it takes the whole row, it is 0.
+        neighbours = [row[step] for step in (before, after) if 0 <= step < count]
+        if not neighbours:
+            neighbours = [torch.zeros_like(row[0])]
+        shares = (steps - before).to(row).unsqueeze(1) / (after - before)
+        line = torch.lerp(neighbours[0], neighbours[-1], shares)  # (S, F)
+        copies = row.repeat(width, 1, 1)
+        copies[features, steps, features] = line.T
+        logits = _logits_of(read, copies, classes.expand(width, -1))
+        changes[steps] = (whole_logit - logits) / len(steps)
+    return changes
+
+
+def _logits_of(read: Read, rows: Tensor, classes: Tensor) -> Tensor:
+    """The logits of rows of one length, `(N,)`."""
+    count = copies_at_once(rows.shape[1])
+    logits = list[Tensor]()
+    for some_rows, some_classes in zip(rows.split(count), classes.split(count), strict=True):
+        lengths = torch.full((len(some_rows),), rows.shape[1])
+        logits.append(read(some_rows, lengths, some_classes))
+    return torch.cat(logits)

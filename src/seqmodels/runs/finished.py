@@ -230,14 +230,15 @@ class Run:
             baseline: `zero`, where scaled features have their mean in training, and tokens the
                 embedding of padding; or a number for each scaled feature.
         """
-        found, missing = Attributions(), [torch.zeros(0)]
+        rows, remainders = list[Tensor](), [torch.zeros(0)]
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
-                some = attributed(self.task, batch, of, method, baseline, first=1 + len(found))
-                found.extend(some)
-                missing.append(some.missing)
-        found.missing = torch.cat(missing)
-        return found
+                attributions = attributed(
+                    self.task, batch, of, method, baseline, first=1 + len(rows)
+                )
+                rows += attributions
+                remainders.append(attributions.remainder)
+        return Attributions(rows, torch.cat(remainders))
 
     @torch.no_grad()
     def attention(self, inputs: Any, accelerator: str = "auto") -> list[Tensor]:
