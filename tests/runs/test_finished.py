@@ -164,7 +164,7 @@ def test_the_words_of_a_text_sum_to_what_they_change(films: Run) -> None:
     [left_out] = films.attribute(["a fine film"], "good", "left_out")
     logits = [films.task(films.data.batch_of([text])) for text in ("a fine film", "a film")]
     fine = (logits[0] - logits[1])[0, films.task.answers.index("good")]
-    assert left_out[1] == pytest.approx(fine.item())
+    assert left_out[1] == pytest.approx(fine.item(), abs=1e-6)
 
 
 def test_steps_of_a_series_start_at_the_mean_or_where_you_say() -> None:
