@@ -140,4 +140,4 @@ def test_a_kind_of_target_of_your_own_touches_one_folder(
     assert "of each label" in script("explain.py", *configs, "folder=pictures").stdout
     wrong = refused("train.py", *configs, *quick, "folder=other")
     assert "Labeller learns any number of labels" in wrong
-    assert "such as model=labels data=headlines" in wrong
+    assert "choose model=classifier or model=labels data=headlines" in wrong

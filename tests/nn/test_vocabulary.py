@@ -145,7 +145,7 @@ def test_products_by_onednn_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch
 
 def on_processor(monkeypatch: pytest.MonkeyPatch, described: str) -> bool:
     monkeypatch.setattr(Path, "is_file", lambda _: True)
-    monkeypatch.setattr(Path, "read_text", lambda _: described)
+    monkeypatch.setattr(Path, "read_text", lambda _, **options: described)
     return vocabulary.onednn_is_faster.__wrapped__()
 
 

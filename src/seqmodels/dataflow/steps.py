@@ -222,7 +222,7 @@ def caption(row: Mapping[str, Any]) -> str:
     for name, value in row.items():
         if isinstance(value, list) and name in ("target", "prediction"):  # tags
             value = " ".join(map(str, value))
-        if name not in INPUTS and not isinstance(value, list):
+        if name not in (*INPUTS, "source_row") and not isinstance(value, list):
             cells.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
     return visible(", ".join(cells))
 

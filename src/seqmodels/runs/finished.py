@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from numbers import Real
 from pathlib import Path
@@ -336,7 +336,10 @@ class Run:
         if self.data.reads_tables and has_names(inputs):
             # A service would fill the cache with its questions.
             with TemporaryDirectory() as place, within_memory(called(source)):
-                yield from self.data.read_rows(as_file(inputs, source, place))
+                for row in self.data.read_rows(as_file(inputs, source, place)):
+                    # Rows in memory have no file; their order says which is which.
+                    identity = {k: v for k, v in row.identity.items() if k != "source_row"}
+                    yield replace(row, identity=identity)
             return
         one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
         if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for

@@ -58,7 +58,7 @@ def restored(data: Windows, split: str, rows: Sequence[int]) -> tuple[np.ndarray
     mean, deviation = (torch.tensor(data.spec[k])[series].unsqueeze(1) for k in SCALES[1:3])
     count = len(data.targets)
     assert batch.targets is not None
-    targets = batch.targets.view(len(batch), H, count)
+    targets = batch.targets.view(len(batch), -1, count)[:, -H:]
     return (
         (batch.inputs * deviation + mean).numpy(),
         (targets * deviation[..., :count] + mean[..., :count]).numpy(),
@@ -186,7 +186,9 @@ def test_each_forecast_of_a_new_series_is_scaled_by_the_steps_before_it(two_seri
         naive = np.nanmean(np.abs(so_far[2:] - so_far[:-2]), axis=0)
         expected = (filled[row : row + W] - mean) / deviation
         np.testing.assert_allclose(batch.inputs[row], expected, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(batch.targets[row], (ahead - mean[0]) / deviation[0], rtol=1e-4)
+        np.testing.assert_allclose(
+            batch.targets[row][-H:], (ahead - mean[0]) / deviation[0], rtol=1e-4
+        )
         scale = np.stack([mean, deviation, naive])[:, :1]
         np.testing.assert_allclose(batch.scale[row], scale, rtol=1e-9)
     of_training = [data.spec[name][0][0] for name in SCALES[1:]]
