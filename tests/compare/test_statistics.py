@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
+from operator import attrgetter
 from statistics import fmean, variance
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +31,7 @@ from seqmodels.compare.statistics import (
     summarize,
 )
 
+SETTING = attrgetter("setting")
 # Student 1908, the sleep data: extra hours with either drug
 FIRST = dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]))
 SECOND = dict(enumerate([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]))
@@ -222,7 +226,8 @@ def test_the_interval_of_a_median_is_that_of_scipys_bootstrap() -> None:
     scores = np.stack([random.normal(0.9, 0.02, 90), random.normal(0.8, 0.02, 90)], 1)
     _, found = over_sets(scores, higher_is_better=True)
     deltas = scores[:, 1] - scores[:, 0]
-    drawn = stats.bootstrap((deltas,), np.median, method="percentile", n_resamples=20_000)
+    options: Any = {"method": "percentile", "n_resamples": 20_000, "random_state": random}
+    drawn = stats.bootstrap((deltas,), np.median, **options)
     low, high = drawn.confidence_interval
     assert [found.low, found.high] == pytest.approx([low, high], abs=0.0005)
     assert low < found.median_difference < high < 0 and found.worse
@@ -275,6 +280,42 @@ def test_a_setting_that_half_of_the_sets_lack_is_not_the_best() -> None:
     assert [row.setting for row in found] == [2, 1, 0] and found[0].mean_rank == 1
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_setting_that_is_alone_on_a_set_is_best_on_none(higher: bool) -> None:
+    scores = np.array([[0.5, 0.6], [math.nan, 0.9], [0.9, math.nan], [0.4, 0.2]])
+    rows = over_sets(scores, higher_is_better=higher)
+    assert {row.setting: row.best_on for row in rows} == {0: 1, 1: 1}
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_pairs_over_sets_are_those_of_scikit_posthocs(higher: bool) -> None:
+    from scikit_posthocs import posthoc_wilcoxon  # slow to import
+
+    scores = np.random.default_rng(4).normal([0.0, 0.5, 0.6, 2.0], 1.0, (12, 4))
+    rows = over_sets(scores, higher_is_better=higher)
+    long_table = pd.DataFrame(scores, columns=[*"abcd"]).melt()
+    options: Any = {"p_adjust": "holm", "zero_method": "zsplit"}
+    p = posthoc_wilcoxon(long_table, "value", "variable", **options).to_numpy()
+    friedman = stats.friedmanchisquare(*scores.T).pvalue
+    for row in rows:
+        others = [setting for setting in range(4) if setting != row.setting]
+        expected = np.maximum(p[row.setting], friedman)[others]
+        assert np.array(row.pairs)[others] == pytest.approx(expected)
+
+
+def test_bars_are_the_cliques_of_scikit_posthocs() -> None:
+    from scikit_posthocs._plotting import _find_maximal_cliques
+
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        scores = random.normal(random.normal(0, 1, 6), 1.0, (10, 6))
+        rows = over_sets(scores, higher_is_better=True)
+        p = pd.DataFrame(np.nan_to_num([row.pairs for row in sorted(rows, key=SETTING)], nan=1.0))
+        cliques = _find_maximal_cliques((p >= LEVEL).astype(int))
+        wanted = {frozenset(clique) for clique in cliques if len(clique) > 1}
+        assert {frozenset(rows[n].setting for n in bar) for bar in bars_of(rows)} == wanted
+
+
 @pytest.mark.parametrize("settings", [2, 3, 8])
 def test_so_many_sets_are_the_fewest_that_can_tell_settings_apart(settings: int) -> None:
     pairs = settings * (settings - 1) // 2
@@ -295,6 +336,12 @@ def test_bars_join_what_cannot_be_told_apart() -> None:
     rows = sorted(rows, key=lambda row: row.setting)
     groups = bars_of([replace(row, pairs=p[row.setting].tolist()) for row in rows])
     assert ["".join("abcde"[n] for n in group) for group in groups] == ["abd", "bcd"]
+    # Their places are those in the ranking, whatever the numbers of the settings.
+    shuffled = [replace(row, pairs=p[row.setting].tolist()) for row in rows]
+    order = [3, 0, 4, 2, 1]
+    groups = bars_of([shuffled[setting] for setting in order])
+    names = ["".join(sorted("abcde"[order[place]] for place in group)) for group in groups]
+    assert sorted(names) == ["abd", "bcd"]
     few = np.array([[0.9, 0.8, 0.7]] * 5)  # too few sets to tell any apart
     assert bars_of(over_sets(few, higher_is_better=True)) == [[0, 1, 2]]
 

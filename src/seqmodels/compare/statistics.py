@@ -171,19 +171,6 @@ def fewest_sets(pairs: int) -> int:
     return 1 + math.ceil(math.log2(pairs / LEVEL))
 
 
-def signed_rank_p(deltas: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, exact for any ties; zeros count half for either
-    side. SciPy is exact with ties only up to 13 sets, in half a second a pair."""
-    sizes = [float(f"{delta:.9g}") for delta in np.abs(deltas)]  # 0.9 - 0.8 is 0.8 - 0.7
-    ranks, some = (2 * stats.rankdata(sizes)).astype(int), deltas != 0
-    chances, middle = np.ones(1), ranks[some].sum() / 2
-    for rank in ranks[some]:  # of either sign with the same chance
-        none = np.zeros(rank)
-        chances = (np.append(chances, none) + np.append(none, chances)) / 2
-    observed = abs(ranks[deltas > 0].sum() - middle)
-    return float(chances[np.abs(np.arange(len(chances)) - middle) >= observed].sum())
-
-
 def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
     """Compares settings over data sets (Demšar 2006; Benavoli et al. 2016), the best mean rank
     first; but a setting that half of the sets lack comes after the others.
@@ -191,35 +178,137 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
     Args:
         scores: `(N, K)`, of each set and setting; nan where there is none.
     """
-    count, fewest, found = scores.shape[1], fewest_sets(1), list[OverSets]()
-    digit = LAST_DIGITS * np.nanmax(np.abs(scores), 1)
-    deltas = scores[:, :, None] - scores[:, None, :]  # (N, K, K): how much the first is larger
-    deltas[np.abs(deltas) <= digit[:, None, None]] = 0
-    both, behind = ~np.isnan(deltas), (deltas < 0) if higher_is_better else (deltas > 0)
-    shared, lost = both.sum(0), behind + (deltas == 0) / 2  # to itself, half
-    ranks = np.where(shared, lost.sum(0) / np.maximum(shared, 1), 0.5).sum(1) + 0.5
-    friedman, complete = math.nan, lost.sum(2)[both.all((1, 2))]
-    if count > 2 and len(complete) >= fewest:
-        with np.errstate(invalid="ignore"):  # no setting differs on any set
-            friedman = float(stats.friedmanchisquare(*complete.T).pvalue)
-    signed = stats.rankdata(np.abs(deltas), axis=0, nan_policy="omit") * np.sign(deltas)
-    against = np.nansum(signed, 0) * (-1 if higher_is_better else 1)  # (K, K)
-    p, pairs = np.full((count, count), math.nan), [*combinations(range(count), 2)]
-    some = [(n, m) for n, m in pairs if shared[n, m] >= fewest]
-    raw = {(n, m): signed_rank_p(deltas[both[:, n, m], n, m]) for n, m in some}
-    for (n, m), corrected in _holm(raw, len(pairs)).items():
-        p[n, m] = p[m, n] = np.fmax(corrected, friedman)
-    best_on, sets = (~behind.any(2) & (both.sum(2) > 1)).sum(0), shared.diagonal()
-    order = np.lexsort((ranks, 2 * sets <= len(scores)))
-    for n in order.tolist():
-        delta, ends = np.sort(deltas[both[:, n, order[0]], n, order[0]]), [math.nan] * 2
-        if len(delta) >= fewest:
-            drawn = np.random.default_rng(0).integers(len(delta), size=(RESAMPLES, len(delta)))
-            ends = np.quantile(np.median(delta[drawn], 1), [LEVEL / 2, 1 - LEVEL / 2]).tolist()
-        median = float(np.median(delta)) if len(delta) else math.nan
-        worse = p[n, order[0]] < LEVEL and against[n, order[0]] > 0  # a median may say otherwise
-        mean = fmean(scores[both[:, n, n], n].tolist())  # exact, so the order of sets is irrelevant
-        own = int(sets[n]), float(ranks[n]), mean, int(best_on[n])
-        to_best = median, *ends, float(p[n, order[0]]), friedman, p[n].tolist(), bool(worse)
-        found.append(OverSets(n, *own, *to_best))
-    return found
+    # differences (N, K, K): by how much one setting is better than another on a set; nan without a
+    # score
+    differences = _differences(scores, higher_is_better=higher_is_better)
+    is_shared = ~np.isnan(differences)
+    losses = (differences < 0) + 0.5 * (differences == 0)  # a tie is half a loss
+    shared_sets = is_shared.sum(axis=0)  # (K, K)
+    sets = shared_sets.diagonal()
+
+    # A setting's rank on a set is one more than the settings that beat it; over sets, we take
+    # shares, so that settings that lack a set can be ranked, too.
+    loss_shares = losses.sum(axis=0) / np.maximum(shared_sets, 1)
+    mean_ranks = 0.5 + np.where(shared_sets > 0, loss_shares, 0.5).sum(axis=1)  # (K,)
+    is_complete = is_shared.all(axis=(1, 2))
+    friedman_p = _friedman_p(losses[is_complete].sum(axis=2))
+    p = _pair_p(differences, friedman_p)
+
+    has_opponent = is_shared.sum(axis=2) > 1  # (N, K); a setting alone on a set wins nothing
+    best_on = (has_opponent & ~(differences < 0).any(axis=2)).sum(axis=0)
+
+    lacks_half = 2 * sets <= len(scores)
+    order = np.lexsort((mean_ranks, lacks_half)).tolist()
+    best = order[0]
+    rows = list[OverSets]()
+    for setting in order:
+        to_best = differences[is_shared[:, setting, best], setting, best]
+        score_differences = to_best
+        if not higher_is_better:
+            score_differences = -to_best
+        median, low, high = _median_and_interval(score_differences)
+        scores_of_setting = scores[is_shared[:, setting, setting], setting]
+        rows.append(
+            OverSets(
+                setting,
+                int(sets[setting]),
+                float(mean_ranks[setting]),
+                fmean(scores_of_setting.tolist()),  # exact, so the order of sets is irrelevant
+                int(best_on[setting]),
+                median,
+                low,
+                high,
+                float(p[setting, best]),
+                friedman_p,
+                p[setting].tolist(),
+                bool(p[setting, best] < LEVEL) and _signed_rank_sum(to_best) < 0,
+            )
+        )
+    return rows
+
+
+def signed_rank_p(differences: np.ndarray) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, exact for any ties; zeros count half for either
+    side. SciPy is exact with ties only up to 13 sets, in half a second a pair."""
+    # Twice each rank is a whole number, also where several share one.
+    doubled_ranks = (2 * _ranks_of_sizes(differences)).astype(int)
+    is_nonzero = differences != 0
+    middle = doubled_ranks[is_nonzero].sum() / 2
+
+    # chances: that the ranks of the positive differences add up to 0, 1, 2, ...
+    chances = np.ones(1)
+    for rank in doubled_ranks[is_nonzero]:  # which has either sign with the same chance
+        zeros = np.zeros(rank)
+        chances = (np.append(chances, zeros) + np.append(zeros, chances)) / 2
+    distances = np.abs(np.arange(len(chances)) - middle)
+    observed = abs(doubled_ranks[differences > 0].sum() - middle)
+    return float(chances[distances >= observed].sum())
+
+
+def _signed_rank_sum(differences: np.ndarray) -> float:
+    """Below 0 if signed ranks speak against a setting, of which a median may say otherwise."""
+    return float((np.sign(differences) * _ranks_of_sizes(differences)).sum())
+
+
+def _ranks_of_sizes(differences: np.ndarray) -> np.ndarray:
+    """Ranks by size, whatever the sign. 0.9 - 0.8 and 0.8 - 0.7 share theirs."""
+    rounded_sizes = [float(f"{size:.9g}") for size in np.abs(differences)]
+    return np.asarray(stats.rankdata(rounded_sizes))
+
+
+def _differences(scores: np.ndarray, *, higher_is_better: bool) -> np.ndarray:
+    """By how much the first of two settings is better on each set, `(N, K, K)`; 0 within the last
+    digits of 32-bit numbers, nan without a score."""
+    last_digits = LAST_DIGITS * np.nanmax(np.abs(scores), axis=1)  # (N,)
+    differences = scores[:, :, None] - scores[:, None, :]
+    differences[np.abs(differences) <= last_digits[:, None, None]] = 0
+    return differences if higher_is_better else -differences
+
+
+def _friedman_p(ranks: np.ndarray) -> float:
+    """p of Friedman's test that no setting differs; nan for two settings, or too few sets.
+
+    Args:
+        ranks: `(N, K)`, on the sets that have all settings.
+    """
+    sets, settings = ranks.shape
+    if settings <= 2 or sets < fewest_sets(1):
+        return math.nan
+    with np.errstate(invalid="ignore"):  # where no setting differs on any set
+        return float(stats.friedmanchisquare(*ranks.T).pvalue)
+
+
+def _pair_p(differences: np.ndarray, friedman_p: float) -> np.ndarray:
+    """p of each pair of settings by signed ranks, corrected for all pairs and not below that of all
+    settings together, `(K, K)`; nan with too few sets.
+
+    Args:
+        differences: as `_differences` gives them.
+    """
+    settings = differences.shape[1]
+    pairs = [*combinations(range(settings), 2)]
+    raw = dict[tuple[int, int], float]()
+    for one, other in pairs:
+        of_pair = differences[:, one, other]
+        of_pair = of_pair[~np.isnan(of_pair)]
+        if len(of_pair) >= fewest_sets(1):
+            raw[one, other] = signed_rank_p(of_pair)
+
+    p = np.full((settings, settings), math.nan)
+    for (one, other), corrected in _holm(raw, len(pairs)).items():
+        p[one, other] = p[other, one] = np.fmax(corrected, friedman_p)
+    return p
+
+
+def _median_and_interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """The median, and the ends of its 95 % interval by resampling the sets; nan for too few."""
+    if not len(differences):
+        return math.nan, math.nan, math.nan
+    median = float(np.median(differences))
+    if len(differences) < fewest_sets(1):
+        return median, math.nan, math.nan
+    ordered = np.sort(differences)  # so that the order of sets is irrelevant
+    draws = np.random.default_rng(0).integers(len(ordered), size=(RESAMPLES, len(ordered)))
+    medians = np.median(ordered[draws], axis=1)
+    low, high = np.quantile(medians, [LEVEL / 2, 1 - LEVEL / 2]).tolist()
+    return median, low, high
