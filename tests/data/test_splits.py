@@ -176,6 +176,20 @@ def test_a_row_that_counts_twice_is_as_two_rows_in_the_loss(name: str) -> None:
     torch.testing.assert_close(*found)
 
 
+def test_a_hash_of_each_split_says_which_of_them_another_seed_changes(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:9]))
+    files = {"test": str(tmp_path / "test.jsonl")}
+    first, second = (data_of(tmp_path, split_seed=seed, **files) for seed in (0, 1))
+    first.setup(), second.setup()
+    same = [
+        split
+        for split in first.fingerprints
+        if second.fingerprints[split] == first.fingerprints[split]
+    ]
+    assert same == ["test"] and len(first.fingerprints) == 3
+    assert first.fingerprint != second.fingerprint
+
+
 def test_weights_of_a_column_come_with_their_rows(tmp_path: Path) -> None:
     data = data_of(tmp_path, weight_column="much", batch_size=7)
     data.setup()

@@ -82,6 +82,11 @@ class DataModule(pl.LightningDataModule):
         """A hash of all splits: equal if and only if data and splits are equal."""
         raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
 
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """A hash of each split: equal if and only if its examples are. Empty if not known."""
+        return {}
+
     def read(self) -> Mapping[Split, Any]:
         """The splits that exist, raw; `train` must be among them."""
         raise NotImplementedError(f"{type(self).__name__} must define read")

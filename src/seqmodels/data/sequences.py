@@ -154,6 +154,11 @@ class SequenceDataModule(DataModule):
         splits = [self.examples[split] for split in SPLITS]
         return digest(*(column for each in splits for column in (each.inputs, each.targets)))
 
+    @cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        splits = {split: self.examples[split] for split in SPLITS}
+        return {split: digest(each.inputs, each.targets) for split, each in splits.items()}
+
     def _read_splits(self) -> dict[str, Examples]:
         """All of them, read, and cut where they are missing."""
         found = by_split(self.read())

@@ -251,6 +251,7 @@ def _beginning(training: Training) -> Result:
         task=type(task).__name__,
         data=data.title,
         fingerprint=data.fingerprint,
+        fingerprints={**data.fingerprints},
         head=task.head.name,
         reads=[*task.head.reads],
         seed=config.seed,
