@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
@@ -46,13 +47,22 @@ def test_sets_are_a_table_or_a_folder_and_their_files_lie_beside_them(
     (tmp_path / "sets" / "mine.yaml").write_text(
         "experiment: which_head_texts\ndata.train: ../a.csv"
     )
-    expected = {"experiment": "which_head_texts", "data.train": str(tmp_path / "a.csv")}
+    expected = {"experiment": "which_head_texts", "data.train": tmp_path / "a.csv"}
     for place in ("table.yaml", "sets"):
         assert study.read_sets([str(tmp_path / place)]) == {"mine": expected}
     named = study.read_sets([str(FOLDER / file) for file in ("sets.yaml", "archive.yaml")])
     assert [words["data.name"] for words in named.values()] == [*named] and len(named) == 15
     assert study.jobs("wrong", expected, ["mean_pool"]) == (["padded_mean"], {})
     assert study.jobs("fifth", expected, ["a"])[1]["data._target_"].endswith("FifthOfTexts")
+
+
+def test_a_path_with_a_comma_is_one_file_of_a_sweep(study: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a, b.csv").touch()
+    (tmp_path / "table.yaml").write_text("mine: {data.train: 'a, b.csv', data.length: 5}")
+    words = study.as_words(study.read_sets([str(tmp_path / "table.yaml")])["mine"])
+    file, length = OverridesParser.create().parse_overrides(words)
+    assert file.value() == str(tmp_path / "a, b.csv") and not file.is_sweep_override()
+    assert length.value() == 5
 
 
 @pytest.mark.parametrize(("kind", "hides"), [(torch.float32, 0), (torch.int64, 1)])

@@ -31,6 +31,7 @@ from seqmodels.launch.command_line import Names, command
 from seqmodels.plain_values import read_json, read_yaml
 from seqmodels.plugins import import_module
 from seqmodels.runs.finished import load_run
+from seqmodels.runs.folder import as_override
 
 FOLDER, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 HEADS = ["bidirectional_concat", "last_hidden", "mean_pool", "max_pool", "concat_pool"]
@@ -58,7 +59,18 @@ def read_sets(places: Iterable[str]) -> dict[str, Words]:
 
 def _found(folder: Path, value: Any) -> Any:
     file = folder / str(value)
-    return str(file.resolve()) if file.is_file() else value
+    return file.resolve() if file.is_file() else value
+
+
+def as_words(values: Words) -> list[str]:
+    """Keys and values as Hydra reads them; a path with a comma in it is one file, not two runs."""
+    words = list[str]()
+    for key, value in values.items():
+        if isinstance(value, Path):
+            words.append(as_override(key, value))
+        else:
+            words.append(f"{key}={value}")
+    return words
 
 
 def jobs(piece: str, words: Words, heads: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -113,8 +125,8 @@ def train_set(
     """Train what is left of a piece on a set; the line that says what is done, or what failed."""
     some, own = jobs(piece, words, heads)
     folder, log = output / piece / name, output / f"{piece}_{name}.log"
-    given = [f"{key}={value}" for key, value in {**words, **own}.items()]
-    grid = [f"model.head={','.join(some)}", *more, f"hydra.sweep.dir={folder.resolve()}"]
+    given = as_words({**words, **own, "hydra.sweep.dir": folder.resolve()})
+    grid = [f"model.head={','.join(some)}", *more]
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m"]
     script += ["--config-dir", str(FOLDER / "configs")]
     count = len(some) * math.prod(len(word.split(",")) for word in more)
