@@ -172,7 +172,7 @@ def price(
 def report(output: Path) -> list[str]:
     """Tables in Markdown of all that is completed; pictures into the folder."""
     comparison = named(compare([str(output / "heads")], "test/accuracy"))
-    runs = find_runs([str(output / "heads")])
+    runs, _ = find_runs([str(output / "heads")])
     scores, probes = scores_of(runs), read_probes(output / "heads")
     lines = ["# Which head is best?", "", as_markdown(comparison)]
     write_text(output / "comparison.csv", as_csv(comparison))
@@ -184,10 +184,12 @@ def report(output: Path) -> list[str]:
         lines += ["# On which data?", "", *kinds(scores, runs, probes)]
         lines += ["# Where is the evidence?", "", *evidence(scores, runs, probes)]
     if [*(output / "fifth").glob("*/*/result.json")]:
-        fifth = scores_of(find_runs([str(output / "fifth")]))
+        runs_on_a_fifth, _ = find_runs([str(output / "fifth")])
+        fifth = scores_of(runs_on_a_fifth)
         lines += ["# Does the size of training matter?", "", *size_matters(scores, fifth)]
     if [*(output / "wrong").glob("*/*/result.json")]:
-        found, tested = find_runs([str(output / "wrong")]), read_probes(output / "wrong")
+        found, _ = find_runs([str(output / "wrong")])
+        tested = read_probes(output / "wrong")
         by_run = {run.folder: run.head for run in found}
         lines += [
             "# The price of the mistake",

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 MOST_NAMES = 50  # to list in an error
+MOST_COMPARED = 50_000  # names, which takes a second or two
 PLAIN_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_./-]*", re.IGNORECASE)
 ALIKE = 0.7  # by difflib: `hiden` is like `hidden`, and `mine` is not like `baseline` or `minlstm`
 
@@ -125,8 +126,11 @@ def missing_value(key: str) -> str:
 
 
 def closest(wrong: str, names: Iterable[str]) -> str | None:
-    """Return the name that is most like a wrong one; None if none is alike."""
-    near = get_close_matches(wrong, sorted({*names}), n=1, cutoff=ALIKE)
+    """Return the name that is most like a wrong one; None if none is alike, or of very many."""
+    different_names = {*names}
+    if len(different_names) > MOST_COMPARED:
+        return None
+    near = get_close_matches(wrong, sorted(different_names), n=1, cutoff=ALIKE)
     return near[0] if near else None
 
 

@@ -189,7 +189,7 @@ def test_a_folder_may_be_a_number_and_in_brackets(tmp_path: Path, script: Script
         shutil.copytree(tmp_path / "2026", place / str(number))
         result = {**result_of(place / str(number)), "seed": seed}
         (place / str(number) / "result.json").write_text(json.dumps(result))
-    assert len(find_runs([str(place)])) == 2
+    assert len(find_runs([str(place)])[0]) == 2
 
 
 def test_a_score_that_is_nan_is_json(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.compare.records import Record, find_runs, pick_metric
+from seqmodels.compare.records import LARGEST_SCORE, Record, find_runs, pick_metric
 from seqmodels.compare.settings import (
     SPLIT_KEYS,
     Grouping,
+    as_json,
     group_runs,
     other_differences,
     setting_name,
@@ -76,7 +77,8 @@ class Section:
         if not self.tested:
             few = f"fewer than {FEWEST_SEEDS} shared {self.pairs} allow no verdict"
             return f"{best.name} has the best mean, but {few}: {run_more}."
-        equal = [(s, d) for s in others if (d := s.difference) and not d.significant]
+        differences = [(setting, setting.difference) for setting in others]
+        equal = [(s, d) for s, d in differences if d and not d.significant]
         if not equal:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
         names = _listed([setting.name for setting, _ in equal])
@@ -84,7 +86,7 @@ class Section:
         needed = [(d.seeds_needed - d.shared, s.name) for s, d in equal if d.seeds_needed]
         if needed:
             count, name = min(needed, key=lambda pair: pair[0])
-            more = f"{count} more seed{'s' * (count > 1)}"
+            more = f"{count} more {self.pairs if count > 1 else self.pairs.removesuffix('s')}"
             text += f" About {more} might separate {best.name} from {name}."
         if ahead := [setting.name for setting, d in equal if d.ahead and d.p < LEVEL]:
             text += f" On the {self.pairs} that both have, {_listed(ahead)} did better: {run_more}."
@@ -142,6 +144,7 @@ class Comparison:
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
     others: Sequence[str]  # what else differs between the runs, such as the number of threads
+    unreadable: Sequence[str]  # a line for each folder that cannot be read, which says why
 
     @property
     def keys(self) -> Sequence[str]:
@@ -181,7 +184,7 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
     Raises:
         UserError: if there is nothing to compare, or the metric is unknown.
     """
-    records = find_runs(places)
+    records, unreadable = find_runs(places)
     completed = [record for record in records if record.completed]
     tuned = completed and group_runs(completed).tuned
     splits = ("validation", "test") if tuned else ("test", "validation")
@@ -189,7 +192,8 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
     higher_is_better = direction(records, metric)
     scored = [record for record in completed if math.isfinite(record.score(metric))]
     if not scored:
-        raise UserError(f"metric={metric} is not a finite number in any of these runs")
+        bound = f"a finite number within ±{LARGEST_SCORE:g}"
+        raise UserError(f"metric={metric} is not {bound} in any of these runs")
     grouping, twin = group_runs(scored), _twin(metric, scored)
     how = grouping, metric, twin, higher_is_better
     sections = [_section(name, groups, *how) for name, groups in grouping.data]
@@ -203,6 +207,7 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
         failed=[record for record in records if not record.completed],
         left_out=[record for record in completed if not math.isfinite(record.score(metric))],
         others=other_differences(scored),
+        unreadable=unreadable,
     )
 
 
@@ -235,51 +240,104 @@ def _section(
 ) -> Section:
     """Each setting against the best one, the best first."""
     records = [record for group in groups for record in group]
-    splits = len({record.values(SPLIT_KEYS) for record in records}) > 1
-    scores = [_paired(group, metric, splits) for group in groups]
-    step, split = _step(records, metric), metric.partition("/")[0]
-    overlap = max(_overlap(record, split) for record in records) * splits
+    has_several_splits = len({_split_of(record) for record in records}) > 1
+    scores = [_paired(group, metric, has_several_splits) for group in groups]
+    step = _step(records, metric)
+    scored_split = metric.partition("/")[0]
+    overlap = 0.0  # runs that differ in their seed alone share their splits
+    if has_several_splits and _differs(records, scored_split):
+        overlap = max(_overlap(record, scored_split) for record in records)
     to_best = against_best(scores, higher_is_better=higher_is_better, step=step, overlap=overlap)
+
     settings = []
     for group, score, difference in zip(groups, scores, to_best, strict=True):
-        values, summary = group[0].values(grouping.keys), summarize(score, step, overlap)
-        others = [s for s in _paired(group, twin or "", splits).values() if math.isfinite(s)]
-        beside, name = fmean(others or [math.nan]), setting_name(grouping.keys, values)
-        settings.append(Setting(name, values, group, score, summary, beside, difference))
-    settings.sort(key=lambda s: s.summary.mean, reverse=higher_is_better)
-    settings.sort(key=lambda s: s.difference is not None)
-    pairs = "splits" if splits else "seeds"
+        values = group[0].values(grouping.keys)
+        twin_scores = _paired(group, twin or "", has_several_splits).values()
+        finite_scores = [score for score in twin_scores if math.isfinite(score)]
+        settings.append(
+            Setting(
+                setting_name(grouping.keys, values),
+                values,
+                group,
+                score,
+                summarize(score, step, overlap),
+                fmean(finite_scores or [math.nan]),
+                difference,
+            )
+        )
+    settings.sort(key=lambda setting: setting.summary.mean, reverse=higher_is_better)
+    settings.sort(key=lambda setting: setting.difference is not None)
+    pairs = "splits" if has_several_splits else "seeds"
     return Section(data, records[0].values(grouping.data_keys), settings, pairs)
 
 
-def _paired(records: Iterable[Record], metric: str, splits: bool) -> Scores:
+def _split_of(record: Record) -> str:
+    """Which split of one data set a run has seen, as a text: a stranger may write a list."""
+    return str(record.values(SPLIT_KEYS))
+
+
+def _paired(records: Iterable[Record], metric: str, has_several_splits: bool) -> Scores:
     """The metric by seed, or by split, and by fingerprint, because runs on other data make no pair;
     the mean, where there are several runs."""
-    found: dict[tuple[Any, str], list[float]] = {}
+    scores_by_pair: dict[tuple[Any, str], list[float]] = {}
     for record in records:
-        pair: Any = str(record.values(SPLIT_KEYS)) if splits else record.seed
-        found.setdefault((pair, record.fingerprint), []).append(record.score(metric))
-    return {key: fmean(values) for key, values in sorted(found.items())}
+        pair: Any = _split_of(record) if has_several_splits else record.seed
+        scores_by_pair.setdefault((pair, record.fingerprint), []).append(record.score(metric))
+    return {pair: fmean(scores) for pair, scores in sorted(scores_by_pair.items())}
+
+
+def _differs(records: Sequence[Record], split: str) -> bool:
+    """Whether runs on several splits of their data are scored on different examples. Not where a
+    data set has a test split of its own, and only what they train on varies."""
+    if len({record.fingerprint for record in records}) == 1 and records[0].fingerprint:
+        return False
+    fingerprints = {record.fingerprints.get(split) for record in records}
+    if None not in fingerprints:
+        return len(fingerprints) > 1
+    # A run of another task, or of an older version, doesn't know them, but names its files.
+    if any(record.config.get("data.folds") is not None for record in records):
+        return True
+    return not all(isinstance(record.config.get(f"data.{split}"), str) for record in records)
 
 
 def _overlap(record: Record, split: str) -> float:
     """The size of the split that is scored in units of the training split."""
-    train, scored = (record.examples.get(name, 0) for name in ("train", split))
-    # with a target for each step, a run knows none; a fifth is the usual share
-    return scored / train if train and scored else 1 / ((record.config.get("data.folds") or 5) - 1)
+    train_size, scored_size = record.examples.get("train", 0), record.examples.get(split, 0)
+    if train_size and scored_size:
+        return scored_size / train_size
+    # With a target for each step, a run knows none; a fifth is the usual share.
+    folds = record.config.get("data.folds")
+    if type(folds) is not int or folds < 2:
+        folds = 5
+    return 1 / (folds - 1)
 
 
 def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) -> Across | None:
     """None for a single data set or setting."""
-    means = [{setting.name: setting.summary.mean for setting in s.settings} for s in sections]
-    values = {setting.name: setting.values for s in sections for setting in s.settings}
-    if len(sections) < 2 or len(values) < 2:
+    # A name is cut if it is very long, so a setting is known by its values.
+    settings_by_values = {
+        _key_of(setting): setting for section in sections for setting in section.settings
+    }
+    if len(sections) < 2 or len(settings_by_values) < 2:
         return None
-    names = sorted(values)
-    scores = np.array([[by_name.get(name, math.nan) for name in names] for by_name in means])
-    found = over_sets(scores, higher_is_better=higher_is_better)
-    sets, points = [section.data for section in sections], unit(metric) == "%"
-    return Across(sets, names, [values[name] for name in names], scores, found, points)
+    keys = sorted(settings_by_values, key=lambda key: (settings_by_values[key].name, key))
+    places = {key: place for place, key in enumerate(keys)}
+    scores = np.full((len(sections), len(keys)), math.nan)
+    for row, section in zip(scores, sections, strict=True):
+        for setting in section.settings:
+            row[places[_key_of(setting)]] = setting.summary.mean
+    return Across(
+        sets=[section.data for section in sections],
+        names=[settings_by_values[key].name for key in keys],
+        values=[settings_by_values[key].values for key in keys],
+        scores=scores,
+        found=over_sets(scores, higher_is_better=higher_is_better),
+        points=unit(metric) == "%",
+    )
+
+
+def _key_of(setting: Setting) -> tuple[str, ...]:
+    return tuple(map(as_json, setting.values))
 
 
 def _step(records: Sequence[Record], metric: str) -> float:

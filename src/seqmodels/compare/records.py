@@ -15,6 +15,8 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.result import Result
 from seqmodels.screen import visible_line
 
+LARGEST_SCORE = 1e100  # whose square float64 holds
+
 
 class Record(Result):
     """What a run folder holds: `result.json`, and the configuration and `environment.json` by
@@ -28,8 +30,10 @@ class Record(Result):
         return tuple(self.config.get(key) for key in keys)
 
     def score(self, metric: str) -> float:
-        """The run's value of a metric; nan if it lacks it."""
-        return self.metrics.get(metric, math.nan)
+        """The run's value of a metric; nan if it lacks it, or it is too large to compute with, as
+        the perplexity of a training that diverged may be."""
+        score = self.metrics.get(metric, math.nan)
+        return score if abs(score) <= LARGEST_SCORE else math.nan
 
     @property
     def training_seconds(self) -> float:
@@ -41,17 +45,35 @@ class Record(Result):
         return self.examples.get(split) if self.whole_splits else None
 
 
-def find_runs(places: Iterable[str]) -> list[Record]:
-    """Reads each run once, in the order of the names of folders, whatever that of `places`.
+def find_runs(places: Iterable[str]) -> tuple[list[Record], list[str]]:
+    """Reads each run once, in the order of the names of folders, whatever that of `places`. One
+    that cannot be read hides no other.
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
 
-    Raises:
-        UserError: if a place holds no run, or a `result.json` is broken or of another version.
-    """
+    Returns:
+        The runs; and for each folder that cannot be read a line that says why.
 
-    def by_number(file: Path) -> list[tuple[int, str]]:  # job 2 of a sweep before job 10
+    Raises:
+        UserError: if a place holds no run, or none can be read.
+    """
+    records, unreadable = list[Record](), list[str]()
+    for folder in run_folders(places):
+        try:
+            records.append(read_record(folder))
+        except UserError as error:
+            unreadable.append(visible_line(str(error)))
+    if not records:
+        raise UserError(unreadable[0])
+    return records, unreadable
+
+
+def run_folders(places: Iterable[str]) -> list[RunFolder]:
+    """The folders with a `result.json`, job 2 of a sweep before job 10. Raises a `UserError` if a
+    place has none."""
+
+    def by_number(file: Path) -> list[tuple[int, str]]:
         return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
 
     files = set[Path]()
@@ -62,7 +84,7 @@ def find_runs(places: Iterable[str]) -> list[Record]:
         if not found:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
         files.update(found)
-    return [read_record(RunFolder(file.parent)) for file in sorted(files, key=by_number)]
+    return [RunFolder(file.parent) for file in sorted(files, key=by_number)]
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -71,12 +93,14 @@ def read_record(folder: RunFolder) -> Record:
     Raises:
         UserError: naming the file that is absent, broken or of another version.
     """
-    found = _shown(folder.read_result().model_dump())
-    if folder.is_training and found["status"] != "completed":
-        found |= {"status": "running", "error": None}
-    found["config"] = flattened(found["config"])
-    environment = flattened(_shown(folder.read_environment()))
-    return Record(**found, folder=folder.path, environment=environment)
+    result, environment = folder.read_result(), folder.read_environment()
+    with unusable(f"{folder.path} does not hold the result of a run of this version"):
+        content = _shown(result.model_dump())
+        if folder.is_training and content["status"] != "completed":
+            content |= {"status": "running", "error": None}
+        content["config"] = flattened(content["config"])
+        flat_environment = flattened(_shown(environment))
+        return Record(**content, folder=folder.path, environment=flat_environment)
 
 
 def _shown(value: Any) -> Any:

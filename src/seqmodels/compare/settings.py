@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
+
+import networkx
 
 from seqmodels.compare.records import Record
 from seqmodels.plain_values import NO_SETTING
@@ -14,6 +17,8 @@ from seqmodels.plain_values import NO_SETTING
 # of several keys that tell the same runs apart, the first of these is named
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
 SPLIT_KEYS = ("data.fold", "data.split_seed")  # of one data set, and so of one setting
+
+LONGEST_VALUE = 200  # characters, of a value that is shown
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Grouping:
 def varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     """Key -> its value in each run as JSON, for the keys that may make a setting."""
     names = dict.fromkeys(chain(*(record.config for record in records)))
-    columns = {name: [_as_json(record.config.get(name)) for record in records] for name in names}
+    columns = {name: [as_json(record.config.get(name)) for record in records] for name in names}
     seeds = [json.dumps(record.seed) for record in records]
     folders = [json.dumps(str(record.config.get("folder")))[:-1] for record in records]
 
@@ -48,7 +53,8 @@ def varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
     return {name: values for name, values in columns.items() if makes_setting(name, values)}
 
 
-def _as_json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """A value of a configuration, as a text that is equal for equal values."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 0.0, a default, is the 0 of a command line
     # an empty mapping has no keys, as one that is not there
@@ -59,18 +65,28 @@ def varied_keys(columns: Mapping[str, list[str]], known: Sequence[str] = ()) -> 
     """The smallest set of configuration keys that distinguishes the settings on each of the data
     sets that `known` says for each run. Leaves out what follows from other keys, as the optimiser
     follows from the experiment."""
-    given, kept = [known] if known else [], list[str]()
+    if not columns:
+        return []
+    first_keys = [key for key in FIRST_KEYS if key in columns]
+    other_keys = sorted(columns.keys() - {*FIRST_KEYS}, key=lambda key: (key.count("."), key))
+    run_count = len(next(iter(columns.values())))
+    data_sets = known or [""] * run_count
 
-    def count(keys: Sequence[str]) -> int:
-        return len({*zip(*given, *(columns[key] for key in keys), strict=True)})
-
-    rest = sorted(columns.keys() - {*FIRST_KEYS}, key=lambda key: (key.count("."), key))
-    for key in (*filter(columns.__contains__, FIRST_KEYS), *rest):
-        if count([*kept, key]) > count(kept):
+    # There may be very many keys, so a run has the number of its group in the place of all values.
+    kept, groups, count = list[str](), [*data_sets], len({*data_sets})
+    for key in (*first_keys, *other_keys):
+        finer_groups = [*zip(groups, columns[key], strict=True)]
+        names = {group: f"{number}" for number, group in enumerate(dict.fromkeys(finer_groups))}
+        if len(names) > count:
             kept.append(key)
+            groups, count = [names[group] for group in finer_groups], len(names)
+
+    def count_of(keys: Sequence[str]) -> int:
+        return len({*zip(data_sets, *(columns[key] for key in keys), strict=True)})
+
     for key in reversed(kept):  # a later key may tell the same runs apart, and more
         others = [other for other in kept if other != key]
-        if count(others) == count(kept):
+        if count_of(others) == count_of(kept):
             kept.remove(key)
     return kept
 
@@ -78,13 +94,12 @@ def varied_keys(columns: Mapping[str, list[str]], known: Sequence[str] = ()) -> 
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Each key by its last words, as few as tell it from the others: `lr`, `encoder.dropout`."""
 
-    def short(key: str) -> str:
-        parts = key.split(".")
-        endings = [".".join(parts[-count:]) for count in range(1, len(parts))]
-        counts = [sum(f".{other}".endswith(f".{ending}") for other in keys) for ending in endings]
-        return endings[counts.index(1)] if 1 in counts else key
+    def endings(key: str) -> list[str]:
+        words = key.split(".")
+        return [".".join(words[-count:]) for count in range(1, len(words) + 1)]
 
-    return [short(key) for key in keys]
+    counts = Counter(ending for key in keys for ending in endings(key))
+    return [next((ending for ending in endings(key) if counts[ending] == 1), key) for key in keys]
 
 
 def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
@@ -95,8 +110,10 @@ def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """A value as you write it on the command line: `null`, `true`, `0.01`."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as you write it on the command line: `null`, `true`, `0.01`; a very long one, such as
+    a list of files, is cut."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def other_differences(records: Sequence[Record]) -> list[str]:
@@ -137,21 +154,21 @@ def group_runs(records: Sequence[Record]) -> Grouping:
             settings.setdefault(tuple(columns[key][n] for key in keys), []).append(records[n])
         data.append([settings[values] for values in sorted(settings)])
     names = _data_names([settings[0][0] for settings in data], data_keys)
-    also = [key for key in within if key not in keys]
+    settings_keys = {*keys}
+    also = [key for key in within if key not in settings_keys]
     return Grouping(keys, data_keys, also, [*zip(names, data, strict=True)])
 
 
 def _by_data(records: Sequence[Record], rows: Sequence[Any]) -> list[list[int]]:
     """Puts the numbers of runs together that saw the same data, directly or by way of others: runs
     of one configuration, but for the seed and the split, are of one data set."""
-    sections: list[tuple[set[Any], list[int]]] = []
+    # Runs, and beside them what joins them: a fingerprint, and a row of settings.
+    graph = networkx.Graph()
     for number, (record, row) in enumerate(zip(records, rows, strict=True)):
-        seen, members = {record.fingerprint, row}, [number]
-        for section in [each for each in sections if each[0] & seen]:
-            sections.remove(section)
-            seen, members = seen | section[0], sorted([*section[1], *members])
-        sections.append((seen, members))
-    return sorted(members for _, members in sections)
+        graph.add_edge(number, ("data", record.fingerprint))
+        graph.add_edge(number, ("settings", row))
+    sections = networkx.connected_components(graph)
+    return sorted(sorted(node for node in nodes if isinstance(node, int)) for nodes in sections)
 
 
 def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:

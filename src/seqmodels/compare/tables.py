@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from statistics import fmean
@@ -20,13 +21,46 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.compare.comparison import Across, Comparison, Section, Setting, enumerated
+from seqmodels.compare.records import LARGEST_SCORE
 from seqmodels.compare.settings import short_keys, shown_value
 from seqmodels.metrics import show, unit
 from seqmodels.screen import visible_line
 
 LONG_NAME = 20  # characters; a longer one may fold
 OVER_SETS = "over all data sets"  # in place of the name of one
-COSTS = 3  # the last columns: parameters, speed and seconds; left out of a narrow terminal
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    header: str
+    cells: Sequence[str]  # of each setting, the best first
+    is_name: bool = False  # of a key that tells the settings apart; else it holds numbers
+    is_cost: bool = False  # which a terminal that is too narrow does without
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of each setting that a table shows."""
+
+    name: str  # in what `numbers` gives
+    header: str
+    write: Callable[[Any], str]
+    is_cost: bool = False
+
+    def column(self, settings: Iterable[Mapping[str, Any]]) -> Column:
+        """Its numbers of some settings; empty where there is nothing to say, and `-` for nan."""
+        cells = list[str]()
+        for numbers_of_setting in settings:
+            number = numbers_of_setting[self.name]
+            if number == "":
+                cells.append("")
+            elif math.isnan(number):
+                cells.append("-")
+            else:
+                cells.append(self.write(number))
+        return Column(self.header, cells, is_cost=self.is_cost)
 
 
 def numbers(setting: Setting, comparison: Comparison) -> dict[str, Any]:
@@ -54,58 +88,62 @@ def metric_header(metric: str) -> str:
     return f"{metric}, {unit(metric)}" if unit(metric) else metric
 
 
-def table(comparison: Comparison, section: Section) -> list[list[str]]:
-    """The header and a row per setting, the best first."""
+def table(comparison: Comparison, section: Section) -> list[Column]:
+    """A row for each setting, the best first."""
     counted = {record.speed[0] for s in section.settings for record in s.records}
-    score, beside = partial(show, comparison.metric), comparison.beside
-    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "runs": ("runs", str),
-        "mean": (metric_header(comparison.metric), score),
-        "deviation": ("sd", score),
-        "interval": ("± 95 %", score),
-        "difference_to_best": ("to best", score),
-        "p": ("p", _p),
-        **({beside: (metric_header(beside), score)} if beside else {}),
-        "parameters": ("parameters", "{:,}".format),
-        "per_second": (f"{counted.pop()}/s" if len(counted) == 1 else "/s", "{:,.0f}".format),
-        "seconds": ("time, s", "{:.1f}".format),
-    }
-    best, *others = ((s.values, numbers(s, comparison)) for s in section.settings)
-    best[1]["difference_to_best"] = ""
-    return _table(comparison.keys, columns, [best, *others])
+    unit_of_speed = f"{counted.pop()}/s" if len(counted) == 1 else "/s"
+    write_score = partial(show, comparison.metric)
+    measures = [
+        Measure("runs", "runs", str),
+        Measure("mean", metric_header(comparison.metric), write_score),
+        Measure("deviation", "sd", write_score),
+        Measure("interval", "± 95 %", write_score),
+        Measure("difference_to_best", "to best", write_score),
+        Measure("p", "p", _p),
+    ]
+    if comparison.beside:
+        measures.append(Measure(comparison.beside, metric_header(comparison.beside), write_score))
+    measures += [
+        Measure("parameters", "parameters", "{:,}".format, is_cost=True),
+        Measure("per_second", unit_of_speed, "{:,.0f}".format, is_cost=True),
+        Measure("seconds", "time, s", "{:.1f}".format, is_cost=True),
+    ]
+    rows = [numbers(setting, comparison) for setting in section.settings]
+    rows[0]["difference_to_best"] = ""
+    names = _names(comparison.keys, [setting.values for setting in section.settings])
+    return [*names, *(measure.column(rows) for measure in measures)]
 
 
-def table_over_sets(comparison: Comparison, across: Across) -> list[list[str]]:
-    """The header and a row per setting, the best over all data sets first."""
-    score = partial(show, comparison.metric)
-    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "sets": ("sets", str),
-        "mean_rank": ("mean rank", "{:.2f}".format),
-        "mean": (metric_header(comparison.metric), score),
-        "best_on": ("best on", str),
-        "median_difference": ("median to best", score),
-        "low": ("95 % from", score),
-        "high": ("to", score),
-        "p": ("p", _p),
-    }
-    first, *others = map(vars, across.found)
-    rows = [first | dict.fromkeys(("median_difference", "low", "high", "p"), ""), *others]
-    return _table(comparison.keys, columns, [(across.values[r["setting"]], r) for r in rows])
+def table_over_sets(comparison: Comparison, across: Across) -> list[Column]:
+    """A row for each setting, the best over all data sets first."""
+    write_score = partial(show, comparison.metric)
+    measures = [
+        Measure("sets", "sets", str),
+        Measure("mean_rank", "mean rank", "{:.2f}".format),
+        Measure("mean", metric_header(comparison.metric), write_score),
+        Measure("best_on", "best on", str),
+        Measure("median_difference", "median to best", write_score),
+        Measure("low", "95 % from", write_score),
+        Measure("high", "to", write_score),
+        Measure("p", "p", _p),
+    ]
+    best, *others = [vars(setting) for setting in across.found]
+    to_itself = dict.fromkeys(("median_difference", "low", "high", "p"), "")
+    rows = [best | to_itself, *others]
+    names = _names(comparison.keys, [across.values[row["setting"]] for row in rows])
+    return [*names, *(measure.column(rows) for measure in measures)]
 
 
-def _table(
-    keys: Sequence[str],
-    columns: Mapping[str, tuple[str, Callable[[Any], str]]],
-    rows: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
-) -> list[list[str]]:
-    def cell(value: Any, write: Callable[[Any], str]) -> str:
-        return "" if value == "" else "-" if math.isnan(value) else write(value)
+def _names(keys: Sequence[str], values: Sequence[Sequence[Any]]) -> list[Column]:
+    """A column for each key that tells the settings apart.
 
-    found = [[*short_keys(keys), *(header for header, _ in columns.values())]]
-    for values, numbers in rows:
-        cells = [cell(numbers[name], write) for name, (_, write) in columns.items()]
-        found.append([*map(shown_value, values), *cells])
-    return found
+    Args:
+        values: of each setting, those of all keys.
+    """
+    return [
+        Column(key, [shown_value(of_setting[place]) for of_setting in values], is_name=True)
+        for place, key in enumerate(short_keys(keys))
+    ]
 
 
 def _p(p: float) -> str:
@@ -123,33 +161,37 @@ def cautions(comparison: Comparison) -> list[str]:
     if comparison.others:
         lines.append(f"caution: the runs also differ in {', '.join(comparison.others)}")
     if left_out := [visible_line(str(record.folder)) for record in comparison.left_out]:
-        why = f"{comparison.metric} is missing or not finite"
+        why = f"{comparison.metric} is missing, not finite or beyond ±{LARGEST_SCORE:g}"
         lines.append(f"left out, because {why}: {enumerated(left_out)}")
     return lines
 
 
 def failures(comparison: Comparison) -> list[str]:
-    """A line for each run that did not complete: its status, its folder and its error."""
-    return [
-        f"{run.status}: {visible_line(str(run.folder))}" + (f" ({run.error})" if run.error else "")
-        for run in comparison.failed
-    ]
+    """A line for each run that did not complete: its status, its folder and its error; and for
+    each that cannot be read."""
+    lines = list[str]()
+    for run in comparison.failed:
+        line = f"{run.status}: {visible_line(str(run.folder))}"
+        if run.error:
+            line += f" ({run.error})"
+        lines.append(line)
+    return lines + [f"left out: {line}" for line in comparison.unreadable]
 
 
 def comparison_table(comparison: Comparison, console: Console) -> Group:
     """For a terminal: a table and a verdict per data set and over all, and what to keep in mind. A
     terminal that is too narrow for a table gets it without the costs."""
-    wide, names = console.options.update(width=10_000), len(comparison.keys)
     parts: list[Any] = [Text(comparison.ranking() + "\n")]
     for section in comparison.sections:
-        rows = table(comparison, section)
-        shown = rich_table(rows, names, best_first=section.tested)
-        if Measurement.get(console, wide, shown).minimum > console.width:
-            rows = [row[:-COSTS] for row in rows]
-            shown = rich_table(rows, names, best_first=section.tested)
+        columns = table(comparison, section)
+        shown = rich_table(columns, best_first=section.tested)
+        unlimited = console.options.update(width=10_000)
+        if Measurement.get(console, unlimited, shown).minimum > console.width:
+            without_costs = [column for column in columns if not column.is_cost]
+            shown = rich_table(without_costs, best_first=section.tested)
         parts += [Text(section.data, style="bold"), shown, Text(section.verdict() + "\n")]
     if across := comparison.across:
-        shown = rich_table(table_over_sets(comparison, across), names)
+        shown = rich_table(table_over_sets(comparison, across))
         parts += [Text(OVER_SETS, style="bold"), shown, Text(across.verdict() + "\n")]
     parts += [Text(line, style="yellow") for line in cautions(comparison)]
     parts += [Text(line, style="red") for line in failures(comparison)]
@@ -159,19 +201,21 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     return Group(*parts)
 
 
-def rich_table(rows: Sequence[Sequence[str]], names: int, *, best_first: bool = False) -> Table:
-    """The first `names` columns are names, and fold where they are very long; the others are
-    numbers."""
+def rich_table(columns: Sequence[Column], *, best_first: bool = False) -> Table:
+    """For a terminal. Names fold where they are very long; numbers don't."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for number, column in enumerate(rows[0]):
-        header = re.sub(r"(?<=\w)([/_])(?=\w)|\s", r"\1\n", column)  # what is below it is short
-        if number < names:
-            longest = max(len(row[number]) for row in rows[1:])
+    for column in columns:
+        header = column.header
+        for end_of_word in ("/", "_", " "):  # what is below a header is short
+            header = header.replace(end_of_word, f"{end_of_word}\n".lstrip(" "))
+        if column.is_name:
+            longest = max(map(len, column.cells))
             shown.add_column(header, overflow="fold", min_width=min(longest, LONG_NAME))
         else:
             shown.add_column(header, justify="right", no_wrap=True)
-    for number, row in enumerate(rows[1:]):
-        shown.add_row(*row, style="bold green" if best_first and number == 0 else None)
+    for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        is_best = best_first and number == 0
+        shown.add_row(*row, style="bold green" if is_best else None)
     return shown
 
 
@@ -182,8 +226,8 @@ def as_markdown(comparison: Comparison) -> str:
     parts = [(each.data, table(comparison, each), each.verdict()) for each in comparison.sections]
     if across := comparison.across:
         parts = [(OVER_SETS, table_over_sets(comparison, across), across.verdict()), *parts]
-    for title, rows, verdict in parts:
-        lines += [f"**{_markdown(title)}**", "", *_markdown_table(rows, len(comparison.keys))]
+    for title, columns, verdict in parts:
+        lines += [f"**{_markdown(title)}**", "", *_markdown_table(columns)]
         lines += ["", _markdown(verdict), ""]
     lines += [f"- {_markdown(line)}" for line in (*cautions(comparison), *failures(comparison))]
     return "\n".join(lines).rstrip() + "\n"
@@ -194,10 +238,11 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
 
 
-def _markdown_table(rows: Sequence[Sequence[str]], names: int) -> list[str]:
-    escaped = [[_markdown(cell) for cell in row] for row in rows]
-    alignment = ["---"] * names + ["---:"] * (len(rows[0]) - names)
-    return [f"| {' | '.join(row)} |" for row in (escaped[0], alignment, *escaped[1:])]
+def _markdown_table(columns: Sequence[Column]) -> list[str]:
+    header = [_markdown(column.header) for column in columns]
+    alignment = ["---" if column.is_name else "---:" for column in columns]
+    rows = zip(*(map(_markdown, column.cells) for column in columns), strict=True)
+    return [f"| {' | '.join(row)} |" for row in (header, alignment, *rows)]
 
 
 def as_csv(comparison: Comparison) -> str:

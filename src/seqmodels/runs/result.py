@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, NonNegativeInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain_values import flattened
@@ -14,11 +14,17 @@ from seqmodels.plain_values import flattened
 Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Scores = dict[str, Score]
 
+# The numbers of a run, in bounds within which they can be added and shown.
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Measured = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+
 
 class Result(BaseModel):
     """What `result.json` holds. What a run that failed never came to know is empty.
 
     Args:
+        fingerprint: of the data, all splits together.
+        fingerprints: of each split, where they are known.
         metric: to compare the run by, without its split; `higher_is_better` says its direction.
         examples: of each split.
         baselines: by metric and by name.
@@ -39,23 +45,24 @@ class Result(BaseModel):
     task: str = ""
     data: str = ""
     fingerprint: str = ""
+    fingerprints: dict[str, str] = {}
     head: str = ""
     reads: list[str] = []
-    seed: int
+    seed: Whole
     config: dict[str, Any]
-    parameters: int = 0
+    parameters: Whole = 0
     metric: str = ""
     metrics: Scores = {}
     weights: Annotated[str, Field(pattern=r"^(best|last|finished(_\d+)?)$")] = "best"
     calibration: list[list[FiniteFloat]] | None = None
-    stretches: NonNegativeInt | None = None
+    stretches: Whole | None = None
     higher_is_better: dict[str, bool] = {}
-    examples: dict[str, int] = {}
+    examples: dict[str, Whole] = {}
     baselines: dict[str, Scores] = {}
     verdict: list[str] = []
-    seconds: dict[str, float] = {}
-    examples_per_second: float | None = None
-    tokens_per_second: float | None = None
+    seconds: dict[str, Measured] = {}
+    examples_per_second: Measured | None = None
+    tokens_per_second: Measured | None = None
     device: str = ""
     resumed: list[Any] = []
 
