@@ -68,7 +68,7 @@ def test_a_sweep_over_folds_leaves_the_predictions_of_all_rows_in_the_order_of_t
     done = script("train.py", *own, *sweep, *QUICK, *SMALL)
     assert "predictions.csv: the predictions of all folds" in done.stdout
     table = pd.read_csv(tmp_path / "sweep" / "predictions.csv")
-    runs = find_runs([str(tmp_path / "sweep")])
+    runs, _ = find_runs([str(tmp_path / "sweep")])
     folders = {(run.config["data.fold"], run.head): run.folder for run in runs}
     for head in ("max_pool", "mean_pool"):
         of_head = table[table["model.head"] == head]

@@ -19,7 +19,8 @@ def write_fold_predictions(folder: Path) -> Path | None:
     """Joins the `predictions.csv` of a sweep's folds into one of all rows of the file, in its
     order, in the folder of the sweep; with `fold`, with `seed` if there are several, and with what
     else tells the runs apart. Returns its path; None for a sweep that has no several folds."""
-    runs = [run for run in find_runs([str(folder)]) if _has_predictions(run)]
+    records, _ = find_runs([str(folder)])
+    runs = [run for run in records if _has_predictions(run)]
     if len({run.config[FOLD] for run in runs}) < 2:
         return None
     names = [*varied_keys(varied_columns(runs))]
