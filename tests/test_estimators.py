@@ -203,6 +203,20 @@ def test_series_come_in_many_containers(given: Any) -> None:
     assert model.predict(given).shape == (SERIES,)
 
 
+def test_the_validation_of_a_fit_has_the_shares_of_the_classes(tmp_path: Path) -> None:
+    y = np.array(["rare", "usual", "usual", "usual"])[np.arange(SERIES) % 4]
+    model = classifier(folder=str(tmp_path / "run"), max_epochs=1, validation_fraction=0.25)
+    files = model.fit(X, y).run_.config["data"]
+    labels = pd.read_parquet(files["validation"]).label
+    assert labels.value_counts().to_dict() == {"usual": 9, "rare": 3}
+
+
+def test_scikit_learn_is_told_whether_gaps_are_allowed() -> None:
+    told = {m: classifier(missing=m).__sklearn_tags__().input_tags.allow_nan
+            for m in (None, "error", "mark", "last")}  # fmt: skip
+    assert told == {None: False, "error": False, "mark": True, "last": True}
+
+
 # ---------------------------------------------------------------- inside scikit-learn
 
 

@@ -20,7 +20,7 @@ from seqmodels.data.examples import Examples
 from seqmodels.data.gaps import NaValues
 from seqmodels.data.module import SPLITS, DataModule, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.tables import Decimal, Tables, table_of
+from seqmodels.data.tables import Decimal, Tables
 from seqmodels.errors import UserError, refusing, shown, unusable, within_memory
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
@@ -237,10 +237,11 @@ def _table_of(given: Any, name: str, *, are_to_learn_from: bool = False) -> pa.T
     if _is_frame(given):
         return _of_frame(given)
     if isinstance(given, Mapping):
-        return pa.table({str(column): _cells(values) for column, values in given.items()})
+        return _of_columns(given)
     rows = [*given.unbind()] if hasattr(given, "unbind") else [*given]
     if rows and all(isinstance(row, Mapping) for row in rows):
-        return table_of(rows)  # any may have a column that the first lacks
+        names = dict.fromkeys(name for row in rows for name in row)  # any may lack one
+        return _of_columns({name: [row.get(name) for row in rows] for name in names})
     if rows and _is_frame(rows[0]):
         return _of_frames(rows, name, are_to_learn_from=are_to_learn_from)
     if rows and all(isinstance(row, str) for row in rows):
@@ -257,9 +258,21 @@ def _of_frame(frame: Any) -> pa.Table:
     levels = [level for level in frame.index.names if level is not None]
     frame = frame.reset_index(level=levels) if levels else frame
     frame = frame.set_axis([*map(str, frame.columns)], axis=1)
-    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
-    arrays = [pa.array(_cells(column), from_pandas=True) for column in columns]
-    return pa.Table.from_arrays(arrays, [*frame.columns])
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"two columns are called {twice!r}")
+    return _of_columns({column: frame[column] for column in frame.columns})
+
+
+def _of_columns(columns: Mapping[Any, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    arrays = dict[str, Any]()
+    for name, values in columns.items():
+        if not isinstance(values, pa.Array | pa.ChunkedArray):
+            values = pa.array(_cells(values), from_pandas=True)
+        arrays[str(name)] = values
+    return pa.table(arrays)
 
 
 def _cells(values: Any) -> Any:

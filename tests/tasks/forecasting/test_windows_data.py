@@ -379,3 +379,22 @@ def test_arrays_are_read_as_the_end_of_a_table_is() -> None:
     [expected] = data.read_inputs(as_file(frame, "table"))
     found = data.batch_of([frame.to_numpy()]).inputs
     torch.testing.assert_close(found, data.batch_of([expected]).inputs)
+
+
+@pytest.mark.parametrize("name", ["datetime", "date", "timestamp"])
+def test_sites_under_each_other_are_no_single_series(tmp_path: Path, name: str) -> None:
+    times = [f"2024-01-{1 + n // 24:02} {n % 24:02}:00" for n in range(200)]
+    rows = [f"{site},{time},{n % 24}" for site in "abc" for n, time in enumerate(times)]
+    path = tmp_path / "energy.csv"
+    path.write_text(f"site,{name},kwh\n" + "\n".join(rows) + "\n")
+    columns = {"kwh": "data.target"}
+    with pytest.raises(UserError, match=rf"energy.csv: {name}: 2024-01-01 00:00:00 is not after "
+                       "the row before: .*of several series, set data.series"):  # fmt: skip
+        read_series(str(path), columns)
+    assert [len(series) for series in read_series(str(path), columns, series="site")] == [200] * 3
+    assert len(read_series(str(path), columns, time=None, series="site")) == 3
+    one = tmp_path / "one.csv"
+    one.write_text(
+        f"{name},due,kwh\n" + "\n".join(f"{t},{times[-n]},1" for n, t in enumerate(times))
+    )
+    assert len(read_series(str(one), columns)) == 1  # other dates may go back
