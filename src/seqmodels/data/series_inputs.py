@@ -152,7 +152,7 @@ class Series(InputEncoder, name="features"):
             return ""
         is_constant = np.ones(len(self.numeric), bool)
         for values in series:
-            numbers = values[:, self.numeric]
+            numbers = self._numbers(values)
             spread = np.fmax.reduce(numbers) - np.fmin.reduce(numbers)  # without gaps
             is_constant &= ~(spread > 0)
         if not is_constant.any():
@@ -175,7 +175,7 @@ class Series(InputEncoder, name="features"):
             if self.stacked > 1:
                 steps = stack_steps(steps, self.stacked)
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
-            apart = np.abs(series[:, self.numeric] - self.mean) > FAR * self.deviation
+            apart = np.abs(self._numbers(series) - self.mean) > FAR * self.deviation
             far, count = far + apart.sum(axis=0), count + len(series)
         for n in np.flatnonzero(far > NEARLY_ALL * count) if self.scale != "series" else ():
             what = self.called(self.numeric[n])
@@ -209,7 +209,7 @@ class Series(InputEncoder, name="features"):
         """What the network reads of a series without gaps, or with those that are marked. In a
         channel of texts, the series has the place of each among those of training, and -1 for
         another one."""
-        numbers, scaled = series[:, self.numeric], list[np.ndarray]()
+        numbers, scaled = self._numbers(series), list[np.ndarray]()
         if self.scale in ("split", "both"):
             scaled.append((numbers - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
@@ -219,6 +219,10 @@ class Series(InputEncoder, name="features"):
             scaled.append(np.where(np.isnan(numbers), self.mean, numbers))
         marks = [np.isnan(series[:, self.marked])] if self.missing == "mark" else []
         return np.concatenate([*map(np.nan_to_num, scaled), *self._one_hot(series), *marks], axis=1)
+
+    def _numbers(self, series: np.ndarray) -> np.ndarray:
+        """The channels of numbers: of most data, all."""
+        return series[:, self.numeric] if self._places else series
 
     def _one_hot(self, series: np.ndarray) -> list[np.ndarray]:
         return [
@@ -231,7 +235,7 @@ class Series(InputEncoder, name="features"):
         """The numbers of a series as they stand in it, and its texts as in `features`: what
         baselines read."""
         series = self._values(given, "a series")
-        return np.concatenate([series[:, self.numeric], *self._one_hot(series)], axis=1)
+        return np.concatenate([self._numbers(series), *self._one_hot(series)], axis=1)
 
     def name(self, raw: Any) -> dict[str, Any]:
         return self.describe(raw) or {"steps": len(raw)}
