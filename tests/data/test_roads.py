@@ -193,6 +193,20 @@ def test_a_nested_field_that_nobody_names_is_left_out(
     assert said in data.notes
 
 
+@pytest.mark.parametrize("inputs", [None, ["x"]])
+def test_a_field_that_is_nested_in_some_rows_alone_is_left_out(tmp_path: Path, inputs: Any) -> None:
+    data = SeriesTable(lines(tmp_path, {"meta": {"id": 1}}, {"meta": "none"}), inputs=inputs)
+    data.setup()
+    assert data.inputs.columns == ["x"]
+    assert any(note.startswith("left out: meta") for note in data.notes)
+
+
+def test_a_dict_for_each_column_is_refused_with_the_words_that_write_rows(tmp_path: Path) -> None:
+    table().to_json(tmp_path / "x.json")
+    with pytest.raises(UserError, match=r"x.json holds a dict for each column.*orient='records'"):
+        SeriesTable(str(tmp_path / "x.json"), series="s").setup()
+
+
 def test_a_nested_field_of_a_second_table_is_left_out() -> None:
     steps = pd.DataFrame({"s": np.repeat(np.arange(12), 3), "x": np.arange(36) ** 0.5})
     labels = [{"s": n, "label": "ab"[n % 2], "meta": {"id": n}, "tags": ["a"]} for n in range(12)]

@@ -111,6 +111,11 @@ class Tables:
                     check_no_points(table, texts, path)
             else:
                 rows = [*json_rows(path)]
+                if len(rows) == 1 and all(isinstance(v, dict) for v in rows[0].values()):
+                    raise UserError(
+                        f"{called(path)} holds a dict for each column, not a row for each line: "
+                        "write it by to_json(..., orient='records', lines=True)"
+                    )
                 names = [*dict.fromkeys(name for row in rows for name in row)]
                 table = table_of(rows, [name for name in wanted if name in names], several)
         if not len(table):
@@ -205,7 +210,20 @@ def table_of(
     found = {name: [row.get(name) for row in rows] for name in names}
     if several in found:
         found[several] = [v if isinstance(v, list) else [v] for v in found[several]]
-    return pa.table(found)
+    return pa.table({name: _array(values) for name, values in found.items()})
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """A column of Arrow. Objects in some rows alone become texts, because Arrow has no type for
+    these, and nobody may read the column."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except pa.ArrowException:
+        if not any(isinstance(value, dict) for value in values):
+            raise
+    return pa.array([json.dumps(v) if isinstance(v, dict | list) else v for v in values])
 
 
 def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
