@@ -109,6 +109,14 @@ def test_a_table_and_a_list_of_frames_are_predicted_alike(run: Run) -> None:
         list(run.predict([frame.drop(columns="at") for frame in frames()]))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning's test loop
+def test_an_evaluation_scores_what_is_predicted(run: Run) -> None:
+    labels = visits().groupby("s", sort=False).label.first().tolist()
+    is_right = [row["label"] == y for row, y in zip(run.predict(visits()), labels, strict=True)]
+    found = run.evaluate(file=visits().sample(frac=1, random_state=3))["file/accuracy"]
+    assert found == pytest.approx(np.mean(is_right))
+
+
 def test_a_stream_reads_the_time_since_the_step_that_it_has_read_last(run: Run) -> None:
     expected = {row["series"]: row["probabilities"] for row in run.predict(visits())}
     last = {}
