@@ -32,7 +32,7 @@ from seqmodels.engine import Task
 from seqmodels.export import export
 from seqmodels.export.graph import carried_parts, example
 from seqmodels.heads import HEADS
-from seqmodels.nn.state import parts_of
+from seqmodels.nn.cell import parts_of
 
 TOKENS = {"inputs": "tokens", "num_inputs": 200}
 FEATURES = {"inputs": "features", "num_inputs": 3}

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels import RNNOutput, SequenceBatch
 from seqmodels.engine import Contract, Step, Task
 from seqmodels.engine.value_scores import value_scores, value_sums
-from seqmodels.nn.values import ValueOutput
+from seqmodels.nn.outputs import ValueOutput
 
 
 class Regression(Task):

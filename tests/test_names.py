@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.nn.state import parts_of, state_of
+from seqmodels.nn.cell import parts_of, state_of
 from tests.conftest import ROOT
 
 MADE = runpy.run_path(str(ROOT / "docs" / "vectors.py"))

@@ -28,7 +28,7 @@ from seqmodels.heads import HEADS
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import one_thread
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.rows import MOST_STEPS
+from seqmodels.nn.ragged import MOST_STEPS
 from seqmodels.runs import train
 from seqmodels.runs.checkpoint import read_checkpoint
 

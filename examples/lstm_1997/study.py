@@ -20,8 +20,7 @@ from seqmodels.arguments import Count
 from seqmodels.errors import UserError, choices
 from seqmodels.heads import build_head
 from seqmodels.launch.command_line import command
-from seqmodels.nn.outputs import ClassOutput
-from seqmodels.nn.values import ValueOutput
+from seqmodels.nn.outputs import ClassOutput, ValueOutput
 
 Errors = tuple[Tensor, Tensor]  # of each sequence: the mean of its outputs, and whether it is wrong
 

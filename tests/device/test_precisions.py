@@ -13,8 +13,7 @@ from seqmodels import device as devices
 from seqmodels import load_run
 from seqmodels.instantiate import instantiate
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.outputs import ClassOutput
-from seqmodels.nn.values import Quantiles, ValueOutput
+from seqmodels.nn.outputs import ClassOutput, Quantiles, ValueOutput
 from tests.conftest import Config, Refused
 from tests.device.cases import BY_NAME, batch_for, made, train_step
 from tests.device.pretended import Device, Seen

@@ -12,8 +12,7 @@ from seqmodels.audit import audit
 from seqmodels.engine import Task
 from seqmodels.nn import ragged
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.ragged import side_by_side
-from seqmodels.nn.rows import MOST_STEPS
+from seqmodels.nn.ragged import MOST_STEPS, side_by_side
 from tests.device.cases import PAIRS, batch_for, made
 
 pytestmark = pytest.mark.device

@@ -20,9 +20,8 @@ from seqmodels.errors import UserError
 from seqmodels.export import export
 from seqmodels.export.graph import carried_parts, example
 from seqmodels.heads import Head
-from seqmodels.nn.cell import Cell
+from seqmodels.nn.cell import Cell, parts_of, state_of
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.state import parts_of, state_of
 from tests.shipped import exported
 
 TOKENS = {"inputs": "tokens", "num_inputs": 30}

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.outputs import ClassOutput
-from seqmodels.nn.values import ValueOutput
+from seqmodels.nn.outputs import ClassOutput, ValueOutput
 from tests.shipped import ALL_HEADS, CLASSIFIER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")

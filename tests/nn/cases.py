@@ -10,8 +10,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from seqmodels.nn.cell import parts_of, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import parts_of, state_of
 from seqmodels.padding import valid_steps
 
 F, H, P = 4, 6, 3

@@ -15,9 +15,8 @@ from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
-from seqmodels.nn.cell import Cell
+from seqmodels.nn.cell import Cell, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import state_of
 from tests.networks import example_task
 from tests.nn.cases import Case, F, H, cases, made, parts, same
 from tests.shipped import DECODER_HEADS, LANGUAGE_HEADS

@@ -12,7 +12,7 @@ from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import Words
 from seqmodels.data.loading import collate
-from seqmodels.nn.characters import CharacterEncoder, CharacterOptions
+from seqmodels.nn.embedding import CharacterEncoder, CharacterOptions
 from tests.shipped import exported
 
 B, T, H, E = 3, 5, 4, 6

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from seqmodels.nn import rows
+from seqmodels.nn import ragged
+from seqmodels.nn.cell import parts_of, state_of
 from seqmodels.nn.encoder import (
     FEWEST_STEPS,
     FEWEST_STEPS_TO_TRAIN,
     LARGEST_BY_HAND,
     RecurrentEncoder,
 )
-from seqmodels.nn.state import parts_of, state_of
 from seqmodels.padding import valid_steps
 from tests.nn.cases import Case, F, H, P, cases, made, parts, same
 from tests.reference import run_reference
@@ -31,7 +31,7 @@ B, T, LENGTHS = 5, 9, [3, 7, 1, 7, 2]
 CELLS = [("lstm", 0), ("lstm", P), ("gru", 0), ("rnn", 0)]
 cells = pytest.mark.parametrize(("cell", "proj_size"), CELLS)
 ways = st.sampled_from(["packed", "padded", "auto"])
-blocks = st.sampled_from([1, 3, rows.STEPS_PER_BLOCK])  # 1: as many blocks as rows
+blocks = st.sampled_from([1, 3, ragged.STEPS_PER_BLOCK])  # 1: as many blocks as rows
 
 
 @given(case=cases(*CELLS), packing=ways, steps_per_block=blocks)
@@ -39,7 +39,7 @@ def test_a_row_gives_what_the_equations_make_of_it_alone(
     case: Case, packing: str, steps_per_block: int
 ) -> None:
     case.make()
-    with mock.patch.object(rows, "STEPS_PER_BLOCK", steps_per_block):
+    with mock.patch.object(ragged, "STEPS_PER_BLOCK", steps_per_block):
         states, _ = case.run(packing)
         with torch.inference_mode():
             state = state_of(*case.start) if case.start else None
@@ -58,9 +58,9 @@ def test_gradients_are_those_of_packed_rows_and_none_reaches_the_padding(
 ) -> None:
     case.make()
     _, wanted = case.run("packed")
-    cut, most = rows.time_blocks, rows.MOST_STEPS
+    cut, most = ragged.time_blocks, ragged.MOST_STEPS
     with mock.patch.multiple(  # elsewhere whole batches, in calls as long as cuDNN takes
-        rows,
+        ragged,
         STEPS_PER_BLOCK=steps_per_block,
         MOST_STEPS=most if on_cpu else 4,
         time_blocks=lambda lengths, **_: cut(lengths, on_cpu=on_cpu),

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import UserError
-from seqmodels.nn.outputs import ClassOutput
-from seqmodels.nn.values import Quantiles, ValueOptions, ValueOutput
+from seqmodels.nn.outputs import ClassOutput, Quantiles, ValueOptions, ValueOutput
 from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 
 B, T, S, C, K = 5, 7, 6, 4, 3

@@ -13,8 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from seqmodels.audit.probe import Probe
-from seqmodels.nn.cell import Recurrent
-from seqmodels.nn.state import parts_of, state_of
+from seqmodels.nn.cell import Recurrent, parts_of, state_of
 
 POSITIONS = ("start", "middle", "end")
 MOST_DRAWS = 24  # of random weights, before something counts as unread

@@ -17,12 +17,11 @@ from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.heads.pooling import pooled
-from seqmodels.nn.characters import CharacterEncoder
+from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.nn.convolutions import Convolutions
-from seqmodels.nn.embedding import EmbeddingOptions
+from seqmodels.nn.embedding import CharacterEncoder, EmbeddingOptions
 from seqmodels.nn.encoder import Pooled, RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score
-from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.windows import random_windows, read_in_windows
 
 

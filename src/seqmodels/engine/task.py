@@ -31,8 +31,14 @@ from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError
 from seqmodels.heads import Head, build_head, find_head
 from seqmodels.metrics import metric_named
-from seqmodels.nn.characters import CharacterEncoder, CharacterOptions
-from seqmodels.nn.embedding import EmbeddingOptions, LockedDropout, VectorEmbedding, build_embedding
+from seqmodels.nn.embedding import (
+    CharacterEncoder,
+    CharacterOptions,
+    EmbeddingOptions,
+    LockedDropout,
+    VectorEmbedding,
+    build_embedding,
+)
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score
 

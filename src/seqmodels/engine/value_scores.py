@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.device import exact, on_device
-from seqmodels.nn.values import pinball
+from seqmodels.nn.outputs import pinball
 
 Predicted = Float[Tensor, "..."]  # (*rows, values), or (*rows, values, quantiles)
 Targets = Float[Tensor, "*rows values"]

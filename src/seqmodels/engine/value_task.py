@@ -12,8 +12,7 @@ from seqmodels.device import exact
 from seqmodels.engine.intervals import MOST_ROWS, quantile_shifts
 from seqmodels.engine.task import Task
 from seqmodels.engine.value_scores import QUANTILE_SCORES, VALUE_SCORES, value_scores
-from seqmodels.nn.outputs import Constants
-from seqmodels.nn.values import ValueOptions
+from seqmodels.nn.outputs import Constants, ValueOptions
 
 
 class ValueTask(Constants, Task):

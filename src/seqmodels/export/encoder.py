@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import UserError
+from seqmodels.nn.cell import State, parts_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from seqmodels.nn.state import State, parts_of
 
 OPSET = 18  # the exporter's own; its LSTM and GRU are those of 14
 INSTEAD = "use the model from Python, by seqmodels.load_run"  # of what a graph cannot hold

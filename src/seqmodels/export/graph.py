@@ -14,7 +14,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, unusable
 from seqmodels.export.encoder import INSTEAD, OPSET, OnnxEncoder
-from seqmodels.nn.characters import CharacterEncoder
+from seqmodels.nn.embedding import CharacterEncoder
 from seqmodels.nn.encoder import Pooled
 
 BATCH, TIME = 3, 5  # of the example to trace: the graph takes any

@@ -1,4 +1,5 @@
-"""Recurrent cells by name: PyTorch's own, and yours, of which you write one step."""
+"""Recurrent cells by name: PyTorch's own, and yours, of which you write one step. And the state
+that they carry, in PyTorch's own layout."""
 
 from __future__ import annotations
 
@@ -12,10 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.device import on_device
-from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.padding import last_step
 
 CELLS: dict[str, Callable[..., Any]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+State = Tensor | tuple[Tensor, ...]
+"""`h`, or for LSTM `(h, c)`, each `(L*D, B, ...)`: what PyTorch's own modules take and return."""
+
+
+def parts_of(state: State) -> tuple[Tensor, ...]:
+    """`(h,)` or `(h, c)`."""
+    return (state,) if isinstance(state, Tensor) else state
+
+
+def state_of(*parts: Tensor) -> State:
+    """The state that has these parts."""
+    return parts if len(parts) > 1 else parts[0]
 
 
 class Cell(nn.Module):

@@ -18,11 +18,8 @@ from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, check
 from seqmodels.batch import ShowsShapes
 from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
-from seqmodels.nn.cell import CELLS
-from seqmodels.nn.ragged import run_in, run_padded
-from seqmodels.nn.recurrence import runs_by_hand
-from seqmodels.nn.rows import MOST_STEPS
-from seqmodels.nn.state import State, parts_of, state_of
+from seqmodels.nn.cell import CELLS, State, parts_of, state_of
+from seqmodels.nn.ragged import MOST_STEPS, run_in, run_padded, runs_by_hand
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 

@@ -1,18 +1,23 @@
-"""Output modules: turn the selected features into logits, a loss and a decision."""
+"""Output modules: turn the selected features into logits, a loss and a decision.
+
+`ClassOutput` predicts one of several classes; `ValueOutput` numbers, `Quantiles` quantiles of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.arguments import NonNegativeFraction, Weight
+from seqmodels.arguments import NonNegativeFraction, PositiveFraction, Weight, checked
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.device import exact
 from seqmodels.errors import UserError, choices
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
 TINY = torch.finfo(torch.float32).tiny  # to divide by in place of 0
+
+ErrorName = Literal["mse", "mae", "huber"]
+ERRORS: dict[str, Any] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
 
 def full(values: Tensor) -> Tensor:
@@ -179,3 +187,154 @@ class ClassOutput(Constants, Output):
         )
         weights = known if self.weights is None else self.weights[targets.clamp(min=0)] * known
         return Score(costs.view_as(targets), weights, logits.detach().argmax(dim=-1))
+
+
+class ValueOutput(Constants, Output):
+    """Predicts `num_values` numbers, learned standardised: logits `(B, K)`, or `(B, T, K)` at every
+    step; decided in their own units.
+
+    Args:
+        num_values: how many numbers, K, each prediction consists of.
+        mean, deviation: one per value, as used to standardise the targets; None: the targets are
+            in their own units.
+        error: `mse` (squared), `mae` (absolute) or `huber` (quadratic below 1, linear above); the
+            loss is its mean over the targets that are known: not nan, and not at padding.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    each: int = 1  # logits of a value
+
+    @checked("model.output")
+    def __init__(
+        self,
+        width: int,
+        num_values: int,
+        *,
+        mean: Sequence[float] | None = None,
+        deviation: Sequence[float] | None = None,
+        error: ErrorName = "mse",
+    ) -> None:
+        super().__init__()
+        self.num_values, self.error = num_values, error
+        self.project = nn.Linear(width, num_values * self.each)
+        for name, value, usual in (("mean", mean, 0.0), ("deviation", deviation, 1.0)):
+            values = [usual] * num_values if value is None else value
+            scale = torch.tensor(values, dtype=torch.float64)
+            self.register_buffer(name, scale, persistent=False)  # already saved in the data's spec
+
+    def forward(self, features: Features) -> Tensor:
+        return self.project(features)
+
+    def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
+        """The decision is the predictions in their own units: of quantiles all, `(..., K, Q)`, of
+        which metrics need more than the median."""
+        made = self.standardised(full(self(features)))
+        targets = targets.to(made).view(*features.shape[:-1], self.num_values)  # (B,) of one value
+        known = ~targets.isnan() if mask is None else ~targets.isnan() & mask.unsqueeze(-1)
+        costs = self.costs(made, targets.where(known, 0.0))
+        return Score(costs, known, self.in_own_units(made.detach()))
+
+    def decode(self, features: Features, mask: Mask = None) -> Tensor:
+        return self.restore(self(features))
+
+    def restore(self, standardised: Float[Tensor, "*steps values"]) -> Tensor:
+        """Standardised values `(..., K)` in their own units, whose digits float32 may not hold."""
+        return exact(standardised) * self.deviation + self.mean
+
+    # of quantiles otherwise: `(..., K, Q)` in place of `(..., K)`
+
+    def standardised(self, logits: Tensor) -> Tensor:
+        """The predictions that logits stand for, standardised."""
+        return logits
+
+    def costs(self, made: Tensor, targets: Float[Tensor, "*steps values"]) -> Tensor:
+        """What standardised predictions cost, `(..., K)`."""
+        return ERRORS[self.error](made, targets, reduction="none")
+
+    in_own_units = restore  # predictions
+
+
+def pinball(
+    errors: Float[Tensor, "*values quantiles"], levels: Float[Tensor, " quantiles"]
+) -> Float[Tensor, "*values quantiles"]:
+    """What quantiles cost: a target `e` above the one of level `q` costs `q * e`, one below it
+    `(1 - q) * e`. The mean is lowest for the true quantiles. `errors`: targets less quantiles."""
+    return torch.maximum(levels * errors, (levels - 1) * errors)
+
+
+class Quantiles(ValueOutput):
+    """Predicts quantiles of `num_values` numbers: logits `(..., K * Q)`, the quantiles of a
+    value side by side.
+
+    The loss is the mean `pinball` loss over known targets and quantiles, in standardised units
+    (Koenker and Bassett 1978). Quantiles are sorted, so they never cross, which can only lower it
+    (Chernozhukov et al. 2010, https://arxiv.org/abs/0704.3649). The decision is the median.
+
+    Args:
+        width, num_values: as `ValueOutput` documents them.
+        quantiles: Q of them, ascending, between 0 and 1, with the median 0.5.
+        scale: `mean` and `deviation`, as there.
+    """
+
+    levels: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        num_values: int,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        **scale: Any,
+    ) -> None:
+        levels = list(quantiles)
+        ascending = all(low < high for low, high in pairwise([0, *levels, 1]))
+        if not ascending or 0.5 not in levels:
+            raise UserError(
+                f"model.output.quantiles is {levels}: give numbers between 0 and 1 in ascending "
+                "order, with the median among them, such as [0.1,0.5,0.9]"
+            )
+        self.each, self.median = len(levels), levels.index(0.5)
+        super().__init__(width, num_values, **scale)
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+
+    def quantiles(self, logits: Tensor) -> Float[Tensor, "*steps values quantiles"]:
+        """The quantiles `(..., K, Q)` of logits `(..., K * Q)`, ascending, in their own units."""
+        return self.in_own_units(self.standardised(logits))
+
+    def decode(self, features: Features, mask: Mask = None) -> Tensor:
+        return self.quantiles(self(features))[..., self.median]
+
+    def standardised(self, logits: Tensor) -> Tensor:
+        return logits.unflatten(-1, (self.num_values, self.each)).sort(-1).values
+
+    def costs(self, made: Tensor, targets: Float[Tensor, "*steps values"]) -> Tensor:
+        return pinball(targets.unsqueeze(-1) - made, self.levels).mean(-1)
+
+    def in_own_units(self, made: Tensor) -> Tensor:
+        return self.restore(made.transpose(-1, -2)).transpose(-1, -2)
+
+
+@dataclass(frozen=True)
+class ValueOptions:
+    """How a task learns numbers, its `model.output`.
+
+    Args:
+        error: `mse`, `mae` or `huber`; `ValueOutput` says how each counts.
+        quantiles: learn these instead, by the pinball loss of `Quantiles`.
+    """
+
+    error: ErrorName = "mse"
+    quantiles: Annotated[list[PositiveFraction], Field(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.quantiles is not None and self.error != "mse":
+            raise UserError(
+                f"model.output.error={self.error} has no use with model.output.quantiles, which "
+                "have an error of their own: leave out one of the two"
+            )
+
+    def build(self, width: int, num_values: int, **scale: Any) -> ValueOutput:
+        """The output for features of this width; `scale`: `mean` and `deviation` of its values."""
+        if self.quantiles is None:
+            return ValueOutput(width, num_values, error=self.error, **scale)
+        return Quantiles(width, num_values, self.quantiles, **scale)

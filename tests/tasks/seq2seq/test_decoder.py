@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqmodels.nn.cell import parts_of
 from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.state import parts_of
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder, side_by_side
 from seqmodels.tasks.seq2seq.search import Found, search

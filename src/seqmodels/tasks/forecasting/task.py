@@ -21,8 +21,7 @@ from seqmodels.engine.value_task import ValueTask
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Score
-from seqmodels.nn.values import ERRORS, ValueOutput
+from seqmodels.nn.outputs import ERRORS, Score, ValueOutput
 from seqmodels.padding import last_step
 from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
 

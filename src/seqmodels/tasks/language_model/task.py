@@ -14,9 +14,9 @@ from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
 from seqmodels.heads import find_head
+from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score, SmoothingOptions
-from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write

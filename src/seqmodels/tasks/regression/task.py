@@ -16,7 +16,7 @@ from seqmodels.engine.value_task import ValueTask
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.values import ValueOutput
+from seqmodels.nn.outputs import ValueOutput
 
 
 class Regressor(ValueTask):

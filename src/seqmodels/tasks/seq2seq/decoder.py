@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Mask, Output, Score
-from seqmodels.nn.state import State, parts_of, state_of
 from seqmodels.tasks.seq2seq.search import Found, search
 
 

@@ -1,4 +1,4 @@
-"""Heads that read where a direction ended."""
+"""Heads that read states as they are: where a direction ended, or every step."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ class LastOutput(Head, name="last_output"):
 
     def select(self, states: RNNOutput) -> Tensor:
         return last_step(states.output, states.lengths)  # (B, T, H) -> (B, H)
+
+
+class EveryStep(Head, name="every_step"):
+    """All of `output`: what the network knows at each step."""
+
+    reads = ("output",)
+    per = "step"
+    streams = "alone"
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.output  # (B, T, D*H)
