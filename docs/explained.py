@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError

@@ -19,9 +19,8 @@ from torch import nn
 
 from seqmodels import tasks
 from seqmodels.dataflow import trace
-from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import to_svg
 from seqmodels.heads import HEADS
 from seqmodels.nn.cell import CELLS
 from tests.conftest import ROOT

@@ -16,9 +16,8 @@ from torch import Tensor
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Trace, trace
 from seqmodels.dataflow.callback import few_steps
-from seqmodels.dataflow.diagram import draw, percent
+from seqmodels.dataflow.diagram import Box, Drawing, colours, draw, percent, to_svg
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import Box, Drawing, colours, to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import PairBatch, SequenceBatch
-from seqmodels.dataflow.diagram import draw
+from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.explain import example_batch
-from seqmodels.dataflow.rendering import to_svg
 from seqmodels.dataflow.tracing import trace
 from seqmodels.errors import UserError
 from seqmodels.heads import Head

@@ -13,8 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from seqmodels.audit import ADVICE, audit
 from seqmodels.batch import PairBatch, SequenceBatch
-from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.steps import pictures_of_steps
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, trace

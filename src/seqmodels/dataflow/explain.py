@@ -8,8 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from seqmodels.batch import PairBatch, SequenceBatch
-from seqmodels.dataflow.diagram import draw
-from seqmodels.dataflow.rendering import to_svg
+from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
