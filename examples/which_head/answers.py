@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from seqmodels.compare.comparison import Comparison, compare
-from seqmodels.compare.over_sets import critical_differences, scores_by_set
-from seqmodels.compare.records import Record, find_runs
+from seqmodels.compare.runs import Record, find_runs
 from seqmodels.compare.statistics import over_sets
 from seqmodels.compare.tables import as_csv, as_markdown
+from seqmodels.compare.writing import critical_differences, scores_by_set
 from seqmodels.files import write_figure, write_text
 from seqmodels.plain_values import read_json
 

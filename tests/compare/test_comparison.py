@@ -24,9 +24,7 @@ from scipy import stats
 from sklearn.model_selection import StratifiedKFold
 
 from seqmodels.compare.comparison import Comparison, compare
-from seqmodels.compare.over_sets import critical_differences, scores_by_set
-from seqmodels.compare.records import Record
-from seqmodels.compare.settings import varied_columns, varied_keys
+from seqmodels.compare.runs import Record, varied_columns, varied_keys
 from seqmodels.compare.statistics import over_sets, smallest_step, summarize
 from seqmodels.compare.tables import (
     OVER_SETS,
@@ -35,7 +33,7 @@ from seqmodels.compare.tables import (
     comparison_table,
     table,
 )
-from seqmodels.compare.writing import write_comparison
+from seqmodels.compare.writing import critical_differences, scores_by_set, write_comparison
 from seqmodels.errors import UserError
 from seqmodels.plain_values import change as change_keys
 from seqmodels.plain_values import flattened

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from seqmodels.compare.over_sets import bars_of
 from seqmodels.compare.statistics import (
     LEVEL,
     Difference,
@@ -30,6 +29,7 @@ from seqmodels.compare.statistics import (
     smallest_step,
     summarize,
 )
+from seqmodels.compare.writing import bars_of
 
 SETTING = attrgetter("setting")
 # Student 1908, the sleep data: extra hours with either drug

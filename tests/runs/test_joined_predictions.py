@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from seqmodels import load_run
-from seqmodels.compare.records import find_runs
+from seqmodels.compare.runs import find_runs
 from tests.conftest import Refused, Script
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=1", "baseline=false", "callbacks.dataflow=null")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqmodels import compose, load_run
-from seqmodels.compare.records import find_runs
+from seqmodels.compare.runs import find_runs
 from seqmodels.errors import UserError
 from seqmodels.files import write_json
 from seqmodels.runs import train

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.compare.records import LARGEST_SCORE, Record, find_runs, pick_metric
-from seqmodels.compare.settings import (
+from seqmodels.compare.runs import (
+    LARGEST_SCORE,
     SPLIT_KEYS,
     Grouping,
+    Record,
     as_json,
+    find_runs,
     group_runs,
     other_differences,
+    pick_metric,
     setting_name,
     short_keys,
 )

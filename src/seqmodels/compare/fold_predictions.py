@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqmodels.compare.records import Record, find_runs
-from seqmodels.compare.settings import varied_columns, varied_keys
+from seqmodels.compare.runs import Record, find_runs, varied_columns, varied_keys
 from seqmodels.files import write_table
 
 FOLD = "data.fold"

@@ -21,8 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodels.compare.comparison import Across, Comparison, Section, Setting, enumerated
-from seqmodels.compare.records import LARGEST_SCORE
-from seqmodels.compare.settings import short_keys, shown_value
+from seqmodels.compare.runs import LARGEST_SCORE, short_keys, shown_value
 from seqmodels.metrics import show, unit
 from seqmodels.screen import visible_line
 

@@ -99,7 +99,7 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
             if not (folder.holds_run or folder.is_training):  # else the result is of that run
                 folder.write_result(result)
             return f"failed, {result.error}"
-    from seqmodels.compare.records import default_metrics
+    from seqmodels.compare.runs import default_metrics
 
     result = folder.read_result()
     if not result.completed:
