@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.callbacks.early_stopping import EarlyStopping
-from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.callbacks.progress import StepMetrics
 from seqmodels.nn.outputs import Score
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import read_checkpoint

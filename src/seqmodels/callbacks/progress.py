@@ -1,4 +1,5 @@
-"""A progress bar, or lines where there is no terminal; no device synchronisation."""
+"""What a training shows while it runs, without waiting for the device at each step: a progress bar,
+or lines where there is no terminal; and its metrics by step, in the loggers."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import rich
-from lightning.pytorch.callbacks import RichProgressBar
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.progress import ProgressColumn, TimeRemainingColumn
 
 from seqmodels.arguments import NonNegative
 from seqmodels.engine.budget import find_budget, seconds_used
+from seqmodels.engine.contract import Sums
+from seqmodels.engine.task import LOGGED
 from seqmodels.metrics import show_with_unit
 from seqmodels.screen import Screen
 
@@ -111,3 +115,29 @@ class LiveProgressBar(RichProgressBar):
 
 def _place(trainer: pl.Trainer) -> str:
     return f"epoch {trainer.current_epoch}, step {trainer.global_step:,}"
+
+
+class StepMetrics(Callback):
+    """Logs the task's training metrics of the last `trainer.log_every_n_steps` steps, as
+    `train/loss_step` and so on: over all their targets, in all processes.
+
+    Until then nothing comes to the CPU; then it is one transfer. A resumed run logs the same,
+    because the task saves its sums.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._logged_at = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
+        if not every or step % every or step == self._logged_at:  # the last: gradients accumulate
+            return
+        sums, self._logged_at = pl_module.sums, step
+        recent = sums["train"].since(sums[LOGGED])
+        sums[LOGGED] = Sums(sums["train"].totals)
+        measured = pl_module.measured(recent, trainer.train_dataloader)
+        values = torch.stack([value.float() for value in measured.values()]).tolist()
+        names = (f"train/{name}_step" for name in measured)
+        metrics = {"epoch": trainer.current_epoch, **dict(zip(names, values, strict=True))}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step - 1)  # counted from 0, as Lightning does

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.last_checkpoint import ends_training
-from seqmodels.callbacks.step_metrics import StepMetrics
+from seqmodels.callbacks.progress import StepMetrics
 from seqmodels.engine.budget import batches_per_epoch, limited
 from seqmodels.errors import UserError, refusing
 from seqmodels.machine import find_device
