@@ -1,4 +1,4 @@
-"""A task as one ONNX graph, for any batch and any time; its encoder is one recurrent node a layer."""
+"""A task as one ONNX graph, for any batch and time; its encoder is one recurrent node a layer."""
 
 from __future__ import annotations
 
