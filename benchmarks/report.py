@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any, Self
 
 import torch
@@ -128,16 +127,3 @@ def write(path: Path, lines: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     print(f"written: {path}")
-
-
-def compared(rounds: Sequence[Sequence[float]], amount: float) -> list[str]:
-    """The cells for two variants that took turns: the speed of each, and how many times as long the
-    second takes as the first, with the quartiles.
-
-    Args:
-        rounds: the seconds of both in each round.
-        amount: what a round works through, such as the tokens of a batch.
-    """
-    speeds = [f"{amount / median(seconds):,.0f}" for seconds in zip(*rounds, strict=True)]
-    low, middle, high = quantiles([second / first for first, second in rounds], n=4)
-    return [*speeds, f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]

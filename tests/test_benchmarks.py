@@ -1,9 +1,7 @@
-"""Every benchmark runs, on a size that shows nothing else; trainings leave nothing behind."""
+"""Every benchmark runs, on a size that shows nothing else."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +19,14 @@ def whole(file: Path) -> str:
     return "".join(map(read, [file, *sorted((FOLDER / f"{file.stem}_parts").glob("*.py"))]))
 
 
-SLOWEST = ("sizes.py", "accelerator.py")
-
-
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param(file.name, marks=pytest.mark.long) if file.name in SLOWEST else file.name
+        pytest.param(file.name, marks=pytest.mark.long)
+        if file.name == "accelerator.py"
+        else file.name
         for file in sorted(FOLDER.glob("*.py"))
-        if file.name not in ("report.py", "soak.py") and not lacks(whole(file))
+        if file.name != "report.py" and not lacks(whole(file))
     ],
 )
 def test_a_benchmark_runs_and_writes_its_table(
@@ -42,15 +39,3 @@ def test_a_benchmark_runs_and_writes_its_table(
     title, _, *lines = output.read_text().splitlines()
     assert title.startswith("# ") and any(line.startswith("| ---") for line in lines)
     assert lines[-1].startswith("| ") and not lines[-1].startswith("| ---")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(lacks(read(FOLDER / "soak.py")), reason="its task is deleted")
-@pytest.mark.long
-def test_trainings_in_one_process_keep_no_memory_files_or_threads(tmp_path: Path) -> None:
-    output = tmp_path / "soak.md"
-    command = [sys.executable, str(FOLDER / "soak.py"), "--minutes=0", f"--output={output}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    # of the head, and of the rounds, which are 6 at least
-    assert output.read_text().count("\n| ") >= 2 + 6
