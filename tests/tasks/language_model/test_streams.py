@@ -15,7 +15,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.tasks.language_model import LanguageModel, PlainText
 from seqmodels.tasks.language_model.corpus import TokenFile
-from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
+from seqmodels.tasks.language_model.streams import StreamDataset, WindowSampler
 
 
 def numbered(count: int) -> TokenFile:

@@ -12,7 +12,7 @@ import pytest
 from seqmodels.batch import PairBatch
 from seqmodels.data import TokenizerOptions
 from seqmodels.tasks.seq2seq import PairDataModule, Pairs, TextDecoder
-from seqmodels.tasks.seq2seq.text_targets import TextTargets
+from seqmodels.tasks.seq2seq.pairs import TextTargets
 
 Rows = list[tuple[str, str]]
 WORDS = [

@@ -20,7 +20,7 @@ from seqmodels.batch import UNKNOWN_ID, PairBatch, SequenceBatch
 from seqmodels.dataflow import trace
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
-from seqmodels.tasks.seq2seq.pair_batches import teacher_forced
+from seqmodels.tasks.seq2seq.pairs import teacher_forced
 from tests.conftest import Script, result_of, run_script
 from tests.runs.resumed import resumes
 

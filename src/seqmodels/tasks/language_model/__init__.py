@@ -2,8 +2,7 @@
 
 import seqmodels.tasks.language_model.heads  # noqa: F401  (registers them)
 from seqmodels.target import TARGETS, TOKENS, Target
-from seqmodels.tasks.language_model.plain_text import PlainText, PythonSource
-from seqmodels.tasks.language_model.streams import StreamDataModule
+from seqmodels.tasks.language_model.streams import PlainText, PythonSource, StreamDataModule
 from seqmodels.tasks.language_model.task import LanguageModel
 
 __all__ = [

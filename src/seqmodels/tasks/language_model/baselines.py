@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 from collections.abc import Iterable, Mapping
 
-from seqmodels.data.module import EVALUATED
+from seqmodels.data.examples import EVALUATED
 from seqmodels.target import Baselines
 
 MOST = 4_000_000  # bytes, which take some seconds

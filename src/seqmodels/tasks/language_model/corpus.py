@@ -13,8 +13,8 @@ import numpy as np
 
 from seqmodels.batch import UNKNOWN_ID
 from seqmodels.data.examples import digest
-from seqmodels.data.token_rows import encode_rows
 from seqmodels.data.tokenizer import START_ID, Tokenizer
+from seqmodels.data.tokens import encode_rows
 from seqmodels.files import existing_file, read_lines
 
 BLOCK = 1 << 18  # bytes of text to encode at a time

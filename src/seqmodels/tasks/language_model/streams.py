@@ -1,24 +1,33 @@
-"""Text for a language model, read as contiguous streams."""
+"""Text for a language model, read as contiguous streams: yours, from files or the HuggingFace hub,
+and the source of Python. Each window of the streams is one batch, and continues the one before."""
 
 from __future__ import annotations
 
+import glob
 import logging
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import Dataset, Sampler
 
-from seqmodels.arguments import Count, PositiveFraction, Seed
-from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
+from seqmodels.arguments import Count, Name, PositiveFraction, Seed
+from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached_value
-from seqmodels.data.examples import Examples
+from seqmodels.data.columns import texts_of
+from seqmodels.data.examples import EVALUATED, SPLITS, Examples, Split, repeated
 from seqmodels.data.loading import SequenceLoader, collate
-from seqmodels.data.module import EVALUATED, SPLITS, DataModule
-from seqmodels.data.notes import repeated
-from seqmodels.data.token_rows import FORMAT
+from seqmodels.data.module import DataModule
+from seqmodels.data.sources import hub_files, library_files
+from seqmodels.data.tables import Tables
 from seqmodels.data.tokenizer import START_ID, Level, Tokenizer, TokenizerOptions, VocabularySize
+from seqmodels.data.tokens import FORMAT
 from seqmodels.errors import UserError
 from seqmodels.files import read_lines
 from seqmodels.screen import show_progress
@@ -35,7 +44,6 @@ from seqmodels.tasks.language_model.corpus import (
     size,
     token_file,
 )
-from seqmodels.tasks.language_model.stream_windows import StreamDataset, WindowSampler
 
 log = logging.getLogger(__name__)
 
@@ -231,3 +239,170 @@ class StreamDataModule(DataModule):
     @property
     def baseline_recipe(self) -> list[Any]:
         return [self.options.lowercase]
+
+
+class PlainText(StreamDataModule):
+    """Plain text in UTF-8, or the texts of tables, read as one long stream per split. Splits
+    without files are cut from `train`.
+
+    Args:
+        train, validation, test: a file, a pattern such as `books/**/*.txt`, or a list of them. `*`,
+            `?` and `**` are the wildcards of a pattern; brackets are part of a name.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        text_column: the column with the texts, to read the files as tables, one text after the
+            other: each ends its line, and line ends inside of it stay. None reads files as plain
+            text, and the column `text` of a hub data set.
+        columns, quoting, encoding, separator: how to read tables; see `Tables`.
+        options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
+    """
+
+    def __init__(
+        self,
+        train: Name | list[Name] | None = None,
+        validation: Name | list[Name] | None = None,
+        test: Name | list[Name] | None = None,
+        *,
+        hub: Name | None = None,
+        text_column: Name | None = None,
+        columns: list[Name] | None = Tables.columns,
+        quoting: bool | None = Tables.quoting,
+        encoding: Name = Tables.encoding,
+        separator: Name | None = Tables.separator,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.tables = Tables(
+            columns=columns, quoting=quoting, encoding=encoding, separator=separator
+        )
+        self.text_column = text_column or (None if hub is None else "text")
+        self.files, self.hub = {"train": train, "validation": validation, "test": test}, hub
+
+    @property
+    def title(self) -> str:
+        if self.hub is not None:
+            return self.hub
+        first = self.files["train"]
+        return Path(first).name if isinstance(first, str) else ", ".join(first or [])
+
+    def read(self) -> Mapping[Split, Texts]:
+        if (self.files["train"] is None) == (self.hub is None):
+            raise UserError("give either data.train=<file or glob> or data.hub=<name>")
+        if self.hub is not None:
+            return {split: [self.text(path)] for split, path in hub_files(self.hub).items()}
+        given = {split: path for split in SPLITS if (path := self.files[split]) is not None}
+        return {split: [*map(self.text, _found(path))] for split, path in given.items()}
+
+    def text(self, path: str) -> memoryview:
+        if self.text_column is None:
+            return super().text(path)
+        table, texts = self.tables.read(path, [self.text_column]), bytearray()
+        table.check(self.text_column, "data.text_column")
+        read = map(texts_of, table.table[self.text_column].chunks)
+        for row, text in enumerate(chain.from_iterable(read)):
+            if not isinstance(text, str):
+                raise UserError(f"{table.where(row)} has no text; remove the row or fill it")
+            texts += f"{text.removesuffix(chr(10))}\n".encode()
+        return memoryview(texts)
+
+
+class PythonSource(StreamDataModule):
+    """The modules of the running Python's standard library, without its tests, split by file.
+
+    Args:
+        options: `tokenizer`, `batch_size`, `window` and the other arguments of `StreamDataModule`.
+    """
+
+    @property
+    def title(self) -> str:
+        return f"source of Python {platform.python_version()}"
+
+    def read(self) -> Mapping[Split, Texts]:
+        texts = (self.text(str(path)) for path in library_files())
+        return {"train": [text for text in texts if len(text)]}
+
+
+def _found(names: str | list[str]) -> Iterator[str]:
+    for name in [names] if isinstance(names, str) else names:
+        if Path(name).exists() or not ("*" in name or "?" in name):
+            yield name
+            continue
+        pattern = name.replace("[", "[[]")  # brackets are part of a name
+        found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
+        if not found:
+            raise UserError(f"{name}: no file matches")
+        yield from found
+
+
+class StreamDataset(Dataset[SequenceBatch]):
+    """Tokens cut into contiguous streams of equal length, read in parallel.
+
+    Row `b` of every window belongs to stream `b`. At each step, the target is a token and the input
+    is the token before it; before the very first token, the input is the id that marks the start.
+
+    Args:
+        tokens: on disk; a window reads only what it needs.
+        streams: the number of streams, over all processes.
+        drop_last: whether to drop tokens that do not fill a step of all streams; otherwise the
+            first streams are one token longer.
+        rank, world_size: this process, and the number of processes that share the streams.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenFile,
+        streams: int,
+        *,
+        drop_last: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        steps, longer = divmod(len(tokens), streams)
+        lengths = np.full(streams, steps)
+        lengths[: 0 if drop_last else longer] += 1
+        mine = np.array_split(np.arange(streams), world_size)[rank]
+        self.tokens, self.ends, self.lengths = tokens, lengths.cumsum()[mine], lengths[mine]
+        self.steps = int(lengths.max())  # of all streams, so that processes agree
+        self.tokens_per_byte = len(tokens) / tokens.num_bytes
+        self.spelling_bits_per_byte = 8 * tokens.unknown_bytes / tokens.num_bytes
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitems__(self, windows: list[tuple[int, int]]) -> SequenceBatch:
+        """The steps `start..stop` of this process's streams, for a list of one `(start, stop)`."""
+        [(start, stop)] = windows
+        first = self.ends - self.lengths + start
+        index = np.minimum(first[:, None] + np.arange(stop - start + 1), self.ends[:, None])
+        ids = torch.from_numpy(self.tokens.ids[index].astype(np.int64))  # (B, T + 1)
+        lengths = torch.from_numpy(np.minimum(self.lengths - start, stop - start))
+        ended = torch.arange(stop - start) >= lengths.unsqueeze(1)
+        inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].masked_fill(ended, PADDING_TARGET)
+        rows = torch.from_numpy(first)  # by the number of their first token
+        return SequenceBatch(inputs, lengths, targets, continues=start > 0, rows=rows)
+
+
+class WindowSampler(Sampler[list[tuple[int, int]]]):
+    """Cuts steps into consecutive windows `(start, stop)`.
+
+    If a single step is left over, the last window takes it too: the streams of evaluation may
+    differ by one step, and a window of one step would have rows without a token.
+
+    Args:
+        steps: the length of a stream.
+        window: steps in a window.
+    """
+
+    def __init__(self, steps: int, window: int) -> None:
+        self.steps, self.window, self.epoch = steps, window, 0
+        self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return max(-(-(self.steps - 1) // self.window), 1)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        cuts = [*range(0, len(self) * self.window, self.window), self.steps]
+        return ([window] for window in pairwise(cuts))

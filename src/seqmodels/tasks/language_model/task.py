@@ -20,7 +20,7 @@ from seqmodels.nn.outputs import Output, Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
-from seqmodels.tasks.language_model.stream_windows import StreamDataset
+from seqmodels.tasks.language_model.streams import StreamDataset
 
 LIKELIEST = 10  # tokens that a prediction names
 

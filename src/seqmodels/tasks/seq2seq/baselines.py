@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from seqmodels.data.baseline_features import baseline_rows
-from seqmodels.data.module import EVALUATED, Split
+from seqmodels.data.examples import EVALUATED, Split
 from seqmodels.target import Baselines
 from seqmodels.tasks.seq2seq.pairs import PairDataModule
 from seqmodels.tasks.seq2seq.text_scores import text_counts, text_scores

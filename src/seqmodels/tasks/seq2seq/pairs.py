@@ -1,20 +1,31 @@
-"""Pairs of texts: read the one, write the other. Your own, from files or the HuggingFace hub."""
+"""Pairs of texts: read the one, write the other, token by token. Your own, from files or the
+HuggingFace hub; in batches of what an encoder reads, and what a decoder reads and is to predict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, takewhile
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
 from seqmodels.arguments import Count, Name
+from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.data.examples import IDENTITY, Examples, InputRow
+from seqmodels.data.inputs import load_inputs
+from seqmodels.data.loading import SequenceDataset, collate
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Tables
-from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
-from seqmodels.data.tokens import Tokens
+from seqmodels.data.targets import TargetEncoder
+from seqmodels.data.tokenizer import END_ID, START_ID, Level, TokenizerOptions, VocabularySize
+from seqmodels.data.tokens import TokenRows, Tokens
 from seqmodels.errors import UserError, shown
-from seqmodels.tasks.seq2seq.pair_batches import PairDataset
-from seqmodels.tasks.seq2seq.text_targets import TextTargets
 
 
 class PairDataModule(SequenceDataModule):
@@ -145,3 +156,156 @@ class Pairs(OwnFiles, PairDataModule):
     ) -> None:
         super().__init__(*files, **options)
         self.source_column, self.target_column = source_column, target_column
+
+
+class TextDecoder:
+    """Texts from token ids.
+
+    Args:
+        state: how they were encoded: a spec's `target_preprocessor`, or for sources its
+            `preprocessor`.
+
+    Attributes:
+        level: of the tokenizer's options.
+
+    Raises:
+        UserError: if this is not the state of a tokenizer.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        tokens = load_inputs(dict(state))
+        if not isinstance(tokens, Tokens):
+            raise UserError("the checkpoint has no tokenizer to write texts with")
+        self.level: str = tokens.options.level
+        self._tokenizer = tokens.tokenizer
+
+    def __call__(self, ids: Iterable[int]) -> str:
+        """The text of these tokens, up to the first end.
+
+        Tokens of level `space` are joined with a blank, other tokens as they stand.
+        """
+        names = self._tokenizer.tokens
+        return self._tokenizer.join([names[n] for n in takewhile(lambda n: n != END_ID, ids)])
+
+    def texts(self, rows: Tensor) -> list[str]:
+        """The text of each row of `(B, S)` token ids."""
+        return [*map(self, rows.tolist())]
+
+
+class TextTargets(TargetEncoder):
+    """Texts to write. A raw target is a tuple of texts, each of which is right; encoded, they are
+    the tokens of all texts of all examples, one after the other, without start and end.
+
+    Args:
+        options: how to train the tokenizer. Words hold the space before them, so that decoding
+            gives the text again. Level `space` takes any white space as one blank.
+    """
+
+    per = "sequence"
+    target = "text"
+
+    def __init__(self, options: TokenizerOptions) -> None:
+        self.tokens = Tokens(options)
+        # tokens in a target of the training, so that a decoder knows when it writes too much
+        self.longest = 0
+
+    @property
+    def names(self) -> list[str]:  # type: ignore[override]
+        """The tokens, by id."""
+        return self.tokens.tokenizer.tokens
+
+    def fit(self, raw: Sequence[tuple[str, ...]], source: str) -> None:
+        self.tokens.fit([*chain.from_iterable(raw)])
+
+    def encode(self, raw: Sequence[tuple[str, ...]], source: str) -> TokenRows:  # type: ignore[override]
+        return self.tokens.encode([*chain.from_iterable(raw)], f"{source}, targets")
+
+    def references(self, raw: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """The different texts that are right for each example, as a decoder would write them."""
+        if self.tokens.options.level == "space":
+            raw = [tuple(" ".join(text.split()) for text in texts) for texts in raw]
+        return [tuple(dict.fromkeys(texts)) for texts in raw]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """`num_targets`: the size of the vocabulary; `start` and `end`: token ids, which may be the
+        same one; `longest`: the number of tokens of the longest target of the training; and
+        `target_preprocessor`: what `TextDecoder` needs."""
+        return {
+            "num_targets": self.tokens.num_inputs,
+            "start": START_ID,
+            "end": END_ID,
+            "longest": self.longest,
+            "target_preprocessor": self.tokens.state(),
+        }
+
+    def load(self, spec: Mapping[str, Any]) -> None:
+        tokens = load_inputs(spec["target_preprocessor"])
+        if not isinstance(tokens, Tokens) or tokens.num_inputs != spec["num_targets"]:
+            raise UserError(
+                "the tokenizer of the checkpoint does not fit its "
+                f"{spec['num_targets']} different targets"
+            )
+        self.tokens, self.longest = tokens, int(spec["longest"])
+
+
+class PairDataset(SequenceDataset):
+    """Encoded sources with their targets. It makes a whole batch at once.
+
+    Args:
+        sequences: N sources.
+        targets: M texts, each without start and end; the targets of a source follow each other.
+        references: for each source, the texts that are right: one or several.
+        counts: how many of the targets each source has.
+        every: give each target a row, to learn from; otherwise each source, with its first target
+            and its references, to evaluate.
+    """
+
+    sequences: TokenRows
+    targets: TokenRows
+
+    def __init__(
+        self,
+        sequences: TokenRows,
+        targets: TokenRows,
+        references: Sequence[tuple[str, ...]],
+        counts: Sequence[int],
+        *,
+        every: bool = False,
+    ) -> None:
+        self.sequences, self.targets = sequences, targets
+        self.references, self.counts, self.every = references, counts, every
+        sources = np.repeat(np.arange(len(counts)), counts if every else 1)
+        first = np.cumsum(counts) - counts
+        self.rows = np.stack([sources, np.arange(len(targets)) if every else first])
+        self.lengths = sequences.lengths[torch.from_numpy(sources)]
+
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
+    def of_every_target(self) -> PairDataset:
+        """The same data with a row for each target."""
+        return PairDataset(self.sequences, self.targets, self.references, self.counts, every=True)
+
+    def __getitems__(self, indices: list[int]) -> PairBatch:
+        sources, targets = self.rows[:, indices].tolist()
+        read = [self.sequences[row] for row in sources]
+        references = None if self.every else [self.references[row] for row in sources]
+        return PairBatch.of(
+            replace(collate(read, self.lengths[indices]), rows=torch.tensor(sources)),
+            teacher_forced([self.targets[row] for row in targets]),
+            references,
+        )
+
+
+def teacher_forced(texts: Sequence[Tensor]) -> SequenceBatch:
+    """What a decoder reads and is to predict, for B texts `(n,)` int64 without start and end:
+    `inputs` `(B, S)` of `[start, y1, ..., yn]`, and `targets` `(B, S)` of `[y1, ..., yn, end]`."""
+    padded = pad_sequence([*texts], batch_first=True)
+    counts = torch.tensor([*map(len, texts)])
+    inputs = F.pad(padded, (1, 0), value=START_ID)
+    targets = F.pad(padded, (0, 1)).masked_fill(
+        torch.arange(inputs.shape[1]) > counts.unsqueeze(1), PADDING_TARGET
+    )
+    targets[torch.arange(len(counts)), counts] = END_ID
+    return SequenceBatch(inputs, counts + 1, targets)

@@ -20,9 +20,9 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder
+from seqmodels.tasks.seq2seq.pairs import TextDecoder
 from seqmodels.tasks.seq2seq.search import Found
 from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
-from seqmodels.tasks.seq2seq.text_targets import TextDecoder
 
 MOST_TOKENS = 10_000  # to write for a source: a model may never end
 
