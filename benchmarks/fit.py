@@ -42,8 +42,7 @@ from torch.utils.data import DataLoader
 from seqmodels import compose
 from seqmodels.batch import SequenceBatch
 from seqmodels.data import SequenceDataModule
-from seqmodels.data.examples import Examples
-from seqmodels.data.module import SPLITS
+from seqmodels.data.examples import SPLITS, Examples
 from seqmodels.data.tokens import Tokens
 from seqmodels.instantiate import instantiate
 from seqmodels.machine import keep_memory

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqmodels.data import UEA, SequenceDataModule, SeriesTable, Text
-from seqmodels.data.examples import Examples
-from seqmodels.data.splits import by_split, cut_off
+from seqmodels.data.examples import Examples, by_split, cut_off
 
 
 class Fifth(SequenceDataModule):

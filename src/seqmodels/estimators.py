@@ -28,9 +28,8 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from seqmodels.data.examples import Examples
+from seqmodels.data.examples import Examples, cut_off
 from seqmodels.data.sources import has_names, one_each, rows_of
-from seqmodels.data.splits import cut_off
 from seqmodels.errors import UserError, unusable
 from seqmodels.interruption import left_alone
 from seqmodels.launch.composed import compose

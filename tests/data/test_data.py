@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.data import UEA, Examples, Text
+from seqmodels.data.examples import cut_off
 from seqmodels.data.loading import LengthBatchSampler, SequenceDataset, SequenceLoader
-from seqmodels.data.splits import cut_off
 from seqmodels.errors import UserError
 
 # ---------------------------------------------------------------- splits

@@ -15,8 +15,8 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.data import SeriesTable, Text
+from seqmodels.data.columns import cure_of
 from seqmodels.data.gaps import note_of_placeholders, placeholders
-from seqmodels.data.number_texts import cure_of
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from seqmodels.data import Examples, Text
-from seqmodels.data.examples import digest
-from seqmodels.data.notes import repeated
+from seqmodels.data.examples import digest, repeated
 from tests.conftest import Script
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import LeaveOneGroupOut
 
 from seqmodels.data import Examples, Text
-from seqmodels.data.splits import cut_off, folds_of
+from seqmodels.data.examples import cut_off, folds_of
 from seqmodels.errors import UserError
 from tests.engine.costing import NAMES, batch_of, task_of
 

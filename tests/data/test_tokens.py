@@ -16,8 +16,8 @@ from tokenizers import Regex, pre_tokenizers
 from seqmodels.data import Text, TokenizerOptions, Tokens, Words
 from seqmodels.data.inputs import load_inputs
 from seqmodels.data.loading import collate
-from seqmodels.data.token_rows import encode_rows
 from seqmodels.data.tokenizer import PATTERNS, Level, Tokenizer
+from seqmodels.data.tokens import encode_rows
 from seqmodels.errors import UserError
 
 levels = pytest.mark.parametrize("level", get_args(Level))

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.data.examples import take
-from seqmodels.data.module import EVALUATED, Split
+from seqmodels.data.examples import EVALUATED, Split, take
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.target import Baselines
 

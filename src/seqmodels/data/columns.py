@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from seqmodels.arguments import LARGEST_WEIGHT
-from seqmodels.data.number_texts import cure_of
-from seqmodels.errors import SettingError, UserError, choices, listed, refusing, shown
+from seqmodels.errors import SettingError, UserError, choices, listed, refusing, setting, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
 Kind = Literal["number", "boolean", "text", "time", "list", "other"]
 TRUTH = {"true": 1.0, "false": 0.0}  # a column of these alone is one of numbers
+DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(?:[eE][-+]?[0-9]+)?")
+THOUSANDS = re.compile(
+    r"[-+]?[0-9]{1,3}(?P<mark>[,.' \u00a0\u202f\u2019])[0-9]{3}(?P<more>(?P=mark)[0-9]{3})*"
+    r"(?P<fraction>[.,][0-9]+)?"
+)
+UNIT = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?\s*[^\s0-9.,eE+-]\D{0,9}")
 
 
 @dataclass(frozen=True)
@@ -364,3 +370,28 @@ def no_number(value: Any, where: str, name: str) -> UserError:
     cure = f": {cure_of(value)}" if isinstance(value, str) else ""
     wrong = f"{shown(repr(value))} as {name!r}, which is not a finite number"
     return UserError(f"{where} has {wrong}{cure}")
+
+
+def cure_of(text: str) -> str:
+    """What to do about a text that stands among numbers."""
+    text = text.strip()
+    decimal = f"train with {setting('data.decimal', ',')}"
+    thousands = THOUSANDS.fullmatch(text)
+    if thousands and (thousands["mark"] != "," or thousands["more"] or thousands["fraction"]):
+        return f"write numbers without separators of thousands, such as {_without(thousands)}"
+    if thousands:
+        return f"{decimal} if it is {text.replace(',', '.')}, or write {text.replace(',', '')}"
+    if DECIMAL_COMMA.fullmatch(text):
+        return decimal
+    if UNIT.fullmatch(text):
+        return "write numbers without their unit"
+    if text.isprintable() and len(text) <= 20:
+        return f"if it stands for nothing, train with {setting('data.na_values', [text])}"
+    return "correct it, or leave it empty"
+
+
+def _without(thousands: re.Match[str]) -> str:
+    """1,234.5 as 1234.5, and 1.234,5 as 1234.5."""
+    fraction = (thousands["fraction"] or "").replace(",", ".")
+    whole = thousands[0].removesuffix(thousands["fraction"] or "")
+    return shown(whole.replace(thousands["mark"], "") + fraction)

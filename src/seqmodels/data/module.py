@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 
 from seqmodels.arguments import check_own_init
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
-from seqmodels.data.examples import InputRow
+from seqmodels.data.examples import InputRow, Split
 from seqmodels.data.loading import LengthBatchSampler, SequenceLoader
 from seqmodels.device import copies_at_once
 from seqmodels.machine import unchanged_process
@@ -22,9 +22,6 @@ from seqmodels.target import Baselines, find_target
 log = logging.getLogger(__name__)
 
 BASELINES = 13  # the version of the baselines in the cache
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-EVALUATED = SPLITS[1:]
 
 
 class DataModule(pl.LightningDataModule):

@@ -13,8 +13,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.data.columns import as_number, is_number
-from seqmodels.data.number_texts import DECIMAL_COMMA
+from seqmodels.data.columns import DECIMAL_COMMA, as_number, is_number
 from seqmodels.errors import SettingError, UserError, setting, shown
 from seqmodels.files import read_lines
 
@@ -25,6 +24,8 @@ SEPARATORS = ",;\t|"  # to look for where a file has another one
 LINES = 20  # of a file to look at before it is read
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
 DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
+WITH_COMMA = r"^\s*([-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?)\s*$"
+WITH_POINT = r"^\s*[-+]?[0-9]*\.[0-9]+\s*$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,3 +274,40 @@ def _have_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:
     if any(DECIMAL_POINT.fullmatch(field) for field in fields):
         return False
     return any(DECIMAL_COMMA.fullmatch(field) for field in fields)
+
+
+def with_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
+    """The table with a point in the place of the decimal comma in these columns of texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    arrays = dict(zip(table.column_names, table.columns, strict=True))
+    for column in columns:
+        if _holds_strings(arrays[column]):
+            arrays[column] = pc.replace_substring_regex(arrays[column], WITH_COMMA, r"\1.\2")
+    return pa.table(arrays)
+
+
+def check_no_points(table: pa.Table, texts: Collection[str], path: str) -> None:
+    """Raises a `UserError` for a number with a point, which is one for thousands, in a file that
+    has decimal commas. `texts` are columns that hold no numbers."""
+    import pyarrow.compute as pc
+
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name in texts or not _holds_strings(column):
+            continue
+        if not pc.any(pc.match_substring_regex(column, WITH_COMMA)).as_py():
+            continue
+        has_point = pc.match_substring_regex(column, WITH_POINT)
+        if pc.any(has_point).as_py():
+            row = pc.index(has_point, True).as_py()
+            raise UserError(
+                f"{path}: row {row + 1} has {shown(repr(column[row].as_py()))} as {name!r}, among "
+                "numbers with decimal commas: write numbers without separators of thousands"
+            )
+
+
+def _holds_strings(column: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)

@@ -13,15 +13,23 @@ from torch import Tensor
 
 from seqmodels.arguments import Count, Folds, Natural, PositiveFraction, Seed
 from seqmodels.batch import UNKNOWN_ID, Per, SequenceBatch
-from seqmodels.data.examples import Examples, digest
+from seqmodels.data.examples import (
+    SPLITS,
+    Examples,
+    Split,
+    by_split,
+    cut_off,
+    digest,
+    folds_of,
+    repeated,
+    shared_groups,
+    without,
+)
 from seqmodels.data.inputs import InputEncoder, load_inputs
 from seqmodels.data.loading import SequenceDataset, SequenceLoader, collate
-from seqmodels.data.module import SPLITS, DataModule, Split
-from seqmodels.data.notes import repeated, shared_groups, unknown, unseen_targets
-from seqmodels.data.splits import by_split, cut_off, folds_of, without
-from seqmodels.data.targets import Classes, TargetEncoder, Values
-from seqmodels.data.token_rows import TokenRows
-from seqmodels.data.tokens import Tokens
+from seqmodels.data.module import DataModule
+from seqmodels.data.targets import Classes, TargetEncoder, Values, unseen_targets
+from seqmodels.data.tokens import TokenRows, Tokens, unknown
 from seqmodels.errors import UserError, within_memory
 from seqmodels.files import called
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.arguments import Name
-from seqmodels.data.module import Split
+from seqmodels.data.examples import Split
 from seqmodels.data.series_table import SeriesTable
 from seqmodels.errors import UserError, unusable
 

@@ -15,9 +15,8 @@ from pydantic import Field
 from seqmodels.arguments import Name
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.columns import Columns
-from seqmodels.data.examples import InputRow
+from seqmodels.data.examples import GROUP_KEY, InputRow, shared_names
 from seqmodels.data.gaps import array_with_gaps, check_na_values, note_of_placeholders
-from seqmodels.data.notes import GROUP_KEY, shared_names
 from seqmodels.data.roles import (
     ColumnRole,
     Role,
@@ -40,8 +39,7 @@ from seqmodels.data.steps import (
     steps_of_rows,
 )
 from seqmodels.data.tables import SEPARATORS, columns_of, ending, json_rows
-from seqmodels.data.tags import Tags
-from seqmodels.data.targets import Classes, TargetEncoder, Values, holds_numbers
+from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values, holds_numbers
 from seqmodels.data.times import times_of
 from seqmodels.data.ts_file import has_numbers, rows_of_ts
 from seqmodels.data.wide import forgotten_steps, with_gaps_by_channel, with_lists

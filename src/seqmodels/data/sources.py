@@ -16,9 +16,9 @@ from pydantic import BeforeValidator
 from seqmodels.arguments import Name
 from seqmodels.cache import cached
 from seqmodels.data.columns import is_list
-from seqmodels.data.examples import Examples
+from seqmodels.data.examples import SPLITS, Examples, Split
 from seqmodels.data.gaps import NaValues
-from seqmodels.data.module import SPLITS, DataModule, Split
+from seqmodels.data.module import DataModule
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.tables import Decimal, Tables
 from seqmodels.errors import UserError, refusing, shown, unusable, within_memory

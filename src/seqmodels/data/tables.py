@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import InputRow
 from seqmodels.data.gaps import NaValues, values_of_column, with_gaps
-from seqmodels.data.number_texts import check_no_points, with_points
-from seqmodels.data.separated import Separated, check_names
+from seqmodels.data.separated import Separated, check_names, check_no_points, with_points
 from seqmodels.errors import UserError, choices, refusing, setting, within_memory
 from seqmodels.files import called, existing_file, read_lines
 

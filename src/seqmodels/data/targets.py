@@ -4,10 +4,12 @@ example or step."""
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, islice, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqmodels.batch import UNSEEN_TARGET, Per
+from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET, Per
 from seqmodels.data.columns import as_number, no_number
+from seqmodels.data.examples import Examples, share
 from seqmodels.data.series_inputs import mean_and_deviation
-from seqmodels.errors import UserError, setting, shown
+from seqmodels.errors import UserError, choices, setting, shown
 
 MANY = 20  # classes, from which numbers are more likely values
+OUTSIDE = "O"
+SPAN_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
+SAME = {"L": "E", "U": "S"}
 
 
 class TargetEncoder(ABC):
@@ -138,6 +144,38 @@ class Classes(NamedTargets):
         return torch.tensor([self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)])
 
 
+class Tags(NamedTargets):
+    """One tag per step. A raw target is the list of an example's tags, None or nan where one is not
+    known; encoded, `(T,)` int64, -100 there.
+
+    A tag of a span that training never saw is -2 inside the span and -3 where one begins, so that
+    it counts as a span that the model has missed.
+    """
+
+    per = "step"
+    target = "tag"
+    word = "tag"
+
+    def fit(self, raw: Sequence[Any], source: str) -> None:
+        self._learn(self._present_names(raw), source, "tagging needs at least two tags")
+
+    def _present_names(self, raw: Sequence[Any]) -> list[str]:
+        return [str(tag) for tags in raw for tag in tags if not missing(tag)]
+
+    def encode(self, raw: Sequence[Any], source: str) -> list[Tensor]:
+        return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
+
+    def _numbers(self, raw: Iterable[Any]) -> list[int]:
+        tags = ["" if missing(tag) else str(tag) for tag in raw]
+        known = {**self.names, "": PADDING_TARGET}
+        numbers = [known.get(tag, UNSEEN_TARGET) for tag in tags]
+        if UNSEEN_TARGET in numbers:
+            for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
+                if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
+                    numbers[step] -= 2 if begins(previous, tag) else 1
+        return numbers
+
+
 class Values(TargetEncoder):
     """K numbers with these names per sequence or step, standardised by their mean and deviation in
     the training split, which `spec` has in their own units.
@@ -235,3 +273,58 @@ def _numbers_first(label: str) -> tuple[int, float, str]:
         if not math.isnan(number := float(label)):
             return (0, number, label)
     return (1, 0.0, label)
+
+
+def unseen_targets(
+    targets: Tensor | Sequence[Tensor], examples: Examples, what: str, names: Collection[str]
+) -> str:
+    """How many encoded targets are classes that training never saw, which `UNSEEN_TARGET` and the
+    numbers below it stand for; empty if none is. Raises a `UserError` if most of them are, which is
+    no evaluation of the model.
+
+    Args:
+        what: to call a target, such as `tag`.
+        names: of the targets that training saw.
+    """
+    flat = targets if isinstance(targets, Tensor) else torch.cat([*targets])
+    unseen = (flat < 0) & (flat != PADDING_TARGET)
+    if flat.is_floating_point() or not (count := int(unseen.sum())):
+        return ""
+    by_row = isinstance(targets, Tensor)
+    raw = examples.targets if by_row else chain.from_iterable(examples.targets)
+    one = str(next(islice(raw, int(unseen.nonzero()[0]), None)))
+    found = f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training"
+    found += f", such as '{shown(one)}'"
+    if count > len(flat) / 2:
+        raise UserError(f"{found}: {choices(one, names)}")
+    return f"{found}: they count as wrong, and the loss leaves them out"
+
+
+# Tags that mark spans: `B-NP` begins one, `I-NP` is inside one, `O` is outside of all.
+#
+# In BIO (IOB2) every span begins with B. In IOB1, only one right after another of its type does. In
+# BIOES a span ends with E, and a span of one step is S; in BILOU these two are L and U.
+
+
+def parse(tag: str) -> tuple[str, str]:
+    """`B-NP` -> `("B", "NP")`, with E and S for L and U; of any other tag, `("O", "")`."""
+    found = SPAN_TAG.fullmatch(tag)
+    return (SAME.get(found[1], found[1]), found[2]) if found else (OUTSIDE, "")
+
+
+def mark_spans(tags: Iterable[str]) -> bool:
+    """Whether tags mark spans, as `NN` and `VB` don't."""
+    return any(parse(tag)[0] in ("B", "I") for tag in tags)
+
+
+def span_types(tags: Iterable[str]) -> list[str]:
+    """`["O", "B-VP", "B-NP", "I-NP"]` -> `["NP", "VP"]`."""
+    return sorted({kind for _, kind in map(parse, tags)} - {""})
+
+
+def begins(previous: str, tag: str) -> bool:
+    """Whether a span begins with a tag after another, by the rules of conlleval, which makes the
+    best of tags that break their scheme (https://www.clips.uantwerpen.be/conll2000/chunking)."""
+    (before, kind), (now, its_kind) = parse(previous), parse(tag)
+    continues = before in ("B", "I") and now in ("I", "E") and kind == its_kind
+    return now != OUTSIDE and not continues

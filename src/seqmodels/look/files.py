@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from seqmodels.data.columns import Columns
-from seqmodels.data.tables import TABLES, Tables, ending
+from seqmodels.data.columns import DECIMAL_COMMA, Columns
+from seqmodels.data.separated import LINES
+from seqmodels.data.separated import SEPARATORS as OTHER_SEPARATORS
+from seqmodels.data.tables import SEPARATORS, TABLES, Tables, ending
 from seqmodels.data.ts_file import has_numbers
 from seqmodels.errors import UserError, listed
 from seqmodels.files import existing_file, read_lines
 from seqmodels.look.guesses import Guess
-from seqmodels.look.reading import read_as_it_is
 from seqmodels.look.tables import Choice, Kind, Words, choices_of_series, kind_of_table
 
+OLD_ENCODING = "cp1252"  # what European spreadsheets write that is not UTF-8
 ARRAYS = (".npy", ".npz")
 COLUMN_FILES = (".conll", ".conllu", ".txt", ".iob", ".bio")
-LINES = 200  # of a file to look at
+LINES_OF_TEXT = 200  # to look at
 
 
 def kind_of(paths: Sequence[str]) -> Kind:
@@ -159,7 +163,7 @@ def _of_arrays(path: str) -> Kind:
 
 
 def _of_lines(path: str) -> Kind:
-    lines = [line for line, _ in zip(read_lines(path), range(LINES), strict=False)]
+    lines = [line for line, _ in zip(read_lines(path), range(LINES_OF_TEXT), strict=False)]
     fields = [len(line.split()) for line in lines if line.strip() and not line.startswith("#")]
     is_columns = len({*fields}) == 1 and fields[0] > 1 and "" in [line.strip() for line in lines]
     if ending(path) == ".conllu" or is_columns:
@@ -170,4 +174,37 @@ def _of_lines(path: str) -> Kind:
 
 
 def _has_blank_lines(path: str) -> bool:
-    return any(not line.strip() for line, _ in zip(read_lines(path), range(LINES), strict=False))
+    return any(
+        not line.strip() for line, _ in zip(read_lines(path), range(LINES_OF_TEXT), strict=False)
+    )
+
+
+def read_as_it_is(path: str) -> tuple[Columns, dict[str, Any]]:
+    """A table, and the keys of `data` that it needs to be read. Raises a `UserError` if it cannot
+    be read."""
+    options = dict[str, Any]()
+    if ending(path) in SEPARATORS:
+        options = _options(existing_file(path))
+    return Tables(**options).read(path, texts=()), options
+
+
+def _options(path: str) -> dict[str, Any]:
+    """What differs from a usual file in the first lines of a file with separators."""
+    options = dict[str, Any]()
+    try:
+        for _ in read_lines(path, "utf-8"):
+            pass
+    except UserError:
+        options["encoding"] = OLD_ENCODING
+    lines = [*islice(read_lines(path, options.get("encoding", "utf-8")), LINES)]
+    lines = [line.strip("\r") for line in lines if line.strip()]
+    usual = separator = SEPARATORS[ending(path)]
+    if lines and usual not in lines[0]:
+        counts = {each: lines[0].count(each) for each in OTHER_SEPARATORS}
+        if any(counts.values()):
+            separator = max(counts, key=counts.__getitem__)
+            options["separator"] = separator
+    fields = [field.strip() for line in lines[1:] for field in line.split(separator)]
+    if separator != "," and any(DECIMAL_COMMA.fullmatch(field) for field in fields):
+        options["decimal"] = ","
+    return options

@@ -22,8 +22,8 @@ from torch.nn.utils.rnn import unpad_sequence
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS, DataModule
 from seqmodels.data.examples import InputRow
-from seqmodels.data.notes import unknown
 from seqmodels.data.sources import as_file, has_names
+from seqmodels.data.tokens import unknown
 from seqmodels.dataflow.attribution import Attributions
 from seqmodels.dataflow.steps import attributed
 from seqmodels.engine import Task

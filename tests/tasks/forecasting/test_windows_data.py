@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from seqmodels.data.module import SPLITS
+from seqmodels.data.examples import SPLITS
 from seqmodels.data.sources import as_file
 from seqmodels.errors import UserError
 from seqmodels.tasks.forecasting import Windows

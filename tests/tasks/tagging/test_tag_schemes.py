@@ -10,7 +10,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from seqmodels.batch import PADDING_TARGET
-from seqmodels.data.tags import mark_spans
+from seqmodels.data.targets import mark_spans
 from seqmodels.engine.class_scores import scores
 from seqmodels.tasks.tagging.spans import SpanCounter
 

@@ -14,7 +14,7 @@ from seqmodels.data.baseline_features import (
     logistic_regression,
     nearest_neighbour,
 )
-from seqmodels.data.module import EVALUATED, SPLITS, Split
+from seqmodels.data.examples import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.engine.class_scores import class_scores, class_sums
 from seqmodels.target import Baselines

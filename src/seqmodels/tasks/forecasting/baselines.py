@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seqmodels.data.baseline_features import baseline_rows
-from seqmodels.data.module import EVALUATED
+from seqmodels.data.examples import EVALUATED
 from seqmodels.target import Baselines
 
 BLOCK = 1_024  # windows at a time

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.data.baseline_features import baseline_features, baseline_rows, step_windows
-from seqmodels.data.module import EVALUATED, SPLITS, Split
+from seqmodels.data.examples import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.targets import Values
 from seqmodels.engine.value_scores import value_scores, value_sums

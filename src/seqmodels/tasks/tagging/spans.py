@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_TARGET
-from seqmodels.data.tags import OUTSIDE, begins, parse, span_types
+from seqmodels.data.targets import OUTSIDE, begins, parse, span_types
 
 UNSEEN_TYPE = "never seen in training"
 

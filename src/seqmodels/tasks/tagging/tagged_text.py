@@ -13,7 +13,7 @@ from seqmodels.data.columns import Columns
 from seqmodels.data.examples import IDENTITY, InputRow
 from seqmodels.data.sources import OwnFiles
 from seqmodels.data.tables import Tables, ending
-from seqmodels.data.tags import Tags, mark_spans
+from seqmodels.data.targets import Tags, mark_spans
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.errors import SettingError, UserError, choices, shown

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
-from seqmodels.data.tags import mark_spans
+from seqmodels.data.targets import mark_spans
 from seqmodels.engine.class_scores import score_rows, scores
 from seqmodels.engine.class_task import ClassTask, probability_columns
 from seqmodels.engine.contract import Contract
