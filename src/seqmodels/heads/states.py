@@ -1,4 +1,4 @@
-"""Heads that read states as they are: where a direction ended, or every step."""
+"""Heads that read states as they are: those of every step, or where a direction ended."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from torch import Tensor
 from seqmodels.heads.base import Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.padding import last_step
+
+
+class EveryStep(Head, name="every_step"):
+    """All of `output`: what the network knows at each step."""
+
+    reads = ("output",)
+    per = "step"
+    streams = "alone"
+
+    def select(self, states: RNNOutput) -> Tensor:
+        return states.output  # (B, T, D*H)
 
 
 class LastHidden(Head, name="last_hidden"):
@@ -41,14 +52,3 @@ class LastOutput(Head, name="last_output"):
 
     def select(self, states: RNNOutput) -> Tensor:
         return last_step(states.output, states.lengths)  # (B, T, H) -> (B, H)
-
-
-class EveryStep(Head, name="every_step"):
-    """All of `output`: what the network knows at each step."""
-
-    reads = ("output",)
-    per = "step"
-    streams = "alone"
-
-    def select(self, states: RNNOutput) -> Tensor:
-        return states.output  # (B, T, D*H)
