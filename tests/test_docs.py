@@ -18,8 +18,6 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from seqmodels.audit import ADVICE
-from seqmodels.audit.findings import STREAM_ADVICE
 from tests.conftest import ROOT, Config, run_script
 from tests.in_process import run_in_process
 from tests.pages import (
@@ -45,6 +43,7 @@ LINKING = sorted(  # what GitHub shows as pages
     if path.suffix in (".md", ".ipynb")
 ) + [path.name for path in ROOT.glob("*.md")]
 SITE = runpy.run_path(str(DOCS / "pages.py"))
+MISTAKES = runpy.run_path(str(DOCS / "mistakes.py"))
 COMMANDS: dict[str, Command] = {}  # by line, with what any page shows of its output
 for page in PAGES.values():
     for command in shell_lines(page):
@@ -270,10 +269,12 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         assert re.search(rf"^\| {re.escape(setting)} \|.* {ratio} \(?", results, re.M), setting
 
 
-def test_the_page_says_what_the_audit_finds() -> None:
-    _, table, of_streams = PAGES["docs/audit.md"].split("| finding |")
-    for text, advice in ((table.partition("\n\n")[0], ADVICE), (of_streams, STREAM_ADVICE)):
-        assert {*re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)} == {*advice}
+@pytest.mark.parametrize("page", MISTAKES["PAGES"])
+def test_a_page_says_of_mistakes_what_the_code_says(page: str) -> None:
+    text = PAGES[f"docs/{page}"]
+    assert MISTAKES["refreshed"](text) == text, "it is stale: python docs/mistakes.py"
+    tables = [header for header in MISTAKES["TABLES"] if f"{header}\n" in text]
+    assert tables or MISTAKES["INDEX"].search(text)
 
 
 @pytest.mark.slow

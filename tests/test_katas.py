@@ -12,28 +12,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from seqmodels.audit import ADVICE
-from seqmodels.audit.findings import STREAM_ADVICE
+from seqmodels.mistakes import MISTAKES
 from tests.conftest import ROOT
 from tests.pages import read, shell_lines, words_missing
 
 KATAS = ROOT / "examples" / "katas"
 CHECK = runpy.run_path(str(KATAS / "check.py"))
-FINDINGS = {
-    1: "padding_leak",
-    2: "truncated_direction",
-    3: "batch_leak",
-    4: "padding_leak",
-    5: "state_mixup",
-    6: "padding_leak",
-    7: "padding_leak",
-    8: "batch_leak",
-    9: "future_leak",
-    10: "stale_state",
-    11: "lost_state",
-    12: "kept_state",
-    13: "shared_state",
-}
+FINDINGS = {number: CHECK["KATAS"][number].name for number in CHECK["NUMBERS"]}
 
 
 @pytest.mark.parametrize(("number", "finding"), FINDINGS.items())
@@ -42,8 +27,7 @@ def test_a_kata_has_its_finding_and_its_solution_has_none(
 ) -> None:
     file = KATAS / f"kata{number:02}.py"
     assert CHECK["check"](number) == [finding]
-    assert CHECK["SEE"].keys() == (ADVICE | STREAM_ADVICE).keys()
-    assert CHECK["SEE"][finding] in capsys.readouterr().out
+    assert MISTAKES[finding].check in capsys.readouterr().out
     solution = runpy.run_path(str(KATAS / "solutions" / file.name))
     assert CHECK["check"](number, solution["Model"]) == []
     assert capsys.readouterr().out == f"kata {number}: repaired\n"
@@ -63,6 +47,12 @@ def test_the_command_checks_the_file_that_you_edit(tmp_path: Path) -> None:
     shutil.copy(KATAS / "solutions" / "kata01.py", tmp_path / "katas")
     done = run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "kata 1: repaired\n", "")
+
+
+def test_every_kata_is_one_of_a_mistake() -> None:
+    assert [f"kata{number:02}.py" for number in FINDINGS] == sorted(
+        file.name for file in KATAS.glob("kata*.py")
+    )
 
 
 @pytest.mark.slow

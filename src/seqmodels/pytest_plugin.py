@@ -85,21 +85,28 @@ def refuse(result: Any, model: Any) -> None:
     """Raises an AssertionError for what an audit has found in a model, or in a file."""
     __tracebackhide__ = True
     if result.findings:
-        place = model if isinstance(model, str) else _place(model)
-        texts = (f"{place}: {f.name}: {f.evidence}\n  cure: {f.advice}" for f in result.findings)
+        texts = []
+        for finding in result.findings:
+            place = model if isinstance(model, str) else _place(model, finding.name)
+            texts.append(f"{place}: {finding.name}: {finding.evidence}\n  cure: {finding.cure}")
         raise AssertionError("\n".join(texts))
 
 
-def _place(model: Any) -> str:
-    """`file:line` to mend: of a mistake in the class that its source shows, or where
-    `forward` or the function begins."""
+def _place(model: Any, name: str) -> str:
+    """`file:line` to mend: of the mistake of this name in the class that its source shows, of
+    another mistake there, or where `forward` or the function begins."""
     from seqmodels.lint import lint
 
     owner = model if inspect.isroutine(model) else type(model)
     source = inspect.unwrap(getattr(owner, "forward", owner))
     try:
-        path, (lines, first) = Path(inspect.getfile(source)), inspect.getsourcelines(source)
-        seen = [each.line for each in lint(path) if 0 <= each.line - first < len(lines)]
+        path = Path(inspect.getfile(source))
+        source_lines, first_line = inspect.getsourcelines(source)
+        end = first_line + len(source_lines)
+        findings = [found for found in lint(path) if first_line <= found.line < end]
     except (TypeError, OSError, UserError):
         return "source unknown"
-    return f"{os.path.relpath(path)}:{(seen or [first])[0]}"
+    lines_of_name = [found.line for found in findings if found.name == name]
+    other_lines = [found.line for found in findings]
+    line = [*lines_of_name, *other_lines, first_line][0]
+    return f"{os.path.relpath(path)}:{line}"

@@ -276,6 +276,18 @@ def mean(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     return output.mean(dim=1)
 
 
+def running_mean(output: Tensor) -> Tensor:
+    return output.cumsum(dim=1) / torch.arange(1, output.shape[1] + 1).view(1, -1, 1)
+
+
+def last_running_mean(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    return running_mean(output)[:, -1]
+
+
+def own_running_mean(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    return last_of(running_mean(output), lengths)
+
+
 def maximum(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     return output.amax(dim=1)
 
@@ -297,6 +309,11 @@ def filled_with_ones(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
 
 def both_states(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     return torch.cat([h_n[-2], h_n[-1]], dim=1)
+
+
+def of_two_layers(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
+    """Forward of layer 1, backward of layer 0, as a tutorial takes them for the last layer's."""
+    return torch.cat([h_n[2], h_n[1]], dim=1)
 
 
 def ends_of_output(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
@@ -393,6 +410,13 @@ WRONG: dict[str, Case] = {
         "row_count", select=lambda output, h_n, n: h_n.view(-1, H), proj_size=P
     ),
     "mean of padded steps": classifier("padding_leak", select=mean),
+    "running mean at the last column": classifier("padding_leak", select=last_running_mean, **TWO),
+    **{
+        f"forward of one layer, backward of another: {cell.__name__}": classifier(
+            "unread_direction", select=of_two_layers, cell=cell, num_layers=2, **TWO
+        )
+        for cell in (nn.LSTM, nn.GRU, nn.RNN)
+    },
     "maximum of padded steps": classifier("padding_leak", select=maximum),
     "padding of ones": classifier("padding_leak", select=filled_with_ones),
     "attention without a mask": sequence(
@@ -572,6 +596,7 @@ RIGHT: dict[str, Case] = {
         select=own_last, packs=False, cell=nn.GRU, num_layers=2
     ),
     "masked mean": classifier(select=masked_mean, **TWO),
+    "running mean at each row's last step": classifier(select=own_running_mean, **TWO),
     "masked maximum": classifier(select=masked_max, **TWO),
     "attention with a mask": sequence(lambda: Classifier(Attention())),
     "tagger": tagger(cell=nn.GRU, num_layers=2, dropout=0.5, padding_idx=0),

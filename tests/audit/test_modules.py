@@ -267,7 +267,7 @@ def test_a_network_that_no_gradient_reaches_is_found(cut: Any) -> None:
     result = audited(Cut(cut))
     assert result.names == ["lost_gradient"]
     [finding] = result.findings
-    assert "GRU 'rnn'" in finding.evidence and "requires_grad_(False)" in finding.advice
+    assert "GRU 'rnn'" in finding.evidence and "requires_grad_(False)" in finding.cure
 
 
 @pytest.mark.parametrize("cut", [nn.Identity(), nn.Dropout(0.5), lambda state: 1e-3 * state])

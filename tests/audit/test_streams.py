@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from seqmodels.audit import Audit, assert_stream_clean, audit_stream
-from seqmodels.audit.findings import STREAM_ADVICE
 from seqmodels.errors import UserError
+from seqmodels.mistakes import MISTAKES
 from tests.audit import stream_bank as bank
 
 WRONG = [(name, case) for name, cases in bank.WRONG.items() for case in cases]
@@ -31,7 +31,7 @@ def test_a_right_stream_is_not_accused(case: str) -> None:
 
 @pytest.mark.parametrize(("name", "case"), WRONG)
 def test_a_wrong_stream_is_found(name: str, case: str) -> None:
-    assert bank.WRONG.keys() == STREAM_ADVICE.keys()
+    assert {*bank.WRONG} == {key for key, found in MISTAKES.items() if found.is_of_a_stream}
     for seed in range(3):
         found = audited(bank.WRONG[name][case], seed)
         assert name in found.names
@@ -43,7 +43,7 @@ def test_a_stream_that_keeps_its_graph_is_warned_of() -> None:
     for seed in range(3):
         [finding] = audited(bank.KeepsGraph, seed).findings
         assert (finding.name, finding.severity) == ("kept_graph", "warning")
-        assert "with gradients on" in finding.evidence and "torch.no_grad()" in finding.advice
+        assert "with gradients on" in finding.evidence and "torch.no_grad()" in finding.cure
         assert audited(bank.WithoutGradients, seed).findings == []
 
     class SharesAsWell(bank.KeepsGraph):

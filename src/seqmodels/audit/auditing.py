@@ -41,7 +41,7 @@ def audit(
     states: Mapping[str, str] | None = None,
     thorough: bool = True,
 ) -> Audit:
-    """Looks for the mistakes listed in `ADVICE`.
+    """Looks for the mistakes listed in `seqmodels.mistakes`.
 
     Runs the model some dozens of times, in evaluation mode and in float64 if it can, on random
     batches made of the values in `inputs`. Changes what must not matter (padding, other rows, later

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.audit import ADVICE, audit
+from seqmodels.audit import audit
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw, to_svg
 from seqmodels.dataflow.steps import pictures_of_steps
@@ -20,6 +20,7 @@ from seqmodels.dataflow.tracing import MOST_TOKENS, few_tokens, trace
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.files import write_pictures, write_text
+from seqmodels.mistakes import MISTAKES
 from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Dataflow(Callback):
         with narrow:
             result = audit(task.as_function(), inputs, batch.lengths, kind, **how)
         for finding in result.findings:
-            what = f"{finding.name}: {finding.evidence}; {ADVICE[finding.name]}"
+            what = f"{finding.name}: {finding.evidence}; {MISTAKES[finding.name].cure}"
             found = f"model.head={task.head.name}: {what}"
             if finding.severity == "error" and self.refuse:
                 raise UserError(f"{found}; set callbacks.dataflow.refuse=false to train anyway")

@@ -11,17 +11,17 @@ import re
 from pathlib import Path
 
 from seqmodels.errors import UserError
-from seqmodels.lint.rules import RULES, Check, Mistake
+from seqmodels.lint.rules import Check, Finding
 
-__all__ = ["RULES", "Mistake", "lint"]
+__all__ = ["Finding", "lint"]
 
 
-def lint(path: Path) -> list[Mistake]:
+def lint(path: Path) -> list[Finding]:
     """The mistakes in a file, in its order. Raises UserError for one that is not Python."""
     try:
         # Python takes a byte order mark, too.
         text = path.read_text(encoding="utf-8-sig")
-        mistakes = Check(path, text).mistakes
+        findings = Check(path, text).findings
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno} is not Python: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -29,8 +29,8 @@ def lint(path: Path) -> list[Mistake]:
     # Python counts lines so: a form feed ends none.
     lines = text.split("\n")
     return [
-        mistakes[line, code]
-        for line, code in sorted(mistakes)
+        findings[line, code]
+        for line, code in sorted(findings)
         if not _is_silenced(lines[line - 1], code)
     ]
 

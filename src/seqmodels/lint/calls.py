@@ -172,6 +172,16 @@ def _padding_of(padding_value: ast.expr, source: Source) -> str:
     return LOWEST if ast.unparse(padding_value).endswith(VERY_LOW) else UNKNOWN
 
 
+def _running_sum(call: Call) -> Value:
+    """`output.cumsum(1)`"""
+    if not isinstance(call.value, States) or call.value.kind != "output":
+        return None
+    axes = call.numbers("dim", "axis")
+    if len(axes) != 1 or not _is_axis(axes[0]) or call.value.axes.find("T") != axes[0] % 3:
+        return None
+    return replace(call.value, kind="running_sum")
+
+
 def _transpose(call: Call) -> Value:
     axes = call.numbers("dim0", "dim1")
     if call.name in ("mT", "t") or len(axes) != 2 or not all(_is_axis(axis) for axis in axes):
@@ -232,6 +242,7 @@ MADE_BY: dict[str, Callable[[Call], Value]] = {
     "pad_packed_sequence": _unpack,
     **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _transpose),
     "permute": _permute,
+    "cumsum": _running_sum,
     "squeeze": _squeeze,
     **dict.fromkeys(("matmul", "bmm"), _matmul),
     # What may make more of a single step.

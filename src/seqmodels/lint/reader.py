@@ -29,6 +29,8 @@ LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
 # What a statement may consist of.
 BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 LOOP = ast.For | ast.AsyncFor | ast.While
+# States with a column for each step.
+WITH_COLUMNS = ("output", "running_sum", "running_mean")
 # A state that is made, not carried.
 MADE = re.compile(r"zeros|ones|rand|init|[hc]_?0\b")
 CHOOSES_A_TOKEN = {"argmax", "multinomial", "sample", "topk"}
@@ -151,10 +153,23 @@ class Reader:
             if isinstance(node.op, ast.MatMult):
                 product = ast.Call(ast.Name("matmul"), [node.left, node.right], [])
                 return self._value_of_call(product)
+            if isinstance(node.op, ast.Div):
+                running_mean = self._divided(self.value_of(node.left), node.right)
+                if running_mean is not None:
+                    return running_mean
             return self._first_inputs(*_operands(node))
         if isinstance(node, ast.Tuple | ast.List):
             return self._first_inputs(*node.elts)
         return None
+
+    def _divided(self, value: Value, divisor: ast.expr) -> Value:
+        """A running sum, divided by the numbers of its columns, is a running mean."""
+        if not isinstance(value, States) or value.kind != "running_sum":
+            return None
+        set_to = self.last_set_to.get(ast.unparse(divisor), divisor)
+        if "arange" in {*names_in(divisor), *names_in(set_to)}:
+            return replace(value, kind="running_mean")
+        return value
 
     def _value_of_name(self, node: ast.AST) -> Value:
         name, own_scope = ast.unparse(node), self.source.scopes[self.node]
@@ -170,7 +185,12 @@ class Reader:
         column = self.column_read(node)
         if column is not None and column.axis == "T":
             return replace(value, kind="last_step", axes="", column=node)
-        number = self.source.constant(node.slice)
+        index = node.slice
+        if value.kind in ("h_n", "c_n") and isinstance(index, ast.Tuple):
+            first, *others = index.elts or [index]
+            if all(ast.unparse(entry) == ":" for entry in others):
+                index = first
+        number = self.source.constant(index)
         return item(value, number) if isinstance(number, int) else None
 
     def _value_of_call(self, node: ast.Call) -> Value:
@@ -179,6 +199,8 @@ class Reader:
             return after(called.effects, call.value)
         if isinstance(called, Network):
             return returned_by(called, call.value, node in self.carrying_calls)
+        if last_name(node.func) in ("div", "true_divide") and call.arguments:
+            return self._divided(call.value, call.arguments[0])
         column = self.column_read(node)
         if column is not None and column.axis == "T":
             return replace(column.states, kind="last_step", axes="", column=node)
@@ -207,7 +229,7 @@ class Reader:
     def column_read(self, node: ast.AST) -> Column | None:
         """The last entry of an axis that an index, or `select`, takes of an output."""
         states, indices = self._indexed(node)
-        if not isinstance(states, States) or states.kind != "output":
+        if not isinstance(states, States) or states.kind not in WITH_COLUMNS:
             return None
         if "..." in indices:
             place = indices.index("...")

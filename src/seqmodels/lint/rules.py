@@ -1,4 +1,4 @@
-"""The rules: what each code says, and a function that finds it."""
+"""The rules: for each code of `MISTAKES_BY_RULE`, a function that finds it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,13 @@ from seqmodels.lint.values import (
     NOT_SAID,
     UNKNOWN,
     ZEROS,
+    FinalState,
     Inputs,
     Network,
     States,
     network_made_by,
 )
-
-RULES = {
-    "RNN001": (
-        "the last step of two directions: the backward half has seen one step; take h_n[-2] and "
-        "h_n[-1], or output[:, last, :H] and output[:, 0, H:]"
-    ),
-    "RNN002": (
-        "the last column {} padding: take output at each row's length - 1, or h_n of packed rows"
-    ),
-    "RNN003": "{} over all columns {} padding: mask it (a mean divides by each row's own length)",
-    "RNN004": (
-        "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: transpose "
-        "it first"
-    ),
-    "RNN005": (
-        "takes the first layers, not one direction: h_n is ordered layer 0 forward, layer 0 "
-        "backward, layer 1 forward, ...; view it as (L, D, B, H)"
-    ),
-    "RNN006": "h_n[-1] of two directions is the backward one alone: read h_n[-2], too",
-    "RNN007": (
-        "flips rows that may be padded, so that the network begins in the padding: reverse each "
-        "row within its own length"
-    ),
-    "RNN008": "{}: this network has batch_first={}, so its output is {}",
-    "RNN009": "{} for both h and c, which an LSTM keeps apart: pass on its c",
-    "RNN010": (
-        "a network with two directions has already read the next token that this loss asks for: "
-        "use one direction"
-    ),
-}
-"""What each code means, and the cure."""
+from seqmodels.mistakes import MISTAKES_BY_RULE
 
 VIEWS = ("view", "reshape")
 HALVES = {"chunk", "split", "tensor_split", "unflatten", "view", "reshape"}
@@ -64,6 +35,9 @@ POOLS = {
     **dict.fromkeys(("softmax", "log_softmax"), "a softmax"),
     "sum": "a sum",
 }
+# The last column of a running sum or mean is one of all columns.
+RUNNING = {"running_sum": "a running sum", "running_mean": "a running mean"}
+JOINS = ("cat", "concat", "concatenate", "hstack")
 # The padding that each of these doesn't count, or that the file doesn't show.
 HARMLESS = {
     "a mean": {NO_PADDING},
@@ -71,6 +45,7 @@ HARMLESS = {
     "a maximum": {NO_PADDING, LEAST, LOWEST, UNKNOWN},
     "a softmax": {NO_PADDING, LOWEST, UNKNOWN},
 }
+HARMLESS |= {"a running mean": HARMLESS["a mean"], "a running sum": HARMLESS["a sum"]}
 LOSS = re.compile(r"(?i)(?!\w*(mse|l1|huber))\w*(entropy|crit(?!ic)|loss)")
 OF_A_DECODER = re.compile(r"(?i)dec(oder)?\d?$|decode|transformer")
 # What tells of a tensor without reading what it holds.
@@ -79,16 +54,21 @@ TELLS = {"print", "len", "isinstance", "type", "allclose", "equal", "assert_clos
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A line with a mistake: its code, a key of `RULES`, and what it says."""
+class Finding:
+    """A line with a mistake: the code of the rule that finds it, and what to say of the line."""
 
     path: str
     line: int
     code: str
     text: str
 
+    @property
+    def name(self) -> str:
+        """A key of `MISTAKES`."""
+        return MISTAKES_BY_RULE[self.code].name
+
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.code} {self.text}"
+        return f"{self.path}:{self.line}: {self.code} {self.name}: {self.text}"
 
 
 class Check:
@@ -96,7 +76,7 @@ class Check:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.source = path, Source(text)
-        self.mistakes: dict[tuple[int, str], Mistake] = {}
+        self.findings: dict[tuple[int, str], Finding] = {}
         networks = [network_made_by(node, self.source) for node in self.source.nodes]
         self.networks = [network for network in networks if network is not None]
         if not self.networks:
@@ -107,9 +87,8 @@ class Check:
         next_tokens(self)
 
     def report(self, node: Any, code: str, *words: str) -> None:
-        text = RULES[code].format(*words)
-        mistake = Mistake(str(self.path), node.lineno, code, text)
-        self.mistakes[node.lineno, code] = mistake
+        text = MISTAKES_BY_RULE[code].rules[code].format(*words)
+        self.findings[node.lineno, code] = Finding(str(self.path), node.lineno, code, text)
 
 
 class CheckOfFunction:
@@ -189,6 +168,9 @@ def last_column(check: CheckOfFunction, node: Any) -> None:
         check.report(node, "RNN008", says, str(states.network.batch_first), axes)
     if column.axis != "T":
         return
+    if states.kind in RUNNING:
+        report_pool(check, node, states, RUNNING[states.kind])
+        return
     holds = "" if check.source.pads_left else check.holds_padding(states, node)
     if states.network.bidirectional and not column.is_half:
         check.last_steps.append((node, holds))
@@ -224,15 +206,39 @@ def pool_over_padding(check: CheckOfFunction, node: Any) -> None:
     states = call.value
     if name not in POOLS or not isinstance(states, States) or states.kind != "output":
         return
-    if any("mask" in other for other in check.reader.names):
-        return
-    pool, holds = POOLS[name], check.holds_padding(states, node)
-    is_scaled = pool == "a mean" and states.padding in (ZEROS, LEAST) and check.scales_by_lengths
-    if not holds or states.padding in HARMLESS[pool] or is_scaled:
-        return
     axis = _pooled_axis(check, node, call.arguments)
-    if axis is not None and states.axes[axis : axis + 1 or None] == "T":
+    if axis is None or states.axes[axis : axis + 1 or None] != "T":
+        return
+    pool = POOLS[name]
+    if pool == "a sum" and _is_divided_by_columns(check, node, states.axes):
+        pool = "a mean"
+    report_pool(check, node, states, pool)
+
+
+def report_pool(check: CheckOfFunction, node: ast.AST, states: States, pool: str) -> None:
+    """Unless the padding that it counts is masked, harmless, or taken out of it."""
+    if any("mask" in name for name in check.reader.names):
+        return
+    holds = check.holds_padding(states, node)
+    is_mean = HARMLESS[pool] == HARMLESS["a mean"]
+    is_scaled = is_mean and states.padding in (ZEROS, LEAST) and check.scales_by_lengths
+    if holds and states.padding not in HARMLESS[pool] and not is_scaled:
         check.report(node, "RNN003", pool, holds.replace("hold", "count"))
+
+
+def _is_divided_by_columns(check: CheckOfFunction, node: ast.AST, axes: str) -> bool:
+    """`output.sum(1) / output.shape[1]`, also by a name that is set to the number of columns."""
+    division = check.source.parents.get(node)
+    if not isinstance(division, ast.BinOp) or not isinstance(division.op, ast.Div):
+        return False
+    if division.left is not node:
+        return False
+    divisor = ast.unparse(division.right)
+    set_to = check.reader.last_set_to.get(divisor)
+    if set_to is not None:
+        divisor = ast.unparse(set_to)
+    axis = axes.index("T")
+    return re.search(rf"\.(size\(|shape\[)({axis}|{axis - 3})[)\]]$", divisor) is not None
 
 
 def _pooled_axis(check: CheckOfFunction, node: ast.Call, arguments: list[ast.expr]) -> int | None:
@@ -311,6 +317,33 @@ def layers_for_directions(check: CheckOfFunction, node: Any) -> None:
         return
     if re.fullmatch(r":[\w.]*layers", indices_of(node)[0]) and states.network.layers != 1:
         check.report(node, "RNN005")
+
+
+# RNN011
+
+
+def joined_layers(check: CheckOfFunction, node: Any) -> None:
+    """`torch.cat([h_n[2], h_n[1]])`: forward of one layer, backward of another."""
+    joined = node.args[0] if node.args else None
+    if last_name(node.func) not in JOINS or not isinstance(joined, ast.Tuple | ast.List):
+        return
+    if len(joined.elts) != 2 or check.is_only_shown(node):
+        return
+    one, other = (check.reader.value_of(element) for element in joined.elts)
+    if not isinstance(one, FinalState) or not isinstance(other, FinalState):
+        return
+    if one.network.bidirectional and _are_of_two_layers(one, other):
+        check.report(node, "RNN011")
+
+
+def _are_of_two_layers(one: FinalState, other: FinalState) -> bool:
+    """Whether they are different directions of different layers."""
+    counts_from_both_ends = (one.index < 0) != (other.index < 0)
+    if one.network != other.network or (counts_from_both_ends and one.network.layers is None):
+        return False
+    layer, direction = one.layer_and_direction
+    other_layer, other_direction = other.layer_and_direction
+    return layer != other_layer and direction != other_direction
 
 
 # RNN006
@@ -449,7 +482,7 @@ RULES_BY_NODE: dict[Any, Any] = {
     ast.Subscript: [states_read, last_column, half_of_last_step, layers_for_directions],
     ast.Call: [
         *(states_read, last_column, half_of_last_step, pool_over_padding, flattened_states),
-        *(flipped_padding, h_for_both),
+        *(flipped_padding, h_for_both, joined_layers),
     ],
 }
 """What looks at each expression."""

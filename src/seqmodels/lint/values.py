@@ -75,7 +75,8 @@ class States:
     """What a network returned, or what was made of it.
 
     Its kind is `output`, `h_n`, `c_n`, `final` (both), `by_layer` (`h_n` as (L, D, B, H)),
-    `returned` (output and final), `unpacked` (output and lengths) or `last_step` (of output).
+    `returned` (output and final), `unpacked` (output and lengths), `last_step` (of output), or
+    `running_sum` or `running_mean` (of output, from the first column to each).
     """
 
     kind: str
@@ -86,7 +87,24 @@ class States:
     column: ast.AST | None = field(default=None, compare=False)  # It reads the last step.
 
 
-Value = Network | Layers | Inputs | States | None
+@dataclass(frozen=True)
+class FinalState:
+    """One entry of `h_n` or `c_n`, by its index."""
+
+    network: Network
+    index: int
+
+    @property
+    def layer_and_direction(self) -> tuple[int, int]:
+        """Counted from the last layer for a negative index of a network whose layers are unknown:
+        the last one is -1."""
+        index = self.index
+        if self.network.layers is not None:
+            index %= 2 * self.network.layers
+        return divmod(index, 2)
+
+
+Value = Network | Layers | Inputs | States | FinalState | None
 
 
 def network_made_by(node: ast.AST, source: Source) -> Network | None:
@@ -165,6 +183,8 @@ def item(value: Value, number: int) -> Value:
         return None
     if value.kind == "by_layer":
         return replace(value, kind="h_n", network=replace(value.network, layers=1))
+    if value.kind in ("h_n", "c_n"):
+        return FinalState(value.network, number)
     final_kinds = {"LSTM": ["final"], None: []}.get(value.network.cell, ["h_n"])
     kinds_by_tuple = {
         "returned": ["output", *final_kinds],
@@ -194,8 +214,11 @@ def returned_by(network: Network, inputs: Value, carries_state: bool) -> Value:
 
 def after(effects: Sequence[str], value: Value) -> Value:
     """What column-wise layers make of a value."""
-    if isinstance(value, States) and value.kind == "last_step" and CHANGES in effects:
-        return None  # It mixes their halves.
+    is_mixed = isinstance(value, FinalState) or (
+        isinstance(value, States) and value.kind == "last_step"
+    )
+    if is_mixed and CHANGES in effects:
+        return None  # Its directions can't be told apart.
     for effect in effects:
         if isinstance(value, Inputs) and effect == EMBEDS:
             # Tokens (B, T) have no last axis.
