@@ -16,8 +16,9 @@ batch stays whole there.
 On a CPU, a GRU and an RNN run by hand, without any padding: oneDNN has neither, and PyTorch's own
 loop records every operation of every step.
 
-From top to bottom: `run_padded` goes through the layers, `_run_direction` calls PyTorch's operator
-over the blocks, `Rows` knows where the steps lie, `LayerByHand` takes the operator's place.
+From top to bottom: `run_padded` goes through the layers, `_run_layer` and `_run_direction` call
+PyTorch's operators over the blocks, `Rows` says where the steps lie, and `LayerByHand` takes the
+place of the operators.
 """
 
 from __future__ import annotations
@@ -70,50 +71,72 @@ def run_padded(
     """
     by_hand = runs_by_hand(rnn, inputs)
     rows = Rows(lengths, inputs.shape[1], inputs.device, exact=by_hand)
-    directions = 2 if rnn.bidirectional else 1
     if state is None:
-        widths = (rnn.proj_size or rnn.hidden_size, rnn.hidden_size)
-        start = [
-            inputs.new_zeros(rnn.num_layers * directions, inputs.shape[0], width)
-            for width in (widths if rnn.mode == "LSTM" else widths[:1])
-        ]
+        initial_states = _zero_states(rnn, inputs)
     else:
-        start = [rows.take_states(part) for part in parts_of(state)]
+        initial_states = [rows.take_states(part) for part in parts_of(state)]
 
-    layer = rows.take(inputs)
-    finals: list[tuple[Tensor, ...]] = []
-    for number in range(rnn.num_layers):
-        if number > 0 and rnn.dropout:
-            kept = layer.new_ones(len(lengths), layer.shape[1]) if locked_dropout else layer
-            dropped = F.dropout(kept, rnn.dropout, rnn.training)
-            layer = layer * dropped.index_select(0, rows.row) if locked_dropout else dropped
-        indices = range(number * directions, (number + 1) * directions)
-        given = rnn.all_weights[indices.start : indices.stop]
-        weights = [[w if dtype is None else w.to(dtype) for w in each] for each in given]
+    steps = rows.take(inputs)  # (N, F), and after a layer (N, D*H)
+    directions = 2 if rnn.bidirectional else 1
+    final_states: list[tuple[Tensor, ...]] = []  # of each layer and direction: `(h, c)` or `(h,)`
+    for layer in range(rnn.num_layers):
+        if layer > 0 and rnn.dropout:
+            steps = _dropped(rnn, steps, rows, locked=locked_dropout)
+        of_layer = slice(layer * directions, (layer + 1) * directions)
+        weights: list[Any] = rnn.all_weights[of_layer]
+        if dtype is not None:
+            weights = [[weight.to(dtype) for weight in direction] for direction in weights]
+        states = [part[of_layer] for part in initial_states]
         if by_hand:
-            h_0 = start[0][indices.start : indices.stop]
-            layer, h_n = LayerByHand.apply(rnn.mode, rows, layer, h_0, *chain(*weights))
-            finals += [(h,) for h in h_n]
-            continue
-        if rnn.mode == "LSTM" and rows.padded:
-            # on a GPU as wide as a multiple of 8, which its tensor cores need
-            zeros = 0 if layer.device.type == "cpu" else 7 - layer.shape[1] % 8
-            layer = torch.cat([layer, F.pad(rows.padding.to(layer.dtype), (0, zeros))], dim=1)
-        outputs = []
-        for direction, index in enumerate(indices):
-            output, final = _run_direction(
-                rnn,
-                weights[direction],
-                rows.turned(layer, direction),
-                tuple(part[index].unsqueeze(0) for part in start),
-                rows,
-            )
-            finals.append(final)
-            outputs.append(rows.turned(output, direction))
-        layer = torch.cat(outputs, dim=1) if directions == 2 else outputs[0]
+            steps, h_n = LayerByHand.apply(rnn.mode, rows, steps, states[0], *chain(*weights))
+            final_states += [(h,) for h in h_n]
+        else:
+            steps, finals = _run_layer(rnn, weights, steps, states, rows)
+            final_states += finals
 
-    states = (torch.stack(part) for part in zip(*finals, strict=True))
-    return rows.put(layer), state_of(*map(rows.put_states, states))
+    stacked_states = [torch.stack(part) for part in zip(*final_states, strict=True)]
+    return rows.put(steps), state_of(*map(rows.put_states, stacked_states))
+
+
+def _zero_states(rnn: nn.RNNBase, inputs: Tensor) -> list[Tensor]:
+    """The states of rows that begin: `[h, c]` of an LSTM, else `[h]`, each `(L*D, B, ...)`."""
+    widths = [rnn.proj_size or rnn.hidden_size]
+    if rnn.mode == "LSTM":
+        widths.append(rnn.hidden_size)
+    layers = rnn.num_layers * (2 if rnn.bidirectional else 1)
+    return [inputs.new_zeros(layers, inputs.shape[0], width) for width in widths]
+
+
+def _dropped(rnn: nn.RNNBase, steps: Tensor, rows: Rows, *, locked: bool) -> Tensor:
+    """The dropout between layers, `(N, F)`; locked, it drops the same features of a whole row."""
+    if not locked:
+        return F.dropout(steps, rnn.dropout, rnn.training)
+    kept = F.dropout(steps.new_ones(rows.shape[0], steps.shape[1]), rnn.dropout, rnn.training)
+    return steps * kept.index_select(0, rows.row)
+
+
+def _run_layer(
+    rnn: nn.RNNBase,
+    weights: Sequence[Sequence[Tensor]],
+    steps: Tensor,
+    states: Sequence[Tensor],
+    rows: Rows,
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """One layer by PyTorch's operators: `(N, F) -> (N, D*H)`, and the final states of each
+    direction."""
+    if rnn.mode == "LSTM" and rows.padded:
+        # on a GPU as wide as a multiple of 8, which its tensor cores need
+        zeros = 0 if steps.device.type == "cpu" else 7 - steps.shape[1] % 8
+        steps = torch.cat([steps, F.pad(rows.padding.to(steps.dtype), (0, zeros))], dim=1)
+    outputs: list[Tensor] = []
+    finals: list[tuple[Tensor, ...]] = []
+    for direction, of_direction in enumerate(weights):
+        state = tuple(part[direction].unsqueeze(0) for part in states)
+        turned_steps = rows.turned(steps, direction)
+        output, final = _run_direction(rnn, of_direction, turned_steps, state, rows)
+        outputs.append(rows.turned(output, direction))
+        finals.append(final)
+    return torch.cat(outputs, dim=1) if len(outputs) == 2 else outputs[0], finals
 
 
 def _run_direction(
@@ -133,11 +156,11 @@ def _run_direction(
     ended: list[Tensor] = []  # c_n of the rows that end in each block
     shapes = [(stop - start, count) for start, stop, count in rows.blocks]
     still_running = [*(count for _, count in shapes[1:]), 0]
-    parts = steps.split([length * count for length, count in shapes])
-    for part, (length, count), still in zip(parts, shapes, still_running, strict=True):
-        state = tuple(x[:, :count] for x in state)
+    blocks = steps.split([time * count for time, count in shapes])
+    for block, (time, count), still in zip(blocks, shapes, still_running, strict=True):
+        state = tuple(part[:, :count] for part in state)
         output, *state_list = CALLS[rnn.mode](
-            part.unflatten(0, (length, count)),
+            block.unflatten(0, (time, count)),
             state if is_lstm else state[0],
             weights,
             rnn.bias,
@@ -306,19 +329,24 @@ class LayerByHand(torch.autograd.Function):
         ctx: Any, mode: str, rows: Rows, steps: Tensor, h_0: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         directions, batch, size = h_0.shape
-        w_hh, b_hh = (torch.stack(weights[part::4]) for part in (1, 3))
-        gates = steps.new_empty(directions, len(steps), w_hh.shape[1])
+        w_hh = torch.stack(weights[1::4])  # (D, G*H, H)
+        b_hh = torch.stack(weights[3::4])  # (D, G*H)
+        gates = steps.new_empty(directions, len(steps), w_hh.shape[1])  # (D, N, G*H)
         for d, (w_ih, b_ih) in enumerate(zip(weights[::4], weights[2::4], strict=True)):
-            # in a GRU, r multiplies the last third of b_hh as well
-            bias = F.pad(b_hh[d, : 2 * size], (0, size)) if mode == "GRU" else b_hh[d]
+            bias = b_hh[d]
+            if mode == "GRU":  # r multiplies the last third of b_hh as well
+                bias = F.pad(b_hh[d, : 2 * size], (0, size))
             torch.addmm(b_ih + bias, rows.turned(steps, d), w_ih.T, out=gates[d])
-        parts, w = gates.split(size, dim=2), w_hh.transpose(1, 2)
-        hidden = torch.empty_like(parts[0])  # of a GRU: what r multiplies
-        h = torch.cat([h_0, hidden], dim=1)
+        single_gates = gates.split(size, dim=2)
+        hidden = torch.empty_like(single_gates[0])  # of a GRU: what r multiplies
+        h = torch.cat([h_0, hidden], dim=1)  # (D, B + N, H): the first, and that after each step
+        w = w_hh.transpose(1, 2)
         if mode == "GRU":
-            both, b_n = gates[:, :, : 2 * size], b_hh[:, None, 2 * size :]
+            r_and_z = gates[:, :, : 2 * size]
+            b_n = b_hh[:, None, 2 * size :]
             w, w_n = w.split([2 * size, size], dim=2)
-            for before, after, r_z, r, z, n, q in _steps(rows, h, both, *parts, hidden):
+            by_step = _steps(rows, h, r_and_z, *single_gates, hidden)
+            for before, after, r_z, r, z, n, q in by_step:
                 r_z.baddbmm_(before, w).sigmoid_()
                 n.addcmul_(r, torch.baddbmm(b_n, before, w_n, out=q)).tanh_()
                 torch.lerp(n, before, z, out=after)
@@ -333,9 +361,10 @@ class LayerByHand(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor, d_h_n: Tensor) -> tuple[Tensor | None, ...]:
-        rows, (*given, gates, hidden, h) = ctx.rows, ctx.saved_tensors
-        (_, batch, size), is_gru = given[1].shape, ctx.mode == "GRU"
-        steps, _, *weights = given
+        rows: Rows = ctx.rows
+        is_gru = ctx.mode == "GRU"
+        steps, h_0, *weights, gates, hidden, h = ctx.saved_tensors
+        _, batch, size = h_0.shape
         w_hh = torch.stack(weights[1::4])
         earlier = torch.cat([before for before, _ in _steps(rows, h)], dim=1)
         d_h = torch.zeros_like(h)
@@ -345,13 +374,15 @@ class LayerByHand(torch.autograd.Function):
         # a gate's gradient is that of the state times what is known before the loop
         d_gates, d_n = torch.empty_like(gates), torch.empty_like(hidden)
         if is_gru:
-            (r, z, n), d_parts = gates.split(size, dim=2), d_gates.split(size, dim=2)
+            r, z, n = gates.split(size, dim=2)
+            d_single_gates = d_gates.split(size, dim=2)
             by_tanh(1 - z, n, grad_input=d_n)
-            torch.mul(d_n, r, out=d_parts[2])
-            by_sigmoid(hidden * d_n, r, grad_input=d_parts[0])
-            by_sigmoid(earlier - n, z, grad_input=d_parts[1])
-            threes = d_gates.unflatten(2, (3, size))
-            for before, after, gate, three, z_t in reversed(_steps(rows, d_h, d_gates, threes, z)):
+            torch.mul(d_n, r, out=d_single_gates[2])
+            by_sigmoid(hidden * d_n, r, grad_input=d_single_gates[0])
+            by_sigmoid(earlier - n, z, grad_input=d_single_gates[1])
+            three_gates = d_gates.unflatten(2, (3, size))
+            by_step = _steps(rows, d_h, d_gates, three_gates, z)
+            for before, after, gate, three, z_t in reversed(by_step):
                 three.mul_(after.unsqueeze(2))
                 before.addcmul_(after, z_t).baddbmm_(gate, w_hh)
         else:
@@ -360,8 +391,9 @@ class LayerByHand(torch.autograd.Function):
                 before.baddbmm_(gate.mul_(after), w_hh)
         d_w_hh, d_b_hh = d_gates.transpose(1, 2) @ earlier, d_gates.sum(1)
         if is_gru:  # from here on, of the products with the inputs
-            torch.mul(d_n, d_h[:, batch:], out=d_parts[2])
-        d_steps, d_weights = torch.zeros_like(steps), list[Tensor]()
+            torch.mul(d_n, d_h[:, batch:], out=d_single_gates[2])
+        d_steps = torch.zeros_like(steps)
+        d_weights = list[Tensor]()
         for d, gate in enumerate(d_gates):
             d_steps += rows.turned(gate @ weights[4 * d], d)
             d_weights += [gate.T @ rows.turned(steps, d), d_w_hh[d], gate.sum(0), d_b_hh[d]]
@@ -369,8 +401,9 @@ class LayerByHand(torch.autograd.Function):
 
 
 def _steps(rows: Rows, states: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """For each step: the states before it, the states after it, its part of each value."""
-    sizes = rows.counts.tolist()
-    split = states.split([sizes[0], *sizes], 1)  # the initial ones come first
-    before = [state[:, :size] for state, size in zip(split, sizes, strict=False)]
-    return list(zip(before, split[1:], *(value.split(sizes, 1) for value in values), strict=True))
+    """Of each step, views: the states before it, the states after it, and each value at it."""
+    counts = rows.counts.tolist()
+    split_states = states.split([counts[0], *counts], 1)  # the initial ones come first
+    before = [state[:, :count] for state, count in zip(split_states, counts, strict=False)]
+    split_values = (value.split(counts, 1) for value in values)
+    return list(zip(before, split_states[1:], *split_values, strict=True))
