@@ -120,36 +120,73 @@ class Signature:
 
 @functools.cache
 def arguments(target: Any, method: str = "__init__", of: Any = None) -> Signature:
-    """The arguments of a class, without `self`, or of a function; any, if nothing says them. If a
-    function is the method of a class, `of` is that.
+    """The arguments of a function; or of a class, without `self`, as `merged_parameters` says. If
+    nothing says them, as of a class that is not written in Python, any are taken.
 
-    A class that takes `**options` passes them on to its base, whose arguments are its own then;
-    `**own` are those of its subclasses; one that takes `**kwargs`, or another name, takes any.
+    Args:
+        method: of the class, whose arguments these are.
+        of: the class, if `target` is a method of it.
     """
-    is_class, kinds, more = inspect.isclass(target), dict[str, Any](), False
     title = target.__qualname__.removesuffix(".__init__")
-    owners = target.__mro__[:-1] if is_class else ()
-    functions = [(owner, vars(owner)[method]) for owner in owners if method in vars(owner)]
-    for depth, (owner, function) in enumerate(functions or [(None, target)]):
-        try:
-            parameters = [*inspect.signature(function).parameters.values()]
-        except (TypeError, ValueError):  # of a class that is not written in Python
-            return Signature(title, {}, more=True)
-        rest = None
-        for each in parameters[owner is not None :]:
-            if each.kind is each.VAR_KEYWORD:
-                rest = each
-            elif each.kind is not each.VAR_POSITIONAL:
-                known, hint = kinds.get(each.name), _hint(each, function, owner)
-                if known is None:  # a class may give it to its base, which needs it
-                    kinds[each.name] = (hint, each.default is each.empty and not depth)
-                elif known[0] in (Any, *PLAIN_DICTS):  # the base may say more about it
-                    kinds[each.name] = (hint, known[1])
-        more = rest is not None and rest.name != "own"
-        if rest is None or rest.name != "options":
+    try:
+        hints, takes_more = merged_parameters(target, method)
+    except (TypeError, ValueError):  # `inspect` doesn't know its parameters
+        return Signature(title, {}, more=True)
+    kinds = {name: (_kind(hint, of or target), needed) for name, (hint, needed) in hints.items()}
+    return Signature(title, kinds, takes_more)
+
+
+Hints = dict[str, tuple[Any, bool]]
+"""By the name of an argument, its annotation, and whether it is needed."""
+
+
+def merged_parameters(target: Any, method: str = "__init__") -> tuple[Hints, bool]:
+    """The parameters of a function, or of a class and those of its bases that it passes on; and
+    whether it takes others, too.
+
+    A class that is built on another rarely repeats the parameters of its base. The name behind the
+    `**` of its `__init__` says who takes all other arguments:
+
+    - `**options`: its base, whose parameters belong to the class, too.
+    - `**own`: a subclass, which names them. No others are taken.
+    - `**kwargs`, or any other name: nobody knows, so any name is taken.
+
+    Of a name that both have, the class decides, but its base may say which keys a dict has.
+    """
+    hints: Hints = {}
+    takes_more = False
+    for depth, (owner, function) in enumerate(_functions(target, method)):
+        parameters = [*inspect.signature(function).parameters.values()]
+        if owner is not None:
+            parameters = parameters[1:]  # without `self`
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                # A class may give its base what the base needs.
+                is_needed = parameter.default is parameter.empty and depth == 0
+                _merge(hints, parameter.name, _hint(parameter, function, owner), is_needed)
+        others = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
+        takes_more = bool(others) and others != ["own"]
+        if others != ["options"]:
             break
-    found = {n: (_kind(hint, of or target), needed) for n, (hint, needed) in kinds.items()}
-    return Signature(title, found, more)
+    return hints, takes_more
+
+
+def _functions(target: Any, method: str) -> list[tuple[type | None, Any]]:
+    """The function; or the method of a class, and those of its bases, each with its class."""
+    if not inspect.isclass(target):
+        return [(None, target)]
+    owners = [owner for owner in target.__mro__[:-1] if method in vars(owner)]
+    return [(owner, vars(owner)[method]) for owner in owners] or [(None, target)]
+
+
+def _merge(hints: Hints, name: str, hint: Any, is_needed: bool) -> None:
+    """Adds a parameter of a base to those of a class."""
+    if name not in hints:
+        hints[name] = (hint, is_needed)
+        return
+    hint_of_class, is_needed_by_class = hints[name]
+    if hint_of_class in (Any, *PLAIN_DICTS):
+        hints[name] = (hint, is_needed_by_class)
 
 
 def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
