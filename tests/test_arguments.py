@@ -12,7 +12,7 @@ from seqmodels.arguments import arguments, validated
 from seqmodels.data import Text
 from seqmodels.errors import UserError
 from seqmodels.instantiate import check, instantiate
-from seqmodels.runs.keys import check_config
+from seqmodels.runs.plan import check_keys, plan_of
 from tests.conftest import ROOT, Config
 
 
@@ -85,7 +85,7 @@ def test_a_class_of_your_own_is_checked_where_it_is_built(
 )
 def test_what_would_be_wrong_in_silence_is_refused(word: str, config: Config) -> None:
     with pytest.raises(UserError, match=f"^{word.partition('=')[0]}=.*$"):
-        check_config(config(word))
+        plan_of(check_keys(config(word)))
 
 
 GROUPS = ("model", "data", "optimizer", "scheduler", "experiment", "debug", "trainer")
@@ -105,7 +105,7 @@ def test_every_shipped_file_gives_arguments_that_its_classes_take(
     names = arguments(get_object(composed.data._target_)).kinds
     composed.data = {k: v for k, v in composed.data.items() if k in names or k == "_target_"}
     composed.trainer.accelerator = "cpu"  # also where there is no GPU
-    check_config(composed)
+    plan_of(check_keys(composed))
     check(composed.data, key="data")
     for name, entry in composed.callbacks.items():
         check(entry, key=f"callbacks.{name}")

@@ -298,10 +298,14 @@ def _names_class(value: Any) -> bool:
 
 
 Init = TypeVar("Init", bound=Callable[..., Any])
+PLAIN = (bool, int, float, str, list, tuple, Mapping)
+LIST_TYPES = ("list_type", "tuple_type", "sequence_str")  # of pydantic's errors
+CHECKED_ARGUMENTS = "_checked_arguments"  # an attribute of an object while `call_checked` makes it
 
 
 def checked(key: str = "") -> Callable[[Init], Init]:
-    """Have an `__init__`, or a function, check the plain values that it gets, whoever calls it.
+    """Have an `__init__`, or a function, check the plain values that it gets. It is for notebooks:
+    what `call_checked` gives it has been checked.
 
     Args:
         key: what errors name before the argument: `model`.
@@ -313,13 +317,21 @@ def checked(key: str = "") -> Callable[[Init], Init]:
         @functools.wraps(init)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             values = signature.bind(*args, **kwargs).arguments
-            of: Any = type(args[0]) if args else None
-            takes = arguments(init, of=of)
-            names = takes.kinds.keys()
-            plain = {k: v for k, v in values.items() if k in names and isinstance(v, PLAIN)}
-            validated(takes, plain, key, names - plain.keys())
+            instance: Any = args[0] if args else None
+            owner: Any = type(instance) if args else None
+            takes = arguments(init, of=owner)
+            # The first `__init__` that names an argument is the one by which it was checked.
+            checked_values = getattr(instance, "__dict__", {}).get(CHECKED_ARGUMENTS, {})
+            unchecked_values = {}
+            for name, value in values.items():
+                is_plain = name in takes.kinds and isinstance(value, PLAIN)
+                if is_plain and checked_values.pop(name, None) is not value:
+                    unchecked_values[name] = value
+            if unchecked_values:
+                validated(takes, unchecked_values, key, takes.kinds.keys() - unchecked_values)
             return init(*args, **kwargs)
 
+        wrapper.checks_arguments = True  # type: ignore[attr-defined]
         return wrapper  # type: ignore[return-value]
 
     return decorate
@@ -331,5 +343,20 @@ def check_own_init(cls: type[Any], key: str) -> None:
         cls.__init__ = checked(key)(cls.__init__)
 
 
-PLAIN = (bool, int, float, str, list, tuple, Mapping)
-LIST_TYPES = ("list_type", "tuple_type", "sequence_str")  # of pydantic's errors
+def call_checked(target: Any, checked_arguments: Mapping[str, Any], /, **others: Any) -> Any:
+    """An object of a class, whose `__init__` doesn't check these arguments again; or what a
+    function gives.
+
+    The object itself holds what was checked, until it is made. So what a subclass gives its base
+    instead is checked, and what another object gets that is made meanwhile.
+    """
+    values = {**checked_arguments, **others}
+    if not hasattr(target.__init__, "checks_arguments"):
+        return target(**values)
+    instance = target.__new__(target, **values)
+    vars(instance)[CHECKED_ARGUMENTS] = {**checked_arguments}
+    try:
+        instance.__init__(**values)
+    finally:
+        del vars(instance)[CHECKED_ARGUMENTS]
+    return instance

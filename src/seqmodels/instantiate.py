@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from seqmodels.arguments import arguments, validated
+from seqmodels.arguments import arguments, call_checked, validated
 from seqmodels.errors import UserError, missing_value, one_line, refusing
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_plugins, project_packages
@@ -35,8 +36,33 @@ KEYWORDS = ("_target_", "_recursive_")  # of Hydra's, those that are read
 BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 TOTAL_STEPS = "total_steps"  # stands for the length of the training, which the task knows
 
-# what the calls of `instantiate` allow that this one is within: what they build may build it, too
+# What the builds that are under way allow: an object may build the same while it is built.
 _outer: ContextVar[tuple[str, ...]] = ContextVar("allowed targets", default=())
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """An object that a configuration describes, checked. `check` draws it, and `build` follows it.
+
+    Args:
+        plain: the configuration as plain values, which its classes take.
+        key: its key, to name in errors: `model`.
+        allowed_targets: as `instantiate` takes them; what is built may build these, too.
+    """
+
+    plain: dict[str, Any]
+    key: str
+    allowed_targets: tuple[str, ...]
+
+    def build(self, /, **kwargs: Any) -> Any:
+        """The object; `kwargs` are passed to its class. Raises UserError for what that refuses."""
+        token = _outer.set((*self.allowed_targets, *_outer.get()))
+        where = ": ".join(filter(None, (self.key, self.plain["_target_"])))
+        try:
+            with refusing(where, TypeError, ValueError, MisconfigurationException):
+                return _build(self.plain, **kwargs)
+        finally:
+            _outer.reset(token)
 
 
 def instantiate(
@@ -62,14 +88,7 @@ def instantiate(
     Raises:
         UserError: if a target is not allowed, or an argument is unknown or has a wrong value.
     """
-    token = _outer.set((*allowed_targets, *_outer.get()))
-    try:
-        plain = check(config, kwargs, key)
-        where = ": ".join(filter(None, (key, plain["_target_"])))
-        with refusing(where, TypeError, ValueError, MisconfigurationException):
-            return _build(plain, **kwargs)
-    finally:
-        _outer.reset(token)
+    return check(config, kwargs, key, allowed_targets=allowed_targets).build(**kwargs)
 
 
 def check(
@@ -78,8 +97,8 @@ def check(
     key: str = "",
     *,
     allowed_targets: Iterable[str] = (),
-) -> dict[str, Any]:
-    """What `instantiate` would build, checked, as plain data. Raises what `instantiate` does.
+) -> Blueprint:
+    """What `instantiate` would build, checked. Raises what `instantiate` does for a wrong value.
 
     Args:
         given: the arguments that the code will pass.
@@ -87,9 +106,10 @@ def check(
     plain: Any = resolved(config) if isinstance(config, DictConfig) else config
     if "_target_" not in plain:
         raise UserError(missing_value(f"{key}._target_".lstrip(".")))
-    token = _outer.set((*allowed_targets, *_outer.get()))
+    allowed = tuple(allowed_targets)
+    token = _outer.set((*allowed, *_outer.get()))
     try:
-        return _checked(plain, key, tuple(given))
+        return Blueprint(_checked(plain, key, tuple(given)), key, allowed)
     finally:
         _outer.reset(token)
 
@@ -111,14 +131,17 @@ def _checked(node: Any, key: str, given: tuple[str, ...] = ()) -> Any:
     return {**keywords, **validated(takes, values, key or node["_target_"], given), **planned}
 
 
-def _build(node: Any, **given: Any) -> Any:
+def _build(node: Any, /, **given: Any) -> Any:
     if isinstance(node, list | tuple):
         return [_build(value) for value in node]
     if not isinstance(node, Mapping):
         return node
-    deep = node.get("_recursive_", True)
-    own = {k: _build(v) if deep else v for k, v in node.items() if k not in KEYWORDS}
-    return resolve_name(node["_target_"])(**own, **given) if "_target_" in node else own
+    values = {name: value for name, value in node.items() if name not in KEYWORDS}
+    if node.get("_recursive_", True):
+        values = {name: _build(value) for name, value in values.items()}
+    if "_target_" not in node:
+        return values
+    return call_checked(resolve_name(node["_target_"]), values, **given)
 
 
 def allowed_class(

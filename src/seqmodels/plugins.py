@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from seqmodels.errors import unusable
 
@@ -73,12 +72,10 @@ def import_modules(names: str | Iterable[str]) -> None:
         import_module(name, f"imports={name}")
 
 
-def trusted_classes(config: Any) -> tuple[str, ...]:
+def trusted_classes(
+    imports: str | Iterable[str], allowed_targets: Iterable[str]
+) -> tuple[str, ...]:
     """The classes that a command line trusts: `allowed_targets`, and all in the modules of
-    `imports`.
-
-    Args:
-        config: has these two keys; never take it from a checkpoint or a run folder.
-    """
-    names = [config.imports] if isinstance(config.imports, str) else config.imports
-    return (*config.allowed_targets, *(f"{name}." for name in names))
+    `imports`. Never take these from a checkpoint or a run folder."""
+    modules = [imports] if isinstance(imports, str) else imports
+    return (*allowed_targets, *(f"{module}." for module in modules))

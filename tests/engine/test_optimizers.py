@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqmodels.errors import UserError
 from seqmodels.runs.folder import read_metrics
-from seqmodels.runs.keys import check_config
+from seqmodels.runs.plan import check_keys, plan_of
 from tests.conftest import Config, Refused, Script
 
 QUICK = (
@@ -28,8 +28,8 @@ def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves
 ) -> None:
     words = f"{TORCH}.RMSprop"
     with pytest.raises(UserError, match="^model.optimizer.fused is not an argument .* with ~"):
-        check_config(config(words))
-    check_config(config(words, "~model.optimizer.fused"))
+        plan_of(check_keys(config(words)))
+    plan_of(check_keys(config(words, "~model.optimizer.fused")))
 
 
 @pytest.mark.parametrize(

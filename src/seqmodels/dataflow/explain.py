@@ -1,11 +1,10 @@
-"""Explain a configuration without training it: a table, and a picture."""
+"""Explain a model without training it: a table, and a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow.diagram import draw, to_svg
@@ -13,32 +12,19 @@ from seqmodels.dataflow.table import tensor_table
 from seqmodels.dataflow.tracing import trace
 from seqmodels.engine import Task
 from seqmodels.files import write_text
-from seqmodels.instantiate import allowed_class, check, instantiate
-from seqmodels.machine import one_thread
-from seqmodels.plugins import trusted_classes
 from seqmodels.screen import Screen
 
 TIME, LENGTH, TARGET_STEPS = 5, 4, 4
 
 
-@one_thread()
-def explain(config: DictConfig) -> None:
-    """Prints the table of tensors of `config.model`, and writes its picture, `dataflow.svg`, to
-    `config.folder`.
+def explain(task: Task, folder: str | Path) -> None:
+    """Prints the table of tensors of a model, and writes its picture, `dataflow.svg`, to a folder.
 
     Raises:
-        UserError: if the model cannot be built, or its head reads other tensors than it declares.
+        UserError: if its head reads other tensors than it declares.
     """
-    torch.manual_seed(0)
-    allowed = trusted_classes(config)
-    kind = allowed_class(config.model, allowed, "model", Task)
-    check(config.model, ["data"], "model", allowed_targets=allowed)
-    config = config.copy()
-    config.model.head = str(config.model.head)  # which may be a number
-    data = dict(kind.contract_for(config.model.head).kind.example)
-    task: Task = instantiate(config.model, key="model", data=data, allowed_targets=allowed)
     traced = trace(task, example_batch(task, LENGTH))
-    console, file = Screen(), Path(config.folder, "dataflow.svg")
+    console, file = Screen(), Path(folder, "dataflow.svg")
     console.print(tensor_table(task, traced))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, to_svg(draw(task, traced, row=1)))

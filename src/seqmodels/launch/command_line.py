@@ -95,9 +95,9 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:
     """Import the modules of a command line, and load its run."""
-    from seqmodels.plugins import import_modules
+    from seqmodels.plugins import import_modules, trusted_classes
     from seqmodels.runs import load_run
 
     import_modules(imports)
-    trusted = (*allowed, *(f"{name}." for name in imports))
+    trusted = trusted_classes(imports, allowed)
     return load_run(run, checkpoint, allowed_targets=trusted, **options)

@@ -49,7 +49,8 @@ def _words(choice: Choice) -> list[str]:
 def _about(choice: Choice) -> Iterator[str]:
     """What a training with this command would read."""
     config = compose(*(word for text in _words(choice) for word in shlex.split(text)))
-    data: DataModule = instantiate(config.data, key="data", allowed_targets=trusted_classes(config))
+    trusted = trusted_classes(config.imports, config.allowed_targets)
+    data: DataModule = instantiate(config.data, key="data", allowed_targets=trusted)
     data.setup()
     if isinstance(data, SeriesTable):
         yield from _about_series(data)

@@ -194,14 +194,15 @@ def _check_values(config: DictConfig, words: Sequence[Override]) -> None:
     """Check the configuration of the first job, and then each other value that varies, in place of
     the first one, so that a wrong value is refused before any job trains. Values that are wrong
     only together still fail in their job."""
-    from seqmodels.runs.keys import check_config  # imports torch, after a word is refused
+    from seqmodels.runs.plan import check_keys, plan_of  # imports torch, after a word is refused
 
     loader = GlobalHydra.instance().config_loader()
     for job_words in _jobs_with_each_value(words):
         with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
             job = loader.load_sweep_config(config, job_words)  # with a group that varies
             check_defaults_kept(job, job_words, SHIPPED)
-            check_config(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]))
+            job = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
+            plan_of(check_keys(job))
 
 
 def _jobs_with_each_value(words: Sequence[Override]) -> Iterator[list[str]]:

@@ -37,11 +37,11 @@ from seqmodels.errors import (
 )
 from seqmodels.files import called
 from seqmodels.heads import HEADS, Head
-from seqmodels.instantiate import instantiate
 from seqmodels.machine import find_device
 from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
+from seqmodels.runs.plan import make_plan
 from seqmodels.runs.result import Result
 from seqmodels.runs.streaming import Stream
 from seqmodels.runs.trainer import Trainer, quieten_lightning
@@ -424,11 +424,10 @@ def load_run(
             raise UserError(f"labels={labels}: {folder} reads no second table: leave it out")
         config["data"]["labels"] = as_file(labels, "labels")
     with unusable(f"{files.config_file} and {path.name} do not fit this version of the code"):
-        data: DataModule = instantiate(config["data"], key="data", allowed_targets=allowed_targets)
+        plan = make_plan({key: config[key] for key in ("model", "data")}, allowed_targets)
+        data: DataModule = plan.build("data")
         spec = saved["hyper_parameters"]["data"]
-        task: Task = instantiate(
-            config["model"], key="model", data=spec, allowed_targets=allowed_targets
-        )
+        task: Task = plan.build("model", data=spec)
         task.load_state_dict(saved["state_dict"])
         is_tested = name == result.weights
         if is_tested:

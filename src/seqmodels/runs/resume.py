@@ -60,7 +60,8 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     it another run, if it is finished, or if all of its checkpoints are broken."""
     folder = RunFolder(Path(config.resume))
     folder.check_links()
-    own = {**trusted_config(folder, trusted_classes(config)), "folder": str(folder.path)}
+    trusted = trusted_classes(config.imports, config.allowed_targets)
+    own = {**trusted_config(folder, trusted), "folder": str(folder.path)}
     given = _given(words, own, config.resume)
     before = {key: _value(own, key) for key in given}
     # resolved below, with what comes from the folder

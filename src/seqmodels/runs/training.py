@@ -25,20 +25,19 @@ from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
-from seqmodels.instantiate import instantiate
 from seqmodels.loggers import log_result
 from seqmodels.machine import crowded, device_name, keep_memory
 from seqmodels.metrics import METRICS, more_is_better, without_split
 from seqmodels.plain_values import resolved
-from seqmodels.plugins import import_modules, trusted_classes
+from seqmodels.plugins import import_modules
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Recording, new_folder
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import RunFolder, read_metrics
-from seqmodels.runs.keys import check_config, check_keys
 from seqmodels.runs.live import at_newest_step, looks_ahead
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
+from seqmodels.runs.plan import Plan, check_keys, plan_of
 from seqmodels.runs.report import (
     interval_coverage,
     learning_curves,
@@ -106,19 +105,21 @@ def prepare(
     """Reads the data and builds task and trainer, cheap checks first. Takes what `train` does;
     `rows` are its `data`. Raises UserError for a mistake; nothing is left behind."""
     started = time.perf_counter()
-    given, config = {f"data.{key}": each for key, each in (rows or {}).items()}, config.copy()
-    for key in given:  # whose file is written after the check
-        OmegaConf.update(config, key, key, force_add=True)
-    check_keys(config)
+    config = config.copy()
+    for name in rows or ():  # its file is written after the check
+        OmegaConf.update(config, f"data.{name}", f"data.{name}", force_add=True)
+    plain = check_keys(config)
     quieten_lightning()
     keep_memory()
     use_cache(config.paths.cache)
-    files = {key: as_file(each, key) for key, each in given.items()}
-    for key, path in files.items():
-        OmegaConf.update(config, key, path)
-    import_modules(config.imports)  # first: the run to resume may name their classes
+    paths = {name: as_file(table, f"data.{name}") for name, table in (rows or {}).items()}
+    plain["data"] |= paths
+    OmegaConf.update(config, "data", paths)
+    import_modules(plain["imports"])  # first: the run to resume may name their classes
     if config.resume is None:
-        return _prepared(config, None, started, ExitStack())
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
+            RunFolder(Path(str(config.folder))).check_free()
+        return _prepared(config, plan_of(plain), None, started, ExitStack())
     with unusable(f"resume={config.resume}: this run cannot be resumed"), ExitStack() as held:
         if overrides is None:
             how = "say what to change, if anything: train(compose(*words), words)"
@@ -129,32 +130,29 @@ def prepare(
         if not rank_zero_only.rank:  # type: ignore[attr-defined]
             held.enter_context(locked(folder.lock))
         resume = find_resume(config, overrides)
-        for key, path in files.items():
-            OmegaConf.update(resume.config, key, path)
-        training = _prepared(resume.config, resume, started, held)
+        OmegaConf.update(resume.config, "data", paths)
+        plan = plan_of(check_keys(resume.config))
+        training = _prepared(resume.config, plan, resume, started, held)
         return replace(training, held=held.pop_all())  # an error before has released the lock
 
 
 def _prepared(
-    config: DictConfig, resume: Resume | None, started: float, held: ExitStack
+    config: DictConfig, plan: Plan, resume: Resume | None, started: float, held: ExitStack
 ) -> Training:
     folder = RunFolder(Path(str(config.folder)))
-    if not resume and not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
-        folder.check_free()
-    kind, allowed = check_config(config), trusted_classes(config)
     saved = resume.saved if resume else {}
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data: DataModule = instantiate(config.data, key="data", allowed_targets=allowed)
-    _check_data(kind, kind.contract_for(config.model.head), data)
+    data: DataModule = plan.build("data")
+    _check_data(plan.task_class, plan.contract, data)
     if saved:  # it encodes as before, even if its file has changed
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
     if saved.get("fingerprint") not in (None, data.fingerprint):
         other = "the data is not the data that this run was trained on (fingerprint differs)"
         raise UserError(f"resume={config.resume}: {other}; restore its files, or start a new run")
-    trainer = _build_trainer(config, folder.path, allowed)
-    task: Task = instantiate(config.model, key="model", data=data.spec, allowed_targets=allowed)
-    task.allowed_targets, task.fingerprint = allowed, data.fingerprint
+    trainer = _build_trainer(plan, folder.path)
+    task: Task = plan.build("model", data=data.spec)
+    task.allowed_targets, task.fingerprint = plan.allowed_targets, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
     data.looks_ahead = task.encoder.bidirectional or task.convolutions is not None
     plan_validation(trainer, data)
@@ -312,24 +310,15 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     more_is_better(metric)
 
 
-def _build_trainer(config: DictConfig, folder: Path, allowed: tuple[str, ...]) -> Trainer:
-    def build(group: str) -> list[Any]:
-        return [
-            instantiate(entry, key=f"{group}.{name}", allowed_targets=allowed)
-            for name, entry in (config[group] or {}).items()
-            if entry is not None
-        ]
-
-    callbacks, metrics = build("callbacks"), MetricsFile(str(folder))
-    if not config.trainer.enable_progress_bar:
+def _build_trainer(plan: Plan, folder: Path) -> Trainer:
+    callbacks, metrics = plan.build_group("callbacks"), MetricsFile(str(folder))
+    if not plan.blueprints["trainer"].plain["enable_progress_bar"]:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
-    return instantiate(
-        config.trainer,
-        key="trainer",
+    return plan.build(
+        "trainer",
         callbacks=[metrics, *callbacks],
-        logger=[metrics, *build("logger")],
+        logger=[metrics, *plan.build_group("logger")],
         default_root_dir=folder,
-        allowed_targets=allowed,
     )
 
 

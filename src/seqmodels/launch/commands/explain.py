@@ -24,10 +24,17 @@ class Keys:
 
 @partial(composed, "explain")
 def main(config: DictConfig) -> None:
-    validated(arguments(Keys), resolved(config))
-    from seqmodels.plugins import import_modules
+    plain = resolved(config)
+    validated(arguments(Keys), plain)
+    import torch
 
-    import_modules(config.imports)
     from seqmodels.dataflow.explain import explain
+    from seqmodels.machine import one_thread
+    from seqmodels.runs.plan import plan_of
 
-    explain(config)
+    with one_thread():
+        torch.manual_seed(0)
+        # Its callbacks lack what a training would give them.
+        plan = plan_of({key: plain[key] for key in ("imports", "allowed_targets", "model")})
+        task = plan.build("model", data={**plan.contract.kind.example})
+        explain(task, plain["folder"])
