@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.errors import UserError
 from seqmodels.runs import lock
-from seqmodels.runs.folder import as_override
+from seqmodels.words import as_override
 from tests.conftest import ROOT
 
 # PyTorch, Lightning and the library of locks look for their system when they are imported.

@@ -31,7 +31,7 @@ from seqmodels.launch.command_line import Names, command
 from seqmodels.plain_values import read_json, read_yaml
 from seqmodels.plugins import import_module
 from seqmodels.runs.finished import load_run
-from seqmodels.runs.folder import as_override
+from seqmodels.words import as_override
 
 FOLDER, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 HEADS = ["bidirectional_concat", "last_hidden", "mean_pool", "max_pool", "concat_pool"]

@@ -33,16 +33,17 @@ class Audit(pytest.Item):
 
     def runtest(self) -> None:
         from seqmodels.audit.find_model import audit_named
+        from seqmodels.words import read_word
 
         target, words = target_and_words(self.name.removeprefix("audit "))
         options: dict[str, Any] = {}
         sizes: dict[str, Any] = {}
         for word in words:
-            key, _, text = word.partition("=")
+            _, key, text = read_word(word)
             if key not in OPTIONS:
                 raise UserError(f"--audit {key}: {choices(key, OPTIONS)}")
             group, _, name = key.rpartition(".")
-            (sizes if group else options)[name] = _value(text)
+            (sizes if group else options)[name] = _value(text or "")
         refuse(*audit_named(target, sizes, **options))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

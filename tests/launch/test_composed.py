@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from seqmodels import compose, load_run, train
 from seqmodels.errors import UserError
-from seqmodels.launch.composed import VERSION_BASE
-from seqmodels.runs.folder import RunFolder, as_override
+from seqmodels.launch.composed import VERSION_BASE, for_resume
+from seqmodels.runs.folder import RunFolder
+from seqmodels.words import as_override
 from tests.conftest import ROOT, Script, result_of
 from tests.in_process import WITHOUT_LOCAL
 
@@ -88,6 +89,13 @@ def test_a_local_file_moves_runs_and_caches_and_a_resume_takes_it_for_defaults(
     changes = {line for line in done.stdout.splitlines() if " -> " in line}
     assert changes == {"trainer.max_epochs: 1 -> 2", "tags: ['a'] -> ['b']"}
     assert result_of(run)["config"]["callbacks"]["last"]["minutes"] == 2.0
+
+
+@given(word=st.text(st.sampled_from("+~=.ahydr_3 é"), max_size=14))
+def test_words_of_a_resume_may_add_keys_within_a_group(word: str) -> None:
+    in_group = re.sub(r"^\+*(?=(?!hydra)\w+\.[^=]+=)", "++", word)
+    assert for_resume(["resume=runs/mine", word]) == ["resume=runs/mine", in_group]
+    assert for_resume([word]) == [word]
 
 
 @given(path=st.text(st.sampled_from("""ab/.-_ ,'"\\[]{}$:=é日"""), min_size=1).map(Path))

@@ -24,7 +24,7 @@ from seqmodels.compare.writing import write_comparison
 from seqmodels.data import UEA
 from seqmodels.errors import UserError
 from seqmodels.instantiate import instantiate
-from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.launch.command_line import readable_errors
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles

@@ -1,24 +1,29 @@
-"""Make commands of functions."""
+"""Make commands of functions, whose mistakes are one line on standard error."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
+from io import TextIOWrapper
+from traceback import print_exception
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator
 
 from seqmodels.arguments import Name, arguments, validated
-from seqmodels.errors import UserError, shown, unknown_key
-from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.errors import UserError, one_line, shown, unknown_key
 from seqmodels.plain_values import change
-from seqmodels.screen import LogLines
+from seqmodels.screen import LogLines, visible_line
+from seqmodels.words import read_word
 
 if TYPE_CHECKING:
     from seqmodels.runs import Run
@@ -37,6 +42,8 @@ KEYS_OF_A_RUN = {
     "imports": "your modules that define the run's head; their code runs.",
     "allowed_targets": "more classes that the run's configuration may name, if you trust them.",
 }
+
+NO_MEMORY = re.compile("can't allocate memory|out of memory|Storage size calculation overflowed")
 
 
 def command(function: Callable[..., None]) -> Script:
@@ -79,9 +86,9 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
     kinds = arguments(function).kinds
     given, places = dict[str, Any](), list[str]()
     for word in words:
-        key, equals, text = word.partition("=")
+        sign, key, text = read_word(word)
         name = key.partition(".")[0]
-        if equals and re.fullmatch(r"\w+(\.\w+)*", key):
+        if text is not None and not sign and re.fullmatch(r"\w+(\.\w+)*", key):
             if name not in kinds:
                 raise UserError(unknown_key(key, kinds))
             may_be_none = key != name or NoneType in get_args(kinds[name][0])
@@ -101,3 +108,45 @@ def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **optio
     import_modules(imports)
     trusted = trusted_classes(imports, allowed)
     return load_run(run, checkpoint, allowed_targets=trusted, **options)
+
+
+class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
+    """Print a user's mistake, or what the machine refuses, as `error: ...` and exit with status 2.
+    A closed pipe (`predict.py ... | head -3`) ends the process quietly. Other errors keep their
+    traceback; `exits`: print it, and exit with status 1. `HYDRA_FULL_ERROR=1` shows that of all.
+
+    Launchers pickle a function decorated with this and call it in other processes. There the error
+    passes through unchanged, so that the launcher can bring it back to this process.
+    """
+
+    def __init__(self, *, exits: bool = False) -> None:
+        self._process, self._exits = os.getpid(), exits
+
+    def __enter__(self) -> None:
+        # A terminal or file of Windows may lack a character of your data, which is escaped then.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or os.getpid() != self._process:
+            return
+        if os.environ.get("HYDRA_FULL_ERROR") != "1":
+            if isinstance(error, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it at exit
+                sys.exit(1)
+            if line := error_line(error):
+                print(visible_line(f"error: {line}"), file=sys.stderr)
+                sys.exit(2)
+        if self._exits and isinstance(error, Exception):
+            print_exception(error)
+            sys.exit(1)
+
+
+def error_line(error: BaseException) -> str | None:
+    """What is wrong, where, and what to do; None for a fault of the program."""
+    if isinstance(error, OSError):
+        what = error.strerror or one_line(error)
+        return what if error.filename is None else f"{error.filename}: {what}"
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        return f"there is not enough memory for this: {one_line(error)}"
+    return one_line(error) if isinstance(error, UserError | OmegaConfBaseException) else None

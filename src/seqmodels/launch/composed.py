@@ -30,10 +30,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from seqmodels.errors import UserError, choices, one_line, refusing, shown, unknown_key
-from seqmodels.launch.kept_defaults import check_defaults_kept
-from seqmodels.launch.readable_errors import error_line, readable_errors
-from seqmodels.plain_values import NO_SETTING, flattened
+from seqmodels.launch.command_line import error_line, readable_errors
+from seqmodels.plain_values import NO_SETTING, flattened, read_yaml
 from seqmodels.plugins import project_configs, project_packages
+from seqmodels.words import read_word
 
 # a wheel has it in the package, a checkout at the root
 PLACES = [Path(__file__).resolve().parents[number] / "configs" for number in (1, 3)]
@@ -54,6 +54,11 @@ OPTIONS.add_argument("--resolve", action="store_true")
 OPTIONS.add_argument("-cd", "--config-dir")
 PLAIN_NAME = re.compile(r"[\w ./-]*", re.ASCII)  # which Hydra reads without quotes
 KNOWN_OPTIONS = ("-m", "--help", "--cfg", "--package", "--resolve", "--config-dir")
+
+# The file of each group that holds what every run needs. Hydra's `callbacks=ema` replaces it, where
+# most people mean to add to it.
+DEFAULT_FILES = {"callbacks": "default", "trainer": "auto"}
+MOST_NAMES = 6  # to list in an error
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -112,10 +117,18 @@ def _fastest_precision(accelerator: str) -> str:
 def job_folder(overrides: Any) -> str:
     """Return the name of the folder of a sweep's job: its settings, and a hash of their words. The
     same words in any order give the same, so that a sweep's command finishes or extends it."""
-    words = [word for word in as_typed(overrides) if not key_of(word).startswith(NO_SETTING)]
-    # what mostly varies first; words of one key, as in `~a +a=1`, stay in their order
-    words.sort(key=lambda word: (not key_of(word).startswith(("model.", "seed")), key_of(word)))
-    parts = [f"{key_of(word).rpartition('.')[2]}-{word.partition('=')[2]}" for word in words]
+
+    def rank(word: str) -> tuple[bool, str]:
+        """What mostly varies comes first. Words of one key, as in `~a +a=1`, stay in order."""
+        key = read_word(word).key
+        return not key.startswith(("model.", "seed")), key
+
+    words = [word for word in as_typed(overrides) if not read_word(word).key.startswith(NO_SETTING)]
+    words.sort(key=rank)
+    parts = []
+    for word in words:
+        _, key, value = read_word(word)
+        parts.append(f"{key.rpartition('.')[2]}-{value or ''}")
     name = re.sub(r"[^\w.+-]+", "-", "_".join(parts), flags=re.ASCII)[:100]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
     return f"{name}_{digest}".lstrip("_.")
@@ -124,34 +137,6 @@ def job_folder(overrides: Any) -> str:
 def as_typed(overrides: Any) -> Any:
     """Return a list of Hydra's as it was typed: where you look into it, `${...}` is resolved."""
     return OmegaConf.to_container(OmegaConf.create(overrides), resolve=False)
-
-
-def key_of(word: str) -> str:
-    """Return the key of an override: `model.head` of `+model.head=max_pool`."""
-    return word.lstrip("+~").partition("=")[0]
-
-
-def composed(name: str, function: Callable[[Any], None]) -> Callable[[], None]:
-    """Make a script of a function, with what Hydra composes from `configs/<name>.yaml`."""
-
-    @functools.wraps(function)
-    def main() -> None:
-        with readable_errors():
-            with refusing("cannot read the command", ArgumentError):
-                given, words = OPTIONS.parse_known_args()
-            if unknown := next((word for word in words if word.startswith("-")), None):
-                raise UserError(f"{shown(unknown)}: {choices(unknown, KNOWN_OPTIONS)}")
-            words, job = for_resume(words), readable_errors(exits=True)(function)
-            with hydra_of(name, words, given.config_dir) as here:
-                if given.help:
-                    print(_help(here, name, words))
-                elif given.cfg:
-                    here.show_cfg(name, words, given.cfg, given.package, given.resolve)
-                elif given.multirun or not _run(here, name, job, words):
-                    _multirun(here, name, job, words)
-            sys.stdout.flush()  # here, where a closed pipe is handled
-
-    return main
 
 
 def _run(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> bool:
@@ -167,22 +152,38 @@ def _run(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str])
     return True
 
 
-def _multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> None:
-    from seqmodels.launch.sweep import SweepReport  # which imports this
+def run_each(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> None:
+    """Run a function with each combination of the words' values, one after the other."""
+    here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
 
-    SweepReport.running = None
-    try:
-        here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
-    except (UserError, HydraException):  # which composes all jobs before the first
-        raise
-    except Exception as error:
-        if SweepReport.running is None:
-            raise
-        how = SweepReport.running.how_to_finish()  # a launcher's job may have been killed
-        raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
-    # A callback cannot do this: Hydra 1.4 calls its end after an error or a signal, too.
-    if SweepReport.running is not None:
-        SweepReport.running.compare()
+
+def composed(
+    name: str, function: Callable[[Any], None], multirun: Callable[..., None] = run_each
+) -> Callable[[], None]:
+    """Make a script of a function, with what Hydra composes from `configs/<name>.yaml`.
+
+    Args:
+        multirun: what `-m` does; it gets what `run_each` does.
+    """
+
+    @functools.wraps(function)
+    def main() -> None:
+        with readable_errors():
+            with refusing("cannot read the command", ArgumentError):
+                given, words = OPTIONS.parse_known_args()
+            if unknown := next((word for word in words if word.startswith("-")), None):
+                raise UserError(f"{shown(unknown)}: {choices(unknown, KNOWN_OPTIONS)}")
+            words, job = for_resume(words), readable_errors(exits=True)(function)
+            with hydra_of(name, words, given.config_dir) as here:
+                if given.help:
+                    print(_help(here, name, words))
+                elif given.cfg:
+                    here.show_cfg(name, words, given.cfg, given.package, given.resolve)
+                elif given.multirun or not _run(here, name, job, words):
+                    multirun(here, name, job, words)
+            sys.stdout.flush()  # here, where a closed pipe is handled
+
+    return main
 
 
 @contextmanager
@@ -224,7 +225,7 @@ def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:
     """
     with hydra_of("train", overrides, config_dir):
         config = hydra.compose("train", for_resume(overrides))
-        check_defaults_kept(config, overrides, SHIPPED)
+        check_defaults_kept(config, overrides)
         config.folder = config.folder  # named once
     OmegaConf.set_struct(config, False)
     return config
@@ -235,7 +236,16 @@ def for_resume(words: Sequence[str]) -> list[str]:
     a group, because the defaults may lack a key that the run has."""
     if not any(word.startswith("resume=") for word in words):
         return [*words]
-    return [re.sub(r"^\+*(?=(?!hydra)\w+\.[^=]+=)", "++", word) for word in words]
+    return [_added_or_changed(word) for word in words]
+
+
+def _added_or_changed(word: str) -> str:
+    sign, key, value = read_word(word)
+    group, _, name = key.partition(".")
+    is_in_group = bool(name) and re.fullmatch(r"\w+", group) and not group.startswith("hydra")
+    if value is None or "~" in sign or not is_in_group:
+        return word
+    return f"++{key}={value}"
 
 
 def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
@@ -247,11 +257,11 @@ def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
     if found := re.search("Could not override '(.*?)'", str(error)):
         parsed = OverridesParser.create().parse_overrides([*words])
         others = [str(w.input_line) for w in parsed if not w.is_sweep_override()]
-        others = [word for word in others if key_of(word) != found[1]]
+        others = [word for word in others if read_word(word).key != found[1]]
         with hydra_of(name, others):
             config = hydra.compose(name, others)
             if name == "train":  # the key may be one of those that another word has lost
-                check_defaults_kept(config, others, SHIPPED)
+                check_defaults_kept(config, others)
             names = flattened(OmegaConf.to_container(config, resolve=False))
             choosing_words = _files_with(found[1], name, others)
         if choosing_words:
@@ -283,7 +293,7 @@ def _files_with(key: str, name: str, words: Sequence[str]) -> list[str]:
     if not beginnings:
         return []
     group = GROUPS_OF_KEYS[max(beginnings, key=len)]
-    words = [word for word in words if key_of(word) != group]
+    words = [word for word in words if read_word(word).key != group]
     sign = "+" if group == "callbacks" else ""
     choosing_words = []
     for file in GlobalHydra.instance().config_loader().get_group_options(group):
@@ -301,8 +311,8 @@ def _in_double_quotes(word: str) -> str:
     """Return a word whose names stand in double quotes, for the shell, such as
     `'data.inputs=["Temperatur [°C]",s2]'`; empty if that can't be read either, or if the word has
     quotes or braces already."""
-    key, equals, value = word.partition("=")
-    if not (key and equals) or any(mark in value for mark in "'\"{}"):
+    sign, key, value = read_word(word)
+    if not key or value is None or any(mark in value for mark in "'\"{}"):
         return ""
     is_list = value.startswith("[") and value.endswith("]")
     if value.startswith("[") != value.endswith("]"):
@@ -310,9 +320,62 @@ def _in_double_quotes(word: str) -> str:
     names = [name.strip() for name in (value[1:-1] if is_list else value).split(",")]
     quoted = [name if PLAIN_NAME.fullmatch(name) else f'"{name}"' for name in names]
     written = ",".join(quoted)
-    in_quotes = f"{key}=[{written}]" if is_list else f"{key}={written}"
+    in_quotes = f"{sign}{key}=[{written}]" if is_list else f"{sign}{key}={written}"
     try:
         OverridesParser.create().parse_override(in_quotes)
     except HydraException:
         return ""
     return shlex.quote(in_quotes)
+
+
+def check_defaults_kept(config: DictConfig, words: Sequence[str]) -> None:
+    """Make sure that a configuration of `configs/train.yaml` has every name that the default files
+    of `callbacks` and `trainer` have. A name that is null is there: somebody left it out on
+    purpose, as with a word such as `~callbacks.progress`. A resume takes these groups from the
+    run's folder, so it is not checked.
+
+    Args:
+        words: of the command line, to show how to write the one that replaces a group.
+
+    Raises:
+        UserError: with the names that would be lost, and the word that keeps them.
+    """
+    if config.get("resume") is not None:
+        return
+    deleted_keys = {read_word(word).key for word in words if word.startswith("~")}
+    for group, default_file in DEFAULT_FILES.items():
+        default_values: dict[str, Any] = read_yaml(SHIPPED / group / f"{default_file}.yaml")
+        if group in config and config[group] is None:
+            continue  # a file says `callbacks: null`
+        kept_names = config.get(group, {}).keys()
+        lost_names = [
+            name
+            for name in default_values
+            if name not in kept_names and f"{group}.{name}" not in deleted_keys
+        ]
+        if lost_names:
+            raise UserError(_advice(group, default_file, lost_names, words))
+
+
+def _advice(group: str, default_file: str, lost_names: Sequence[str], words: Sequence[str]) -> str:
+    names = ", ".join(lost_names[:MOST_NAMES])
+    if len(lost_names) > MOST_NAMES:
+        names += ", ..."
+    lost = f"leaves out {names}, which {group}={default_file} has"
+    choosing_words = [
+        word for word in words if read_word(word).key == group and not word.startswith("~")
+    ]
+    if group == "trainer":
+        word = choosing_words[0] if choosing_words else "your configuration"
+        return f"{word} {lost}: begin your file with `defaults: [{default_file}, _self_]`"
+
+    leave_out = f"to leave one out, set it to null, as in {group}.{lost_names[-1]}=null"
+    if not choosing_words:
+        return (
+            f"a file that you chose replaces {group}={default_file} and {lost}: write `override "
+            f"/{group}: [{default_file}, ...]` there; {leave_out}"
+        )
+    word = choosing_words[0].lstrip("+")
+    if read_word(word).value in ("", "[]"):
+        return f"{word} {lost}: leave out this word; {leave_out}"
+    return f"{word} {lost}: write +{word} to add to them; {leave_out}"

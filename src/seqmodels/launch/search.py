@@ -24,10 +24,11 @@ from optuna.trial import FrozenTrial
 from seqmodels.arguments import Count, Seed
 from seqmodels.errors import UserError, refusing, unusable
 from seqmodels.files import write_text
-from seqmodels.launch.composed import job_folder, key_of
+from seqmodels.launch.composed import job_folder
 from seqmodels.launch.sweep import parsed
 from seqmodels.metrics import more_is_better
-from seqmodels.runs.folder import RunFolder, as_override
+from seqmodels.runs.folder import RunFolder
+from seqmodels.words import as_override, read_word
 
 JOURNAL, STUDY = "journal.log", "search"  # the file in the sweep folder, and the name in it
 
@@ -151,6 +152,6 @@ def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folde
         as_override("hydra.sweep.dir", folder.absolute().with_name(f"{folder.name}_contest")),
     ]
     dropped = ("hparams_search", "seed", "sweep.metric")
-    shared = [word for word in fixed if key_of(word) not in dropped]
+    shared = [word for word in fixed if read_word(word).key not in dropped]
     for words in ([], _words(best)):
         print("seqmodels train", shlex.join(["-m", *shared, *words, *contest]))

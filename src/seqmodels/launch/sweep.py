@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
@@ -25,20 +25,47 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, one_line
 from seqmodels.installation import require
 from seqmodels.interruption import SIGNALS, Interrupted
+from seqmodels.launch.command_line import readable_errors
 from seqmodels.launch.commands.compare import compare_runs
-from seqmodels.launch.composed import SHIPPED, as_typed, ignore_launcher_warnings, key_of
-from seqmodels.launch.kept_defaults import check_defaults_kept
-from seqmodels.launch.readable_errors import readable_errors
+from seqmodels.launch.composed import (
+    as_typed,
+    check_defaults_kept,
+    ignore_launcher_warnings,
+)
 from seqmodels.plain_values import NO_SETTING, flattened, resolved
-from seqmodels.runs.folder import RunFolder, as_override
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.result import Result
 from seqmodels.screen import logging_to, visible_line
+from seqmodels.words import as_override, read_word
 
 SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
 GRACE = 60.0  # seconds that jobs in other processes have to save their states
+
+
+def multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str]) -> None:
+    """Run a sweep by Hydra, and compare its runs. What stops it is a UserError that says how to
+    finish it.
+
+    Args:
+        here: Hydra, as `hydra_of` gives it.
+        name, job, words: of the configuration, the function of a job, and the command line.
+    """
+    SweepReport.running = None
+    try:
+        here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
+    except (UserError, HydraException):  # which composes all jobs before the first
+        raise
+    except Exception as error:
+        if SweepReport.running is None:
+            raise
+        how = SweepReport.running.how_to_finish()  # a launcher's job may have been killed
+        raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
+    # A callback cannot do this: Hydra 1.4 calls its end after an error or a signal, too.
+    if SweepReport.running is not None:
+        SweepReport.running.compare()
 
 
 def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -62,7 +89,7 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     number: Any = settings.job.num + 1
     if "n_trials" in settings.sweeper:  # of a search, which names the folder by it
         number = f"trial {settings.sweep.subdir.removesuffix('_trial')}"
-    name = " ".join(word for word in overrides if key_of(word) in varied) or "one setting"
+    name = " ".join(word for word in overrides if read_word(word).key in varied) or "one setting"
     line = visible_line(f"{number} of {jobs}: {name}: {ended}")
     print(f"{line}\n", end="", flush=True)  # in one write, or lines of processes mix
 
@@ -143,7 +170,7 @@ class SweepReport(Callback):
         self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
         with read_write(hydra.overrides):  # jobs may start in another folder
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
-        varied = [key_of(str(word.input_line)) for word in swept]
+        varied = [read_word(str(word.input_line)).key for word in swept]
         os.environ[SWEEP] = " ".join([str(count), *varied])
         if (threads := hydra.launcher.get("cpus_per_task")) is not None:
             # submitit starts jobs with this environment, all cores each
@@ -200,7 +227,7 @@ def _check_values(config: DictConfig, words: Sequence[Override]) -> None:
     for job_words in _jobs_with_each_value(words):
         with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
             job = loader.load_sweep_config(config, job_words)  # with a group that varies
-            check_defaults_kept(job, job_words, SHIPPED)
+            check_defaults_kept(job, job_words)
             job = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
             plan_of(check_keys(job))
 
@@ -240,7 +267,7 @@ def _several(devices: Any) -> bool:
 def _check_sweep(config: DictConfig, words: Sequence[Override]) -> None:
     """Check what only a sweep can have wrong."""
     for word in words:
-        key = key_of(str(word.input_line))
+        key = read_word(str(word.input_line)).key
         swept = word.is_sweep_override() and key.startswith(NO_SETTING)
         if key in ("folder", "resume") or swept:
             where = "each job of a sweep has the folder of its settings, in hydra.sweep.dir"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,16 +19,7 @@ from seqmodels.files import write_json, write_text, written_whole
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs.lock import is_locked
 from seqmodels.runs.result import Result
-
-
-def as_override(key: str, path: PurePath) -> str:
-    """`resume=runs/mine`, or `resume="my runs/a,b"` where Hydra needs quotes."""
-    from hydra.core.override_parser.types import Quote, QuotedString  # most scripts start without
-
-    text = path.as_posix()  # which Windows reads too, and shells don't change
-    if not re.fullmatch(r"([A-Za-z]:)?[\w./+-]+", text, re.ASCII):  # what Hydra reads as it is
-        text = QuotedString(text, Quote.double).with_quotes()
-    return f"{key}={text}"
+from seqmodels.words import as_override
 
 
 def _within(name: str) -> Any:

@@ -10,15 +10,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from seqmodels.launch.composed import SHIPPED, as_typed, composed
-from seqmodels.launch.kept_defaults import check_defaults_kept
+from seqmodels.launch.composed import as_typed, check_defaults_kept, composed
 
 
-@partial(composed, "train")
+def _multirun(*arguments: Any) -> None:
+    from seqmodels.launch.sweep import multirun  # a single run needn't wait for it
+
+    multirun(*arguments)
+
+
+@partial(composed, "train", multirun=_multirun)
 def main(config: DictConfig) -> None:
     settings: Any = HydraConfig.get()
     overrides, in_sweep = as_typed(settings.overrides.task), settings.mode == RunMode.MULTIRUN
-    check_defaults_kept(config, overrides, SHIPPED)
+    check_defaults_kept(config, overrides)
     # Hydra's folder, of a job of a sweep, or where you give `hydra.run.dir`
     own = in_sweep or settings.run.dir != settings.runtime.cwd
     config.folder = settings.runtime.output_dir if own else config.folder
