@@ -30,7 +30,7 @@ from seqmodels import tasks
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.export import export
-from seqmodels.export.graph import carried_parts, example
+from seqmodels.export.graph import carried_parts, example_inputs
 from seqmodels.heads import HEADS
 from seqmodels.nn.cell import parts_of
 
@@ -79,7 +79,8 @@ def networks(hidden: int) -> Iterator[tuple[str, Callable[[], Task]]]:
 
 
 def batch_of(task: Task, batch: int, steps: int) -> list[torch.Tensor]:
-    inputs, state = example(task)[0], carried_parts(task) if task.contract.stateful else {}
+    inputs = example_inputs(task.hparams["data"])
+    state = carried_parts(task.network) if task.contract.stateful else {}
     made = torch.randint(0, 99, (batch, steps))
     if inputs.is_floating_point():
         made = torch.randn(batch, steps, inputs.shape[2])
@@ -94,7 +95,8 @@ def batch_of(task: Task, batch: int, steps: int) -> list[torch.Tensor]:
 
 def step_of(task: Task) -> list[torch.Tensor]:
     """One step of one row, and what to carry of those before: none."""
-    state = [part[:, :1] if part.dim() == 3 else part[:1] for part in carried_parts(task).values()]
+    parts = carried_parts(task.network).values()
+    state = [part[:, :1] if part.dim() == 3 else part[:1] for part in parts]
     return [*batch_of(task, 1, 1)[:2], *state]
 
 
@@ -102,17 +104,17 @@ def carried_in_pytorch(task: Task, given: list[torch.Tensor]) -> torch.Tensor:
     inputs, lengths, *state = given
     with torch.inference_mode():
         batch = SequenceBatch(inputs, lengths)
-        states, _ = task.carry(batch, (*state,))
-        return task.read_out(states, batch)
+        states, _ = task.network.carry(batch, (*state,))
+        return task.network.read_out(states, batch)
 
 
 def in_pytorch(task: Task, given: list[torch.Tensor]) -> list[torch.Tensor]:
     inputs, lengths, *state = given
     with torch.inference_mode():
         if not state:
-            return [task.as_function()(inputs, lengths)]
+            return [task.network(inputs, lengths)]
         carried = (state[0], state[1]) if len(state) == 2 else state[0]
-        logits, after = task.as_function()(inputs, lengths, carried)
+        logits, after = task.network(inputs, lengths, carried)
         return [logits, *parts_of(after)]
 
 
@@ -173,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 cells += taking_turns(
                     in_pytorch, task, session, batch_of(task, batch, 50), arguments.repeats
                 )
-            if not task.reads_whole_rows():
+            if not task.network.reads_whole_rows():
                 export(task, path.parent, stream=True)
                 session = onnxruntime.InferenceSession(path, options)
                 repeats = 20 * arguments.repeats

@@ -137,9 +137,9 @@ class PlainClassifier(nn.Module):
         return self.linear(torch.cat([h_n[0], h_n[1]], dim=1) if self.bidirectional else h_n[0])
 
     def copy_weights(self, task: SequenceClassifier) -> None:
-        self.embedding.load_state_dict(task.embedding.state_dict())
-        self.lstm.load_state_dict(task.encoder.rnn.state_dict())
-        self.linear.load_state_dict(task.head.output.project.state_dict())
+        self.embedding.load_state_dict(task.network.embedding.state_dict())
+        self.lstm.load_state_dict(task.network.encoder.rnn.state_dict())
+        self.linear.load_state_dict(task.network.head.output.project.state_dict())
 
 
 class BareTask(pl.LightningModule):

@@ -172,9 +172,9 @@ class PlainModel(nn.Module):
         return zeros, zeros.clone()
 
     def copy_weights(self, task: LanguageModel) -> None:
-        self.encoder.load_state_dict(task.embedding.state_dict())
-        self.rnn.load_state_dict(task.encoder.rnn.state_dict())
-        self.decoder.load_state_dict(task.head.output.project.state_dict())
+        self.encoder.load_state_dict(task.network.embedding.state_dict())
+        self.rnn.load_state_dict(task.network.encoder.rnn.state_dict())
+        self.decoder.load_state_dict(task.network.head.output.project.state_dict())
 
 
 def batchify(tokens: TokenFile, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -151,9 +151,9 @@ def pictures(task: type[Task], head: str) -> Iterator[tuple[dict[str, Any], dict
             refused = str(error).split(": set ")[0].rstrip(":") + "."
             yield from ((choice | {"length": length}, {"refused": refused}) for length in lengths)
             continue
-        code = pytorch_code(made.head, made.encoder)
-        shared = {"shapes": torch_shapes(made.encoder), "code": code}
-        traced = trace(made, example_batch(made, *lengths))  # all lengths at once
+        code = pytorch_code(made.network.head, made.network.encoder)
+        shared = {"shapes": torch_shapes(made.network.encoder), "code": code}
+        traced = trace(made.network, example_batch(made, *lengths))  # all lengths at once
         for row, length in enumerate(lengths, start=1):
             shares = {
                 n: float(of[[0, row]].flatten(1).sum(1).mean()) for n, of in traced.cells.items()

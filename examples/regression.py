@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels import RNNOutput, SequenceBatch
 from seqmodels.engine import Contract, Step, Task
-from seqmodels.engine.value_scores import value_scores, value_sums
+from seqmodels.engine.value_task import value_scores, value_sums
 from seqmodels.nn.outputs import ValueOutput
 
 
@@ -24,12 +24,13 @@ class Regression(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         score = self.score(batch)
-        targets = self.head.output.restore(batch.targets.view_as(score.decision))
+        targets = self.network.head.output.restore(batch.targets.view_as(score.decision))
         return Step(score, {"values": value_sums(score.decision, targets)})
 
     def scores(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         return value_scores(sums["values"])  # of all batches together
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
-        names, rows = self.hparams["data"]["values"], self.head.decode(states or self.encode(batch))
+        names = self.hparams["data"]["values"]
+        rows = self.network.head.decode(states or self.network.encode(batch))
         return [dict(zip(names, row, strict=True)) for row in rows.tolist()]

@@ -63,7 +63,7 @@ def test_every_choice_has_its_measured_picture(file: Path) -> None:
             assert "picture" in entry or re.search("needs a|one direction", entry["refused"])
     for head in ("mean_pool", "bidirectional_concat"):
         task = example_task("lstm", 2, True, head)
-        drawn = to_svg(draw(task, trace(task, example_batch(task, LENGTH)), row=1))
+        drawn = to_svg(draw(task, trace(task.network, example_batch(task, LENGTH)), row=1))
         assert entries[f"0-lstm-2-2-{LENGTH}-{head}"]["picture"] == drawn
 
 
@@ -110,19 +110,21 @@ def test_the_code_that_is_shown_selects_what_the_head_selects(
     head: str, directions: int, cell: str
 ) -> None:
     task = example_task(cell, 2, directions == 2, head).eval()
-    batch, rnn = example_batch(task, LENGTH), task.encoder.rnn
+    batch, rnn = example_batch(task, LENGTH), task.network.encoder.rnn
     names: dict[str, Any] = {
         **{"torch": torch, "nn": nn, "F": rnn.input_size, "H": rnn.hidden_size},
         **{name: getattr(nn.utils.rnn, name) for name in nn.utils.rnn.__all__},
-        **{"inputs": task.embed(batch), "lengths": batch.lengths},
-        **dict(task.head.named_children()),
+        **{"inputs": task.network.embed(batch), "lengths": batch.lengths},
+        **dict(task.network.head.named_children()),
     }
-    setup, select = pytorch_code(task.head, task.encoder)
+    setup, select = pytorch_code(task.network.head, task.network.encoder)
     first, *rest = setup.splitlines()
     exec(first, names)
     names["rnn"].load_state_dict(rnn.state_dict())
     exec("\n".join([*rest, select]), names)
-    expected = task.head.select(task.encoder(task.embed(batch), batch.lengths))
+    expected = task.network.head.select(
+        task.network.encoder(task.network.embed(batch), batch.lengths)
+    )
     torch.testing.assert_close(names["features"], expected, atol=1e-6, rtol=1e-5)
-    for name, shape in torch_shapes(task.encoder).items():
+    for name, shape in torch_shapes(task.network.encoder).items():
         assert tuple(names[name].shape) == eval(shape, {"B": 2, "T": 5, "H": names["H"]})

@@ -15,7 +15,7 @@ from seqmodels import RNNOutput, SequenceBatch
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tokens
 from seqmodels.data.targets import TargetEncoder
 from seqmodels.engine import Contract, Step, Task
-from seqmodels.engine.class_scores import scores
+from seqmodels.engine.class_task import scores
 from seqmodels.errors import UserError
 from seqmodels.nn.outputs import Output, Score
 from seqmodels.target import TARGETS, TOKENS, Target
@@ -94,7 +94,7 @@ class Labeller(Task):
     def step(self, batch: SequenceBatch) -> Step:
         score, targets, measured = self.score(batch), batch.targets.long(), None
         if self.measures_more:  # metrics of `model.metrics` get probabilities
-            measured = self.head(score.states).sigmoid(), targets
+            measured = self.network.head(score.states).sigmoid(), targets
         made = score.decision
         counts = torch.stack([(made * targets).sum(0), made.sum(0), targets.sum(0)])
         return Step(score, {"labels": counts}, measured)
@@ -103,7 +103,7 @@ class Labeller(Task):
         return {"f1": scores(sums["labels"])["f1"].mean()}
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
-        rows = self.head(states or self.encode(batch)).sigmoid().tolist()
+        rows = self.network.head(states or self.network.encode(batch)).sigmoid().tolist()
         return [dict(zip(self.hparams["data"]["labels"], row, strict=True)) for row in rows]
 
 

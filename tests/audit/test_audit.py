@@ -386,7 +386,7 @@ def random_case(seed: int) -> list[str]:
             dropout=0.3 if layers > 1 else 0.0,
             proj_size=hidden // 2 if cell == "lstm" and 2 < hidden < 32 else 0,
         )
-        model, options = module.as_function(), options_of(module)
+        model, options = module.network, options_of(module)
     with torch.no_grad():
         scale = rng.choice([0.01, 1, 1, 30])
         for parameter in module.parameters():

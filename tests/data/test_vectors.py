@@ -155,9 +155,9 @@ def test_the_vectors_lie_beside_a_trained_part_and_learn_unless_they_are_frozen(
     task.initialize(WithVectors())
     task.eval()
     tokens = torch.tensor([[2, 4, 5, 6, 1]])
-    embedded = task.embedding(tokens)
+    embedded = task.network.embedding(tokens)
     assert torch.equal(embedded[..., :3], WithVectors.vectors[tokens])
-    trained = task.embedding.trained.weight
+    trained = task.network.embedding.trained.weight
     assert trained.shape == (5, 2)
     # training has not seen 5 and 6, so there they are like the unknown token
     assert torch.equal(embedded[0, :, 3:], trained[[2, 4, 1, 1, 1]])
@@ -169,8 +169,8 @@ def test_the_vectors_lie_beside_a_trained_part_and_learn_unless_they_are_frozen(
 
 def test_without_a_width_the_vectors_are_alone_and_vectors_are_of_words() -> None:
     for task in (classifier(), classifier(embedding={"size": 3})):
-        assert task.embedding.trained is None and task.encoder.rnn.input_size == 3
-        assert task.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
+        assert task.network.embedding.trained is None and task.network.encoder.rnn.input_size == 3
+        assert task.network.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
     with pytest.raises(UserError, match="model.embedding.size is 2, but"):
         classifier(embedding={"size": 2})
     with pytest.raises(UserError, match="data.vectors=x .*tokenizer=bpe"):
@@ -193,7 +193,7 @@ def test_a_run_needs_its_vectors_only_to_begin(
     Path(path).unlink()
 
     run = load_run(tmp_path / "run")
-    vectors = run.task.embedding.vectors.weight
+    vectors = run.network.embedding.vectors.weight
     index = run.data.inputs.tokenizer.ids["unseen"]
     assert vectors[index].tolist() == [3.5, -3.0, 1.0, 0.0]  # frozen, and in no training text
     metrics = {k: v for k, v in result["metrics"].items() if k.startswith("test/")}
@@ -204,4 +204,4 @@ def test_a_run_needs_its_vectors_only_to_begin(
     chosen.resume = str(tmp_path / "run")
     train(chosen, ["trainer.max_epochs=3"])
     resumed = load_run(tmp_path / "run", "last")
-    assert torch.equal(resumed.task.embedding.vectors.weight, vectors)
+    assert torch.equal(resumed.task.network.embedding.vectors.weight, vectors)

@@ -180,7 +180,9 @@ def assert_complete(seed: int) -> bool:
     batch = random_batch(task, seed)
     with torch.no_grad():
         zeros = SequenceBatch(torch.zeros_like(batch.inputs), batch.lengths)
-        made, nothing = (task.head.decode(task.encode(each)) for each in (batch, zeros))
+        made, nothing = (
+            task.network.head.decode(task.network.encode(each)) for each in (batch, zeros)
+        )
         if made.is_floating_point():
             classes, logits = torch.zeros_like(made[..., 0]).long(), made.double()
         else:
@@ -288,7 +290,7 @@ def test_single_steps_are_those_of_a_sum_of_4000_points(head: str, off: float) -
         weight.data *= 2
     inputs, lengths = rows()[:, :7].double(), LENGTHS
     classes = torch.tensor([0, 1, 1, 0])
-    function = task.as_function()
+    function = task.network
     expected = midpoint_sum(function, inputs, lengths, classes)
     attributions = attribute(function, inputs, lengths, classes)
     for row, steps, length in zip(expected, attributions, LENGTHS):
@@ -373,7 +375,7 @@ def test_any_number_of_rows_goes_in_by_128_copies(kind: str, count: int) -> None
     data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
     task = SequenceClassifier(data, {"hidden_size": 4}, "last_hidden").eval()
     models: dict[str, Any] = {"packed": Packed(nn.GRU).eval(), "stacked": stacked}
-    model, copies_read = models.get(kind, task.as_function()), list[int]()
+    model, copies_read = models.get(kind, task.network), list[int]()
 
     def function(inputs: Tensor, lengths: Tensor) -> Tensor:
         copies_read.append(len(inputs))
@@ -603,12 +605,12 @@ def test_of_a_tagger_a_step_counts_or_a_tag_or_all_steps() -> None:
     data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
     task = exported("Tagger")(data, {"hidden_size": 4}, output={"kind": "crf"}).eval()
     rows = SequenceBatch(torch.randn(2, 5, 3), torch.tensor([5, 3]))
-    task.head.output.transitions.data = 9 * torch.eye(3).flip(1) - 3
+    task.network.head.output.transitions.data = 9 * torch.eye(3).flip(1) - 3
     with torch.no_grad():
-        states = task.encode(rows)
-        assert not task.head.decode(states).equal(task.head(states).argmax(dim=2))
+        states = task.network.encode(rows)
+        assert not task.network.head.decode(states).equal(task.network.head(states).argmax(dim=2))
         nothing = task(SequenceBatch(torch.zeros_like(rows.inputs), rows.lengths))
-        change, tags = task.head(states) - nothing, task.head.decode(states)
+        change, tags = task.network.head(states) - nothing, task.network.head.decode(states)
     made = change.gather(2, tags.unsqueeze(2))[..., 0]
     for of, expected in (
         (2, made[:, 2]),

@@ -33,7 +33,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def drawn(head: str, directions: int, layers: int = 2) -> tuple[Drawing, Trace]:
     task = example_task("lstm", layers, directions == 2, head)
-    seen = trace(task, example_batch(task, LENGTH))
+    seen = trace(task.network, example_batch(task, LENGTH))
     return draw(task, seen, row=1), seen
 
 
@@ -103,8 +103,8 @@ def test_no_boxes_overlap_and_all_are_in_the_svg(head: str, directions: int) -> 
 
 def test_weights_that_are_no_numbers_are_drawn_unlit() -> None:
     task = example_task("lstm", 1, False, "last_hidden")
-    torch.nn.init.constant_(task.head.output.project.weight, torch.nan)
-    seen = trace(task, example_batch(task, LENGTH))
+    torch.nn.init.constant_(task.network.head.output.project.weight, torch.nan)
+    seen = trace(task.network, example_batch(task, LENGTH))
     assert {*colours(draw(task, seen, row=1))} == {None}
 
 
@@ -138,7 +138,7 @@ READ = {
 def test_the_table_says_what_is_read(head: str, layers: int, directions: int) -> None:
     task, console = example_task("lstm", layers, directions == 2, head), Console(width=120)
     with console.capture() as capture:
-        console.print(tensor_table(task, trace(task, example_batch(task, LENGTH))))
+        console.print(tensor_table(task, trace(task.network, example_batch(task, LENGTH))))
     table = capture.get()
     for row in READ[head, layers, directions]:
         assert re.search(row, table), table
@@ -149,7 +149,7 @@ def test_the_table_says_what_is_read(head: str, layers: int, directions: int) ->
 def test_the_table_fits_a_narrow_terminal() -> None:
     task, console = example_task("lstm", 1, False, "last_hidden"), Console(width=78)
     with console.capture() as capture:
-        console.print(tensor_table(task, trace(task, example_batch(task, LENGTH))))
+        console.print(tensor_table(task, trace(task.network, example_batch(task, LENGTH))))
     broken = [line.startswith(" " * 10) for line in capture.get().splitlines() if line.strip()]
     assert not any(one and two for one, two in pairwise(broken))  # two lines each at most
 

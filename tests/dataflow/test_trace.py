@@ -66,7 +66,7 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
     layers, directions = (3 if cell == "lstm" else 1), 2 if bidirectional else 1
     options = {"num_layers": layers, "proj_size": P} if cell == "lstm" else {"cell": cell}
     task = make_task(name, bidirectional=bidirectional, **options)
-    seen = trace(task, make_batch(task))
+    seen = trace(task.network, make_batch(task))
     assert {*seen.reads} == {*HEADS[name].reads}
     assert seen.output.shape == (B, T, directions)
     assert seen.finals["h_n"].shape == (B, layers, directions) and ("c_n" in seen.finals) == (
@@ -94,15 +94,15 @@ def test_the_trace_is_what_the_head_declares_and_theory_says(
 def test_shares_equal_the_jacobian() -> None:
     task = make_task("concat_pool", num_layers=2).eval()
     batch, row, length = make_batch(task), 1, LENGTHS[1]
-    states = task.encoder(task.embed(batch), batch.lengths)
+    states = task.network.encoder(task.network.embed(batch), batch.lengths)
 
     def logits(output: Tensor, h_n: Tensor) -> Tensor:
-        return task.head(replace(states, output=output, h_n=h_n))
+        return task.network.head(replace(states, output=output, h_n=h_n))
 
     jacobians = torch.autograd.functional.jacobian(logits, (states.output, states.h_n))
     output = jacobians[0][row, :, row, :length].norm(dim=(0, 2))  # (C, T, H) -> (T)
     h_n = jacobians[1][row, :, -1, 0, row].norm()
-    seen = trace(task, batch)
+    seen = trace(task.network, batch)
     ours = torch.cat([seen.output[row, :length, 0], seen.finals["h_n"][row, -1]])
     theirs = torch.cat([output, h_n.view(1)])
     # ours is an estimate by a few random combinations of four logits
@@ -115,11 +115,12 @@ def test_of_a_large_vocabulary_a_leak_is_found_and_the_weights_stay(head: str) -
     task = tasks.LanguageModel({"num_inputs": 1000}, {"hidden_size": H}, head)
     batch = SequenceBatch(torch.randint(400, 1000, (B, T)), torch.tensor(LENGTHS))
     weights = {name: value.clone() for name, value in task.state_dict().items()}
-    seen = trace(task, batch)
+    seen = trace(task.network, batch)
     assert seen.shapes["logits"] == (B, T, 1000) and seen.reads == ("output",)
     Dataflow()._audit(task, batch)
-    task.encode = lambda batch, state=None: type(task).encode(  # type: ignore[method-assign]
-        task, SequenceBatch(batch.inputs.flip(1), batch.lengths), state
+    network = task.network
+    network.encode = lambda batch, state=None: type(network).encode(  # type: ignore[method-assign]
+        network, SequenceBatch(batch.inputs.flip(1), batch.lengths), state
     )
     with pytest.raises(UserError, match="head=.*softmax: .*leak"):
         Dataflow()._audit(task, batch)
@@ -131,8 +132,8 @@ def test_before_a_projection_of_zeros_the_steps_that_reach_what_is_selected_coun
     head: str,
 ) -> None:
     task = example_task("lstm", 1, False, head)
-    torch.nn.init.zeros_(task.head.output.project.weight)
-    seen = trace(task, example_batch(task, 3))
+    torch.nn.init.zeros_(task.network.head.output.project.weight)
+    seen = trace(task.network, example_batch(task, 3))
     assert seen.reads == HEADS[head].reads and torch.equal(seen.inputs > 0, valid([5, 3]))
 
 
@@ -147,7 +148,7 @@ def test_before_a_projection_of_zeros_the_steps_that_reach_what_is_selected_coun
 def test_other_types_and_long_sequences(dtype: torch.dtype, lengths: list[int]) -> None:
     task = make_task("last_hidden").to(dtype)
     batch = make_batch(task, lengths)
-    seen = trace(task, SequenceBatch(batch.inputs.to(dtype), batch.lengths))
+    seen = trace(task.network, SequenceBatch(batch.inputs.to(dtype), batch.lengths))
     assert seen.reads == ("h_n",) and torch.equal(seen.inputs > 0, valid(lengths))
 
 
@@ -179,7 +180,7 @@ def test_a_declaration_that_gradients_contradict_is_an_error(
 ) -> None:
     task = own_task(lambda states: states.output[:, 0] * factor, *declared)
     with pytest.raises(UserError, match=f"'own' declares reads=.*depend on {found}"):
-        trace(task, make_batch(task))
+        trace(task.network, make_batch(task))
 
 
 def test_a_unit_that_is_flat_here_is_seen_to_be_read() -> None:
@@ -187,7 +188,7 @@ def test_a_unit_that_is_flat_here_is_seen_to_be_read() -> None:
         return torch.cat([states.output[:, 0], states.h_n[-1, 0].round()], dim=1)
 
     task = own_task(steep, "output", "h_n")
-    seen = trace(task, make_batch(task))
+    seen = trace(task.network, make_batch(task))
     assert seen.shares["h_n"] == 0  # no gradient, and yet no error: a change of h_n moves logits
 
 
@@ -198,7 +199,7 @@ def test_a_head_may_read_c_n_lower_layers_and_one_direction() -> None:
         return torch.cat([first, states.h_n[0, 0], states.c_n[-1, 1]], dim=1)
 
     task = own_task(some, "output", "h_n", "c_n", bidirectional=True)
-    seen = trace(task, make_batch(task))
+    seen = trace(task.network, make_batch(task))
     for name, place in (("output", (0, 0)), ("h_n", (0, 0)), ("c_n", (2, 1))):
         # (step or layer, direction)
         assert (seen.cells[name][0] > 0).nonzero().tolist() == [[*place]]

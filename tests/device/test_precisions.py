@@ -140,7 +140,7 @@ def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtyp
     }
     if "Tagger" in BY_NAME:
         tagger = made(BY_NAME["Tagger"], "every_step", {}, output={"kind": "crf"})
-        kinds["tags"] = tagger.head.output
+        kinds["tags"] = tagger.network.head.output
     for name, output in kinds.items():
         features = torch.randn(6, output.project.in_features).to(dtype)
         targets = torch.randint(3, (6,)) if name in ("classes", "tags") else torch.randn(6, 1)

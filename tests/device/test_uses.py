@@ -127,7 +127,7 @@ def test_the_audit_accuses_nobody(kind: type[Task], head: str, device: torch.dev
     if task.contract.kind.decoder:
         how = {"kind": "seq2seq", "target_inputs": batch.target.inputs.to(device)}  # type: ignore[attr-defined]
     how["causal"] = task.contract.causal
-    found = audit(task.as_function(), batch.inputs.to(device), batch.lengths, **how, thorough=False)
+    found = audit(task.network, batch.inputs.to(device), batch.lengths, **how, thorough=False)
     assert found.names == []
 
 

@@ -14,8 +14,7 @@ from torch.nn import Parameter
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.budget import Budget
-from seqmodels.engine.optimization import OneCycle
+from seqmodels.engine.optimization import Budget, OneCycle
 from seqmodels.errors import UserError
 from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.trainer import Trainer

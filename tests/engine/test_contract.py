@@ -49,14 +49,14 @@ def step_head() -> str:
 
 
 def test_a_task_that_looks_ahead_reads_in_both_directions_unless_told(step_head: str) -> None:
-    assert Tagging(DATA, {"hidden_size": 4}, step_head).encoder.bidirectional
+    assert Tagging(DATA, {"hidden_size": 4}, step_head).network.encoder.bidirectional
     one = Tagging(DATA, {"hidden_size": 4, "bidirectional": False}, step_head)
-    assert not one.encoder.bidirectional
+    assert not one.network.encoder.bidirectional
     for wanted in (None, "if_possible"):
         made = Causal(DATA, {"hidden_size": 4, "bidirectional": wanted}, step_head)
-        assert not made.encoder.bidirectional
+        assert not made.network.encoder.bidirectional
     options = {"hidden_size": 4, "bidirectional": "if_possible"}
-    assert SequenceClassifier(DATA, options, "max_pool").encoder.bidirectional
+    assert SequenceClassifier(DATA, options, "max_pool").network.encoder.bidirectional
     with pytest.raises(UserError, match=r"must read in one direction, because .*: set model\.enc"):
         Causal(DATA, {"hidden_size": 4, "bidirectional": True}, step_head)
 
@@ -76,10 +76,10 @@ def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so(
 
     task = Stateful(DATA, {"hidden_size": 4}, step_head).eval()
     ids, lengths = torch.randint(11, (2, 6)), torch.tensor([6, 6])
-    whole, _ = task.as_function()(ids, lengths)
-    first, state = task.as_function()(ids[:, :4], lengths - 2)
-    second, _ = task.as_function()(ids[:, 4:], lengths - 4, state)
+    whole, _ = task.network(ids, lengths)
+    first, state = task.network(ids[:, :4], lengths - 2)
+    second, _ = task.network(ids[:, 4:], lengths - 4, state)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     classifier = SequenceClassifier(DATA, {"hidden_size": 4}).eval()
-    logits = classifier.as_function()(ids, lengths)
+    logits = classifier.network(ids, lengths)
     assert torch.equal(logits, classifier(SequenceBatch(ids, lengths)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqmodels.engine.intervals import quantile_shifts
+from seqmodels.engine.value_task import quantile_shifts
 
 LEVELS = [0.05, 0.1, 0.5, 0.8, 0.9]
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.own_metrics import build_metrics
-from seqmodels.engine.value_scores import known_values
+from seqmodels.engine.value_task import known_values
 from seqmodels.errors import UserError
 from seqmodels.metrics import METRICS, more_is_better
 from seqmodels.runs import load_run, prepare, train

@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
-from seqmodels.engine.value_scores import value_scores, value_sums
+from seqmodels.engine.value_task import value_scores, value_sums
 from seqmodels.errors import UserError
 from seqmodels.metrics import more_is_better
 

@@ -18,9 +18,10 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.export import export
-from seqmodels.export.graph import carried_parts, example
+from seqmodels.export.graph import carried_parts, example_inputs
 from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell, parts_of, state_of
+from seqmodels.nn.embedding import WordEmbedding
 from seqmodels.nn.encoder import RNNOutput
 from tests.shipped import exported
 
@@ -60,13 +61,16 @@ def exported_to(folder: Path, made: Task) -> tuple[onnxruntime.InferenceSession,
 def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
     """Inputs of different lengths, at least one of them full, padded with what must not count."""
     torch.manual_seed(batch * time)
-    carried = carried_parts(made).values() if made.contract.stateful else ()
-    shape, *parts = (each.shape for each in (example(made)[0], *carried))
-    characters = [] if made.characters is None else [2 + time]  # the word is one of them
+    carried = carried_parts(made.network).values() if made.network.carries_state else ()
+    example = example_inputs(made.hparams["data"])
+    shape, *parts = (each.shape for each in (example, *carried))
+    characters = []
+    if isinstance(made.network.embedding, WordEmbedding):
+        characters = [2 + time]  # the word is one of them
     inputs = torch.randint(0, 9, (batch, time, *characters))
     if characters and batch > 1:
         inputs[0, 0, 1:] = 0  # a word without characters
-    if example(made)[0].is_floating_point():
+    if example.is_floating_point():
         inputs = torch.randn(batch, time, *shape[2:])
     lengths = torch.randint(1, time + 1, (batch,))
     lengths[-1] = time
@@ -77,8 +81,8 @@ def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
 def ours(made: Task, *given: torch.Tensor) -> list[Any]:
     inputs, lengths, *state = given
     if not state:
-        return [made.as_function()(inputs, lengths)]
-    logits, after = made.as_function()(inputs, lengths, state_of(*state))
+        return [made.network(inputs, lengths)]
+    logits, after = made.network(inputs, lengths, state_of(*state))
     return [logits, *parts_of(after)]
 
 
@@ -111,7 +115,7 @@ def test_onnxruntime_gives_the_same_on_any_batch(made: Callable[[], Task], tmp_p
     sizes = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
     assert sizes["inputs"][:2] == ["batch", "time"] and sizes["lengths"] == ["batch"]
     assert sizes["logits"][0] == "batch"
-    assert facts["task"] == type(model).__name__ and facts["reads"] == [*model.head.reads]
+    assert facts["task"] == type(model).__name__ and facts["reads"] == [*model.network.head.reads]
     assert facts["data"] == model.hparams["data"]
 
 

@@ -88,4 +88,4 @@ def test_any_head_goes_with_any_recipe_in_two_directions_if_it_can(
     kind = "features" if series else "tokens"
     data = {"inputs": kind, "num_inputs": 9, "classes": ["a", "b"]}
     task = instantiate(settings.model, key="model", data=data)
-    assert task.encoder.bidirectional is (HEADS[head].requires_bidirectional is not False)
+    assert task.network.encoder.bidirectional is (HEADS[head].requires_bidirectional is not False)

@@ -84,7 +84,7 @@ def test_its_names_work_everywhere(script: Script, refused: Refused, tmp_path: P
     explained = script("explain.py", "model._target_=windy.tasks.Mine", "model.head=windy_first")
     assert "windy_first" in explained.stdout
     task = load_run(run).task  # as in a notebook
-    assert type(task).__name__ == "Mine" and task.head.name == "windy_first"
+    assert type(task).__name__ == "Mine" and task.network.head.name == "windy_first"
     assert "did you mean windy?" in refused("train.py", "experiment=wndy")
 
 

@@ -115,10 +115,10 @@ def test_every_state_is_carried_to_the_next_steps() -> None:
     task = example_task("four", 2, False, "last_hidden", hidden_size=4).eval()
     batch = example_batch(task, 3, 4)
     time = batch.inputs.shape[1]
-    whole = task.encode(SequenceBatch(batch.inputs, torch.full((3,), time)))
+    whole = task.network.encode(SequenceBatch(batch.inputs, torch.full((3,), time)))
     carried: tuple[Tensor, ...] = ()
     for chunk in batch.inputs.split([3, time - 3], dim=1):
-        states, carried = task.carry(SequenceBatch(chunk, [chunk.shape[1]] * 3), carried)
+        states, carried = task.network.carry(SequenceBatch(chunk, [chunk.shape[1]] * 3), carried)
     assert len(carried) == len(Four.states)
     for name, final in whole.finals.items():
         same(states.finals[name], final, 1e-6)
@@ -127,8 +127,8 @@ def test_every_state_is_carried_to_the_next_steps() -> None:
 @pytest.mark.parametrize("head", DECODER_HEADS)
 def test_a_decoder_starts_from_every_state_and_the_picture_shows_them(head: str) -> None:
     task = example_task("four", 2, False, head, hidden_size=4)
-    seen = trace(task, example_batch(task, 3, 4))
-    assert {*seen.reads} - {"output"} == {*seen.finals} == {*task.encoder.state_sizes}
+    seen = trace(task.network, example_batch(task, 3, 4))
+    assert {*seen.reads} - {"output"} == {*seen.finals} == {*task.network.encoder.state_sizes}
     text = to_svg(draw(task, seen, row=1))
     assert all(name in text for name in seen.finals)
 
@@ -141,7 +141,7 @@ def test_a_head_may_read_any_state_by_name() -> None:
             return states.finals["m_n"][-1, 0]
 
     task = example_task("four", 2, False, "reads_m")
-    seen = trace(task, example_batch(task, 3, 4))
+    seen = trace(task.network, example_batch(task, 3, 4))
     assert seen.reads == ("m_n",) and bool((seen.finals["m_n"] > 0)[:, -1].all())
     with pytest.raises(UserError, match="reads m_n, which a gru does not have"):
         example_task("gru", 2, False, "reads_m")
@@ -190,9 +190,9 @@ def test_a_task_of_every_kind_reads_a_cell_of_ones_own(head: str) -> None:
     batch, kind, more = example_batch(task, 3, 4), task.contract.per, None
     if isinstance(batch, PairBatch):
         kind, more = "seq2seq", batch.target.inputs
-        task.head.decode(task.encode(batch))
+        task.network.head.decode(task.network.encode(batch))
     assert_clean(
-        task.as_function(),
+        task.network,
         batch.inputs,
         batch.lengths,
         "per_step" if kind == "step" else kind,

@@ -58,16 +58,22 @@ def test_each_word_has_the_final_states_of_both_directions(batch: SequenceBatch)
 
 def test_the_encoder_reads_the_word_and_its_characters_side_by_side(batch: SequenceBatch) -> None:
     made = tagger().eval()
-    embedded = made.embed(batch)
-    assert embedded.shape == (B, T, E + 2 * H) and made.encoder.rnn.input_size == E + 2 * H
-    torch.testing.assert_close(embedded[..., :E], made.embedding(batch.inputs[..., 0]))
-    torch.testing.assert_close(embedded[..., E:], made.characters(batch.inputs[..., 1:]))
+    embedded = made.network.embed(batch)
+    assert embedded.shape == (B, T, E + 2 * H) and made.network.encoder.rnn.input_size == E + 2 * H
+    torch.testing.assert_close(
+        embedded[..., :E], made.network.embedding.words(batch.inputs[..., 0])
+    )
+    torch.testing.assert_close(
+        embedded[..., E:], made.network.embedding.characters(batch.inputs[..., 1:])
+    )
 
 
 def test_hidden_words_keep_their_characters(batch: SequenceBatch) -> None:
     made = tagger(noise=0.999).train()
-    embedded = made.embed(batch)
-    hidden = (embedded[..., :E] == made.embedding.weight[1]).all(dim=-1)  # the unknown word's
+    embedded = made.network.embed(batch)
+    hidden = (embedded[..., :E] == made.network.embedding.words.weight[1]).all(
+        dim=-1
+    )  # the unknown word's
     assert int((hidden & batch.mask).sum()) > 7
     assert embedded[..., E:].abs().sum(dim=-1)[batch.mask].min() > 0
 
@@ -83,7 +89,7 @@ def test_every_weight_learns(batch: SequenceBatch) -> None:
 
 def test_the_audit_draws_whole_words_and_sees_where_padding_is_read(batch: SequenceBatch) -> None:
     made = tagger()
-    assert_clean(made.as_function(), batch.inputs, batch.lengths, "per_step")
+    assert_clean(made.network, batch.inputs, batch.lengths, "per_step")
 
     def leaky(inputs: Tensor, lengths: Tensor) -> Tensor:
         return made(SequenceBatch(inputs, torch.full_like(lengths, inputs.shape[1])))

@@ -78,8 +78,8 @@ def test_a_task_is_clean_and_its_trace_shows_what_the_encoder_reads() -> None:
     encoder = {"hidden_size": 5, "bidirectional": True}
     made = SequenceClassifier(DATA, encoder, "concat_pool", embedding=EMBEDDING).eval()
     batch = collate(ROWS)
-    assert_clean(made.as_function(), batch.inputs, batch.lengths)
-    shapes = trace(made, batch).shapes
+    assert_clean(made.network, batch.inputs, batch.lengths)
+    shapes = trace(made.network, batch).shapes
     assert [*shapes][:4] == ["inputs", "embedded", "convolved", "output"]
     assert shapes["convolved"] == (5, 11, 6)
 

@@ -70,11 +70,11 @@ def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
     model.split = "validation"
     expected = F.cross_entropy(model(batch), batch.targets)
     assert torch.allclose(model.step(batch).score.loss, expected)
-    states = model.encode(batch)
+    states = model.network.encode(batch)
     assert states.windows.tolist() == [1, 1, 2, 3, 4, 1] and len(states.output) == 12
-    assert model.train().encode(batch).windows is None
+    assert model.train().network.encode(batch).windows is None
 
 
 def test_a_model_with_windows_is_clean() -> None:
     batch = batch_of("tokens")
-    assert_clean(task().as_function(), batch.inputs, batch.lengths)
+    assert_clean(task().network, batch.inputs, batch.lengths)

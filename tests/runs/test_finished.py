@@ -119,7 +119,7 @@ def test_final_states_equal_those_of_a_packed_network(cell: str, both: bool, lay
     head = "bidirectional_concat" if both else "last_hidden"
     run = untrained(UEA("JapaneseVowels"), head, cell=cell, num_layers=layers)
     tensors = [*run.data.inputs.encode(SERIES, "here")]  # type: ignore[attr-defined]
-    _, final = run.task.encoder.rnn(pack_sequence(tensors, enforce_sorted=False))
+    _, final = run.network.encoder.rnn(pack_sequence(tensors, enforce_sorted=False))
     for name, states in zip(("h_n", "c_n"), final if cell == "lstm" else [final], strict=False):
         expected = torch.cat([states[-2], states[-1]], dim=1) if both else states[-1]
         torch.testing.assert_close(run.encode(SERIES, name), expected)
@@ -131,8 +131,8 @@ def test_inputs_are_encoded_and_weighed_as_the_head_does_in_their_order(films: R
     found, pooled = films.encode(texts), films.encode(texts, "mean_pool")
     output, attention = films.encode(texts, "output"), films.attention(texts)
     for number, text in enumerate(texts):
-        states = films.task.encode(films.data.batch_of([text]))
-        torch.testing.assert_close(found[number], films.task.head.select(states)[0])
+        states = films.task.network.encode(films.data.batch_of([text]))
+        torch.testing.assert_close(found[number], films.task.network.head.select(states)[0])
         torch.testing.assert_close(output[number], states.output[0])
         torch.testing.assert_close(pooled[number], states.output[0].mean(dim=0))
         torch.testing.assert_close(attention[number] @ states.output[0], found[number])

@@ -163,7 +163,7 @@ class Spoil(Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, task: Any, *_: object) -> None:
         if trainer.global_step == 20:
-            torch.nn.init.constant_(task.head.output.project.weight, torch.nan)
+            torch.nn.init.constant_(task.network.head.output.project.weight, torch.nan)
 
 
 def test_a_training_that_diverges_ends_with_a_sentence_and_the_weights_before(

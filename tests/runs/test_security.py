@@ -155,7 +155,7 @@ def test_a_run_folder_decides_nothing_that_is_yours(run: Path, resume: Any) -> N
     config["callbacks"] |= strange
     config["paths"] = {"runs": CANARY, "cache": CANARY}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert load_run(run).task.head.name == "attention_pool"
+    assert load_run(run).task.network.head.name == "attention_pool"
     resume.resume = str(run)
     made = find_resume(resume, ["trainer.max_epochs=9"]).config
     assert CANARY not in OmegaConf.to_yaml(made) and made.trainer.max_epochs == 9

@@ -173,7 +173,7 @@ def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path:
     if spec["inputs"] == "features":
         rows = torch.randn(*shape, spec["num_inputs"])
     else:
-        rows = torch.randint(2, 7, (*shape, 4) if run.task.characters else shape)
+        rows = torch.randint(2, 7, (*shape, 4) if "num_characters" in run.data.spec else shape)
     stream = IN_NUMPY["Stream"](str(tmp_path / "graph" / "model.onnx"), len(rows))
     with torch.no_grad():
         wanted = run.task(SequenceBatch(rows, torch.full((len(rows),), rows.shape[1])))

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.progress import ProgressColumn, TimeRemainingColumn
 
 from seqmodels.arguments import NonNegative
-from seqmodels.engine.budget import find_budget, seconds_used
 from seqmodels.engine.contract import Sums
+from seqmodels.engine.optimization import find_budget, seconds_used
 from seqmodels.engine.task import LOGGED
 from seqmodels.metrics import show_with_unit
 from seqmodels.screen import Screen

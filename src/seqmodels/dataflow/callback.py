@@ -52,7 +52,7 @@ class Dataflow(Callback):
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
         most = MOST_STEPS if task.contract.per == "step" else batch.inputs.shape[1]
-        seen = trace(task, few_steps(batch, task.window or most))
+        seen = trace(task.network, few_steps(batch, task.network.window or most))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
@@ -68,12 +68,13 @@ class Dataflow(Callback):
         if isinstance(batch, PairBatch):
             kind, how["target_inputs"] = "seq2seq", batch.target.inputs
         elif not inputs.is_floating_point():
-            inputs, narrow = inputs % MOST_TOKENS, few_tokens(task.head.output, task.embedding)
+            inputs = inputs % MOST_TOKENS
+            narrow = few_tokens(task.network.head.output, task.network.embedding)
         with narrow:
-            result = audit(task.as_function(), inputs, batch.lengths, kind, **how)
+            result = audit(task.network, inputs, batch.lengths, kind, **how)
         for finding in result.findings:
             what = f"{finding.name}: {finding.evidence}; {MISTAKES[finding.name].cure}"
-            found = f"model.head={task.head.name}: {what}"
+            found = f"model.head={task.network.head.name}: {what}"
             if finding.severity == "error" and self.refuse:
                 raise UserError(f"{found}; set callbacks.dataflow.refuse=false to train anyway")
             log.warning(found)
@@ -105,7 +106,7 @@ def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     # after a training, Lightning has moved the task to the CPU
-    picture = to_svg(draw(task, trace(task, task.ready(batch)), row=1))
+    picture = to_svg(draw(task, trace(task.network, task.ready(batch)), row=1))
     write_text(Path(trainer.default_root_dir, "dataflow.svg"), picture)
 
 

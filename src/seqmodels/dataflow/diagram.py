@@ -37,10 +37,10 @@ Kind = Literal["cell", "output", "state", "input", "head", "logits", "padding"]
 
 def title(task: Task) -> str:
     """`h_n -> last_hidden: LSTM, 2 layers, one direction`."""
-    head, encoder = task.head, task.encoder
+    head, encoder = task.network.head, task.network.encoder
     layers = f"{encoder.num_layers} layer{'s' * (encoder.num_layers > 1)}"
     directions = "both directions" if encoder.bidirectional else "one direction"
-    windows = f", windows of {task.window} steps" if task.window else ""
+    windows = f", windows of {task.network.window} steps" if task.network.window else ""
     what = f"{' and '.join(head.reads)} -> {head.name}{', every step' * (head.per == 'step')}"
     return f"{what}: {encoder.cell.upper()}, {layers}, {directions}{windows}"
 
@@ -57,7 +57,7 @@ class _Diagram:
 
     def __init__(self, task: Task, trace: Trace, row: int, above: int = 2) -> None:
         self.task, self.trace, self.row, self.head_y = task, trace, row, above
-        self.encoder, self.contract = task.encoder, task.contract
+        self.encoder, self.contract = task.network.encoder, task.contract
         self.length = int(trace.lengths[row])
         self.directions, self.cell = self.encoder.num_directions, self.encoder.cell.upper()[:CELL]
         # of the boxes at the end of a direction, of which two have room
@@ -70,7 +70,7 @@ class _Diagram:
         # `h_n`, or behind the arrow from its `c_n`
         wide = any(bool(trace.finals[name].any()) for name in [*trace.finals][1:])
         self.names_x = self.right + (self.states if wide else STATE // 2 + 1)
-        ends = [self.right + self.states, len(task.head.name) + 2]
+        ends = [self.right + self.states, len(task.network.head.name) + 2]
         if self.contract.stateful:
             ends.append(self.right + len("→ next window"))
         if self.directions == 2:
@@ -85,7 +85,7 @@ class _Diagram:
         return [self.left + PITCH * step for step in range(steps)]
 
     def draw(self) -> Drawing:
-        self.drawing.box(0, self.head_y, self.drawing.width, self.task.head.name, "head")
+        self.drawing.box(0, self.head_y, self.drawing.width, self.task.network.head.name, "head")
         self.draw_logits()
         self.draw_output()
         for layer in range(self.encoder.num_layers):
@@ -108,7 +108,7 @@ class _Diagram:
             predicted = contract.kind.step.format(step=step, next=step + 1)
             drawing.box(x, 0, CELL, predicted, "logits")
             drawing.up(x, CELL, 2, 1)
-            if self.task.head.output.links_steps and step + 1 < self.length:
+            if self.task.network.head.output.links_steps and step + 1 < self.length:
                 drawing.across(x + CELL - 1, 0, x + CELL)
 
     def draw_output(self) -> None:
@@ -173,7 +173,7 @@ class _WithDecoder(_Diagram):
     head reads of `output` goes to every step."""
 
     def __init__(self, task: Task, trace: Trace, row: int) -> None:
-        self.layers = cast(Any, task.head.output).rnn.num_layers
+        self.layers = cast(Any, task.network.head.output).rnn.num_layers
         self.attends = bool(trace.output.any())
         self.target_y = (3 if self.attends else 2) + self.layers
         super().__init__(task, trace, row, self.target_y + 2)

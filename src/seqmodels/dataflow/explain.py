@@ -23,7 +23,7 @@ def explain(task: Task, folder: str | Path) -> None:
     Raises:
         UserError: if its head reads other tensors than it declares.
     """
-    traced = trace(task, example_batch(task, LENGTH))
+    traced = trace(task.network, example_batch(task, LENGTH))
     console, file = Screen(), Path(folder, "dataflow.svg")
     console.print(tensor_table(task, traced))
     file.parent.mkdir(parents=True, exist_ok=True)

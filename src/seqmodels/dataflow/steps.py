@@ -65,7 +65,7 @@ def attributed(
         return f"input {(first or 1) + row}"
 
     with torch.no_grad():
-        decided = task.head.decode(task.encode(batch))
+        decided = task.network.head.decode(task.network.encode(batch))
     has_values = decided.is_floating_point()
     counted_class, step = _target(task, of, batch.lengths, row_name)
     classes = decided if counted_class is None else counted_class
@@ -74,26 +74,26 @@ def attributed(
 
     def answers(states: RNNOutput, rows: SequenceBatch) -> Tensor:
         if has_values:
-            return task.head.decode(states)
-        logits = task.read_out(states, rows)
+            return task.network.head.decode(states)
+        logits = task.network.read_out(states, rows)
         return log_odds(logits) if odds else logits
 
     def read_inputs(inputs: Tensor, lengths: Tensor) -> Tensor:
         rows = SequenceBatch(inputs, lengths)
-        return answers(task.encode(rows), rows)
+        return answers(task.network.encode(rows), rows)
 
     def read_embedded(embedded: Tensor, lengths: Tensor) -> Tensor:
         rows = SequenceBatch(embedded, lengths)
-        return answers(task.read(embedded, lengths), rows)
+        return answers(task.network.read(embedded, lengths), rows)
 
     inputs = batch.inputs
     is_embedded = method == "integrated_gradients" and not inputs.is_floating_point()
     if is_embedded:
         with torch.no_grad():
-            inputs = task.embed(batch)
+            inputs = task.network.embed(batch)
             if isinstance(baseline, str) and baseline == "zero":
                 padding = torch.full_like(batch.inputs[:1, :1], PADDING_ID)
-                baseline = task.embed(SequenceBatch(padding, torch.tensor([1])))[0, 0]
+                baseline = task.network.embed(SequenceBatch(padding, torch.tensor([1])))[0, 0]
 
     attributions = attribute(
         read_embedded if is_embedded else read_inputs,

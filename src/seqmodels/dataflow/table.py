@@ -13,12 +13,13 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow.diagram import title
 from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
+from seqmodels.nn.embedding import WordEmbedding
 
 
 def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
     """Lists every tensor from the inputs to the logits: its shape, in `batch` if you traced only a
     part of it, what it holds, and which part the head reads, with its share of the gradient."""
-    encoder, contract = task.encoder, task.contract
+    encoder, contract = task.network.encoder, task.contract
     size = "P" if encoder.rnn.proj_size else "H"
 
     def letter(state: str) -> str:
@@ -26,7 +27,8 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
         return "H" if hidden else size if state == "h_n" else "W"
 
     wide = f"D*{size}" if encoder.bidirectional else size
-    tokens, words = len(trace.shapes["inputs"]) == 2, task.characters is not None
+    tokens = len(trace.shapes["inputs"]) == 2
+    words = isinstance(task.network.embedding, WordEmbedding)
     (rows, time), (read_rows, read_time) = trace.shapes["inputs"][:2], trace.shapes["embedded"][:2]
     more, size_of_step = read_rows // rows, -(-time // read_time)  # a task may read rows of its own
     b = "B" if more == 1 else f"B*{more}"
@@ -51,7 +53,7 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
     whole = {}
     if batch is not None:
         count, length = batch.inputs.shape[:2]
-        whole = {"B": count, "T": min(length, task.window or length)}
+        whole = {"B": count, "T": min(length, task.network.window or length)}
         whole |= {b: count * more, t: -(-whole["T"] // size_of_step)}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, name in enumerate(

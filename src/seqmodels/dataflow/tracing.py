@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from seqmodels.audit.isolation import changed, isolated
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
+from seqmodels.network import Network
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.vocabulary import Vocabulary
 
@@ -54,27 +54,27 @@ class Trace:
         return tuple(name for name, cells in self.cells.items() if bool(cells.any()))
 
 
-def trace(task: Task, batch: SequenceBatch) -> Trace:
+def trace(network: Network, batch: SequenceBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
-    reads; then, which inputs reach the logits through the whole network. Leaves the task as it was.
-    The batch must be on its device.
+    reads; then, which inputs reach the logits through the whole network. Leaves it as it was. The
+    batch must be on its device.
 
     Raises:
         UserError: if the head reads other tensors than it declares in `reads`.
     """
-    head = task.head
-    with isolated([task]), ExitStack() as narrow:
-        rows = task.cut(batch)
-        embedded = task.embed(rows).detach().requires_grad_()
-        convolved = task.convolve(embedded, rows.lengths)
-        states = task.encoder(convolved, rows.lengths)
+    head = network.head
+    with isolated([network]), ExitStack() as narrow:
+        rows = network.rows_to_read(batch)
+        embedded = network.embed(rows).detach().requires_grad_()
+        convolved = network.encoder_inputs(embedded, rows.lengths)
+        states = network.encoder(convolved, rows.lengths)
         traced = states.tensors
         cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
         leaves = RNNOutput.of(cut, states.lengths)
-        narrow.enter_context(few_tokens(task.head.output))
-        selected, logits = head.select(leaves), task.read_out(leaves, batch)
+        narrow.enter_context(few_tokens(head.output))
+        selected, logits = head.select(leaves), network.read_out(leaves, batch)
         norms = _gradient_norms(logits, [*cut.values()])
-        read_from: Select = partial(task.read_out, batch=batch)
+        read_from: Select = partial(network.read_out, batch=batch)
         projected = any(bool(norm.any()) for norm in norms) or not isinstance(selected, Tensor)
         if not projected:  # the projection has zero weights
             norms, read_from = _gradient_norms(selected, [*cut.values()]), head.select
@@ -87,7 +87,7 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
         total = sum(part.flatten(1).sum(dim=1) for part in (output, *final))
         output, *final = (_share(part, total) for part in (output, *final))
     on_the_way = {"inputs": batch.inputs, "embedded": embedded}
-    if task.convolutions is not None:
+    if network.convolutions is not None:
         on_the_way["convolved"] = convolved
     on_the_way |= traced | {"selected": selected, "logits": logits}
     # a decoder gets the tensors as they are
@@ -95,17 +95,19 @@ def trace(task: Task, batch: SequenceBatch) -> Trace:
     if isinstance(head.output, Vocabulary):
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
     finals = dict(zip(states.finals, final, strict=True))
-    return Trace(shapes, rows.lengths, output, finals, _reach(task, batch, projected))
+    return Trace(shapes, rows.lengths, output, finals, _reach(network, batch, projected))
 
 
-def _reach(task: Task, batch: SequenceBatch, projected: bool) -> Tensor:
+def _reach(network: Network, batch: SequenceBatch, projected: bool) -> Tensor:
     """Which input steps reach the logits, or what the head selects, through the whole network."""
-    rows = task.cut(batch)
-    with isolated([task]):
-        embedded = task.embed(rows).detach().requires_grad_()
-        with few_tokens(task.head.output):
-            states = task.read(embedded, rows.lengths, whole=True)
-            result = task.read_out(states, batch) if projected else task.head.select(states)
+    rows = network.rows_to_read(batch)
+    with isolated([network]):
+        embedded = network.embed(rows).detach().requires_grad_()
+        with few_tokens(network.head.output):
+            # A row of a network with windows is read as a whole here.
+            encoder_inputs = network.encoder_inputs(embedded, rows.lengths)
+            states = network.encoder(encoder_inputs, rows.lengths)
+            result = network.read_out(states, batch) if projected else network.head.select(states)
             [gradient] = _gradient_norms(result, [embedded])
     norms = gradient.norm(dim=-1)
     return _share(norms, norms.sum(dim=-1))

@@ -6,6 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as pl
@@ -23,17 +24,16 @@ from seqmodels.arguments import (
     checked,
 )
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine.contract import Step, Sums, share_of_loss
-from seqmodels.engine.network import Network, build_convolutions, build_encoder
+from seqmodels.engine.building import build_convolutions, build_encoder
+from seqmodels.engine.contract import Contract, Step, Sums, share_of_loss
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
 from seqmodels.errors import UserError
-from seqmodels.heads import Head, build_head, find_head
+from seqmodels.heads import build_head, find_head
 from seqmodels.metrics import metric_named
+from seqmodels.network import Network
 from seqmodels.nn.embedding import (
-    CharacterEncoder,
-    CharacterOptions,
     EmbeddingOptions,
     LockedDropout,
     VectorEmbedding,
@@ -47,8 +47,8 @@ Described = list[dict[str, Any]]
 """What a row is in a file: a dict for each, of plain values that JSON can hold."""
 
 
-class Task(Network, pl.LightningModule):
-    """Embedding, `RecurrentEncoder`, head, and the loops around them.
+class Task(pl.LightningModule):
+    """Trains a `network`: loops, metrics, optimisation and resume.
 
     A new task is a subclass with a `contract`, `make_output`, `step`, `scores` and `describe`. All
     arguments are plain values and are saved, so `load_from_checkpoint` needs neither Hydra nor the
@@ -73,6 +73,7 @@ class Task(Network, pl.LightningModule):
         own: further hyper-parameters of a subclass, which its `__init__` names; saved as well.
     """
 
+    contract: Contract
     Options: ClassVar[type[Any]] = object  # what `output` is, built: how its output learns
     measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
     curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
@@ -120,39 +121,84 @@ class Task(Network, pl.LightningModule):
         self.changed: Collection[str] = ()  # keys of optimiser, scheduler and end since a resume
         self._resumed: list[dict[str, Any]] | None = None
 
-        make_dropout = LockedDropout if locked_dropout else nn.Dropout
-        options = EmbeddingOptions(**(embedding or {}))
-        share = dropout if options.dropout is None else options.dropout
-        self.embedding_options = options = replace(options, dropout=share)
-        self.embedding, width = build_embedding(self.inputs_of(data), options, make_dropout(share))
-        self.characters = None
-        if (count := data.get("num_characters")) is not None:
-            sizes = CharacterOptions(**(options.character_options or {}))
-            self.characters = CharacterEncoder(count, sizes, make_dropout(share))
-            width += self.characters.width
-        self.convolutions = build_convolutions(width, options, self.contract)
-        width = options.channels if self.convolutions else width
-        fitting = find_head(head, per=self.contract.per, target=self.contract.target)
-        rnn = {"locked_dropout": locked_dropout, **encoder}
-        self.encoder = build_encoder(width, rnn, fitting, self.contract)
-        self.head: Head = build_head(
-            head, self.encoder, self.make_output, make_dropout(dropout), head_options
-        )
+        self.embedding_options = EmbeddingOptions(**(embedding or {}))
+        if self.embedding_options.dropout is None:
+            self.embedding_options = replace(self.embedding_options, dropout=dropout)
+        self.network = self.build_network()
         for name in self.measures:
             metric_named(name)  # an unknown one is an error now, not after the training
         taken = {*self.measures, "loss", *self.metrics_of_loss(torch.zeros(()), None)}
         own_metrics = {s: build_metrics(metrics, taken=taken) for s in ("validation", "test")}
         self.own_metrics: Any = nn.ModuleDict(own_metrics)
 
-    # what a task defines
+    # its network
+
+    def build_network(self) -> Network:
+        """The network of these hyper-parameters, untrained."""
+        options = self.embedding_options
+        data = self.inputs_of(self.hparams["data"])
+        embedding, width = build_embedding(data, options, self.make_dropout(options.dropout or 0.0))
+        convolutions = build_convolutions(width, options, self.contract)
+        if convolutions is not None:
+            width = options.channels
+        head_class = find_head(
+            self.hparams["head"], per=self.contract.per, target=self.contract.target
+        )
+        encoder_options = {
+            "locked_dropout": self.hparams["locked_dropout"],
+            **self.hparams["encoder"],
+        }
+        encoder = build_encoder(width, encoder_options, head_class, self.contract)
+        head = build_head(
+            self.hparams["head"],
+            encoder,
+            partial(self.make_output, **self.output_options(embedding)),
+            self.make_dropout(self.hparams["dropout"]),
+            self.hparams["head_options"],
+        )
+        return self.make_network(
+            embedding,
+            encoder,
+            head,
+            convolutions=convolutions,
+            carries_state=self.contract.stateful,
+        )
+
+    def make_network(self, *parts: Any, **options: Any) -> Network:
+        """The network of these parts: override it for another kind."""
+        return Network(*parts, **options)
+
+    def output_options(self, embedding: nn.Module) -> dict[str, Any]:
+        """Arguments of `make_output` besides those of the head."""
+        return {}
+
+    def make_dropout(self, share: float) -> nn.Module:
+        """A dropout of this share, locked if the task's are."""
+        return LockedDropout(share) if self.hparams["locked_dropout"] else nn.Dropout(share)
 
     def inputs_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `data` says of inputs, changed as `cut` changes a batch."""
+        """What `data` says of inputs, changed as the network's `rows_to_read` changes a batch."""
         return data
+
+    def forward(self, batch: Any) -> Tensor:
+        """The logits of a batch."""
+        return self.network.read_out(self.network.encode(batch), batch)
+
+    # what a task defines
+
+    @classmethod
+    def contract_for(cls, head: str) -> Contract:
+        """The contract of this task with the head of this name: override it where that depends on
+        the head. Raises UserError for an unknown one."""
+        return cls.contract
 
     def make_output(self, width: int, **options: Any) -> Output:
         """Logits, loss and decision from features of this width; `options` are the head's."""
         raise NotImplementedError(f"{type(self).__name__} must define make_output")
+
+    def score(self, batch: Any) -> Score:
+        """What the targets of a batch cost, the decision, and what the network read."""
+        return self.network.score(batch)
 
     def step(self, batch: Any) -> Step:
         """What one batch of `self.split` costs, and what `scores` are made of."""
@@ -168,7 +214,8 @@ class Task(Network, pl.LightningModule):
         return {}
 
     def describe(self, batch: Any, states: RNNOutput | None = None) -> Described:
-        """The prediction for each row; `states` are what `encode` gave, if the batch is read."""
+        """The prediction for each row; `states` are what the network's `encode` gave, if the batch
+        is read."""
         raise NotImplementedError(f"{type(self).__name__} must define describe")
 
     @property
@@ -214,9 +261,14 @@ class Task(Network, pl.LightningModule):
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,
         to the pre-trained vectors of its vocabulary, if it has some."""
-        if isinstance(self.embedding, VectorEmbedding):
-            self.embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
-        elif self.embedding_options.freeze:
+        embeddings = [
+            module
+            for module in self.network.embedding.modules()
+            if isinstance(module, VectorEmbedding)
+        ]
+        for embedding in embeddings:
+            embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
+        if self.embedding_options.freeze and not embeddings:
             raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
 
     def calibrate(self, data: Any) -> None:

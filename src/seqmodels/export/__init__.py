@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.engine import Task
-from seqmodels.errors import refusing
-from seqmodels.export.graph import make_graph
+from seqmodels.errors import UserError, refusing, unusable
+from seqmodels.export.graph import INSTEAD, example_inputs, make_graph
 from seqmodels.files import write_json, written_whole
 from seqmodels.installation import require
 
@@ -28,18 +28,23 @@ def export(task: Task, folder: Path, *, stream: bool = False) -> None:
             that cannot be exported, with the reason.
     """
     require("onnxscript", "an export", "export")
-    reads, output = list(task.head.reads), task.head.output
+    network = task.network
+    if task.contract.kind.decoder:
+        raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
+    reads, output = list(network.head.reads), network.head.output
     decision: Any = getattr(output, "decision", dict)()
     facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
-    made = make_graph(task, stream=stream)
+    inputs = example_inputs(task.hparams["data"])
+    with unusable(f"{type(task).__name__} cannot be traced, {INSTEAD}"):
+        made = make_graph(network, inputs, stream=stream)
     with refusing(f"cannot write to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "model.onnx") as file:
         file.write(made.model_proto.SerializeToString())
     write_json(folder / "model.json", facts)
-    if task.window is not None:
+    if network.window is not None:
         log.warning(
             "the graph reads up to model.window=%d steps, and answers nan for longer rows: for "
             "those, train with model.window=null",
-            task.window,
+            network.window,
         )

@@ -1,21 +1,21 @@
-"""A task as one ONNX graph, for any batch and time; its encoder is one recurrent node a layer."""
+"""A network as one ONNX graph, for any batch and time; its encoder is a recurrent node a layer."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.engine import Task
-from seqmodels.errors import UserError, unusable
+from seqmodels.errors import UserError
+from seqmodels.network import Network
 from seqmodels.nn.cell import State, parts_of
-from seqmodels.nn.embedding import CharacterEncoder
+from seqmodels.nn.embedding import CharacterEncoder, WordEmbedding
 from seqmodels.nn.encoder import Pooled, RecurrentEncoder, RNNOutput
 
 BATCH, TIME = 3, 5  # of the example to trace: the graph takes any
@@ -110,64 +110,70 @@ class _Characters(nn.Module):
 class Graph(nn.Module):
     """What is traced: `inputs`, `lengths` and, of a graph that carries a state, its parts."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        copied: Any = copy.deepcopy(task).float().eval()
-        self.window, copied.window = task.window, None
+        copied: Any = copy.deepcopy(network).float().eval()
         copied.encoder = OnnxEncoder(copied.encoder)
-        if copied.characters is not None:
-            copied.characters = _Characters(copied.characters)
-        self.task: Task = copied
+        if isinstance(network.embedding, WordEmbedding):
+            copied.embedding.characters = _Characters(network.embedding.characters)
+        self.network: Network = copied
 
     def forward(self, inputs: Tensor, lengths: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         batch = SequenceBatch(inputs, lengths)
-        if not state:
-            logits = self.task(batch)
-            if self.window is not None:  # which a graph cannot cut: no silent difference
-                logits = logits.masked_fill((lengths > self.window).unsqueeze(1), torch.nan)
-            return (logits,)
-        states, after = self.task.carry(batch, state)
-        return (self.task.read_out(states, batch), *after)
+        if state:
+            states, state_after = self.network.carry(batch, state)
+            return (self.network.read_out(states, batch), *state_after)
+        rows = self.network.rows_to_read(batch)
+        encoder_inputs = self.network.encoder_inputs(self.network.embed(rows), rows.lengths)
+        states = self.network.encoder(encoder_inputs, rows.lengths)
+        logits = self.network.read_out(states, batch)
+        if self.network.window is not None:  # A graph can't cut rows, and must not differ silently.
+            is_too_long = (lengths > self.network.window).unsqueeze(1)
+            logits = logits.masked_fill(is_too_long, torch.nan)
+        return (logits,)
 
 
-def example(task: Task) -> tuple[Tensor, Tensor]:
-    """Inputs to trace a task with: tokens `(B, T)`, words with characters `(B, T, 1 + K)` or
-    features `(B, T, F)`; and lengths."""
-    data = task.hparams["data"]
-    inputs = torch.ones(BATCH, TIME, dtype=torch.int64)
+def example_inputs(data: Mapping[str, Any]) -> Tensor:
+    """Inputs to trace a network with: tokens `(B, T)`, words with characters `(B, T, 1 + K)` or
+    features `(B, T, F)`.
+
+    Args:
+        data: what a data module says of its inputs, as `Task` takes it.
+    """
     if data.get("inputs") == "features":
-        inputs = torch.ones(BATCH, TIME, data["num_inputs"])
-    elif task.characters is not None:
-        inputs = torch.ones(BATCH, TIME, 4, dtype=torch.int64)
-    return inputs, torch.arange(TIME, TIME - BATCH, -1)
+        return torch.ones(BATCH, TIME, data["num_inputs"])
+    if data.get("num_characters") is not None:
+        return torch.ones(BATCH, TIME, 4, dtype=torch.int64)
+    return torch.ones(BATCH, TIME, dtype=torch.int64)
 
 
-def carried_parts(task: Task) -> dict[str, Tensor]:
-    """What `carry` of a task takes for new rows, by name: all zero."""
-    sizes, layers = task.encoder.state_sizes, task.encoder.num_layers
+def carried_parts(network: Network) -> dict[str, Tensor]:
+    """What `carry` of a network takes for new rows, by name: all zero."""
+    sizes, layers = network.encoder.state_sizes, network.encoder.num_layers
     parts = {n.removesuffix("_n"): torch.zeros(layers, BATCH, size) for n, size in sizes.items()}
-    if task.head.streams == "pooled":
-        total = torch.zeros(BATCH, task.encoder.output_size, dtype=torch.float64)
+    if network.head.streams == "pooled":
+        total = torch.zeros(BATCH, network.encoder.output_size, dtype=torch.float64)
         parts |= Pooled(total, total.float(), torch.zeros(BATCH, dtype=torch.int64))._asdict()
     return parts
 
 
-def make_graph(task: Task, *, stream: bool = False) -> torch.onnx.ONNXProgram:
-    """A task as ONNX, for rows of any length: inputs `inputs`, `lengths`, output `logits`. Logits
-    of a row longer than the task's `window` are nan.
+def make_graph(network: Network, inputs: Tensor, *, stream: bool = False) -> torch.onnx.ONNXProgram:
+    """A network as ONNX, for rows of any length: inputs `inputs`, `lengths`, output `logits`.
+    Logits of a row longer than the network's `window` are nan.
 
     Args:
-        stream: with the state, as a stateful task has it anyway: inputs `h_0`, `c_0`, all zero for
-            new rows, and outputs `h_n`, `c_n` for the next call; of a head that pools, in the same
-            way what it needs of earlier steps, `total`, `maximum` and `steps`.
+        inputs: an example of what it reads, of several rows and steps, as `example_inputs` gives.
+        stream: with the state, as a network that carries one has it anyway: inputs `h_0`, `c_0`,
+            all zero for new rows, and outputs `h_n`, `c_n` for the next call; of a head that pools,
+            in the same way what it needs of earlier steps, `total`, `maximum` and `steps`.
 
     Raises:
-        UserError: for a task that cannot be exported, with the reason.
+        UserError: for a network that cannot be exported, with the reason.
     """
     if stream:
-        task.check_streams()
-    names = carried_parts(task) if stream or task.contract.stateful else {}
-    program = _traced(task, (*names.values(),))
+        network.check_streams()
+    names = carried_parts(network) if stream or network.carries_state else {}
+    program = _traced(network, inputs, (*names.values(),))
     logger = logging.getLogger("torch.onnx")  # notes packages that it does not need
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -199,24 +205,25 @@ def _name_sizes(graph: Any) -> None:
                 value.shape[axis] = names[str(size)]
 
 
-def _traced(task: Task, carried: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """What a task does with a batch."""
-    if task.contract.kind.decoder:
-        raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
-    arguments, batch = (*example(task), *carried), torch.export.Dim("batch")
-    any_size = torch.export.Dim.DYNAMIC  # also where a task reads windows of one size
-    of_inputs = {0: batch, 1: any_size}
-    if task.characters is not None:
-        of_inputs[2] = any_size
-    shapes: tuple[Any, ...] = (of_inputs, {0: batch})
+def _traced(
+    network: Network, inputs: Tensor, carried: tuple[Tensor, ...]
+) -> torch.export.ExportedProgram:
+    """What a network does with a batch."""
+    rows, time = inputs.shape[:2]
+    lengths = torch.arange(time, time - rows, -1)
+    batch = torch.export.Dim("batch")
+    any_size = torch.export.Dim.DYNAMIC  # also where a network reads windows of one size
+    shape_of_inputs = {0: batch, 1: any_size}
+    if inputs.dim() == 3 and not inputs.is_floating_point():  # words of any number of characters
+        shape_of_inputs[2] = any_size
+    shapes: tuple[Any, ...] = (shape_of_inputs, {0: batch})
     if carried:  # (L, B, H) of a state, (B, ...) of a pool
         shapes = (*shapes, tuple({int(part.dim() == 3): batch} for part in carried))
-    graph = Graph(task)
-    quiet = warnings.catch_warnings(action="ignore")
-    with unusable(f"{type(task).__name__} cannot be traced, {INSTEAD}"), quiet, torch.no_grad():
+    graph = Graph(network)
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
         return torch.export.export(
             graph,
-            arguments,
+            (inputs, lengths, *carried),
             dynamic_shapes=shapes,
             prefer_deferred_runtime_asserts_over_guards=True,
         )

@@ -181,6 +181,24 @@ class CharacterEncoder(nn.Module):
         return self.dropout(final[places])
 
 
+class WordEmbedding(nn.Module):
+    """Embeds words and their characters: the first number of a step is the word, the others are its
+    characters, `(B, T, 1 + K)`. Gives the two embeddings side by side."""
+
+    def __init__(self, words: nn.Module, characters: CharacterEncoder) -> None:
+        super().__init__()
+        self.words = words
+        self.characters = characters
+
+    def forward(
+        self, inputs: Int[Tensor, "batch time one_and_most"], words: Words | None = None
+    ) -> Float[Tensor, "batch time width"]:
+        """`(B, T, 1 + K) -> (B, T, E)`; `words` are the different ones, if you know them."""
+        embedded_words = self.words(inputs[..., 0])
+        embedded_characters = self.characters(inputs[..., 1:], words)
+        return torch.cat([embedded_words, embedded_characters], dim=-1)
+
+
 class FeatureNoise(nn.Module):
     """Adds Gaussian noise with this standard deviation to features `(B, T, F)` in training."""
 
@@ -202,25 +220,56 @@ def build_embedding(
     Args:
         data: `inputs` is "tokens" or "features", and `num_inputs` is their number; with
             pre-trained vectors, `vector_size` is their width, and `num_trained` as in
-            `VectorEmbedding`.
+            `VectorEmbedding`; of words with characters, `num_characters` says how many there are.
     """
-    size, noise = options.size, options.noise
-    count, by_token = data["num_inputs"], data.get("inputs") != "features"
-    if by_token and noise >= 1:
-        raise UserError(f"model.embedding.noise is {noise}: it must be at least 0 and less than 1")
-    if not by_token:
-        if size is None:
-            return FeatureNoise(noise), count
-        return nn.Sequential(FeatureNoise(noise), nn.Linear(count, size), dropout), size
-    if vector_size := data.get("vector_size"):
-        width = vector_size if size is None else size
-        if width < vector_size:
-            raise UserError(
-                f"model.embedding.size is {width}, but the vectors of data.vectors are "
-                f"{vector_size} wide: set model.embedding.size=null to use them alone, or more "
-                f"than {vector_size} to train an embedding beside them"
-            )
-        own = {"vector_size": vector_size, "num_trained": data["num_trained"]}
-        return VectorEmbedding(count, width, noise, dropout, **own, freeze=options.freeze), width
-    width = size or TOKEN_EMBEDDING_SIZE
-    return TokenEmbedding(count, width, noise, dropout), width
+    if data.get("inputs") == "features":
+        return build_feature_embedding(data["num_inputs"], options, dropout)
+    embedding, width = build_token_embedding(data, options, dropout)
+    num_characters = data.get("num_characters")
+    if num_characters is None:
+        return embedding, width
+    sizes = CharacterOptions(**(options.character_options or {}))
+    characters = CharacterEncoder(num_characters, sizes, dropout)
+    return WordEmbedding(embedding, characters), width + characters.width
+
+
+def build_feature_embedding(
+    num_features: int, options: EmbeddingOptions, dropout: nn.Module
+) -> tuple[nn.Module, int]:
+    """Builds what reads numbers, with a linear projection if it has a size; returns it and `E`."""
+    noise = FeatureNoise(options.noise)
+    if options.size is None:
+        return noise, num_features
+    return nn.Sequential(noise, nn.Linear(num_features, options.size), dropout), options.size
+
+
+def build_token_embedding(
+    data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
+) -> tuple[nn.Module, int]:
+    """Builds what reads tokens, by pre-trained vectors if the data has some; returns it and `E`."""
+    if options.noise >= 1:
+        raise UserError(
+            f"model.embedding.noise is {options.noise}: it must be at least 0 and less than 1"
+        )
+    num_tokens = data["num_inputs"]
+    vector_size = data.get("vector_size")
+    if not vector_size:
+        width = options.size or TOKEN_EMBEDDING_SIZE
+        return TokenEmbedding(num_tokens, width, options.noise, dropout), width
+    width = vector_size if options.size is None else options.size
+    if width < vector_size:
+        raise UserError(
+            f"model.embedding.size is {width}, but the vectors of data.vectors are "
+            f"{vector_size} wide: set model.embedding.size=null to use them alone, or more "
+            f"than {vector_size} to train an embedding beside them"
+        )
+    embedding = VectorEmbedding(
+        num_tokens,
+        width,
+        options.noise,
+        dropout,
+        vector_size=vector_size,
+        num_trained=data["num_trained"],
+        freeze=options.freeze,
+    )
+    return embedding, width

@@ -109,6 +109,10 @@ class Output(nn.Module):
         an output of values, `(B, K)` or `(B, T, K)`."""
         return self(features).argmax(dim=-1)
 
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """The logits after what was learned from the validation split, if anything was."""
+        return logits
+
 
 @dataclass(frozen=True)
 class SmoothingOptions:
@@ -271,6 +275,9 @@ class Quantiles(ValueOutput):
     (Koenker and Bassett 1978). Quantiles are sorted, so they never cross, which can only lower it
     (Chernozhukov et al. 2010, https://arxiv.org/abs/0704.3649). The decision is the median.
 
+    Once a task has learned `shifts`, `(K, Q)` in standardised units, `moved` moves predictions by
+    them. They are no weights: neither the loss nor a checkpoint knows them.
+
     Args:
         width, num_values: as `ValueOutput` documents them.
         quantiles: Q of them, ascending, between 0 and 1, with the median 0.5.
@@ -278,6 +285,7 @@ class Quantiles(ValueOutput):
     """
 
     levels: Tensor
+    shifts: Tensor | None
 
     def __init__(
         self,
@@ -296,6 +304,7 @@ class Quantiles(ValueOutput):
         self.each, self.median = len(levels), levels.index(0.5)
         super().__init__(width, num_values, **scale)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("shifts", None, persistent=False)
 
     def quantiles(self, logits: Tensor) -> Float[Tensor, "*steps values quantiles"]:
         """The quantiles `(..., K, Q)` of logits `(..., K * Q)`, ascending, in their own units."""
@@ -312,6 +321,22 @@ class Quantiles(ValueOutput):
 
     def in_own_units(self, made: Tensor) -> Tensor:
         return self.restore(made.transpose(-1, -2)).transpose(-1, -2)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        if self.shifts is None:
+            return logits
+        return self.moved(self.standardised(logits)).flatten(-2)
+
+    def moved(self, quantiles: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
+        """Quantiles `(..., K, Q)` after their `shifts`, ascending; as they are while there are
+        none.
+
+        Args:
+            deviation: of the units that they are in, `(K, 1)`; 1: they are standardised.
+        """
+        if self.shifts is None:
+            return quantiles
+        return (quantiles + (self.shifts * deviation).to(quantiles)).sort(-1).values
 
 
 @dataclass(frozen=True)

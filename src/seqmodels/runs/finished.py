@@ -38,6 +38,7 @@ from seqmodels.errors import (
 from seqmodels.files import called
 from seqmodels.heads import HEADS, Head
 from seqmodels.machine import find_device
+from seqmodels.network import Network
 from seqmodels.nn.outputs import Output
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
@@ -66,8 +67,13 @@ class Run:
     epoch: int | None = None  # that the weights are of
     is_tested: bool = True  # whether the result is of these weights
 
+    @property
+    def network(self) -> Network:
+        """The model itself: a plain `nn.Module`, in evaluation."""
+        return self.task.network
+
     def __repr__(self) -> str:
-        known, head = self.result, self.task.head
+        known, head = self.result, self.network.head
         sizes = "".join(f", {split} {n:,}" for split, n in known.examples.items())
         scores = ", ".join(f"{name} {value:.4f}" for name, value in known.metrics.items())
         if not self.is_tested:
@@ -193,12 +199,13 @@ class Run:
                 `(N, D*H)`; `output`, a list of N `(T, D*H)`; or a head without weights, such as
                 `mean_pool`. None: what the run's own head selects.
         """
-        final = tensor if tensor in self.task.encoder.state_sizes else None
-        head, found = self.task.head if final else head_for(self.task, tensor), list[Tensor]()
+        final = tensor if tensor in self.network.encoder.state_sizes else None
+        head = self.network.head if final else head_for(self.task, tensor)
+        found = list[Tensor]()
         by_step = not final and head.per == "step"
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
-                states = self.task.encode(batch)
+                states = self.network.encode(batch)
                 if by_step:
                     steps = unpad_sequence(head.select(states), states.lengths, batch_first=True)
                     found += self._a_row_each(steps, batch)
@@ -245,14 +252,14 @@ class Run:
         """How much each step of each input is weighed: `(T,)`, which sums to 1; if a decoder
         attends, `(S, T)` for the tokens that it writes greedily, and the end. Takes inputs as
         `predict` does."""
-        if not hasattr(self.task.head, "weights"):
+        if not hasattr(self.network.head, "weights"):
             names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
-            head = f"model.head={self.task.head.name} of {self.folder} does not weigh steps"
+            head = f"model.head={self.network.head.name} of {self.folder} does not weigh steps"
             raise UserError(f"{head}: heads with attention are {', '.join(names)}")
         found = list[Tensor]()
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
-                found += self._a_row_each(self.task.attention(batch), batch)
+                found += self._a_row_each(self.network.attention(batch), batch)
         return found
 
     def _a_row_each(self, rows: Sequence[Tensor], batch: SequenceBatch) -> list[Tensor]:
@@ -371,7 +378,7 @@ class Run:
 
 def head_for(task: Task, tensor: str | None) -> Head:
     """The head that selects this tensor: the task's own for None, or one without weights."""
-    encoder, own = task.encoder, task.head
+    encoder, own = task.network.encoder, task.network.head
     if tensor in (None, own.name) and not task.contract.kind.decoder:
         return own
     if tensor is None:

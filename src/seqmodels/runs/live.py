@@ -30,11 +30,11 @@ def looks_ahead(task: Task, data: DataModule) -> str:
     if contract.per != "step" or contract.causal or data.spec.get("inputs") != "features":
         return ""
     keys = []
-    if task.encoder.bidirectional:
+    if task.network.encoder.bidirectional:
         keys.append("model.encoder.bidirectional=false")
-    if task.convolutions is not None:
+    if task.network.convolutions is not None:
         keys.append("model.embedding.convolutions=null")
-    if task.head.output.links_steps:
+    if task.network.head.output.links_steps:
         keys.append("model.output.kind=classes")
     sentences = []
     if keys:

@@ -27,7 +27,7 @@ class Stream:
     """
 
     def __init__(self, task: Task, data: DataModule, batch_size: int = 1) -> None:
-        task.check_streams(data.reads_whole_rows())
+        task.network.check_streams(data.reads_whole_rows())
         self.task, self.data, self.batch_size = task.eval(), data, batch_size
         self.reset()
 
@@ -54,6 +54,6 @@ class Stream:
             batch = self.task.ready(self.data.batch_of_steps(rows, self.kept))
         self.data.warn()
         with torch.no_grad():
-            states, self.carried = self.task.carry(batch, self.carried)
+            states, self.carried = self.task.network.carry(batch, self.carried)
             described = self.task.describe(batch, states)
         return [*self.data.described(rows, described)]

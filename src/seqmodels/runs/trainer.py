@@ -23,7 +23,7 @@ from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.callbacks.last_checkpoint import ends_training
 from seqmodels.callbacks.progress import StepMetrics
-from seqmodels.engine.budget import batches_per_epoch, limited
+from seqmodels.engine.optimization import batches_per_epoch, limited
 from seqmodels.errors import UserError, refusing
 from seqmodels.machine import find_device
 from seqmodels.runs.checkpoint import CheckpointFiles

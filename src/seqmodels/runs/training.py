@@ -154,7 +154,7 @@ def _prepared(
     task: Task = plan.build("model", data=data.spec)
     task.allowed_targets, task.fingerprint = plan.allowed_targets, data.fingerprint
     task.build_optimizers(trainer, data)  # so that a mistake in them is found now
-    data.looks_ahead = task.encoder.bidirectional or task.convolutions is not None
+    data.looks_ahead = task.network.encoder.bidirectional or task.network.convolutions is not None
     plan_validation(trainer, data)
     if config.model.get("metrics"):
         with torch.random.fork_rng([]):  # the loader draws a number
@@ -232,7 +232,8 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     result.higher_is_better = {n: more for n, more in better.items() if more is not None}
     result.seconds["test"] = time.perf_counter() - clock
     if trainer.is_global_zero:
-        curves, title = folder.figures / "learning_curves.png", f"{data.title}, {task.head.name}"
+        curves = folder.figures / "learning_curves.png"
+        title = f"{data.title}, {task.network.head.name}"
         history = read_metrics(folder.metrics_file)
         learning_curves(history, curves, task.curves, title)
         log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
@@ -250,8 +251,8 @@ def _beginning(training: Training) -> Result:
         data=data.title,
         fingerprint=data.fingerprint,
         fingerprints={**data.fingerprints},
-        head=task.head.name,
-        reads=[*task.head.reads],
+        head=task.network.head.name,
+        reads=[*task.network.head.reads],
         seed=config.seed,
         config=resolved(config),
         parameters=sum(p.numel() for p in task.parameters()),

@@ -30,7 +30,7 @@ def task_and_batch(kind: str, **options: Any) -> tuple[SequenceClassifier, Seque
 
 
 def losses(task: SequenceClassifier, embedded: Tensor, batch: SequenceBatch) -> Tensor:
-    logits = task.head(task.read(embedded, batch.lengths))
+    logits = task.network.head(task.network.read(embedded, batch.lengths))
     return F.cross_entropy(logits, batch.targets, reduction="none")
 
 
@@ -40,7 +40,7 @@ def test_the_loss_is_the_mean_of_both_and_learns_from_both(kind: str) -> None:
     plain, _ = task_and_batch(kind)
     score = task.score(batch)
     assert not batch.inputs.requires_grad  # it is the batch of callbacks, too
-    embedded = plain.embed(batch).requires_grad_()
+    embedded = plain.network.embed(batch).requires_grad_()
     clean = losses(plain, embedded, batch)
     [slopes] = torch.autograd.grad(clean.mean(), embedded, retain_graph=True)
     move = 0.5 * slopes / slopes.flatten(1).norm(dim=1)[:, None, None]
@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_of_both_and_learns_from_both(kind: str) -> None:
 @pytest.mark.parametrize("kind", SPECS)
 def test_no_other_move_of_that_norm_raises_the_loss_more(kind: str) -> None:
     task, batch = task_and_batch(kind, adversarial=0.01)
-    embedded = task.embed(batch).detach()
+    embedded = task.network.embed(batch).detach()
     before = losses(task, embedded, batch)
     raised = 2 * (task.score(batch).costs - before)
     for _ in range(100):

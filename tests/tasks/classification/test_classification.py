@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch.nn import functional as F
 
 from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
-from seqmodels.engine.class_scores import class_scores, class_sums
+from seqmodels.engine.class_task import class_scores, class_sums
 from seqmodels.errors import UserError
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.measured import measured_of
@@ -37,33 +37,38 @@ def test_logits_equal_the_parts_put_together_by_hand() -> None:
     task = classifier(TOKENS, head="last_hidden", embedding={"size": 9}).eval()
     batch = batch_of(TOKENS)
     for row, length in enumerate(batch.lengths):
-        embedded = task.embedding.weight[batch.inputs[row, :length]]
-        _, (h_n, _) = task.encoder.rnn(embedded.unsqueeze(0))
-        expected = h_n[-1, 0] @ task.head.output.project.weight.T + task.head.output.project.bias
+        embedded = task.network.embedding.weight[batch.inputs[row, :length]]
+        _, (h_n, _) = task.network.encoder.rnn(embedded.unsqueeze(0))
+        expected = (
+            h_n[-1, 0] @ task.network.head.output.project.weight.T
+            + task.network.head.output.project.bias
+        )
         assert torch.allclose(task(batch)[row], expected, atol=1e-6)
 
 
 def test_features_are_projected_if_asked_and_noisy_in_training_only() -> None:
     task, batch = classifier(embedding={"size": 8, "noise": 0.5}), batch_of(FEATURES)
-    torch.testing.assert_close(task.eval().embed(batch), task.embedding[1](batch.inputs))
+    torch.testing.assert_close(
+        task.eval().network.embed(batch), task.network.embedding[1](batch.inputs)
+    )
     task = classifier(embedding={"noise": 0.5})
     batch = SequenceBatch(torch.zeros(50, 40, 5), torch.full((50,), 40), torch.zeros(50).long())
-    assert task.train().embed(batch).std().item() == pytest.approx(0.5, rel=0.05)
-    assert torch.equal(task.eval().embed(batch), batch.inputs)
+    assert task.train().network.embed(batch).std().item() == pytest.approx(0.5, rel=0.05)
+    assert torch.equal(task.eval().network.embed(batch), batch.inputs)
 
 
 def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
     task = classifier(dict(TOKENS, num_inputs=1000), embedding={"noise": 0.25})
     tokens = torch.arange(1000).repeat(2, 1)
     batch = SequenceBatch(tokens, torch.full((2,), 1000))
-    weights, unknown = task.embedding.weight, task.embedding.weight[1]
-    embedded = task.train().embed(batch)
+    weights, unknown = task.network.embedding.weight, task.network.embedding.weight[1]
+    embedded = task.train().network.embed(batch)
     hidden = (embedded == unknown).all(dim=-1)
     assert hidden[:, 2:].float().mean().item() == pytest.approx(0.25, abs=0.05)
     assert torch.equal(hidden[0], hidden[1])  # a word is hidden wherever it stands
     assert not hidden[:, 0].any()  # padding
     assert torch.equal(embedded[~hidden], weights[tokens][~hidden])
-    assert torch.equal(task.eval().embed(batch), weights[tokens])
+    assert torch.equal(task.eval().network.embed(batch), weights[tokens])
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1e308, 1.0], {"c": 1e16}])

@@ -16,7 +16,7 @@ from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
-from seqmodels.tasks.forecasting.task import shift
+from seqmodels.tasks.forecasting.networks import shift
 from tests.conftest import Config, Script
 from tests.measured import measured_of
 from tests.runs.resumed import resumes
@@ -85,8 +85,8 @@ def by_hand(task: Forecaster, batch: SequenceBatch) -> torch.Tensor:
             steps = torch.cat([(read - level)[:, [column]], beside], dim=1)
             missing = -len(steps) % size
             steps = torch.cat([steps[:1]] * missing + [steps]).reshape(-1, size * steps.shape[1])
-            output, _ = task.encoder.rnn(steps)
-            made[:, column] = task.head.output.project(output[-1])
+            output, _ = task.network.encoder.rnn(steps)
+            made[:, column] = task.network.head.output.project(output[-1])
         windows.append(made + level)
     return torch.stack(windows)
 
@@ -125,9 +125,9 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
 def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
     task = stepwise(encoder={"hidden_size": 6, "cell": cell, "num_layers": 2})
     batch = batch_of(K)
-    project, steps = task.head.output.project, batch.inputs
+    project, steps = task.network.head.output.project, batch.inputs
     for _ in range(H):  # everything is read again
-        output, _ = task.encoder.rnn(steps)
+        output, _ = task.network.encoder.rnn(steps)
         following = project(output[:, -1]) + steps[:, -1]
         steps = torch.cat([steps, following.unsqueeze(1)], dim=1)
     expected = own_units(steps[:, W:])
@@ -148,8 +148,8 @@ def test_it_learns_the_next_value_at_every_step() -> None:
     filled, following = whole.clone(), whole[:, 1:]
     for row, step, value in whole.isnan().nonzero().tolist():
         filled[row, step, value] = filled[row, step - 1, value]
-    output, _ = task.encoder.rnn(filled[:, :-1])
-    made = task.head.output.project(output) + filled[:, :-1]
+    output, _ = task.network.encoder.rnn(filled[:, :-1])
+    made = task.network.head.output.project(output) + filled[:, :-1]
     step = task.step(batch)
     expected = (made - following).square().nanmean().item()
     assert step.score.loss.item() == pytest.approx(expected, rel=1e-5)
@@ -168,8 +168,8 @@ def test_step_by_step_it_does_not_learn_values_that_the_window_lacks() -> None:
     window = batch.inputs[:, 1:].where(known, torch.nan)
     with_window = replace(batch, targets=torch.cat([window, ahead], dim=1).flatten(1))
     read, following = shift(batch.inputs, ahead)
-    output, _ = task.encoder.rnn(read)
-    errors = (task.head.output.project(output) + read - following).square()
+    output, _ = task.network.encoder.rnn(read)
+    errors = (task.network.head.output.project(output) + read - following).square()
     is_learned = torch.cat([known, ~ahead.isnan()], dim=1)
     expected = errors[is_learned].mean().item()
     assert task.step(with_window).score.loss.item() == pytest.approx(expected, rel=1e-5)
@@ -193,7 +193,13 @@ def test_windows_with_gaps_say_which_of_their_values_were_missing(tmp_path: Path
 def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     task = forecaster(output={"quantiles": QUANTILES})
     batch = batch_of()
-    made = task.head(task.encode(batch)).view(B, K, H, 3).transpose(1, 2).sort(-1).values
+    made = (
+        task.network.head(task.network.encode(batch))
+        .view(B, K, H, 3)
+        .transpose(1, 2)
+        .sort(-1)
+        .values
+    )
     made = made + batch.inputs[:, -1, :K].view(B, 1, K, 1)
     expected = torch.stack([own_units(each) for each in made.unbind(-1)], dim=-1)
     torch.testing.assert_close(task.forecast(batch), expected)

@@ -63,7 +63,7 @@ def test_step_by_step_equals_a_full_pass(
     head: str, cell: str, drawing: Callable[..., None]
 ) -> None:
     task, prompt, lengths = model(head, encoder={"cell": cell}), tokens(1, 6)[0].tolist(), []
-    task.encoder.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    task.network.encoder.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
     seen: list[torch.Tensor] = []
 
     def watched(logits: torch.Tensor, *rest: Any) -> int:

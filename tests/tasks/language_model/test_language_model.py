@@ -62,14 +62,16 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
     targets = full.targets.clone()
     targets[1, 4:] = -100
     batch = SequenceBatch(full.inputs, torch.tensor(lengths), targets)
-    logits, project = task(batch), task.head.output.project
+    logits, project = task(batch), task.network.head.output.project
     assert logits.shape == (B, T, V)
     nats = []
     for row, length in enumerate(lengths):
         # by hand: PyTorch's own LSTM of a row alone, and the formula, step by step
-        output, _ = task.encoder.rnn(task.embedding(full.inputs[row : row + 1, :length]))
+        output, _ = task.network.encoder.rnn(
+            task.network.embedding(full.inputs[row : row + 1, :length])
+        )
         for step, h in enumerate(output[0]):
-            h = task.head.output.resize(h) if head == "tied_softmax" else h
+            h = task.network.head.output.resize(h) if head == "tied_softmax" else h
             log_p = torch.log_softmax(project.weight @ h + project.bias, dim=0)
             torch.testing.assert_close(logits[row, step].log_softmax(0), log_p)
             nats.append(-log_p[targets[row, step]])
@@ -82,11 +84,11 @@ def test_every_step_of_output_gives_the_next_token(head: str) -> None:
 
 def test_tied_softmax_shares_the_embedding() -> None:
     task = model("tied_softmax")
-    assert task.head.output.project.weight is task.embedding.weight
-    assert task.head.output.resize.weight.shape == (E, H)
+    assert task.network.head.output.project.weight is task.network.embedding.weight
+    assert task.network.head.output.resize.weight.shape == (E, H)
     same_width = model("tied_softmax", embedding=None)
-    assert isinstance(same_width.head.output.resize, nn.Identity)
-    assert sum(p.numel() for p in same_width.head.parameters()) == V * H + V
+    assert isinstance(same_width.network.head.output.resize, nn.Identity)
+    assert sum(p.numel() for p in same_width.network.head.parameters()) == V * H + V
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -103,10 +105,10 @@ def test_dropout_acts_in_each_place_and_in_training_only(options: dict, locked: 
         torch.testing.assert_close(scored(task, batch), scored(plain, batch))
         assert abs(float(scored(task.train(), batch) - scored(plain, batch))) > 1e-3
     # where the embedding is given none, it has that of the model
-    assert task.embedding.dropout.p == (0.0 if "encoder" in options else 0.5)
-    kinds = {type(task.embedding.dropout), type(task.head.dropout)}
+    assert task.network.embedding.dropout.p == (0.0 if "encoder" in options else 0.5)
+    kinds = {type(task.network.embedding.dropout), type(task.network.head.dropout)}
     assert kinds == {LockedDropout if locked else nn.Dropout}
-    assert task.encoder.locked_dropout == locked
+    assert task.network.encoder.locked_dropout == locked
 
 
 # ---------------------------------------------------------------- the carried state
@@ -133,7 +135,7 @@ def test_no_gradient_flows_into_the_window_before() -> None:
     task, ids = model().train(), tokens()
     task.training_step(window(ids, 0, 4))
     task.training_step(window(ids, 4, 8, True)).backward()
-    seen = task.embedding.weight.grad.abs().sum(1) > 0
+    seen = task.network.embedding.weight.grad.abs().sum(1) > 0
     assert set(seen.nonzero().flatten().tolist()) == set(ids[:, 4:8].flatten().tolist())
 
 

@@ -78,10 +78,12 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
     task = regressor("every_step", output=output)
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
-    assert not task.encoder.bidirectional
+    assert not task.network.encoder.bidirectional
     batches = [batch_of(B, T, 2, seed=seed) for seed in range(2)]
     assert int(task.step(batches[0]).score.weight) == 2 * int(LENGTHS.sum()) - T
-    medians = torch.cat([task.head.decode(task.encode(each)) for each in batches]).detach()
+    medians = torch.cat(
+        [task.network.head.decode(task.network.encode(each)) for each in batches]
+    ).detach()
     targets = own_units(torch.cat([each.targets for each in batches]))
     known = ~targets.isnan()
     expected = root_mean_squared_error(targets[known], medians[known])
@@ -102,7 +104,7 @@ def test_padding_changes_nothing_of_the_values_of_steps() -> None:
     losses = torch.stack([step.score.loss for step in alone])
     together = task.step(batch)
     torch.testing.assert_close(together.score.loss, (losses * known).sum() / known.sum())
-    found = audit(task.as_function(), batch.inputs, LENGTHS, "per_step", task.contract.causal)
+    found = audit(task.network, batch.inputs, LENGTHS, "per_step", task.contract.causal)
     assert found.names == []
 
 

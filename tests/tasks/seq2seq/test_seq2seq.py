@@ -77,7 +77,7 @@ def pairs() -> PairBatch:
 def test_the_decoder_gets_what_its_head_declares_and_the_audit_finds_nothing(kind: Any) -> None:
     task, batch = of_kind(kind, dropout=0.2), pairs()
     finals = ("h_n", "c_n") if kind[1] == "lstm" else ("h_n",)
-    seen = trace(task, batch)
+    seen = trace(task.network, batch)
     expected = {"output", *finals} if kind[0] else {*finals}
     assert {*seen.reads} == expected
     # every layer and direction of h_n and c_n, and of `output` every step that is there
@@ -85,7 +85,7 @@ def test_the_decoder_gets_what_its_head_declares_and_the_audit_finds_nothing(kin
         assert bool((seen.cells[name] > 0).all()), name
     steps = batch.mask.unsqueeze(-1).expand_as(seen.output)
     assert torch.equal(seen.output > 0, steps if kind[0] else torch.zeros_like(steps))
-    model, more = task.as_function(), batch.target.inputs
+    model, more = task.network, batch.target.inputs
     result = audit(model, batch.inputs, batch.lengths, "seq2seq", target_inputs=more)
     assert result.findings == []
 
@@ -93,14 +93,14 @@ def test_the_decoder_gets_what_its_head_declares_and_the_audit_finds_nothing(kin
 @every_kind
 def test_the_function_of_a_task_gives_the_logits_that_the_loss_is_made_of(kind: Any) -> None:
     task, batch = of_kind(kind).eval(), pairs()
-    logits = task.as_function()(batch.inputs, batch.lengths, batch.target.inputs)
+    logits = task.network(batch.inputs, batch.lengths, batch.target.inputs)
     assert logits.shape == (len(LENGTHS), max(WRITTEN) + 1, W)
     torch.testing.assert_close(task(batch), logits)
     loss = F.cross_entropy(logits.flatten(0, 1), batch.target.targets.flatten(), ignore_index=-100)
     torch.testing.assert_close(task.score(batch).loss, loss)
     # a row alone, without padding, has the same ones
     for row, (length, written) in enumerate(zip(LENGTHS, WRITTEN, strict=True)):
-        alone = task.as_function()(
+        alone = task.network(
             batch.inputs[row : row + 1, :length],
             batch.lengths[row : row + 1],
             batch.target.inputs[row : row + 1, : written + 1],
@@ -143,15 +143,15 @@ def test_texts_and_scores_are_those_of_a_row_alone_and_of_its_teacher_forced_log
     beam: int,
 ) -> None:
     task, batch = seq2seq().eval(), pairs()
-    found = task.write(task.encode(batch), beam)
+    found = task.network.write(task.network.encode(batch), beam)
     for row, place in product(range(len(LENGTHS)), range(beam)):
         source, steps = batch.inputs[row : row + 1, : LENGTHS[row]], batch.lengths[row : row + 1]
-        alone = task.write(task.encode(SequenceBatch(source, steps)), beam)
+        alone = task.network.write(task.network.encode(SequenceBatch(source, steps)), beam)
         assert torch.equal(alone.tokens[0], found.tokens[row])
         # at the largest length, 2 * 6 + 1, there is no end token
         target = found.tokens[row, place, : int(found.lengths[row, place]) + 1]
         inputs = torch.cat([torch.tensor([SPEC["start"]]), target[:-1]])
-        log_p = task.as_function()(source, steps, inputs[None]).log_softmax(-1)[0]
+        log_p = task.network(source, steps, inputs[None]).log_softmax(-1)[0]
         score = log_p[range(len(target)), target].sum() / len(target)
         for scores in (found.scores[row], alone.scores[0]):
             torch.testing.assert_close(scores[place], score, rtol=0, atol=1e-5)
@@ -159,9 +159,9 @@ def test_texts_and_scores_are_those_of_a_row_alone_and_of_its_teacher_forced_log
 
 def test_neither_start_nor_unknown_is_written() -> None:
     task = seq2seq().eval()
-    bias = task.decoder.vocabulary.project.bias.data
+    bias = task.network.decoder.vocabulary.project.bias.data
     bias[[SPEC["start"], UNKNOWN_ID]], bias[SPEC["end"]] = 100.0, -1e9
-    tokens = task.write(task.encode(pairs()), beam=1).tokens
+    tokens = task.network.write(task.network.encode(pairs()), beam=1).tokens
     assert tokens.shape[2] == 2 * SPEC["longest"] + 1
     assert not {SPEC["start"], UNKNOWN_ID} & {*tokens.unique().tolist()}
 
@@ -244,7 +244,7 @@ def test_each_written_token_attends_to_the_source(learned: Path) -> None:
         torch.testing.assert_close(weights.sum(1), torch.ones(len(source) + 1))
         [alone] = run.attention([source])
         torch.testing.assert_close(weights, alone, rtol=0, atol=1e-5)
-    h_n = run.task.encode(batch).h_n[-1].transpose(0, 1).flatten(1)[:4]
+    h_n = run.network.encode(batch).h_n[-1].transpose(0, 1).flatten(1)[:4]
     torch.testing.assert_close(run.encode(sources, "h_n"), h_n, rtol=0, atol=1e-5)
 
 

@@ -11,7 +11,7 @@ from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
 from seqmodels.batch import PADDING_TARGET
 from seqmodels.data.targets import mark_spans
-from seqmodels.engine.class_scores import scores
+from seqmodels.engine.class_task import scores
 from seqmodels.tasks.tagging.spans import SpanCounter
 
 TYPES = ("LOC", "a-b", "B")

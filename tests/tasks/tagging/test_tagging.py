@@ -43,11 +43,11 @@ def batch_of(tags: int = len(TAGS), seed: int = 0) -> SequenceBatch:
 def test_every_step_of_output_gives_a_tag(bidirectional: bool | None, directions: int) -> None:
     task, batch = tagger(encoder={"bidirectional": bidirectional}), batch_of()
     packed = pack_padded_sequence(
-        task.embedding(batch.inputs), batch.lengths, batch_first=True, enforce_sorted=False
+        task.network.embedding(batch.inputs), batch.lengths, batch_first=True, enforce_sorted=False
     )
-    output, _ = pad_packed_sequence(task.encoder.rnn(packed)[0], batch_first=True)
+    output, _ = pad_packed_sequence(task.network.encoder.rnn(packed)[0], batch_first=True)
     assert output.shape == (B, T, directions * H)
-    project = task.head.output.project
+    project = task.network.head.output.project
     expected = output @ project.weight.T + project.bias
     torch.testing.assert_close(task(batch), expected)
     batch.targets[0, 3] = batch.targets[2, 1] = -100  # unknown
@@ -70,10 +70,10 @@ def test_class_weights_are_one_for_each_tag() -> None:
 
 def test_a_crf_scores_the_tags_of_a_row_together() -> None:
     task, batch = tagger(output={"kind": "crf"}), batch_of()
-    output = task.head.output
+    output = task.network.head.output
     assert isinstance(output, CRF)
     step = task.step(batch)
-    features = task.head.features(task.encode(batch))
+    features = task.network.head.features(task.network.encode(batch))
     torch.testing.assert_close(
         step.score.loss, output.score(features, batch.targets, batch.mask).loss
     )

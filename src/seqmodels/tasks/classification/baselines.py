@@ -16,7 +16,7 @@ from seqmodels.data.baseline_features import (
 )
 from seqmodels.data.examples import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.engine.class_scores import class_scores, class_sums
+from seqmodels.engine.class_task import class_scores, class_sums
 from seqmodels.target import Baselines
 
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.arguments import Count, NonNegative
@@ -15,6 +13,7 @@ from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_task import ClassTask, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
+from seqmodels.network import Network, WindowedNetwork
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Score
 
@@ -44,20 +43,18 @@ class SequenceClassifier(ClassTask):
         **options: Any,
     ) -> None:
         super().__init__(*given, window=window, adversarial=adversarial, **options)
-        self.window, self.adversarial = window, adversarial
 
-    def score_embedded(
-        self, embedded: Float[Tensor, "batch time embedding"], batch: SequenceBatch
-    ) -> Score:
-        if not (self.adversarial and self.training):
-            return super().score_embedded(embedded, batch)
-        if not embedded.requires_grad:  # it may be the batch's own features
-            embedded = embedded.detach().requires_grad_()
-        score = super().score_embedded(embedded, batch)
-        [slopes] = torch.autograd.grad(score.loss, embedded, retain_graph=True)
-        moves = self.adversarial * F.normalize(slopes.flatten(1)).view_as(slopes)
-        moved = super().score_embedded(embedded + moves, batch)
-        return replace(score, costs=(score.costs + moved.costs) / 2)
+    def make_network(self, *parts: Any, **options: Any) -> Network:
+        window = self.hparams["window"]
+        if window is None:
+            return super().make_network(*parts, **options)
+        return WindowedNetwork(*parts, window=window, **options)
+
+    def score(self, batch: SequenceBatch) -> Score:
+        distance = self.hparams["adversarial"]
+        if self.training and distance:
+            return adversarial_score(self.network, batch, distance)
+        return super().score(batch)
 
     def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None
@@ -76,9 +73,24 @@ class SequenceClassifier(ClassTask):
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""
-        rows, logits = [], self.head(states or self.encode(batch))
+        rows, logits = [], self.network.head(states or self.network.encode(batch))
         for row in logits.float().softmax(dim=-1).tolist():
             probabilities = dict(zip(self.classes, row, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})
         return rows
+
+
+def adversarial_score(network: Network, batch: SequenceBatch, distance: float) -> Score:
+    """The score of a batch, with the mean of two costs for each row: as it is, and with its
+    embeddings moved by `distance` to where the loss rises most (Miyato et al. 2017,
+    https://arxiv.org/abs/1605.07725)."""
+    rows = network.rows_to_read(batch)
+    embedded = network.embed(rows)
+    if not embedded.requires_grad:  # They may be the batch's own features.
+        embedded = embedded.detach().requires_grad_()
+    score = network.score_embedded(embedded, rows)
+    [slopes] = torch.autograd.grad(score.loss, embedded, retain_graph=True)
+    moves = distance * F.normalize(slopes.flatten(1)).view_as(slopes)
+    moved_score = network.score_embedded(embedded + moves, rows)
+    return replace(score, costs=(score.costs + moved_score.costs) / 2)

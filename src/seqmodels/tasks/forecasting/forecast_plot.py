@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.engine.value_scores import decision
+from seqmodels.engine.value_task import decision
 from seqmodels.screen import figure_text
 
 COUNT, HISTORY = 6, 3  # origins; times the horizon to show of what was read

@@ -57,7 +57,7 @@ def write(
         # `shown` ends before `waiting`: whether a space comes between them depends on both
         shown, waiting, was_training = ids, list[int](), task.training
         batch = SequenceBatch(torch.tensor([ids], device=task.device), torch.tensor([len(ids)]))
-        tokens = task.roll_forward(batch, choose)
+        tokens = task.network.roll_forward(batch, choose)
         try:
             for _ in range(length):
                 task.eval()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, SequenceBatch
 from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
@@ -57,12 +57,15 @@ class LanguageModel(Task):
         super().__init__(data, encoder, head, embedding=embedding, **options)
         self.carried: dict[str, State] = {}  # by split: where the next window starts
 
-    def make_output(self, width: int, **options: Any) -> Output:
+    def output_options(self, embedding: nn.Module) -> dict[str, Any]:
+        return {"embedding": embedding}  # whose weight the softmax may share
+
+    def make_output(self, width: int, *, embedding: nn.Module, **options: Any) -> Output:  # type: ignore[override]
         output: Any = find_head(self.hparams["head"]).output_class or Vocabulary
         return output(
             width,
             self.hparams["data"]["num_inputs"],
-            embedding=self.embedding,
+            embedding=embedding,
             label_smoothing=self.output.label_smoothing,
             **options,
         )
@@ -70,14 +73,15 @@ class LanguageModel(Task):
     def step(self, batch: SequenceBatch) -> Step:
         state = self.carried.get(self.split) if batch.continues else None
         assert batch.targets is not None
-        states = self.encode(batch, state)
+        states = self.network.encode(batch, state)
         final = (part.detach() for part in parts_of(states.state))
         self.carried[self.split] = state_of(*final)  # starts the next window
         measured = None
         if self.measures_more:
-            known = batch.targets != PADDING_TARGET
-            measured = self.head(states)[known].float().softmax(dim=-1), batch.targets[known]
-        return Step(self.head.score(states, batch.targets), measured=measured)
+            is_known = batch.targets != PADDING_TARGET
+            logits = self.network.head(states)[is_known]
+            measured = logits.float().softmax(dim=-1), batch.targets[is_known]
+        return Step(self.network.head.score(states, batch.targets), measured=measured)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
         """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
@@ -108,7 +112,7 @@ class LanguageModel(Task):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,
         the likeliest first."""
-        logits = self.head(states or self.encode(batch))
+        logits = self.network.head(states or self.network.encode(batch))
         shares = last_step(logits, batch.lengths).float().softmax(dim=-1)
         shares[:, [START_ID, UNKNOWN_ID]] = 0.0  # they stand for no text
         largest = shares.topk(min(LIKELIEST, shares.shape[1] - len(SPECIAL)))

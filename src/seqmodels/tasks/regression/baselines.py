@@ -13,7 +13,7 @@ from seqmodels.data.baseline_features import baseline_features, baseline_rows, s
 from seqmodels.data.examples import EVALUATED, SPLITS, Split
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.targets import Values
-from seqmodels.engine.value_scores import value_scores, value_sums
+from seqmodels.engine.value_task import value_scores, value_sums
 from seqmodels.target import Baselines
 
 

@@ -11,12 +11,12 @@ from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described
-from seqmodels.engine.value_scores import known_values, value_sums
-from seqmodels.engine.value_task import ValueTask
+from seqmodels.engine.value_task import ValueTask, known_values, value_sums
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
+from seqmodels.network import Network, WindowedNetwork
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import ValueOutput
+from seqmodels.nn.outputs import Quantiles, ValueOutput
 
 
 class Regressor(ValueTask):
@@ -45,13 +45,18 @@ class Regressor(ValueTask):
             raise UserError(
                 f"model.window is {window}, but this model predicts at every step: set it to null"
             )
-        self.window = window
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
         per = find_head(head).per
         # Numbers at every step, such as a remaining life, are mostly wanted while a series arrives.
         return replace(cls.contract, per=per, live=per == "step")
+
+    def make_network(self, *parts: Any, **options: Any) -> Network:
+        window = self.hparams["window"]
+        if window is None:
+            return super().make_network(*parts, **options)
+        return WindowedNetwork(*parts, window=window, **options)
 
     def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
@@ -72,25 +77,22 @@ class Regressor(ValueTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
         step, a list of a value for each step of the row in place of a value."""
-        made = self._values.standardised(self.head(states or self.encode(batch)))
-        predicted = self._moved(self._values.in_own_units(made))
+        logits = self.network.head(states or self.network.encode(batch))
+        standardised = self._values.standardised(logits)
+        predicted = self._moved(self._values.in_own_units(standardised))
         return self.named(predicted, self._steps(batch), made=True)
-
-    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
-        """Standardised values `(B, [T], K)`, or the logits of quantiles, `(B, [T], K * Q)`."""
-        logits = self.head(states)
-        if self.shifts is None:
-            return logits
-        return self.moved(self._values.standardised(logits)).flatten(-2)
 
     def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         assert batch.targets is not None
         targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
-        return self._values.standardised(self.head(self.encode(batch))), targets
+        logits = self.network.head(self.network.encode(batch))
+        return self._values.standardised(logits), targets
 
-    def _moved(self, quantiles: Tensor) -> Tensor:
-        """Quantiles in their own units `(B, [T], K, Q)` after their shifts."""
-        return self.moved(quantiles, self._values.deviation.unsqueeze(-1))
+    def _moved(self, predicted: Tensor) -> Tensor:
+        """What was predicted in its own units; quantiles `(B, [T], K, Q)` after their shifts."""
+        if isinstance(self._values, Quantiles):
+            return self._values.moved(predicted, self._values.deviation.unsqueeze(-1))
+        return predicted
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self._targets(batch), self._steps(batch))
@@ -106,4 +108,4 @@ class Regressor(ValueTask):
 
     @property
     def _values(self) -> ValueOutput:
-        return cast(ValueOutput, self.head.output)
+        return cast(ValueOutput, self.network.head.output)

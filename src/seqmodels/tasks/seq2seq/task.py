@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any
 
-from jaxtyping import Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqmodels.arguments import Count
 from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
-from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, LockedDropout, TokenEmbedding
+from seqmodels.nn.embedding import TOKEN_EMBEDDING_SIZE, TokenEmbedding
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Score, SmoothingOptions
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder
+from seqmodels.tasks.seq2seq.network import Translator
 from seqmodels.tasks.seq2seq.pairs import TextDecoder
 from seqmodels.tasks.seq2seq.search import Found
 from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
@@ -58,20 +58,23 @@ class Seq2Seq(Task):
     ) -> None:
         super().__init__(data, encoder, head, beam=beam, longest=longest, **options)
 
-    @property
-    def decoder(self) -> Decoder:
-        """The module that the head hands the encoder's tensors to."""
-        return self.head.output  # type: ignore[return-value]
+    network: Translator
+
+    def make_network(self, *parts: Any, **options: Any) -> Translator:
+        longest = self.hparams["longest"]
+        if longest is None:
+            longest_target = self.hparams["data"].get("longest", MOST_TOKENS)
+            longest = min(2 * longest_target + 1, MOST_TOKENS)
+        return Translator(*parts, longest=longest, **options)
 
     def make_output(  # type: ignore[override]
         self, encoder: RecurrentEncoder, attention: bool = False
     ) -> Decoder:
         """The decoder of this encoder, with or without attention."""
         data, options = self.hparams["data"], self.embedding_options
-        dropout = LockedDropout if self.hparams["locked_dropout"] else nn.Dropout
         size = options.size or TOKEN_EMBEDDING_SIZE
-        drop = dropout(options.dropout or 0.0)
-        embedding = TokenEmbedding(data["num_targets"], size, options.noise, drop)
+        dropout = self.make_dropout(options.dropout or 0.0)
+        embedding = TokenEmbedding(data["num_targets"], size, options.noise, dropout)
         directions = encoder.num_directions
         rnn = RecurrentEncoder(
             size,
@@ -94,7 +97,7 @@ class Seq2Seq(Task):
             attention=Attention(rnn.output_size, width) if attention else None,
             start=data["start"],
             end=data["end"],
-            dropout=dropout(self.hparams["dropout"]),
+            dropout=self.make_dropout(self.hparams["dropout"]),
         )
 
     def step(self, batch: PairBatch) -> Step:
@@ -102,27 +105,13 @@ class Seq2Seq(Task):
         assert score.states is not None
         if self.split == "train":
             return Step(score)
-        found = self.write(score.states, self.hparams["beam"] if self.split == "test" else 1)
+        beam = self.hparams["beam"] if self.split == "test" else 1
+        found = self.network.write(score.states, beam)
         texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
         counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
         measured = texts, [*map(list, references)]
         sums = {"texts": counts.to(self.device)}
         return Step(replace(score, decision=found), sums, measured)
-
-    def write(self, states: RNNOutput, beam: int) -> Found:
-        """The likeliest texts for what the encoder has read, the best first."""
-        usual = min(2 * self.hparams["data"]["longest"] + 1, MOST_TOKENS)
-        longest = self.hparams["longest"] or usual
-        return self.decoder.search(self.head.features(states), beam=beam, longest=longest)
-
-    def attention(self, batch: SequenceBatch) -> list[Tensor]:
-        """For each row, how much each step of the source is attended to, `(S, T)`, where each token
-        of the likeliest text is written, and its end."""
-        states = self.encode(batch)
-        found = self.write(states, 1)
-        weights: Tensor = self.head.weights(states, found.tokens[:, 0])  # type: ignore[operator]
-        sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
-        return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
 
     @cached_property
     def text_decoder(self) -> TextDecoder:
@@ -151,8 +140,9 @@ class Seq2Seq(Task):
             states: as `Task.describe` takes it.
             beam: in place of the task's own.
         """
-        states = states or self.encode(batch)
-        return self._described(self.write(states, beam or self.hparams["beam"]))
+        states = states or self.network.encode(batch)
+        beam = beam or self.hparams["beam"]
+        return self._described(self.network.write(states, beam))
 
     def _described(self, found: Found) -> Described:
         texts, scores = self.text_decoder.texts(found.tokens[:, 0]), found.scores[:, 0].tolist()
@@ -169,19 +159,3 @@ class Seq2Seq(Task):
             | {"prediction": made["target"], "score": made["score"], "tokens": count}
             for right, made, count in zip(*columns, strict=True)
         ]
-
-    def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
-        inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
-        return self.decoder(self.head.features(states), inputs)
-
-    def as_function(self) -> Callable[..., Tensor]:
-        """`(source, source_lengths, target_inputs) -> logits` of the token after each of
-        `target_inputs`, `(B, S)`, which begin with the start token: `(B, S, V)`."""
-
-        def predict(
-            source: Tensor, lengths: Tensor, target_inputs: Int[Tensor, "batch steps"]
-        ) -> Tensor:
-            states = self.encode(SequenceBatch(source, lengths))
-            return self.decoder(self.head.features(states), target_inputs)
-
-        return predict

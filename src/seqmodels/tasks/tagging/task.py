@@ -10,8 +10,7 @@ from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
 from seqmodels.data.targets import mark_spans
-from seqmodels.engine.class_scores import score_rows, scores
-from seqmodels.engine.class_task import ClassTask, probability_columns
+from seqmodels.engine.class_task import ClassTask, probability_columns, score_rows, scores
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.errors import UserError
@@ -104,8 +103,12 @@ class Tagger(ClassTask):
         found = super().pictures(dataset, sums)
         if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST:
             batch = self.some_of(dataset, COUNT)
-            made, there = self.head.decode(self.encode(batch)).cpu(), batch.targets.cpu()
-            rows = [(there[n, :end], made[n, :end]) for n, end in enumerate(batch.lengths.tolist())]
+            predicted = self.network.head.decode(self.network.encode(batch)).cpu()
+            targets = batch.targets.cpu()
+            rows = [
+                (targets[row, :length], predicted[row, :length])
+                for row, length in enumerate(batch.lengths.tolist())
+            ]
             numbers = batch.rows.tolist()
             names = [dataset.row_name(n).get("series", f"row {n + 1}") for n in numbers]
             found["tags.png"] = draw_tags(rows, names, self.classes)
@@ -134,15 +137,15 @@ class Tagger(ClassTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step, and the
         probability of each tag there; without these if a tag has none of its own."""
-        states = states or self.encode(batch)
+        states = states or self.network.encode(batch)
         lengths = batch.lengths.tolist()
-        tags_of_rows = self.head.decode(states).tolist()
+        tags_of_rows = self.network.head.decode(states).tolist()
         rows: list[dict[str, Any]] = []
         for tags, length in zip(tags_of_rows, lengths, strict=True):
             rows.append({"tags": [self.classes[tag] for tag in tags[:length]]})
-        if self.head.output.links_steps:
+        if self.network.head.output.links_steps:
             return rows
-        probabilities = self.head(states).float().softmax(dim=-1).cpu()  # (B, T, C)
+        probabilities = self.network.head(states).float().softmax(dim=-1).cpu()  # (B, T, C)
         for row, steps, length in zip(rows, probabilities, lengths, strict=True):
             by_class = steps[:length].T.tolist()
             row["probabilities"] = dict(zip(self.classes, by_class, strict=True))
