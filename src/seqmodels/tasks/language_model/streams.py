@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import PADDING_TARGET, UNKNOWN_ID, Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.columns import texts_of
 from seqmodels.data.examples import EVALUATED, SPLITS, Examples, Split, repeated
-from seqmodels.data.loading import SequenceLoader, collate
+from seqmodels.data.loading import EpochSampler, SequenceLoader, collate
 from seqmodels.data.module import DataModule
 from seqmodels.data.sources import hub_files, library_files
 from seqmodels.data.tables import Tables
@@ -382,7 +382,7 @@ class StreamDataset(Dataset[SequenceBatch]):
         return SequenceBatch(inputs, lengths, targets, continues=start > 0, rows=rows)
 
 
-class WindowSampler(Sampler[list[tuple[int, int]]]):
+class WindowSampler(EpochSampler[list[tuple[int, int]]]):
     """Cuts steps into consecutive windows `(start, stop)`.
 
     If a single step is left over, the last window takes it too: the streams of evaluation may
@@ -394,11 +394,7 @@ class WindowSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(self, steps: int, window: int) -> None:
-        self.steps, self.window, self.epoch = steps, window, 0
-        self.sampler = self  # Lightning calls `batch_sampler.sampler.set_epoch`
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.steps, self.window = steps, window
 
     def __len__(self) -> int:
         return max(-(-(self.steps - 1) // self.window), 1)
