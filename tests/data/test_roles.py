@@ -13,6 +13,7 @@ import pytest
 from seqmodels.data import SeriesTable
 from seqmodels.data.columns import Columns
 from seqmodels.data.roles import channels_line, left_out_line, roles_of
+from seqmodels.data.steps import Steps, in_order, steps_of_rows
 from seqmodels.errors import UserError
 
 SERIES, STEPS = 40, 5
@@ -40,7 +41,8 @@ def told(given: Any, **options: Any) -> tuple[list[str], str]:
 def left_out(values: Any, starts: tuple[int, ...] = (0, 3, 6)) -> str:
     """What is said of one column, beside a channel."""
     table = Columns(pa.table({"c": values}), "x.csv")
-    return left_out_line(roles_of(table, np.array(starts), {}))
+    steps = Steps(table, np.array(starts), [], None)
+    return left_out_line(roles_of(steps, {}))
 
 
 def test_whole_numbers_that_name_a_person_are_no_channel_and_a_note_if_they_are_in_two_splits() -> (
@@ -242,7 +244,8 @@ def test_a_rule_needs_no_data_module() -> None:
     table = Columns(
         pa.table({"s": ["a", "a", "b"], "x": [0.5, 1.5, 2.5], "k": ["u", "u", "v"]}), "x"
     )
-    roles = roles_of(table, np.array([0, 2, 3]), {"s": "series"})
+    steps = in_order(steps_of_rows(table, "s"), None)
+    roles = roles_of(steps, {"s": "series"})
     assert [(role.column, role.role) for role in roles] == [
         ("s", "series"), ("x", "channel"), ("k", "left out"),
     ]  # fmt: skip

@@ -4,9 +4,8 @@ from seqmodels.data.examples import SPLITS, Examples, Split
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.module import DataModule
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.series import UEA
+from seqmodels.data.series import UEA, SeriesTable
 from seqmodels.data.series_inputs import Series
-from seqmodels.data.series_table import SeriesTable
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values
 from seqmodels.data.text import Text
 from seqmodels.data.tokenizer import TokenizerOptions

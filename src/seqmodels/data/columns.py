@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
+MANY_TEXTS = 100  # in a column that is hardly a category
 Kind = Literal["number", "boolean", "text", "time", "list", "other"]
 TRUTH = {"true": 1.0, "false": 0.0}  # a column of these alone is one of numbers
 DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(?:[eE][-+]?[0-9]+)?")
@@ -103,15 +104,19 @@ class Columns:
         origins = {column: taken[id(origin)] for column, origin in self.origins.items()}
         return Columns(self.table.take(rows), self.path, places, origins=origins)
 
+    def select(self, columns: Iterable[str]) -> Columns:
+        """These columns alone."""
+        return replace(self, table=self.table.select([*columns]))
+
     def beside(self, other: Columns, rows: np.ndarray) -> Columns:
         """With further columns: for each row a row of another table."""
         import pyarrow as pa
 
-        columns = dict(zip(self.table.column_names, self.table.columns, strict=True))
+        columns = columns_by_name(self.table)
         origins = dict(self.origins)
         places = rows if other.places is None else other.places[rows]
         origin = Origin([other.path], None, places)
-        for column, values in zip(other.table.column_names, other.table.columns, strict=True):
+        for column, values in columns_by_name(other.table).items():
             if column not in self:
                 if other.kind(column) == "text":
                     values = values.dictionary_encode()  # a text stands once for many rows
@@ -198,10 +203,14 @@ class Columns:
         if key:
             self.check(column, key)
         names = self.written(column) if raw else self.names(column)
-        if (names.codes < 0).any():
-            where = self.where((names.codes < 0).argmax(), column)
-            raise UserError(f"{where} has no {column!r}: fill it")
+        self.check_filled(column, names.codes < 0)
         return names
+
+    def check_filled(self, column: str, is_missing: np.ndarray) -> None:
+        """Raises a `UserError` if a column lacks a value in one of the rows, `(N,)` bool."""
+        if is_missing.any():
+            where = self.where(is_missing.argmax(), column)
+            raise UserError(f"{where} has no {column!r}: fill it")
 
     def parsed(self, column: str) -> tuple[np.ndarray, np.ndarray]:
         """A column as numbers, `(N,)` float64, nan where one is missing; and where it holds
@@ -295,6 +304,11 @@ class Columns:
             dict(zip(also, row, strict=True)) for row in zip(*also.values(), strict=True)
         ]
         return zip(*read, also_by_row, strict=True)
+
+
+def columns_by_name(table: pa.Table) -> dict[str, Any]:
+    """The columns of a table of Arrow."""
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _float64(array: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqmodels.data.columns import is_list, is_number
+from seqmodels.data.columns import columns_by_name, is_list, is_number
 from seqmodels.errors import UserError, choices, setting, shown
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def with_gaps(
 
     if na_values is None:
         return table
-    columns = dict(zip(table.column_names, table.columns, strict=True))
+    columns = columns_by_name(table)
     for name, column in columns.items():
         is_named = named is None or name in named
         if values := values_of_column(na_values, name, is_named=is_named):

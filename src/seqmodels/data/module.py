@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqmodels.arguments import check_own_init
+from seqmodels.arguments import check_own_init, checked
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.cache import cached_value
 from seqmodels.data.examples import InputRow, Split
@@ -44,6 +44,10 @@ class DataModule(pl.LightningDataModule):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         check_own_init(cls, "data")
+
+    @checked("data")
+    def __init__(self) -> None:  # Lightning's takes any argument
+        super().__init__()
 
     def fits(self, per: Per, target: str) -> bool:
         """Whether a task with such targets can learn from this data."""

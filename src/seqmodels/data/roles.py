@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from seqmodels.data.columns import MISSING, TRUTH, Columns, Names
+from seqmodels.data.columns import MANY_TEXTS, MISSING, TRUTH, Columns, Names
 from seqmodels.data.steps import Steps, step_back
 from seqmodels.data.times import is_called_time, looks_like_times
 from seqmodels.errors import UserError, listed, setting, shown
@@ -34,7 +34,6 @@ INDEX = re.compile(
 )  # the rows of a frame, as pandas names them
 OF_AN_ARRAY = re.compile(r"channel \d+|.*\[\d+\]", re.DOTALL)  # channels that never had names
 GROUPS = range(4, 10_000)  # the different names in a column that may say whose a series is
-MANY_TEXTS = 100  # in a column that is hardly a category
 FEW_GAPS = 3  # texts that may all stand for a gap
 FIRST_ROWS = 1_000  # which say of most columns already that their numbers are not whole
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")  # 1,234.5
@@ -57,28 +56,23 @@ class ColumnRole:
 
 
 def roles_of(
-    columns: Columns,
-    starts: np.ndarray,
-    keys: Mapping[str, Role],
-    inputs: Sequence[str] | None = None,
+    steps: Steps, keys: Mapping[str, Role], inputs: Sequence[str] | None = None
 ) -> list[ColumnRole]:
     """The role of each column of a table of steps.
 
     Args:
-        columns: all steps, one series after the other, each in the order of its steps.
-        starts: `(S + 1,)`, where each series begins, and the end of the last one.
         keys: the roles of the columns that a key of the configuration names.
         inputs: the channels, if a key names them; None: they follow from the columns.
     """
     has_times = "time" in keys.values()
     roles = []
-    for column in columns.table.column_names:
+    for column in steps.columns.table.column_names:
         if column in keys:
             roles.append(ColumnRole(column, keys[column]))
         elif inputs is not None and column in inputs:
             roles.append(ColumnRole(column, "channel"))
         else:
-            role = _role(columns, starts, column, has_times)
+            role = _role(steps, column, has_times)
             if inputs is not None:
                 role = ColumnRole(column, "left out", may_be_group=role.may_be_group)
             roles.append(role)
@@ -117,8 +111,9 @@ def _with_reason(role: ColumnRole) -> str:
     return f"{role.column} ({role.reason})" if role.reason else role.column
 
 
-def _role(columns: Columns, starts: np.ndarray, column: str, has_times: bool) -> ColumnRole:
+def _role(steps: Steps, column: str, has_times: bool) -> ColumnRole:
     """Of a column that no key names."""
+    columns = steps.columns
 
     def left_out(reason: str, *, may_be_group: bool = False) -> ColumnRole:
         return ColumnRole(column, "left out", reason, may_be_group)
@@ -134,7 +129,7 @@ def _role(columns: Columns, starts: np.ndarray, column: str, has_times: bool) ->
     if looks_like_times(columns, column):
         return left_out("times" if has_times else "times: name it in data.time")
     if columns.holds_texts(column):
-        return _role_of_texts(columns, starts, column)
+        return _role_of_texts(steps, column)
 
     values, is_wrong = columns.parsed(column)
     is_known = ~np.isnan(values)
@@ -159,9 +154,7 @@ def _role(columns: Columns, starts: np.ndarray, column: str, has_times: bool) ->
     if _counts_rows(columns, column, values):
         return left_out("counts the rows")
 
-    # Which steps follow another one of the same series.
-    is_inside = np.ones(len(values) - 1, bool)
-    is_inside[starts[1:-1] - 1] = False
+    is_inside = steps.is_inside()
     if not is_inside.any():
         return channel
     differences = np.diff(values)[is_inside]
@@ -171,27 +164,27 @@ def _role(columns: Columns, starts: np.ndarray, column: str, has_times: bool) ->
     is_same = (differences == 0) | ~(is_known[1:] | is_known[:-1])[is_inside]
     if is_from_labels or not is_same.all():
         return channel
-    of_series = values[starts[:-1]]
+    of_series = values[steps.starts[:-1]]
     if (of_series == of_series[0]).all():
         return left_out("the same everywhere")
     return left_out(
         "whole numbers, the same at all steps of a series: name it in data.group if it says whose "
         "a series is, or in data.inputs to read it",
-        may_be_group=bool(is_known.all()) and _are_few(len(np.unique(of_series)), starts),
+        may_be_group=bool(is_known.all()) and _are_few(len(np.unique(of_series)), steps),
     )
 
 
-def _role_of_texts(columns: Columns, starts: np.ndarray, column: str) -> ColumnRole:
-    names = columns.names(column)
+def _role_of_texts(steps: Steps, column: str) -> ColumnRole:
+    names = steps.columns.names(column)
     texts = [text for text in names.names if text]
-    of_series = names.codes[starts[:-1]]
-    is_constant = bool((np.repeat(of_series, np.diff(starts)) == names.codes).all())
+    of_series = names.codes[steps.starts[:-1]]
+    is_constant = bool((steps.repeated(of_series) == names.codes).all())
     may_be_group = (
-        is_constant and bool((of_series >= 0).all()) and _are_few(len(np.unique(of_series)), starts)
+        is_constant and bool((of_series >= 0).all()) and _are_few(len(np.unique(of_series)), steps)
     )
     reason = "no value"
     if texts:
-        reason = _about_texts(columns, column, names, texts)
+        reason = _about_texts(steps.columns, column, names, texts)
     return ColumnRole(column, "left out", reason, may_be_group)
 
 
@@ -223,9 +216,9 @@ def _first_with_comma(texts: Sequence[str]) -> str:
     return shown(repr(next(text for text in texts if "," in text)))
 
 
-def _are_few(count: int, starts: np.ndarray) -> bool:
+def _are_few(count: int, steps: Steps) -> bool:
     """Whether so many names may be those of groups of the series."""
-    return count in GROUPS and 2 * count < len(starts)
+    return count in GROUPS and 2 * count < len(steps.starts)
 
 
 def _are_booleans(columns: Columns, column: str) -> bool:

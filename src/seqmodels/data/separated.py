@@ -13,14 +13,14 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.data.columns import DECIMAL_COMMA, as_number, is_number
+from seqmodels.data.columns import DECIMAL_COMMA, as_number, columns_by_name, is_number
 from seqmodels.errors import SettingError, UserError, setting, shown
 from seqmodels.files import read_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SEPARATORS = ",;\t|"  # to look for where a file has another one
+USUAL_SEPARATORS = ",;\t|"  # to look for where a file has another one
 LINES = 20  # of a file to look at before it is read
 BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
 DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
@@ -204,7 +204,7 @@ class Separated:
         """The separator that divides these lines evenly, where the one that is set does not."""
         if len(names) > 1 and {*map(len, rows)} == {len(names)}:
             return ""
-        for separator in SEPARATORS.replace(self.separator, ""):
+        for separator in USUAL_SEPARATORS.replace(self.separator, ""):
             counts = [len(fields) for fields in self._fields(lines, separator)]
             is_even = {*counts} == {len(names) if self.columns else counts[0]}
             if counts[0] > 1 and (is_even or len(names) == 1):
@@ -224,7 +224,7 @@ def _as_numbers(table: pa.Table, columns: Collection[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    arrays = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = columns_by_name(table)
     for column in columns:
         with suppress(pa.ArrowInvalid):
             texts = pc.utf8_trim_whitespace(arrays[column])
@@ -281,7 +281,7 @@ def with_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    arrays = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = columns_by_name(table)
     for column in columns:
         if _holds_strings(arrays[column]):
             arrays[column] = pc.replace_substring_regex(arrays[column], WITH_COMMA, r"\1.\2")
@@ -293,7 +293,7 @@ def check_no_points(table: pa.Table, texts: Collection[str], path: str) -> None:
     has decimal commas. `texts` are columns that hold no numbers."""
     import pyarrow.compute as pc
 
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    for name, column in columns_by_name(table).items():
         if name in texts or not _holds_strings(column):
             continue
         if not pc.any(pc.match_substring_regex(column, WITH_COMMA)).as_py():

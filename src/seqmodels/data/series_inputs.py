@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
-from seqmodels.data.columns import Names
+from seqmodels.data.columns import MANY_TEXTS, Names
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.times import Times
 from seqmodels.errors import SettingError, UserError, choices, listed, shown
@@ -23,7 +23,7 @@ MOST = np.finfo(np.float32).max
 FLOAT64_ROUNDING = 1e-13  # of a number: what is smaller beside it is none
 FLOAT32_ROUNDING = 2.4e-7  # two last digits
 FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
-MANY_TEXTS, MANY_TEXTS_SHARE = 100, 10  # of a category, which has many steps for each
+FEWEST_STEPS = 10  # of each text of a category, on average
 
 Stack = Count | Literal["auto"]
 Missing = Literal["error", "interpolate", "last", "mark"]
@@ -49,6 +49,18 @@ class TableSeries:
         times = None if self.times is None else self.times[start:stop]
         texts = {column: names.part(start, stop) for column, names in self.texts.items()}
         return replace(self, numbers=self.numbers[start:stop], texts=texts, times=times)
+
+    def after(self, last: Times, elapsed_channel: str) -> TableSeries:
+        """The same, with the time from another step to its first one in a channel."""
+        assert self.times is not None
+        elapsed = last.until(self.times[:1])
+        if elapsed <= 0:
+            [time] = self.times[:1].texts()
+            raise UserError(f"time {time} is not after that of the step before")
+        numbers = self.numbers.copy()
+        numeric = [column for column in self.columns if column not in self.texts]
+        numbers[0, numeric.index(elapsed_channel)] = np.log1p(elapsed)
+        return replace(self, numbers=numbers)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numbers, dtype)
@@ -127,7 +139,7 @@ class Series(InputEncoder, name="features"):
                 found["marked"].append(n)
             if texts_of_training is not None:
                 different = len(texts_of_training)
-                if different > MANY_TEXTS and MANY_TEXTS_SHARE * different > count:
+                if different > MANY_TEXTS and FEWEST_STEPS * different > count:
                     raise UserError(
                         f"data.inputs: {self.called(n)} has {different:,} different texts in "
                         f"{count:,} training steps: write numbers, or leave it out"
@@ -352,21 +364,29 @@ def mean_and_deviation(
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns where nothing is
         least = np.nanmin(values, axis=0)
         apart = values - least  # the sums of a large level would lose their digits
-        largest, deviation = np.nanmax(np.abs(values), axis=0), np.nanstd(apart, axis=0)
-        deviation = np.where(deviation > rounding_of(values) * largest, deviation, 1.0)
+        deviation = np.nanstd(apart, axis=0)
+        deviation = np.where(deviation > rounding_of(values), deviation, 1.0)
         return least + np.nanmean(apart, axis=0), deviation
 
 
-def rounding_of(values: Float[np.ndarray, "steps columns"]) -> Float[np.ndarray, " columns"]:
-    """How far numbers of each column may be off, beside its largest: those that float32 holds may
-    come from there."""
-    return np.where(of_float32(values).all(axis=0), FLOAT32_ROUNDING, FLOAT64_ROUNDING)
+def rounding_of(
+    values: Float[np.ndarray, "steps columns"], *, so_far: bool = False
+) -> Float[np.ndarray, "*steps columns"]:
+    """How far the numbers of each column may be off by rounding, beside the largest of them: those
+    that float32 holds may come from there. Nan where nothing is known.
 
-
-def of_float32(values: Float[np.ndarray, "steps columns"]) -> Bool[np.ndarray, "steps columns"]:
-    """Whether float32 holds each value, or none is known."""
+    Args:
+        so_far: at each step, by what is known up to it.
+    """
     with np.errstate(over="ignore"):
-        return (values.astype(np.float32) == values) | np.isnan(values)
+        is_of_float32 = (values.astype(np.float32) == values) | np.isnan(values)
+    if so_far:
+        are_of_float32 = np.minimum.accumulate(is_of_float32, axis=0)
+        largest = np.fmax.accumulate(np.abs(values), axis=0)
+    else:
+        are_of_float32 = is_of_float32.all(axis=0)
+        largest = np.fmax.reduce(np.abs(values), axis=0)
+    return np.where(are_of_float32, FLOAT32_ROUNDING, FLOAT64_ROUNDING) * largest
 
 
 def last_known(series: Float[np.ndarray, "time channels"]) -> Float[np.ndarray, "time channels"]:

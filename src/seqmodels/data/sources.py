@@ -20,7 +20,7 @@ from seqmodels.data.examples import SPLITS, Examples, Split
 from seqmodels.data.gaps import NaValues
 from seqmodels.data.module import DataModule
 from seqmodels.data.sequences import SequenceDataModule
-from seqmodels.data.tables import Decimal, Tables
+from seqmodels.data.tables import Decimal, Tables, names_of
 from seqmodels.errors import UserError, refusing, shown, unusable, within_memory
 from seqmodels.files import IN_MEMORY, called
 from seqmodels.installation import require
@@ -41,34 +41,19 @@ Table = Annotated[Any, BeforeValidator(lambda given: str(given) if type(given) i
 """The path of a file; or in Python also rows in memory, as `as_file` takes them."""
 
 
-class OwnFiles(SequenceDataModule):
-    """Sequences from a file for each split, or from a data set of the HuggingFace hub.
+class ReadsTables(DataModule):
+    """Data that is read from tables.
 
     Args:
-        train, validation, test: a file each, or rows as `as_file` takes them; splits without any
-            are cut from `train`.
-        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
-            is organised like one.
-        group: the column that says whose a row is, such as a patient's or a machine's: no cut puts
-            one of them into two splits.
-        split: the column of `train` that says which split a row is of.
-        id: the column by which predictions can be joined with the file again.
-        columns, quoting, encoding, separator, decimal, na_values: how to read tables; see `Tables`.
-        options: `batch_size` and the other arguments of `SequenceDataModule`.
+        columns, quoting, encoding, separator, decimal, na_values: how to read them; see `Tables`.
+        options: those of the next class.
     """
 
     reads_tables = True
 
     def __init__(
         self,
-        train: Table | None = None,
-        validation: Table | None = None,
-        test: Table | None = None,
         *,
-        hub: Name | None = None,
-        group: Name | None = None,
-        split: Name | None = None,
-        id: Name | None = None,
         columns: list[Name] | None = Tables.columns,
         quoting: bool | None = Tables.quoting,
         encoding: Name = Tables.encoding,
@@ -86,6 +71,37 @@ class OwnFiles(SequenceDataModule):
             decimal=decimal,
             na_values=na_values,
         )
+
+
+class OwnFiles(ReadsTables, SequenceDataModule):
+    """Sequences from a file for each split, or from a data set of the HuggingFace hub.
+
+    Args:
+        train, validation, test: a file each, or rows as `as_file` takes them; splits without any
+            are cut from `train`.
+        hub: instead of files, the name of a data set on the HuggingFace hub, or of a folder that
+            is organised like one.
+        group: the column that says whose a row is, such as a patient's or a machine's: no cut puts
+            one of them into two splits.
+        split: the column of `train` that says which split a row is of.
+        id: the column by which predictions can be joined with the file again.
+        options: `columns` and the other arguments of `ReadsTables`; `batch_size` and those of
+            `SequenceDataModule`.
+    """
+
+    def __init__(
+        self,
+        train: Table | None = None,
+        validation: Table | None = None,
+        test: Table | None = None,
+        *,
+        hub: Name | None = None,
+        group: Name | None = None,
+        split: Name | None = None,
+        id: Name | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
         roles = {"group": group, "split": split, "id": id}
         self.roles = {role: column for role, column in roles.items() if column}
         given: dict[Split, Any] = {"train": train, "validation": validation, "test": test}
@@ -240,8 +256,7 @@ def _table_of(given: Any, name: str, *, are_to_learn_from: bool = False) -> pa.T
         return _of_columns(given)
     rows = [*given.unbind()] if hasattr(given, "unbind") else [*given]
     if rows and all(isinstance(row, Mapping) for row in rows):
-        names = dict.fromkeys(name for row in rows for name in row)  # any may lack one
-        return _of_columns({name: [row.get(name) for row in rows] for name in names})
+        return _of_columns({name: [row.get(name) for row in rows] for name in names_of(rows)})
     if rows and _is_frame(rows[0]):
         return _of_frames(rows, name, are_to_learn_from=are_to_learn_from)
     if rows and all(isinstance(row, str) for row in rows):

@@ -1,10 +1,13 @@
-"""From a table to the steps of its series: functions without state."""
+"""From a table, or a file of the UEA/UCR archive, to the steps of its series: functions without
+state."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,11 @@ import numpy as np
 
 from seqmodels.data.columns import Columns, Names, Origin, as_number, is_list, kind_of
 from seqmodels.data.times import Times, times_or_none
-from seqmodels.errors import UserError, shown
+from seqmodels.errors import UserError, refusing, shown
+from seqmodels.files import read_lines
+
+UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
+OF_LISTS = re.compile(r"\[\d+\]$")  # how the channels of lists of lists are called
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,24 @@ class Steps:
         elapsed[1:] = np.where(self.is_inside(), np.log1p(np.abs(self.times.apart())), 0.0)
         return elapsed
 
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of the file, from 0, that each step is of, `(N,)`."""
+        places = self.columns.places
+        return np.arange(len(self.columns)) if places is None else places
+
+    def repeated(self, of_series: np.ndarray) -> np.ndarray:
+        """What each series has, `(S,)`, at each of its steps, `(N,)`."""
+        return np.repeat(of_series, self.sizes)
+
+    def ids(self, column: str) -> Iterator[str | list[str]]:
+        """The text of each series in a column, or those of its steps if they differ within some
+        series."""
+        texts = self.columns.names(column).texts
+        is_of_series = not self.varying(column)
+        for start, stop in pairwise(self.starts.tolist()):
+            yield texts[start] if is_of_series else texts[start:stop].tolist()
+
     def varying(self, column: str, *, numbers: bool = False) -> str:
         """`series 7 has 2 values of 'label' (walk, run)`; empty if no series has several.
 
@@ -68,7 +93,7 @@ class Steps:
         """
         names = None if numbers else self.columns.names(column)
         values = self.columns.numbers(column) if names is None else names.codes
-        first = np.repeat(values[self.starts[:-1]], self.sizes)
+        first = self.repeated(values[self.starts[:-1]])
         differs = (values != first) & ~((values != values) & (first != first))  # nan is nan
         if not differs.any():
             return ""
@@ -85,7 +110,7 @@ class Steps:
         """Whether each series has one text in a column, and at some steps none."""
         names = self.columns.names(column)
         is_filled = names.codes >= 0
-        series = np.repeat(np.arange(len(self.names)), self.sizes)
+        series = self.repeated(np.arange(len(self.names)))
         pairs = np.unique(np.stack([series[is_filled], names.codes[is_filled]]), axis=1)
         return not is_filled.all() and len(pairs[0]) == len(self.names) == len({*pairs[0].tolist()})
 
@@ -98,6 +123,55 @@ def step_back(steps: Steps, column: str) -> int | None:
         return None
     goes_back = steps.is_inside() & (times.apart() < 0)
     return int(goes_back.argmax()) + 1 if goes_back.any() else None
+
+
+def check_each_time_once(steps: Steps) -> None:
+    """Raises a `UserError` for a time that stands twice in a series."""
+    assert steps.times is not None
+    is_twice = steps.is_inside() & (steps.times.apart() == 0)
+    if is_twice.any():
+        step = is_twice.argmax()
+        first, second = sorted(map(steps.columns.place, (step, step + 1)))
+        [time], series = steps.times[[step]].texts(), steps.called(steps.series(step))
+        raise UserError(
+            f"{steps.columns.path}: {series}: time {time} stands twice (rows {first}, {second}"
+            "): have each once"
+        )
+
+
+def note_of_uneven_times(steps: Steps, column: str) -> str:
+    """That steps of this column of times differ much in their length; empty if none does."""
+    assert steps.times is not None
+    is_inside = steps.is_inside()
+    if not is_inside.any():
+        return ""
+    apart = np.where(is_inside, steps.times.apart(), np.nan)
+    longest, usual = np.nanargmax(apart), np.nanmedian(apart)
+    if apart[longest] <= UNEVEN * usual:
+        return ""
+    quoted = steps.times.quoted
+    return (
+        f"{steps.columns.path}: steps of {column} differ: the median is {quoted(usual)}, the "
+        f"longest {quoted(apart[longest])} ({steps.called(steps.series(longest))}): resample, or "
+        "set data.elapsed=true"
+    )
+
+
+def note_of_shape(steps: Steps, channel_count: int, *, is_wide: bool) -> str:
+    """What series with few steps may be; empty for others."""
+    longest = int(steps.sizes.max())
+    if longest == 1 and not is_wide:
+        return (
+            f"{steps.columns.path}: every series has 1 step: if a row is a whole series, set "
+            "data.steps, the columns of its steps; if it is a step, data.series names another "
+            "column"
+        )
+    if 1 < longest < channel_count:
+        return (
+            f"{steps.columns.path}: series of {longest:,} steps and {channel_count:,} channels: "
+            "time comes first: (steps, channels)"
+        )
+    return ""
 
 
 def steps_of_rows(columns: Columns, series: str | None) -> StepsOfSeries:
@@ -158,9 +232,8 @@ def steps_of_files(
 
     folder, paths = Path(columns.path).parent, columns.filled(files, "data.files").texts
     recordings = [read(str(folder / path)) for path in paths]
-    every_name = dict.fromkeys(name for each in recordings for name in each.table.column_names)
     names = []
-    for name in every_name:
+    for name in dict.fromkeys(name for each in recordings for name in each.table.column_names):
         lacking = next((each for each in recordings if name not in each), None)
         if lacking is None:
             names.append(name)
@@ -213,6 +286,21 @@ def in_order(rows: StepsOfSeries, times: Times | None) -> Steps:
     return Steps(columns, starts, called, times)
 
 
+def rows_of_one_series(columns: Columns, names: Names) -> str:
+    """`rows 1 and 5 are both of series a`: the first two rows with one name; empty if all differ.
+
+    Args:
+        names: of the series of each row.
+    """
+    _, first_rows, counts = np.unique(names.codes, return_index=True, return_counts=True)
+    if not (counts > 1).any():
+        return ""
+    first = first_rows[counts > 1].min()
+    second = np.flatnonzero(names.codes == names.codes[first])[1]
+    series = shown(names.texts[first])
+    return f"rows {columns.place(first)} and {columns.place(second)} are both of series {series}"
+
+
 def joined(columns: Columns, names: Names, labels: Columns, series: str) -> Columns:
     """A table beside another one, which has a row for each series.
 
@@ -222,13 +310,10 @@ def joined(columns: Columns, names: Names, labels: Columns, series: str) -> Colu
     """
     import pandas as pd  # slow to import
 
-    known = pd.Index(labels.filled(series, "data.series").texts)
-    if (twice := known.duplicated(keep=False)).any():
-        name = known[twice][0]
-        first, second = np.flatnonzero(known == name)[:2] + 1
-        both = f"rows {first} and {second} are both of series {shown(name)}"
+    names_of_labels = labels.filled(series, "data.series")
+    if both := rows_of_one_series(labels, names_of_labels):
         raise UserError(f"{labels.path}: {both}: have one for each")
-    places = known.get_indexer(names.names)
+    places = pd.Index(names_of_labels.texts).get_indexer(names.names)
     is_used = np.bincount(names.codes, minlength=len(places)) > 0
     if (is_lacking := (places < 0) & is_used).any():
         name = names.names[is_lacking.argmax()]
@@ -288,8 +373,17 @@ def _unrolled(
             if name in leading:  # whose channels are all read
                 Columns(pa.table({column: flat[column]}), columns.path, places).numbers(column)
     names_of_rest = [name for name in columns.table.column_names if name not in lists]
-    rest = Columns(columns.table.select(names_of_rest), columns.path, columns.places)
+    rest = columns.select(names_of_rest)
     return Columns(pa.table(flat), columns.path, places).beside(rest, rows), rows
+
+
+def columns_by_channel(channels: Sequence[str], table: Columns) -> dict[str, str]:
+    """The column of a table that holds each channel. Lists of lists without the names of training
+    hold the channels in its order."""
+    without_names = [name for name in table.table.column_names if OF_LISTS.search(name)]
+    if channels[0] not in table and len(without_names) == len(channels):
+        return dict(zip(channels, without_names, strict=True))
+    return {channel: channel for channel in channels}
 
 
 def _holds_numbers(array: Any) -> bool:
@@ -302,3 +396,40 @@ def _holds_numbers(array: Any) -> bool:
         return kind in ("number", "boolean")
     first_values = [value for value in values[:20].to_pylist() if value is not None]
     return not first_values or any(math.isfinite(as_number(value)) for value in first_values)
+
+
+def has_numbers(path: str) -> bool:
+    """Whether the header of a `.ts` file says so."""
+    lines = (line.strip().lower() for line in read_lines(path))
+    header = takewhile(lambda line: line != "@data", lines)
+    return any(line.split() == ["@targetlabel", "true"] for line in header)
+
+
+def rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
+    """The series `(T, F)` and label of each line of a `.ts` file, as it spells them; some channels
+    of a series may be shorter. Of a file without labels, None. Raises a `UserError` for a file with
+    time stamps or without `@data`, or a line that is not a series."""
+    tags, inside = set[str](), False
+    for number, line in enumerate(map(str.strip, read_lines(path)), start=1):
+        if not inside:
+            tags.add(" ".join(line.lower().split()))
+            inside = "@data" in tags
+        elif line and not line.startswith("#"):
+            if "@timestamps true" in tags:
+                raise UserError(f"{path} has time stamps: write the values alone, step by step")
+            labelled = not tags & {"@classlabel false", "@targetlabel false"}
+            *channels, label = line.split(":") if labelled else (*line.split(":"), "")
+            if not channels or "," in label:
+                raise UserError(
+                    f"{path}: line {number} has no label after its last channel; add one"
+                )
+            with refusing(f"{path}: line {number} is not a series", ValueError):
+                if "_" in (all_of := ":".join(channels)) or not all_of.isascii():
+                    raise ValueError(f"{shown(repr(all_of))} is no number")  # as `as_number` says
+                values = [[*map(float, x.replace("?", "nan").split(","))] for x in channels]
+            array = np.full((max(map(len, values)), len(values)), np.nan)
+            for channel, each in enumerate(values):
+                array[: len(each), channel] = each
+            yield array, label.strip() if labelled else None
+    if not inside:
+        raise UserError(f"{path} is not a .ts file: it has no line @data")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import InputRow
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 INDEX = "__index_level_"  # of pandas, without a name
-TABLES = (*SEPARATORS, ".json", ".jsonl", ".ndjson", ".parquet")
+WITH_LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # formats whose cells may be lists
+TABLES = (*SEPARATORS, *WITH_LISTS)
 ARRAYS = (".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5")
 BY_PANDAS = {".xlsx": "read_excel", ".xls": "read_excel", ".ods": "read_excel"}
 BY_PANDAS |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc"}
@@ -34,6 +37,7 @@ NO_NUMBERS = {"NaN": None}  # Python writes it for a number that is missing
 AS_TEXT = json.JSONDecoder(  # 1 and 1.0 are different labels
     parse_int=str, parse_float=str, parse_constant=lambda name: NO_NUMBERS.get(name, name)
 )
+LARGEST_EXACT = 2**53  # of the whole numbers that float64 tells apart
 Decimal = Literal[".", ","]
 
 
@@ -115,7 +119,7 @@ class Tables:
                         f"{called(path)} holds a dict for each column, not a row for each line: "
                         "write it by to_json(..., orient='records', lines=True)"
                     )
-                names = [*dict.fromkeys(name for row in rows for name in row)]
+                names = names_of(rows)
                 table = table_of(rows, [name for name in wanted if name in names], several)
         if not len(table):
             raise UserError(f"{called(path)} has no rows")
@@ -130,13 +134,33 @@ class Tables:
         Args:
             roles: its column `id`, if one says so.
         """
-        if path == "-" or ending(path) == ".txt":
+        if has_lines(path):
             yield from map(InputRow, read_lines(path, self.encoding))
             return
         identity = {role: name for role, name in roles.items() if role == "id"}
         table = self.read(path, [column, *identity.values()])
         texts = table.filled(column, key, raw=True).texts
         yield from starmap(InputRow, table.rows(identity, texts))
+
+    def of_rows(
+        self, rows: Sequence[Mapping[str, Any]], path: str, texts: Collection[str]
+    ) -> Columns:
+        """The columns of rows that are in memory. Raises a `UserError` if there are none, or a
+        column has values of several types.
+
+        Args:
+            path: where the rows come from.
+            texts: see `read`.
+        """
+        import pyarrow as pa
+
+        source = called(path)
+        if not rows:
+            raise UserError(f"{source} has no rows")
+        errors = (pa.ArrowException, TypeError, ValueError)
+        with refusing(f"{source} cannot be read", *errors), within_memory(source):
+            columns = Columns(table_of(rows), source)
+        return self.with_gaps(columns, texts)
 
     def with_gaps(self, columns: Columns, texts: Collection[str] | None) -> Columns:
         """The columns with numbers that have a decimal point, and with nothing where a value of
@@ -150,6 +174,18 @@ class Tables:
             table = with_points(table, [name for name in table.column_names if name not in texts])
         table = with_gaps(table, self.na_values, texts)
         return replace(columns, table=table)
+
+    def with_exact_numbers(self, table: Columns, path: str, column: str) -> Columns:
+        """The table of a file, with its texts in a column of numbers that float64 does not tell
+        apart, such as nanoseconds."""
+        if ending(path) not in SEPARATORS or table.kind(column) != "number":
+            return table
+        largest = np.nanmax(np.abs(table.parsed(column)[0]), initial=0)
+        if largest <= LARGEST_EXACT:
+            return table
+        texts = self.read(path, [column]).table[column]
+        place = table.table.column_names.index(column)
+        return replace(table, table=table.table.set_column(place, column, texts))
 
     def _separated(self, kind: str) -> Separated:
         """How to read a file of this ending."""
@@ -186,18 +222,6 @@ def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]
     return table, names
 
 
-def columns_of(rows: Sequence[Mapping[str, Any]], path: str) -> Columns:
-    """Those of rows. Raises a `UserError` if there are none, or a column has values of several
-    types."""
-    import pyarrow as pa
-
-    if not rows:
-        raise UserError(f"{path} has no rows")
-    errors = (pa.ArrowException, TypeError, ValueError)
-    with refusing(f"{path} cannot be read", *errors), within_memory(path):
-        return Columns(table_of(rows), path)
-
-
 def table_of(
     rows: Sequence[Mapping[str, Any]], columns: Collection[str] = (), several: str = ""
 ) -> pa.Table:
@@ -205,11 +229,15 @@ def table_of(
     the place of a list; without columns, of all that a row has."""
     import pyarrow as pa
 
-    names = columns or dict.fromkeys(name for row in rows for name in row)
-    found = {name: [row.get(name) for row in rows] for name in names}
-    if several in found:
-        found[several] = [v if isinstance(v, list) else [v] for v in found[several]]
-    return pa.table({name: _array(values) for name, values in found.items()})
+    cells = {name: [row.get(name) for row in rows] for name in columns or names_of(rows)}
+    if several in cells:
+        cells[several] = [cell if isinstance(cell, list) else [cell] for cell in cells[several]]
+    return pa.table({name: _array(values) for name, values in cells.items()})
+
+
+def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The columns that any of some rows has, in the order in which they first occur."""
+    return [*dict.fromkeys(name for row in rows for name in row)]
 
 
 def _array(values: list[Any]) -> pa.Array:
@@ -257,6 +285,12 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[int, str]]:
 def _named(names: Mapping[int, str], value: Any) -> Any:
     # None for -1, which `datasets` writes where there is no class
     return [_named(names, v) for v in value] if isinstance(value, list) else names.get(value)
+
+
+def has_lines(path: str) -> bool:
+    """Whether a file to predict for is plain text with an input on each line, as standard input
+    is."""
+    return path == "-" or ending(path) == ".txt"
 
 
 def ending(path: str) -> str:

@@ -93,9 +93,7 @@ def times_of(columns: Columns, column: str, key: str = "data.time") -> Times:
     if (integers := _integers(columns, column)) is not None:
         return Times(integers)
     numbers = columns.numbers(column)
-    if (is_missing := np.isnan(numbers)).any():
-        where = columns.where(is_missing.argmax(), column)
-        raise UserError(f"{where} has no {column!r}: fill it")
+    columns.check_filled(column, np.isnan(numbers))
     return Times(numbers)
 
 
@@ -180,10 +178,8 @@ def _durations(columns: Columns, column: str) -> np.ndarray | None:
     dtype = columns.table[column].type
     if pa.types.is_duration(dtype):
         values = columns.table[column].to_numpy() / np.timedelta64(1, "s")
-        if not (is_missing := np.isnan(values)).any():
-            return np.asarray(values, np.float64)
-        where = columns.where(is_missing.argmax(), column)
-        raise UserError(f"{where} has no {column!r}: fill it")
+        columns.check_filled(column, np.isnan(values))
+        return np.asarray(values, np.float64)
     if not (columns.kind(column) == "text" or pa.types.is_time(dtype)):
         return None
     names = columns.names(column)
@@ -199,5 +195,5 @@ def _seconds(text: str) -> float | None:
     if match is None or not (match["days"] or match["hours"]):
         return None
     hours, minutes, seconds = (float(match[name] or 0) for name in ("hours", "minutes", "seconds"))
-    clock = 3_600 * hours + 60 * minutes + seconds
-    return 86_400 * float(match["days"] or 0) + (-clock if match["sign"] else clock)
+    clock = UNITS["h"] * hours + UNITS["min"] * minutes + seconds
+    return UNITS["days"] * float(match["days"] or 0) + (-clock if match["sign"] else clock)

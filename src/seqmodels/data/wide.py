@@ -15,7 +15,7 @@ from seqmodels.errors import UserError, choices, listed, setting, shown
 
 NUMBERED = re.compile(r"(.*?)([0-9]+)", re.DOTALL)
 BARE = re.compile(r"([0-9]+)\.([0-9]+)|[0-9]{4}-[0-9]{2}-[0-9]{2}")  # 400.5, 2020-01-31
-SEPARATORS = "_. "  # between the name of a channel and the number of a step
+MARKS = "_. "  # between the name of a channel and the number of a step
 FEWEST = 4  # numbered columns that a user may have forgotten to name
 WITHOUT_NAME = "value"  # the channel of columns that have none in common
 
@@ -84,7 +84,7 @@ def columns_of_channels(
     channels = dict[str, list[str]]()
     for prefix in prefixes:
         full_prefix = _full_prefix(prefix, columns_by_prefix, path)
-        channel = prefix.rstrip(SEPARATORS) or WITHOUT_NAME
+        channel = prefix.rstrip(MARKS) or WITHOUT_NAME
         if channel in channels:
             raise UserError(f"data.steps names {shown(channel)!r} twice: name it once")
         channels[channel] = columns_by_prefix[full_prefix]
@@ -171,7 +171,7 @@ def _full_prefix(prefix: str, columns_by_prefix: dict[str, list[str]], path: str
     """This prefix, perhaps with what separates it from the number."""
     if prefix in columns_by_prefix:
         return prefix
-    full_prefixes = [prefix + mark for mark in SEPARATORS if prefix + mark in columns_by_prefix]
+    full_prefixes = [prefix + mark for mark in MARKS if prefix + mark in columns_by_prefix]
     if len(full_prefixes) == 1:
         return full_prefixes[0]
     if full_prefixes:
@@ -236,8 +236,8 @@ def _is_known(cells: np.ndarray) -> np.ndarray:
 def _channels_of_lists(steps: str | Sequence[str]) -> list[str]:
     """What the channels of these steps are called, where a table has lists of them."""
     if isinstance(steps, str):
-        return [steps.rstrip(SEPARATORS) or WITHOUT_NAME]
-    return [prefix.rstrip(SEPARATORS) for prefix in steps]
+        return [steps.rstrip(MARKS) or WITHOUT_NAME]
+    return [prefix.rstrip(MARKS) for prefix in steps]
 
 
 def _first_to_last(columns: Sequence[str]) -> str:

@@ -11,14 +11,20 @@ import numpy as np
 import pyarrow as pa
 
 from seqmodels.data.columns import DECIMAL_COMMA, Columns
-from seqmodels.data.separated import LINES
-from seqmodels.data.separated import SEPARATORS as OTHER_SEPARATORS
+from seqmodels.data.separated import LINES, USUAL_SEPARATORS
+from seqmodels.data.steps import has_numbers
 from seqmodels.data.tables import SEPARATORS, TABLES, Tables, ending
-from seqmodels.data.ts_file import has_numbers
 from seqmodels.errors import UserError, listed
 from seqmodels.files import existing_file, read_lines
 from seqmodels.look.guesses import Guess
-from seqmodels.look.tables import Choice, Kind, Words, choices_of_series, kind_of_table
+from seqmodels.look.tables import (
+    Choice,
+    Kind,
+    Words,
+    choices_of_series,
+    kind_of_table,
+    words_of_time,
+)
 
 OLD_ENCODING = "cp1252"  # what European spreadsheets write that is not UTF-8
 ARRAYS = (".npy", ".npz")
@@ -46,7 +52,7 @@ def kind_of(paths: Sequence[str]) -> Kind:
     if ending(path) not in TABLES:
         Tables().read(path)  # which says what it reads
     columns, options = read_as_it_is(path)
-    return kind_of_table(path, columns, {f"data.{key}": value for key, value in options.items()})
+    return kind_of_table(path, columns, options)
 
 
 def _of_two(first: str, second: str) -> Kind:
@@ -64,11 +70,8 @@ def _of_two(first: str, second: str) -> Kind:
         )
     key = keys[0]
     guess = Guess(columns, series=key)
-    words: Words = {"data": "series", "data.train": steps, "data.series": key}
-    words |= {f"data.{name}": value for name, value in options.items()}
-    if guess.time is not None:
-        words["data.time"] = guess.time
-    words["data.labels"] = series
+    words: Words = {"data": "series", "data.train": steps, "data.series": key, **options}
+    words |= {**words_of_time(guess), "data.labels": series}
     what = (
         f"a long table: {len(columns):,} rows, each a step of one of {guess.facts[key].count:,} "
         f"series ({key}), and a second one with a row for each series"
@@ -85,11 +88,9 @@ def _of_folder(folder: Path) -> Kind:
             files = [] if fact.is_number else columns.names(name).names
             if len(files) < 2 or not all((folder / file).is_file() for file in files):
                 continue
-            words = {"data": "series", "data.train": str(table), "data.files": name}
-            words |= {f"data.{key}": value for key, value in options.items()}
-            recording = Guess(read_as_it_is(str(folder / files[0]))[0])
-            if recording.time is not None:
-                words["data.time"] = recording.time
+            recording, _ = read_as_it_is(str(folder / files[0]))
+            words: Words = {"data": "series", "data.train": str(table), "data.files": name}
+            words |= {**options, **words_of_time(Guess(recording))}
             what = f"recordings: {table.name} names a file for each of {len(columns):,} series"
             return Kind(what, choices_of_series(guess, words))
     by_class = {
@@ -104,11 +105,10 @@ def _of_folder(folder: Path) -> Kind:
             "each class: give one file of it"
         )
     first = by_class[classes[0]][0]
-    recording = Guess(read_as_it_is(str(first))[0])
+    recording, _ = read_as_it_is(str(first))
     words = {"experiment": "series_classification", "data": "series"}
     words |= {"data.train": str(folder / "labels.csv"), "data.files": "file"}
-    if recording.time is not None:
-        words["data.time"] = recording.time
+    words |= words_of_time(Guess(recording))
     before = (
         "from pathlib import Path",
         "import pandas",
@@ -179,13 +179,14 @@ def _has_blank_lines(path: str) -> bool:
     )
 
 
-def read_as_it_is(path: str) -> tuple[Columns, dict[str, Any]]:
-    """A table, and the keys of `data` that it needs to be read. Raises a `UserError` if it cannot
-    be read."""
+def read_as_it_is(path: str) -> tuple[Columns, Words]:
+    """A table, and the words of a command that it needs to be read. Raises a `UserError` if it
+    cannot be read."""
     options = dict[str, Any]()
     if ending(path) in SEPARATORS:
         options = _options(existing_file(path))
-    return Tables(**options).read(path, texts=()), options
+    words = {f"data.{key}": value for key, value in options.items()}
+    return Tables(**options).read(path, texts=()), words
 
 
 def _options(path: str) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def _options(path: str) -> dict[str, Any]:
     lines = [line.strip("\r") for line in lines if line.strip()]
     usual = separator = SEPARATORS[ending(path)]
     if lines and usual not in lines[0]:
-        counts = {each: lines[0].count(each) for each in OTHER_SEPARATORS}
+        counts = {each: lines[0].count(each) for each in USUAL_SEPARATORS}
         if any(counts.values()):
             separator = max(counts, key=counts.__getitem__)
             options["separator"] = separator

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from seqmodels.data.columns import Columns
+from seqmodels.data.steps import in_order, steps_of_rows
 from seqmodels.data.times import is_called_time, looks_like_times, times_of
 from seqmodels.errors import UserError
 
@@ -209,14 +210,11 @@ class Guess:
         times = times_of(self.columns, self.time)
         if not times.are_dates:
             return False
-        if self.series is None:
-            order = np.arange(len(times))
-            is_inside = np.ones(len(times) - 1, bool)
-        else:
-            codes = self.facts[self.series].codes
-            order = np.lexsort((times.values, codes))
-            is_inside = np.diff(codes[order]) == 0
-        apart = times[order].apart()[is_inside]
+        apart = times.apart()
+        if self.series is not None:
+            steps = in_order(steps_of_rows(self.columns.select([self.series]), self.series), times)
+            assert steps.times is not None
+            apart = steps.times.apart()[steps.is_inside()]
         if len(apart) < 20 or (apart <= 0).any():
             return False
         return bool((apart == np.median(apart)).mean() > 0.9)

@@ -131,14 +131,18 @@ def _of_steps(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind:
             "call its columns x0, x1, x2, ..."
         )
     words: Words = {"data": "series", "data.train": path, **options, "data.series": guess.series}
-    if guess.time is not None:
-        words["data.time"] = guess.time
+    words |= words_of_time(guess)
     lengths = np.bincount(guess.facts[guess.series].codes)
     what = (
         f"a long table: {len(guess.columns):,} rows, each a step of one of {series_count:,} series "
         f"({guess.series}), of {lengths.min():,} to {lengths.max():,} steps"
     )
     return Kind(what, choices_of_series(guess, words))
+
+
+def words_of_time(guess: Guess) -> Words:
+    """The key for the times of the rows, if a column has some."""
+    return {} if guess.time is None else {"data.time": guess.time}
 
 
 def choices_of_series(

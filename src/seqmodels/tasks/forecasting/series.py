@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from seqmodels.data.columns import Columns, Names
+from seqmodels.data.columns import Columns
 from seqmodels.data.gaps import check_na_values
-from seqmodels.data.series_inputs import (
-    FLOAT32_ROUNDING,
-    FLOAT64_ROUNDING,
-    last_known,
-    of_float32,
-)
-from seqmodels.data.steps import in_order, step_back, steps_of_rows
-from seqmodels.data.tables import Tables, columns_of, ending
+from seqmodels.data.series_inputs import last_known, rounding_of
+from seqmodels.data.steps import Steps, in_order, step_back, steps_of_rows
+from seqmodels.data.tables import Tables, has_lines
 from seqmodels.data.times import is_called_time, looks_like_times, moments, times_of
 from seqmodels.errors import SettingError, UserError, shown
-from seqmodels.files import called, read_lines
+from seqmodels.files import read_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +38,11 @@ class TimedSeries:
         """` of <name>`, for errors; empty for the only series of a file."""
         return f" of {shown(self.name)}" if self.name else ""
 
+    @property
+    def known_values(self) -> Float[np.ndarray, "time columns"]:
+        """`values` with nan where one is not known."""
+        return np.where(self.known, self.values, np.nan)
+
     def scale_so_far(self, period: int) -> Float[np.ndarray, "time 3 columns"]:
         """What `scale` is after each step; nan before the first known value.
 
@@ -50,11 +51,8 @@ class TimedSeries:
         """
         import pandas as pd  # slow to import
 
-        values = pd.DataFrame(np.where(self.known, self.values, np.nan))
-        # What is known before a step says whether its numbers come from float32.
-        are_of_float32 = np.minimum.accumulate(of_float32(values.to_numpy()), axis=0)
-        rounding = np.where(are_of_float32, FLOAT32_ROUNDING, FLOAT64_ROUNDING)
-        so_far, least = values.expanding(), rounding * values.abs().expanding().max()
+        values = pd.DataFrame(self.known_values)
+        so_far, least = values.expanding(), rounding_of(self.known_values, so_far=True)
         deviation = so_far.std(ddof=0).where(lambda found: found > least, 1.0)
         error = values.diff(period).abs().expanding().mean()
         error = error.where(error > least, deviation)  # else each period is as the last one
@@ -107,43 +105,44 @@ def read_series(
     import pandas as pd  # slow to import
 
     tables = tables or Tables()
-    if path == "-" or ending(path) == ".txt":  # a value on each line
+    if has_lines(path):  # with a value on each
         first = next(iter(columns))
-        table = columns_of([{first: line} for line in read_lines(path)], called(path))
-        table = tables.with_gaps(table, [])
+        table = tables.of_rows([{first: line} for line in read_lines(path)], path, [])
     else:
         table = tables.read(path, texts=[*filter(None, (time, series))])
         check_na_values(tables.na_values, table.known, table.path)
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = moments(table, time, "data.time") if time else None
-    if time is None:
-        _check_order(table, series, {*columns})
-    one = Names(np.zeros(len(table), int), [""])
-    names = table.filled(series, "data.series") if series else one
+    columns_of_times = [] if time else _columns_of_times(table, {*columns, series})
+    if series:
+        table.check(series, "data.series")
+    needed = dict.fromkeys([*columns, *filter(None, [series]), *columns_of_times])
+    steps = in_order(steps_of_rows(table.select(needed), series), None)
+    _check_order(steps, columns_of_times)
+    values = values.iloc[steps.rows]
     return [
-        _series(names.names[code], table, part, times, fill=fill)
-        for code, part in values.groupby(names.codes, sort=False)
+        _series(name, table, values.iloc[start:stop], times, fill=fill)
+        for name, (start, stop) in zip(steps.names, pairwise(steps.starts.tolist()), strict=True)
     ]
 
 
-def _check_order(table: Columns, series: str | None, columns: Collection[str]) -> None:
-    """Raises a `UserError` if a column that no key names has times which go back within a series:
-    then the rows are of several, or in another order."""
-    others = [name for name in table.table.column_names if name not in columns and name != series]
+def _columns_of_times(table: Columns, named: Collection[str | None]) -> list[str]:
+    """The columns that no key names and that may have the times of the rows."""
+    others = [name for name in table.table.column_names if name not in named]
     candidates = [name for name in others if looks_like_times(table, name)]
     if len(candidates) > 1:  # some may be other times than those of the rows
         candidates = [name for name in candidates if is_called_time(name)]
-    candidates += [n for n in others if is_called_time(n) and not table.holds_texts(n)]
-    if not candidates:
-        return
-    needed = [*candidates, *filter(None, [series])]
-    part = Columns(table.table.select(needed), table.path, table.places)
-    steps = in_order(steps_of_rows(part, series), None)
-    for name in candidates:
+    return candidates + [n for n in others if is_called_time(n) and not table.holds_texts(n)]
+
+
+def _check_order(steps: Steps, columns_of_times: Sequence[str]) -> None:
+    """Raises a `UserError` if one of these columns has times which go back within a series: then
+    the rows are of several, or in another order."""
+    for name in columns_of_times:
         step = step_back(steps, name)
         if step is not None:
             [time] = times_of(steps.columns, name)[[step]].texts()
-            raise _not_after(f"{table.path}: {name}: {time}")
+            raise _not_after(f"{steps.columns.path}: {name}: {time}")
 
 
 def _not_after(time: str) -> UserError:

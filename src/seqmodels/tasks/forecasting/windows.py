@@ -17,12 +17,10 @@ from torch.utils.data import Dataset
 from seqmodels.arguments import Count, Name, PositiveFraction, Seed
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.examples import digest
-from seqmodels.data.gaps import NaValues, note_of_placeholders
+from seqmodels.data.gaps import note_of_placeholders
 from seqmodels.data.loading import SequenceLoader
-from seqmodels.data.module import DataModule
 from seqmodels.data.series_inputs import mean_and_deviation, rounding_of
-from seqmodels.data.sources import Table, as_file
-from seqmodels.data.tables import Decimal, Tables
+from seqmodels.data.sources import ReadsTables, Table, as_file
 from seqmodels.errors import UserError, listed, refusing, shown
 from seqmodels.files import called, read_lines
 from seqmodels.target import Baselines
@@ -111,7 +109,7 @@ def standardised(
     return np.nan_to_num((values - mean) / deviation).astype(np.float32)
 
 
-class Windows(DataModule):
+class Windows(ReadsTables):
     """Windows of the series in a table, each with the next values of some of its columns. Raises a
     `UserError` for a column that is named twice.
 
@@ -134,16 +132,14 @@ class Windows(DataModule):
         period: after how many steps the series repeat; None: `TimedSeries.usual_period`.
         missing: `error` refuses missing rows and values; `last` repeats the last known value, which
             is read and never scored; before the first known one, the mean of the training split.
-        columns, quoting, encoding, separator, decimal, na_values: how to read the file; see
-            `Tables`.
         batch_size: windows in a batch, on each device.
         seed: of the order of the training batches.
         validation_fraction, test_fraction: the shares of each series.
+        options: `columns`, `separator` and the other arguments of `ReadsTables`.
     """
 
     per: Per = "sequence"
     target: str = "forecast"
-    reads_tables = True
 
     def __init__(
         self,
@@ -158,18 +154,13 @@ class Windows(DataModule):
         stride: Count = 1,
         period: Count | None = None,
         missing: Literal["error", "last"] = "error",
-        columns: list[Name] | None = Tables.columns,
-        quoting: bool | None = Tables.quoting,
-        encoding: Name = Tables.encoding,
-        separator: Name | None = Tables.separator,
-        decimal: Decimal = Tables.decimal,
-        na_values: NaValues | None = Tables.na_values,
         batch_size: Count = 64,
         seed: Seed = 0,
         validation_fraction: PositiveFraction = 0.2,
         test_fraction: PositiveFraction = 0.2,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**options)
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
         named = [*self.columns, *filter(None, (time, series))]
@@ -179,14 +170,6 @@ class Windows(DataModule):
         self.keys |= dict.fromkeys(inputs, "data.inputs")
         self.time, self.by, self.fill = time, series, missing == "last"
         self.file = as_file(file, "data.file")
-        self.tables = Tables(
-            columns=columns,
-            quoting=quoting,
-            encoding=encoding,
-            separator=separator,
-            decimal=decimal,
-            na_values=na_values,
-        )
         self.horizon, self.window, self.stride = horizon, window, stride
         self.period, self.batch_size, self.seed = period, batch_size, seed
         self.fractions = validation_fraction, test_fraction
@@ -269,7 +252,7 @@ class Windows(DataModule):
         self.datasets = self._windows(self.series, bounds, self.file)
 
     def _note_placeholders(self) -> None:
-        values = [np.where(series.known, series.values, np.nan) for series in self.series]
+        values = [series.known_values for series in self.series]
         for column, numbers in zip(self.columns, np.concatenate(values).T, strict=True):
             if note := note_of_placeholders(numbers, column, called(self.file)):
                 self._placeholders.append(note)
@@ -298,17 +281,16 @@ class Windows(DataModule):
 
     def _scale_of_training(self, train: TimedSeries) -> tuple[np.ndarray, ...]:
         period, count = self.period or 1, len(self.targets)
-        values = np.where(train.known, train.values, np.nan)
+        values = train.known_values
         steps = np.abs(values[period:] - values[:-period])[:, :count]
         if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
             of = f"the train split{train.of} of {len(train):,} steps"
             cure = f"give more rows, or lower data.period, which is {period:,}"
             raise UserError(f"{called(self.file)}: too few values are known in {of}: {cure}")
         mean, deviation = mean_and_deviation(values)
-        error, largest = np.nanmean(steps, axis=0), np.nanmax(np.abs(values), axis=0)[:count]
-        rounding = rounding_of(values)[:count]
-        some = error > rounding * largest  # else each period is as the last one
-        return mean, deviation, np.where(some, error, deviation[:count])
+        error = np.nanmean(steps, axis=0)
+        differs = error > rounding_of(values)[:count]  # else each period is as the last one
+        return mean, deviation, np.where(differs, error, deviation[:count])
 
     @cached_property
     def trained_scales(self) -> dict[str, np.ndarray]:

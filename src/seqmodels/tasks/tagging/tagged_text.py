@@ -12,14 +12,13 @@ from seqmodels.arguments import Count, Name
 from seqmodels.data.columns import Columns
 from seqmodels.data.examples import IDENTITY, InputRow
 from seqmodels.data.sources import OwnFiles
-from seqmodels.data.tables import Tables, ending
+from seqmodels.data.tables import WITH_LISTS, Tables, ending, has_lines
 from seqmodels.data.targets import Tags, mark_spans
 from seqmodels.data.tokenizer import TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import VocabularyOf, Words
 from seqmodels.errors import SettingError, UserError, choices, shown
 from seqmodels.files import read_lines
 
-LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # the endings of files with lists
 DOCUMENT = "-DOCSTART-"  # begins a document in the files of CoNLL-2003
 USUAL = {"token": ("tokens",), "tag": ("tags", "ner_tags")}  # the names of their columns
 WORDS = {"word", "token", "form"}  # in the name of the column with the words
@@ -89,7 +88,7 @@ class TaggedText(OwnFiles):
     def read_rows(self, path: str) -> Iterator[InputRow]:
         """The words of each text. In a `.txt` file and on standard input, a line is a text; other
         files are read as in training, with tags or without."""
-        if path != "-" and ending(path) != ".txt":
+        if not has_lines(path):
             for words, _, also in self.read_file(path, tagged=False):
                 yield InputRow(words, {name: also[name] for name in IDENTITY if name in also})
             return
@@ -102,7 +101,7 @@ class TaggedText(OwnFiles):
             yield InputRow(words)
 
     def read_file(self, path: str, *, tagged: bool = True) -> Iterator[tuple[Any, ...]]:
-        if ending(path) not in LISTS:
+        if ending(path) not in WITH_LISTS:
             yield from self._of_columns(path, tagged)
             return
         names = {side: [name] if (name := self.chosen[side]) else USUAL[side] for side in USUAL}
