@@ -11,11 +11,8 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from seqmodels.audit import leaks, recurrences
-from seqmodels.audit.decoder_start import wrong_decoder_start
-from seqmodels.audit.directions import states_read
+from seqmodels.audit import directions, leaks
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.gradients import lost_gradient
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph
@@ -110,7 +107,7 @@ def audit(
         if thorough and not {*result.names} - {"random_state"}:
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
-            result.found("state_mixup", wrong_decoder_start(probe))
+            result.found("state_mixup", leaks.wrong_decoder_start(probe))
         if not isinstance(model, OnnxGraph):  # which says by itself that it hides its states
             _states(probe, result)
         result.found("stale_state", stale_state(probe))
@@ -126,15 +123,15 @@ def audit(
 def _states(probe: Probe, result: Audit) -> None:
     """Looks for states of recurrent networks that are not read, or not at their end, and for
     networks that no gradient reaches."""
-    networks = states_read(probe)
-    by_hand = recurrences.unrolled(probe, networks)
+    networks = directions.states_read(probe)
+    by_hand = directions.unrolled(probe, networks)
     truncated = [text for network in networks for text in network.truncated()]
     unread = [text for network in networks for text in network.unread()]
-    truncated += recurrences.truncated(by_hand)
-    unread += recurrences.unread(by_hand)
+    truncated += directions.truncated_cells(by_hand)
+    unread += directions.unread_cells(by_hand)
     result.found("truncated_direction", "; ".join(truncated))
     result.found("unread_direction", "; ".join(unread))
-    result.found("lost_gradient", lost_gradient(probe))
+    result.found("lost_gradient", directions.lost_gradient(probe))
     # Of a black box, the graph shows the weights that are read, but not those that aren't.
     if not networks and not (by_hand and probe.modules):
         result.untested.append(

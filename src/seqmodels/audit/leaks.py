@@ -1,18 +1,24 @@
-"""Check that the logits of a row depend on its own steps and its own state alone.
+"""Check that the logits of a row depend on its own steps and its own state alone, and a decoder on
+the right one.
 
 Each function returns the evidence for one mistake, or an empty string.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqmodels.audit.directions import hook
 from seqmodels.audit.probe import Probe, tensors_in
 from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.errors import one_line
+from seqmodels.nn.cell import Recurrent
 
 MOST_EPS = 1e-3  # in coarser dtypes, two ways to the same logits differ by rounding alone
 
@@ -49,8 +55,18 @@ def mixed_rows(probe: Probe, windows: list[list[int]], orders: bool = True) -> s
     """The content of other rows, or the order if `orders`, changes a row, in the last of windows
     with the carried state, of these lengths."""
     batches = [probe.sampler.batch(lengths) for lengths in windows]
-    where = " in windows with the carried state" if len(windows) > 1 else ""
-    before, count = _last_rows(probe, batches, windows), len(windows[0])
+    before = _last_rows(probe, batches, windows)
+    evidence = _moved_by_other_rows(probe, batches, windows, before)
+    if not evidence and orders:
+        with probe.trying("batch_leak, of rows that are not the longest first"):
+            evidence = _moved_by_order(probe, batches, windows, before)
+    return evidence
+
+
+def _moved_by_other_rows(
+    probe: Probe, batches: list[Tensor], windows: list[list[int]], before: list[Tensor]
+) -> str:
+    count = len(windows[0])
     for keep in sorted({0, count // 2, count - 1}):
         others = [probe.sampler.batch(lengths) for lengths in windows]
         for batch, other in zip(batches, others, strict=True):
@@ -58,15 +74,25 @@ def mixed_rows(probe: Probe, windows: list[list[int]], orders: bool = True) -> s
         order = [row if row == keep else row - 1 for row in range(count)]
         after = _last_rows(_with_targets(probe, order), others, windows)
         if moved := probe.moved(before, after, [keep]):
-            return f"new content in the other rows{where} moves, of row {keep}, {moved}"
-    with probe.trying("batch_leak, of rows that are not the longest first"):
-        for order in _orders(windows[0], probe.sampler.generator) if orders else ():
-            lengths = [[own[row] for row in order] for own in windows]
-            ordered = [batch[order] for batch in batches]
-            after = _last_rows(_with_targets(probe, order), ordered, lengths)
-            if moved := probe.moved([before[row] for row in order], after):
-                return f"another order of the rows (lengths {lengths[0]}){where} moves {moved}"
+            return f"new content in the other rows{_where(windows)} moves, of row {keep}, {moved}"
     return ""
+
+
+def _moved_by_order(
+    probe: Probe, batches: list[Tensor], windows: list[list[int]], before: list[Tensor]
+) -> str:
+    for order in _orders(windows[0], probe.sampler.generator):
+        lengths = [[window[row] for row in order] for window in windows]
+        ordered = [batch[order] for batch in batches]
+        after = _last_rows(_with_targets(probe, order), ordered, lengths)
+        if moved := probe.moved([before[row] for row in order], after):
+            rows = f"another order of the rows (lengths {lengths[0]})"
+            return f"{rows}{_where(windows)} moves {moved}"
+    return ""
+
+
+def _where(windows: list[list[int]]) -> str:
+    return " in windows with the carried state" if len(windows) > 1 else ""
 
 
 def _orders(lengths: list[int], generator: torch.Generator) -> list[list[int]]:
@@ -189,3 +215,104 @@ def state_mixup(probe: Probe) -> str:
     with probe.trying("state_mixup, of windows of several lengths"):
         return mixed_rows(probe, [[half] * len(full)] * 2) or mixed_rows(probe, rolled)
     return ""
+
+
+def wrong_decoder_start(probe: Probe) -> str:
+    """A decoder's `c` comes from the encoder's `h`, or a layer of the decoder from one direction of
+    a layer of the encoder.
+
+    Empty for a decoder that starts from zeros, or from something else than final states.
+    """
+    starts, zeros = _run_with_zeros(probe)
+    for encoder in [network for network, state in starts if not state]:
+        parts = {*encoder.modules()}
+        decoder, start = next(
+            ((network, state) for network, state in starts if state and network not in parts),
+            (encoder, []),
+        )
+        if not isinstance(encoder, Recurrent) or not start:
+            continue
+        reached = _reached(start, zeros[encoder])
+        evidence = _wrong_kind(start, reached)
+        if not evidence and encoder.bidirectional and not getattr(decoder, "bidirectional", False):
+            evidence = _layers_for_directions(reached)
+        if evidence:
+            return evidence
+    return ""
+
+
+# Each network that runs, with the `h` and `c`, `(L, B, H)`, that it is given.
+Starts = list[tuple[nn.Module, list[Tensor]]]
+
+
+def _run_with_zeros(probe: Probe) -> tuple[Starts, dict[nn.Module, Tensor]]:
+    """What each network starts from, and zeros `(2, L*D, 1, 1)` that are added to its final `h` and
+    `c`, to follow them by their gradients."""
+    starts: Starts = []
+    zeros: dict[nn.Module, Tensor] = {}
+
+    def note(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        state = arguments[1] if len(arguments) > 1 else options.get("hx")
+        parts = [part.clone() for part in tensors_in(state)[:2]]
+        if isinstance(module, nn.RNNCellBase):
+            parts = [part.unsqueeze(0) for part in parts]
+        starts.append((module, parts))
+
+    def add(module: Recurrent, output: Any, parts: list[Tensor]) -> Any:
+        has_c = isinstance(module, nn.LSTM) or "c_n" in getattr(module, "state_sizes", ())
+        new = parts[0].new_zeros(2, len(parts[0]), 1, 1, requires_grad=True)
+        for kind, zero in enumerate(zeros.setdefault(module, new)[: 1 + has_c]):
+            parts[kind] = parts[kind] + zero
+        return output
+
+    with ExitStack() as hooks:
+        for part in probe.modules.modules():
+            if isinstance(part, Recurrent | nn.RNNCellBase):
+                hooks.enter_context(part.register_forward_pre_hook(note, with_kwargs=True))
+            if isinstance(part, Recurrent):
+                hooks.enter_context(hook(part, partial(add, part)))
+        probe.call(probe.sampler.batch(probe.full), probe.full)
+    return starts, zeros
+
+
+def _wrong_kind(start: list[Tensor], reached: Tensor) -> str:
+    """Whether `c` comes from `h`, or `h` from `c`."""
+    if len(start) != 2:
+        return ""
+    (h_of_h, h_of_c), (c_of_h, c_of_c) = reached.flatten(2).any(dim=2).tolist()
+    if c_of_h and not c_of_c and torch.equal(*start):
+        return "the decoder starts both h and c from the encoder's h_n"
+    if h_of_c and not h_of_h:
+        return "the decoder starts h from the encoder's c_n, and not from h_n"
+    return ""
+
+
+def _layers_for_directions(reached: Tensor) -> str:
+    for to, of, layer, source in _split(reached).nonzero().tolist():
+        return (
+            f"layer {layer + 1} of the decoder starts its {'hc'[to]} from one direction of "
+            f"layer {source + 1} of the encoder's {'hc'[of]}_n, and another layer from the "
+            "other: layers are taken for directions"
+        )
+    return ""
+
+
+def _reached(starts: list[Tensor], zeros: Tensor) -> Tensor:
+    """From what a gradient comes: `(h and c of the decoder, h and c of the encoder, L', L*D)`."""
+    reached = torch.zeros(len(starts), 2, len(starts[0]), zeros.shape[1], dtype=torch.bool)
+    for to, start in enumerate(starts):
+        noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0)).to(start)
+        for layer in range(len(start)) if start.requires_grad else ():
+            [gradient] = torch.autograd.grad(
+                start[layer], zeros, noise[layer], retain_graph=True, materialize_grads=True
+            )
+            reached[to, :, layer] = gradient.flatten(1) != 0
+    return reached
+
+
+def _split(reached: Tensor) -> Tensor:
+    """Which layers of the decoder, `(..., L', L)`, are reached from one direction of a layer of the
+    encoder, where others are from the other direction."""
+    by_layer = reached.unflatten(-1, (-1, 2))  # (..., L', L, D)
+    used = by_layer.any(dim=-3, keepdim=True).all(dim=-1)  # in any of the decoder's layers
+    return by_layer.any(dim=-1) & ~by_layer.all(dim=-1) & used

@@ -6,6 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +16,57 @@ from torch import Tensor
 from seqmodels.errors import UserError
 from seqmodels.installation import require
 
-MOST_VALUES = 10_000_000  # of an input whose shape a graph fixes: an audit runs it many times
-# words that tell a state's input from its output, as the last letters of h0 and hn do
+# An audit runs an input of a shape that a graph fixes many times.
+MOST_VALUES = 10_000_000
+# These words tell a state's input from its output, as the last letters of h0 and hn do.
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
+
+Shapes = dict[
+    str, list[Any]
+]  # of inputs, by their names: sizes that are fixed, and names of others
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Which of a graph's inputs and outputs is what, by their names."""
+
+    inputs: str
+    lengths: str | None
+    states: dict[str, str]  # the output of each state by its input
+    logits: str
+    unknown: list[str]  # inputs that are nothing of these
 
 
 class OnnxGraph:
     """An ONNX file as a model, `(inputs, lengths) -> logits`, and as a stream; both batch first."""
 
     def __init__(self, path: Path | str, kind: str, states: Mapping[str, str] | None) -> None:
-        for package in ("onnx", "onnxruntime"):
-            require(package, "an audit of a graph", "export")
-        import onnx
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 4  # it raises what it logs
-        # as it is written: onnxruntime's optimizations take out dropout that was left on
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        graph = onnx.load(path).graph
-        if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
-            raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
-        outputs = [each.name for each in graph.output]
-        stored = {each.name: each for each in graph.initializer}
-        self.session = onnxruntime.InferenceSession(str(path), options)
-        every = self.session.get_inputs()
-        self.types = {v.name: re.sub("float$", "single", v.type[7:-1]) for v in every}  # NumPy's
-        shapes = {each.name: each.shape for each in every}
-        for name, shape in shapes.items():
-            if math.prod(size for size in shape if isinstance(size, int)) > MOST_VALUES:
-                raise UserError(
-                    f"{path} fixes the shape of {name}, {shape}, which is too large to audit: "
-                    "export it with smaller sizes, or with names for rows and steps"
-                )
+        graph, self.session = _load(path)
+        taken = self.session.get_inputs()
+        shapes: Shapes = {port.name: port.shape for port in taken}
+        _check_sizes(path, shapes)
+        # NumPy's names
+        self.types = {port.name: re.sub("float$", "single", port.type[7:-1]) for port in taken}
         tokens = [name for name in shapes if "int" in self.types[name]]
-        if states is None:
-            alike = {_stem(name): name for name in outputs if _stem(name)}
-            states = {name: alike[_stem(name)] for name in shapes if _stem(name) in alike}
-        counts = [name for name in tokens if len(shapes[name]) == 1 and name not in states]
-        self.lengths = counts[0] if counts else None
-        rest = [name for name in shapes if name != self.lengths]
-        if len(states) == len(rest):  # a series in, and a series out
-            states = {name: of for name, of in states.items() if name != rest[0]}
-        self.states, self.state, self.kind = states, dict[str, Tensor](), kind
-        self.inputs, *others = [name for name in rest if name not in states]
-        self.logits = next(name for name in outputs if name not in states.values())
-        others = [name for name in others if name not in tokens]  # it says that these are missing
-        self.zeros = {name: shapes.get(name, []) for name in [*states, *others]}
+        ports = _ports(shapes, tokens, [output.name for output in graph.output], states)
+        self.inputs, self.lengths, self.logits = ports.inputs, ports.lengths, ports.logits
+        self.states, self.state, self.kind = ports.states, dict[str, Tensor](), kind
+        self.zeros = {name: shapes.get(name, []) for name in [*ports.states, *ports.unknown]}
+
         shape = [*shapes[self.inputs], None][:3]
         self.time_first = "batch" in str(shape[1]) or str(shape[0]).lower().startswith(("t", "seq"))
-        rows, self.time, features = (n if isinstance(n, int) else None for n in shape)
+        rows, self.time, features = (size if isinstance(size, int) else None for size in shape)
         if self.time_first:
             rows, self.time = self.time, rows
-        what, size = "features", features
+        self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20}
         if self.inputs in tokens:
-            read = [stored.get(node.input[0]) for node in graph.node if node.op_type == "Gather"]
-            tables = [table.dims[0] for table in read if table and len(table.dims) == 2]
-            what, size = "vocabulary", tables[0] if tables else None
-        self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20, what: size}
-        self.untested = [f"{name}: it gets zeros; states= may name its output" for name in others]
+            self.sizes["vocabulary"] = _vocabulary(graph)
+        else:
+            self.sizes["features"] = features
+
+        self.untested = [
+            f"{name}: it gets zeros; states= may name its output" for name in ports.unknown
+        ]
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
         of_networks = "truncated_direction, unread_direction, lost_gradient"
@@ -109,6 +102,63 @@ class OnnxGraph:
         logits, *after = self.run(chunk, self.state)
         self.state = dict(zip(self.states, after, strict=True))
         return logits if self.kind == "per_step" else logits.flatten(1)
+
+
+def _load(path: Path | str) -> tuple[Any, Any]:
+    """The graph, and a session that runs it as it is written."""
+    for package in ("onnx", "onnxruntime"):
+        require(package, "an audit of a graph", "export")
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    # It raises what it would log.
+    options.log_severity_level = 4
+    # Its optimizations would take out dropout that was left on.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    graph = onnx.load(path).graph
+    if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
+        raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
+    return graph, onnxruntime.InferenceSession(str(path), options)
+
+
+def _check_sizes(path: Path | str, shapes: Shapes) -> None:
+    for name, shape in shapes.items():
+        if math.prod(size for size in shape if isinstance(size, int)) > MOST_VALUES:
+            raise UserError(
+                f"{path} fixes the shape of {name}, {shape}, which is too large to audit: "
+                "export it with smaller sizes, or with names for rows and steps"
+            )
+
+
+def _ports(
+    shapes: Shapes, tokens: list[str], outputs: list[str], states: Mapping[str, str] | None
+) -> Ports:
+    """Guesses by names and shapes what nobody says."""
+    if states is None:
+        outputs_by_stem = {_stem(name): name for name in outputs if _stem(name)}
+        states = {
+            name: outputs_by_stem[_stem(name)] for name in shapes if _stem(name) in outputs_by_stem
+        }
+    counts = [name for name in tokens if len(shapes[name]) == 1 and name not in states]
+    lengths = next(iter(counts), None)
+    inputs = [name for name in shapes if name != lengths]
+    if len(states) == len(inputs):  # A graph may take a series and give one, by the same name.
+        states = {name: output for name, output in states.items() if name != inputs[0]}
+    first, *others = [name for name in inputs if name not in states]
+    logits = next(name for name in outputs if name not in states.values())
+    # The session itself says which tokens are missing.
+    unknown = [name for name in others if name not in tokens]
+    return Ports(first, lengths, dict(states), logits, unknown)
+
+
+def _vocabulary(graph: Any) -> int | None:
+    """The rows of the first table in which the graph looks something up."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    tables = [stored.get(node.input[0]) for node in graph.node if node.op_type == "Gather"]
+    rows = [table.dims[0] for table in tables if table and len(table.dims) == 2]
+    return next(iter(rows), None)
 
 
 def _stem(name: str) -> str:
