@@ -81,12 +81,7 @@ def audit(
         return audit_onnx(model, inputs, lengths, kind, causal, **options)
     if states is not None:
         raise UserError("states are of an ONNX file: a model takes and returns its state")
-    if kind not in KINDS:
-        raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
-    if causal and kind != "per_step":
-        raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
-    if (kind == "seq2seq") != (target_inputs is not None):
-        raise UserError("kind='seq2seq' and target_inputs need each other")
+    _check_kind(kind, causal, target_inputs is not None)
     sampler, targets = Sampler(inputs, lengths, seed, padding), None
     if target_inputs is not None:
         targets = target_rows(target_inputs, sampler.lengths, seed)
@@ -108,7 +103,7 @@ def audit(
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
             result.found("state_mixup", leaks.wrong_decoder_start(probe))
-        if not isinstance(model, OnnxGraph):  # which says by itself that it hides its states
+        if not isinstance(model, OnnxGraph):  # A graph says by itself that it hides its states.
             _states(probe, result)
         result.found("stale_state", stale_state(probe))
         result.found("unread_step", unread_step(probe))
@@ -118,6 +113,15 @@ def audit(
                 "smaller changes are ignored"
             )
     return result
+
+
+def _check_kind(kind: str, causal: bool, has_targets: bool) -> None:
+    if kind not in KINDS:
+        raise UserError(f"kind={kind}: {choices(kind, KINDS)}")
+    if causal and kind != "per_step":
+        raise UserError("causal=True needs kind='per_step': a sequence has no later logits")
+    if (kind == "seq2seq") != has_targets:
+        raise UserError("kind='seq2seq' and target_inputs need each other")
 
 
 def _states(probe: Probe, result: Audit) -> None:

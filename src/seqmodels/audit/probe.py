@@ -254,20 +254,24 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         return f"logits are not finite for lengths {lengths}"
     shape, rows = tuple(logits.shape), len(lengths)
     steps = max(lengths) if probe.targets is None else probe.targets.shape[1]
-    if probe.kind == "sequence":
-        right = shape[:1] == (rows,)
-        if right and len(shape) == 3 and shape[1] == steps > 1:
-            return f"logits are {shape}, one for each step: set kind=per_step"
-    elif probe.targets is not None:
-        right = len(shape) == 3 and shape[:2] == (rows, steps)
-    else:
-        right = len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
-    if not right:
-        expected = f"{rows} rows" + (f" of {steps} steps" if probe.kind != "sequence" else "")
+    is_sequence = probe.kind == "sequence"
+    if is_sequence and len(shape) == 3 and shape[:2] == (rows, steps) and steps > 1:
+        return f"logits are {shape}, one for each step: set kind=per_step"
+    if not _fits(probe, shape, rows, steps):
+        expected = f"{rows} rows" if is_sequence else f"{rows} rows of {steps} steps"
         probe.wrong_shape = f"logits for {expected} are {shape}"
     probe.lengths, probe.stateful = lengths, state is not None
     probe.note_rounding(logits)
     return ""
+
+
+def _fits(probe: Probe, shape: tuple[int, ...], rows: int, steps: int) -> bool:
+    """Whether logits of this shape are those of so many rows and steps."""
+    if probe.kind == "sequence":
+        return shape[:1] == (rows,)
+    if probe.targets is not None:
+        return len(shape) == 3 and shape[:2] == (rows, steps)
+    return len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
 
 
 def nodes_of(logits: Any) -> list[Node]:

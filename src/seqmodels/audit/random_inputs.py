@@ -48,20 +48,8 @@ class Sampler:
         elif lengths is None:
             raise UserError("give lengths, or padding='none' where all rows have one length")
         self.tokens = not inputs.is_floating_point()
-        with refusing("lengths must be integers (B,)", TypeError, ValueError, RuntimeError):
-            lengths = torch.as_tensor(lengths)
-            if lengths.is_floating_point() or lengths.dtype == torch.bool:
-                raise TypeError(f"got {lengths.dtype}")
-        self.lengths = lengths = lengths.long().cpu()
-        if inputs.dim() not in ((2, 3) if self.tokens else (3,)) or (
-            lengths.shape != inputs.shape[:1]
-            or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
-        ):
-            raise UserError(
-                "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
-                "features (B, T, F), and lengths (B,) from 1 to T: "
-                f"got {shape_of(inputs)} and {lengths.flatten().tolist()[:10]}"
-            )
+        self.lengths = lengths = _as_lengths(lengths)
+        _check_shapes(inputs, lengths)
         if isinstance(padding, str):
             if not self.unpadded or bool((lengths != inputs.shape[1]).any()):
                 why = "give what padding always holds, or none if all rows have one length"
@@ -75,17 +63,22 @@ class Sampler:
         self.padding = _padding(values, mask, padding)
         self.mean, self.spread = torch.zeros(0), torch.ones(0)
         if self.tokens:
-            self.ids = values[mask].unique(dim=0)  # whole words, if they have characters
-            if len(self.ids) == 1 and self.ids.dim() == 1:
-                self.ids = torch.arange(int(self.ids) + 1)  # smaller ids are tokens as well
-            if self.padding_is_fixed:  # then no valid step holds it
-                self.ids = self.ids[(self.ids != self.padding).view(len(self.ids), -1).any(dim=1)]
-            if len(self.ids) < 2:
-                raise UserError("inputs contain only token 0: give at least two different tokens")
+            self.ids = self._tokens_to_draw(values[mask])
         else:
             valid = values[mask].double()  # (steps, F)
             self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
             self.spread = spread.where(spread > 0, 1.0)
+
+    def _tokens_to_draw(self, tokens: Tensor) -> Tensor:
+        """Those of valid steps: whole words, if they have characters."""
+        ids = tokens.unique(dim=0)
+        if len(ids) == 1 and ids.dim() == 1:
+            ids = torch.arange(int(ids) + 1)  # Smaller ids are tokens as well.
+        if self.padding_is_fixed:  # No valid step holds it.
+            ids = ids[(ids != self.padding).view(len(ids), -1).any(dim=1)]
+        if len(ids) < 2:
+            raise UserError("inputs contain only token 0: give at least two different tokens")
+        return ids
 
     def content(self, rows: int, time: int, spread: float = 1.0) -> Tensor:
         """Random content at every step: `(B, T)` tokens, or `(B, T, ...)` as they were given."""
@@ -103,6 +96,28 @@ class Sampler:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
         inputs[~valid_mask(lengths)] = self.padding.to(inputs)
         return inputs
+
+
+def _as_lengths(lengths: Any) -> Tensor:
+    with refusing("lengths must be integers (B,)", TypeError, ValueError, RuntimeError):
+        lengths = torch.as_tensor(lengths)
+        if lengths.is_floating_point() or lengths.dtype == torch.bool:
+            raise TypeError(f"got {lengths.dtype}")
+    return lengths.long().cpu()
+
+
+def _check_shapes(inputs: Tensor, lengths: Tensor) -> None:
+    dimensions = (3,) if inputs.is_floating_point() else (2, 3)
+    if (
+        inputs.dim() not in dimensions
+        or lengths.shape != inputs.shape[:1]
+        or not bool(((lengths >= 1) & (lengths <= inputs.shape[1])).all())
+    ):
+        raise UserError(
+            "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
+            "features (B, T, F), and lengths (B,) from 1 to T: "
+            f"got {shape_of(inputs)} and {lengths.flatten().tolist()[:10]}"
+        )
 
 
 def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tensor:
