@@ -1,7 +1,7 @@
 """Four heads that read the wrong tensor, as tutorials and libraries do: measure what it costs.
 
-The audit refuses to train them and tells you why; to train them anyway, add
-`callbacks.dataflow.refuse=false`, as the experiment does:
+Each begins with the name of the mistake for which the audit refuses to train it. To train it
+anyway, add `callbacks.dataflow.refuse=false`, as the experiment does:
 
     python scripts/train.py imports=[examples.classic_mistakes] model.head=padded_last_step
     python scripts/train.py -m experiment=study_mistakes
@@ -20,7 +20,7 @@ def _forget_lengths(encoder: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...
 
 
 class PaddedLastStep(Head, name="padded_last_step"):
-    """`output[:, -1]` of a network without lengths: it has read the padding."""
+    """`padding_leak`: `output[:, -1]` of a network without lengths, which has read the padding."""
 
     reads = ("output",)
     requires_bidirectional: bool | None = False
@@ -33,13 +33,14 @@ class PaddedLastStep(Head, name="padded_last_step"):
 
 
 class PaddedLastStepOfBoth(PaddedLastStep, name="padded_last_step_of_both"):
-    """The same with two directions: the backward half has read one step, which is padding."""
+    """`padding_leak`, `truncated_direction`: the same of two directions, whose backward half has
+    read one step, which is padding."""
 
     requires_bidirectional = True
 
 
 class PaddedMean(PaddedLastStep, name="padded_mean"):
-    """The mean of `output` over all steps, padding too."""
+    """`padding_leak`: the mean of `output` over all steps, padding too."""
 
     requires_bidirectional = None
 
@@ -48,7 +49,7 @@ class PaddedMean(PaddedLastStep, name="padded_mean"):
 
 
 class BackwardOnly(Head, name="backward_only"):
-    """`h_n[-1]` of two directions: it reads the backward one and drops the forward one."""
+    """`unread_direction`: `h_n[-1]` of two directions, which drops the forward one."""
 
     reads = ("h_n",)
     requires_bidirectional = True

@@ -49,6 +49,7 @@ def test_a_mistake_is_what_tutorials_write_and_is_refused(
     both = head != "padded_last_step"
     encoder = RecurrentEncoder(5, 4, num_layers=2, bidirectional=both)
     wrong = build_head(head, encoder, lambda width: ClassOutput(width, 2))
+    assert str(wrong.__doc__).startswith(f"`{finding}`")
     inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 2])
     packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, batch_first=True)
     # the backward one is at least told the lengths
