@@ -75,27 +75,46 @@ class Section:
         best, *others = self.settings
         if not others:
             return f"There is only one setting, {best.name}: nothing to compare it with."
-        such_as = f"{FEWEST_SEEDS} or more, such as {SUCH_AS[self.pairs]}"
-        run_more = f"run every setting with the same {self.pairs}, {such_as}"
         if not self.tested:
             few = f"fewer than {FEWEST_SEEDS} shared {self.pairs} allow no verdict"
-            return f"{best.name} has the best mean, but {few}: {run_more}."
-        differences = [(setting, setting.difference) for setting in others]
-        equal = [(s, d) for s, d in differences if d and not d.significant]
-        if not equal:
+            return f"{best.name} has the best mean, but {few}: {self._advice()}."
+        differences = [(setting.name, setting.difference) for setting in others]
+        undecided = [(name, d) for name, d in differences if d and not d.significant]
+        if not undecided:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
-        names = _listed([setting.name for setting, _ in equal])
+        names = _listed([name for name, _ in undecided])
         text = f"These runs cannot tell {best.name}, which has the best mean, from {names}."
-        needed = [(d.seeds_needed - d.shared, s.name) for s, d in equal if d.seeds_needed]
-        if needed:
-            count, name = min(needed, key=lambda pair: pair[0])
-            more = f"{count} more {self.pairs if count > 1 else self.pairs.removesuffix('s')}"
-            text += f" About {more} might separate {best.name} from {name}."
-        if ahead := [setting.name for setting, d in equal if d.ahead and d.p < LEVEL]:
-            text += f" On the {self.pairs} that both have, {_listed(ahead)} did better: {run_more}."
-        if untested := [setting.name for setting, d in equal if math.isnan(d.p)]:
-            text += f" Fewer than {FEWEST_SEEDS} {self.pairs} are shared with "
-            text += f"{_listed(untested)}: {run_more}."
+        return text + self._how_many_more(undecided) + self._what_to_run(undecided)
+
+    def _advice(self) -> str:
+        such_as = f"{FEWEST_SEEDS} or more, such as {SUCH_AS[self.pairs]}"
+        return f"run every setting with the same {self.pairs}, {such_as}"
+
+    def _how_many_more(self, undecided: Sequence[tuple[str, Difference]]) -> str:
+        """How many more seeds might separate the best setting from the next; empty if none can."""
+        missing_seeds = [
+            (difference.seeds_needed - difference.shared, name)
+            for name, difference in undecided
+            if difference.seeds_needed
+        ]
+        if not missing_seeds:
+            return ""
+        count, name = min(missing_seeds, key=lambda count_and_name: count_and_name[0])
+        pairs = self.pairs if count > 1 else self.pairs.removesuffix("s")
+        best = self.settings[0].name
+        return f" About {count} more {pairs} might separate {best} from {name}."
+
+    def _what_to_run(self, undecided: Sequence[tuple[str, Difference]]) -> str:
+        """What to run where the settings have different seeds; empty where they share enough."""
+        text = ""
+        ahead = [name for name, difference in undecided if difference.ahead_beyond_chance]
+        if ahead:
+            both = f"On the {self.pairs} that both have"
+            text += f" {both}, {_listed(ahead)} did better: {self._advice()}."
+        untested = [name for name, difference in undecided if math.isnan(difference.p)]
+        if untested:
+            few = f"Fewer than {FEWEST_SEEDS} {self.pairs} are shared"
+            text += f" {few} with {_listed(untested)}: {self._advice()}."
         return text
 
 

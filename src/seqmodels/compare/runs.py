@@ -266,27 +266,46 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     """Groups runs by the data they saw, and into settings that differ on some data set."""
     columns = varied_columns(records)
     rows = [*zip(*columns.values(), strict=True)] or [()] * len(records)
-    sections = _by_data(records, rows)
+    sections = _by_data(records, rows)  # numbers of runs
 
-    within = {  # what varies within a data set
+    columns_within_data = {
+        key: values for key, values in columns.items() if _varies_within(sections, values)
+    }
+    section_of_run = [""] * len(records)
+    for section, numbers in enumerate(sections):
+        for number in numbers:
+            section_of_run[number] = str(section)
+    keys = varied_keys(columns_within_data, section_of_run)
+
+    columns_of_data = {
         key: values
         for key, values in columns.items()
-        if any(len({values[n] for n in numbers}) > 1 for numbers in sections)
+        if key not in columns_within_data and key.startswith("data.")
     }
-    place = {n: str(number) for number, numbers in enumerate(sections) for n in numbers}
-    keys = varied_keys(within, [place[n] for n in range(len(records))])
-    others = columns.keys() - within
-    data_keys = varied_keys({key: columns[key] for key in others if key.startswith("data.")})
-    data = list[list[list[Record]]]()
-    for numbers in sections:
-        settings: dict[tuple[str, ...], list[Record]] = {}
-        for n in numbers:
-            settings.setdefault(tuple(columns[key][n] for key in keys), []).append(records[n])
-        data.append([settings[values] for values in sorted(settings)])
+    data_keys = varied_keys(columns_of_data)
+
+    columns_of_keys = [columns[key] for key in keys]
+    data = [_by_setting(records, numbers, columns_of_keys) for numbers in sections]
     names = _data_names([settings[0][0] for settings in data], data_keys)
-    settings_keys = {*keys}
-    also = [key for key in within if key not in settings_keys]
+    setting_keys = {*keys}
+    also = [key for key in columns_within_data if key not in setting_keys]
     return Grouping(keys, data_keys, also, [*zip(names, data, strict=True)])
+
+
+def _by_setting(
+    records: Sequence[Record], numbers: Sequence[int], columns: Sequence[Sequence[str]]
+) -> list[list[Record]]:
+    """The runs of each setting, of those with these numbers; a setting is a row of the columns."""
+    runs_by_setting: dict[tuple[str, ...], list[Record]] = {}
+    for number in numbers:
+        setting = tuple(column[number] for column in columns)
+        runs_by_setting.setdefault(setting, []).append(records[number])
+    return [runs_by_setting[setting] for setting in sorted(runs_by_setting)]
+
+
+def _varies_within(sections: Sequence[Sequence[int]], values: Sequence[str]) -> bool:
+    """Whether the runs of any one data set differ in these values."""
+    return any(len({values[number] for number in numbers}) > 1 for numbers in sections)
 
 
 def _by_data(records: Sequence[Record], rows: Sequence[Any]) -> list[list[int]]:

@@ -48,6 +48,11 @@ class Difference:
         """Whether the best setting is better, beyond chance."""
         return self.p < LEVEL and not self.ahead
 
+    @property
+    def ahead_beyond_chance(self) -> bool:
+        """Whether the setting is better than the best one on the seeds that both have."""
+        return self.p < LEVEL and self.ahead
+
 
 def smallest_step(scores: Iterable[float]) -> float:
     """The smallest difference between two of these scores, beyond the last digits of 32-bit
@@ -94,20 +99,34 @@ def against_best(
     means = [float(np.mean([*scores.values()])) for scores in settings]
     best = int(np.argmax(means) if higher_is_better else np.argmin(means))
     deltas = {
-        n: np.array([scores[key] - of for key, of in settings[best].items() if key in scores])
-        for n, scores in enumerate(settings)
-        if n != best
+        number: _deltas(scores, settings[best])
+        for number, scores in enumerate(settings)
+        if number != best
     }
-    testable = {n: delta for n, delta in deltas.items() if len(delta) >= FEWEST_SEEDS}
-    p = _holm({n: _paired_p(delta, step, overlap) for n, delta in testable.items()}, pairs)
-    found: list[Difference | None] = [None] * len(settings)
-    for n, delta in deltas.items():
-        mean = float(delta.mean()) if len(delta) else means[n] - means[best]
-        unsure = not overlap and p.get(n, 0) >= LEVEL  # more splits overlap ever more
-        needed = seeds_needed(delta, pairs, step) if unsure else None
-        ahead = len(delta) > 0 and (mean > 0 if higher_is_better else mean < 0)
-        found[n] = Difference(mean, len(delta), p.get(n, math.nan), needed, ahead)
-    return found
+    raw_p = {
+        number: _paired_p(delta, step, overlap)
+        for number, delta in deltas.items()
+        if len(delta) >= FEWEST_SEEDS
+    }
+    p = _holm(raw_p, pairs)
+    differences: list[Difference | None] = [None] * len(settings)
+    for number, delta in deltas.items():
+        mean, is_ahead = means[number] - means[best], False
+        if len(delta):
+            mean = float(delta.mean())
+            is_ahead = mean > 0 if higher_is_better else mean < 0
+        needed = None
+        if not overlap and p.get(number, 0) >= LEVEL:  # more splits overlap ever more
+            needed = seeds_needed(delta, pairs, step)
+        differences[number] = Difference(
+            mean, len(delta), p.get(number, math.nan), needed, is_ahead
+        )
+    return differences
+
+
+def _deltas(scores: Scores, best_scores: Scores) -> np.ndarray:
+    """By how much a setting's scores are above the best one's, at the seeds that both have."""
+    return np.array([scores[key] - score for key, score in best_scores.items() if key in scores])
 
 
 def _holm(raw: Mapping[T, float], pairs: int) -> dict[T, float]:
