@@ -125,32 +125,56 @@ class _Diagram:
 
     def draw_direction(self, layer: int, direction: int, y: int) -> None:
         """The cells of one layer and direction, from its first step to its `h_n` and `c_n`."""
+        backward = direction == 1
+        finals = {
+            name: float(shares[self.row, layer, direction])
+            for name, shares in self.trace.finals.items()
+        }
+        self.draw_cells(layer, direction, y, sum(finals.values()))
+        if backward:
+            self.drawing.across(self.left, y, self.left - 1)
+            self.drawing.label(self.names_x, y, f"← layer {layer + 1}")
+        else:
+            end = self.columns[self.length - 1] + CELL - 1
+            self.drawing.across(end, y, self.right - 1)
+            arrow = " →" if self.directions == 2 else ""
+            self.drawing.label(0, y, f"layer {layer + 1}{arrow}")
+        self.draw_finals(finals, backward, y)
+
+    def draw_cells(self, layer: int, direction: int, y: int, final_share: float) -> None:
+        """The cells at every step.
+
+        Args:
+            final_share: of the final states, which are those of the direction's last cell.
+        """
         drawing, backward = self.drawing, direction == 1
         end = 0 if backward else self.length - 1
-        finals = {n: float(of[self.row, layer, direction]) for n, of in self.trace.finals.items()}
-        last_layer = layer == self.encoder.num_layers - 1
+        is_last_layer = layer == self.encoder.num_layers - 1
         for step, x in enumerate(self.columns):
-            share = float(self.trace.output[self.row, step, direction]) if last_layer else 0.0
-            share += sum(finals.values()) if step == end else 0.0
+            share = 0.0
+            if is_last_layer:
+                share += float(self.trace.output[self.row, step, direction])
+            if step == end:
+                share += final_share
             if step >= self.length:
                 drawing.box(x, y, CELL, "", "padding", share)
                 continue
             drawing.box(x, y, CELL, percent(share, CELL) or self.cell, "cell", share)
             if step != end:
                 drawing.across(x if backward else x + CELL - 1, y, x - 1 if backward else x + CELL)
-        start = self.left if backward else self.columns[end] + CELL - 1
-        drawing.across(start, y, self.left - 1 if backward else self.right - 1)
+
+    def draw_finals(self, finals: dict[str, float], backward: bool, y: int) -> None:
+        """`h_n` and `c_n` behind the last cell, with their shares."""
         for number, (name, share) in enumerate(finals.items()):
             offset = number * (STATE + 1)
             x = self.left - 1 - STATE - offset if backward else self.right + offset
-            # what is read is two lines high: it grows to where the other direction has no states
-            top, text = (y - backward, f"{name}\n{percent(share, STATE)}") if share else (y, name)
-            drawing.box(x, top, STATE, text, "state", share)
-            if share:
-                drawing.up(x, STATE, top, self.head_y + 1, reads=True)
-        name = f"← layer {layer + 1}" if backward else f"layer {layer + 1}"
-        name += " →" if self.directions == 2 and not backward else ""
-        drawing.label(self.names_x if backward else 0, y, name)
+            if not share:
+                self.drawing.box(x, y, STATE, name, "state", share)
+                continue
+            # What is read is two lines high: it grows to where the other direction has no states.
+            top = y - 1 if backward else y
+            self.drawing.box(x, top, STATE, f"{name}\n{percent(share, STATE)}", "state", share)
+            self.drawing.up(x, STATE, top, self.head_y + 1, reads=True)
 
     def draw_inputs(self) -> None:
         drawing, y = self.drawing, self.inputs_y

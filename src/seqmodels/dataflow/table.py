@@ -15,61 +15,113 @@ from seqmodels.dataflow.tracing import Trace
 from seqmodels.engine import Task
 from seqmodels.nn.embedding import WordEmbedding
 
+COLUMNS = ("tensor", "shape", "this run", "what it holds", "where it goes")
+INPUT_SYMBOLS = {
+    "tokens": ("B", "T"),
+    "words, characters": ("B", "T", "1+K"),
+    "features": ("B", "T", "F"),
+}
+
 
 def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -> Group:
     """Lists every tensor from the inputs to the logits: its shape, in `batch` if you traced only a
     part of it, what it holds, and which part the head reads, with its share of the gradient."""
+    symbols = _symbols(task, trace)
+    sizes = {} if batch is None else _sizes(task, trace, batch)
+    contents = _contents(task, trace)
+    destinations = _destinations(task, trace)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, header in enumerate(COLUMNS):
+        table.add_column(header, no_wrap=number < 3)
+    for name, traced_shape in trace.shapes.items():
+        pairs = zip(symbols[name], traced_shape, strict=True)
+        shape = tuple(sizes.get(symbol, size) for symbol, size in pairs)
+        table.add_row(
+            name,
+            f"({', '.join(symbols[name])})",
+            f"{shape}",
+            contents.get(name),
+            destinations.get(name),
+            style="bold green" if name in trace.reads else None,
+        )
+    return Group(Text(title(task), style="bold"), table)
+
+
+def _symbols(task: Task, trace: Trace) -> dict[str, tuple[str, ...]]:
+    """The shape of each tensor, in letters: `("B", "T", "D*H")`."""
     encoder, contract = task.network.encoder, task.contract
-    size = "P" if encoder.rnn.proj_size else "H"
+    hidden = "P" if encoder.rnn.proj_size else "H"
+    b, t = _rows_and_steps(*_rows_and_step_sizes(trace))
+    by_step = contract.per == "step"
+    target = ("B", "T") if by_step else ("B",)
+    if contract.kind.decoder:
+        target = ("B", "S")  # S: steps of the target
 
-    def letter(state: str) -> str:
-        hidden = encoder.state_sizes[state] == encoder.rnn.hidden_size
-        return "H" if hidden else size if state == "h_n" else "W"
+    def width_of(state: str) -> str:
+        if encoder.state_sizes[state] == encoder.rnn.hidden_size:
+            return "H"
+        return hidden if state == "h_n" else "W"
 
-    wide = f"D*{size}" if encoder.bidirectional else size
-    tokens = len(trace.shapes["inputs"]) == 2
-    words = isinstance(task.network.embedding, WordEmbedding)
-    (rows, time), (read_rows, read_time) = trace.shapes["inputs"][:2], trace.shapes["embedded"][:2]
-    more, size_of_step = read_rows // rows, -(-time // read_time)  # a task may read rows of its own
-    b = "B" if more == 1 else f"B*{more}"
-    t = "T" if size_of_step == 1 else f"T/{size_of_step}"
-    by_step, decoder = contract.per == "step", contract.kind.decoder
-    target = ("B", "S") if decoder else ("B", "T") if by_step else ("B",)  # S: steps of the target
-    symbols = {
-        "inputs": ("B", "T") if tokens else ("B", "T", "1+K" if words else "F"),
+    return {
+        "inputs": INPUT_SYMBOLS[_inputs(task, trace)],
         "embedded": (b, t, "E"),
         "convolved": (b, t, "channels"),
-        "output": (b, t, wide),
-        **{name: ("L", "D", b, letter(name)) for name in trace.finals},
+        "output": (b, t, f"D*{hidden}" if encoder.bidirectional else hidden),
+        **{name: ("L", "D", b, width_of(name)) for name in trace.finals},
         "selected": (b, t, "S") if by_step else (b, "S"),
         "logits": (*target, contract.kind.size),
     }
-    holds = {
+
+
+def _inputs(task: Task, trace: Trace) -> str:
+    """What the inputs are, as `INPUT_SYMBOLS` names it."""
+    if len(trace.shapes["inputs"]) == 2:
+        return "tokens"
+    has_characters = isinstance(task.network.embedding, WordEmbedding)
+    return "words, characters" if has_characters else "features"
+
+
+def _rows_and_step_sizes(trace: Trace) -> tuple[int, int]:
+    """How many rows a task reads for a row of its inputs, and how many of their steps at a time: it
+    may read rows of its own, such as one for each column."""
+    rows, time = trace.shapes["inputs"][:2]
+    read_rows, read_time = trace.shapes["embedded"][:2]
+    return read_rows // rows, -(-time // read_time)
+
+
+def _rows_and_steps(rows: int, step_size: int) -> tuple[str, str]:
+    """The letters for the rows and the steps that a task reads."""
+    return "B" if rows == 1 else f"B*{rows}", "T" if step_size == 1 else f"T/{step_size}"
+
+
+def _sizes(task: Task, trace: Trace, batch: SequenceBatch) -> dict[str, int]:
+    """What the letters of rows and steps stand for in a whole batch."""
+    count, length = batch.inputs.shape[:2]
+    time = min(length, task.network.window or length)
+    rows, step_size = _rows_and_step_sizes(trace)
+    b, t = _rows_and_steps(rows, step_size)
+    return {"B": count, "T": time, b: count * rows, t: -(-time // step_size)}
+
+
+def _contents(task: Task, trace: Trace) -> dict[str, str]:
+    """What the tensors hold."""
+    return {
         "output": "last layer, every step",
         **dict.fromkeys(trace.finals, "every layer, its last step"),
-        "inputs": "tokens" if tokens else "words, characters" if words else "features",
-        "logits": contract.kind.logits,
+        "inputs": _inputs(task, trace),
+        "logits": task.contract.kind.logits,
     }
-    whole = {}
-    if batch is not None:
-        count, length = batch.inputs.shape[:2]
-        whole = {"B": count, "T": min(length, task.network.window or length)}
-        whole |= {b: count * more, t: -(-whole["T"] // size_of_step)}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(
-        ("tensor", "shape", "this run", "what it holds", "where it goes")
-    ):
-        table.add_column(name, no_wrap=number < 3)
-    goes = {"inputs": reached(trace)}
-    goes |= dict.fromkeys(trace.finals, "next window" if contract.stateful else "")
+
+
+def _destinations(task: Task, trace: Trace) -> dict[str, str]:
+    """Where the tensors go: into the head, with their share of the gradient, or the next window."""
+    destinations = {"inputs": reached(trace)}
+    if task.contract.stateful:
+        destinations |= dict.fromkeys(trace.finals, "next window")
+    reader = "decoder" if task.contract.kind.decoder else "head"
     for name in trace.reads:
-        reader = "decoder" if decoder else "head"
-        goes[name] = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
-    for name, traced in trace.shapes.items():
-        shape = tuple(whole.get(size, n) for size, n in zip(symbols[name], traced, strict=True))
-        cells = name, f"({', '.join(symbols[name])})", f"{shape}", holds.get(name), goes.get(name)
-        table.add_row(*cells, style="bold green" if name in trace.reads else None)
-    return Group(Text(title(task), style="bold"), table)
+        destinations[name] = f"{reader}: {where_read(trace, name)}, {trace.shares[name]:.0%}"
+    return destinations
 
 
 def where_read(trace: Trace, name: str) -> str:
