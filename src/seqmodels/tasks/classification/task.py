@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
-
-import torch
-from torch.nn import functional as F
 
 from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
 from seqmodels.engine.class_task import ClassTask, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
-from seqmodels.network import Network, WindowedNetwork
+from seqmodels.network import AdversarialNetwork, Network, WindowedNetwork
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Score
 
@@ -46,15 +42,12 @@ class SequenceClassifier(ClassTask):
 
     def make_network(self, *parts: Any, **options: Any) -> Network:
         window = self.hparams["window"]
-        if window is None:
-            return super().make_network(*parts, **options)
-        return WindowedNetwork(*parts, window=window, **options)
-
-    def score(self, batch: SequenceBatch) -> Score:
         distance = self.hparams["adversarial"]
-        if self.training and distance:
-            return adversarial_score(self.network, batch, distance)
-        return super().score(batch)
+        if distance:
+            return AdversarialNetwork(*parts, distance=distance, window=window, **options)
+        if window is not None:
+            return WindowedNetwork(*parts, window=window, **options)
+        return super().make_network(*parts, **options)
 
     def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None
@@ -79,18 +72,3 @@ class SequenceClassifier(ClassTask):
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})
         return rows
-
-
-def adversarial_score(network: Network, batch: SequenceBatch, distance: float) -> Score:
-    """The score of a batch, with the mean of two costs for each row: as it is, and with its
-    embeddings moved by `distance` to where the loss rises most (Miyato et al. 2017,
-    https://arxiv.org/abs/1605.07725)."""
-    rows = network.rows_to_read(batch)
-    embedded = network.embed(rows)
-    if not embedded.requires_grad:  # They may be the batch's own features.
-        embedded = embedded.detach().requires_grad_()
-    score = network.score_embedded(embedded, rows)
-    [slopes] = torch.autograd.grad(score.loss, embedded, retain_graph=True)
-    moves = distance * F.normalize(slopes.flatten(1)).view_as(slopes)
-    moved_score = network.score_embedded(embedded + moves, rows)
-    return replace(score, costs=(score.costs + moved_score.costs) / 2)
