@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqmodels.batch import SequenceBatch as SequenceBatch
     from seqmodels.heads import Head as Head
     from seqmodels.launch.composed import compose as compose
+    from seqmodels.network import Network as Network
     from seqmodels.nn.cell import Cell as Cell
     from seqmodels.nn.encoder import RecurrentEncoder as RecurrentEncoder
     from seqmodels.nn.encoder import RNNOutput as RNNOutput
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Cell": "seqmodels.nn.cell",
     "Head": "seqmodels.heads",
+    "Network": "seqmodels.network",
     "RNNOutput": "seqmodels.nn.encoder",
     "RecurrentEncoder": "seqmodels.nn.encoder",
     "SequenceBatch": "seqmodels.batch",
