@@ -124,7 +124,7 @@ def test_onnxruntime_gives_its_logits(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(logits), model(inputs, LENGTHS))
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+@pytest.mark.filterwarnings("ignore")  # PyTorch is about to move it to a package of its own
 def test_its_linear_layers_are_quantised() -> None:
     model = network().eval()
     quantization = pytest.importorskip("torch.ao.quantization")

@@ -20,6 +20,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.data import UEA, DataModule, Text
 from seqmodels.dataflow.steps import rough_rows
 from seqmodels.errors import UserError
+from seqmodels.network import Network
 from seqmodels.runs import Run, load_run, train
 from seqmodels.runs.result import Result
 from seqmodels.tasks.classification import SequenceClassifier
@@ -73,6 +74,16 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
 def test_what_is_not_a_list_of_texts_is_refused(films: Run, inputs: Any, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         list(films.predict(inputs, accelerator="cpu"))
+
+
+def test_its_network_is_a_plain_module(films: Run) -> None:
+    assert type(films.network) is Network and films.network is films.task.network
+    batch = films.data.batch_of(FILMS.text.tolist())
+    logits = films.network(batch.inputs, batch.lengths)
+    expected = [row["probabilities"] for row in films.predict(FILMS)]
+    torch.testing.assert_close(
+        logits.softmax(dim=1), torch.tensor([[*row.values()] for row in expected])
+    )
 
 
 def test_predictions_are_a_list_or_come_one_by_one(films: Run) -> None:

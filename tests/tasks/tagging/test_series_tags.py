@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from seqmodels import compose, load_run, train
 from seqmodels.data import SeriesTable
-from seqmodels.tasks.tagging.tag_plot import draw_tags
+from seqmodels.tasks.tagging.task import draw_tags
 
 QUICK = ("trainer=cpu", "trainer.max_epochs=2", "model.encoder.hidden_size=8")
 NIGHTS = {"series": "night", "time": "epoch", "label_column": "stage", "missing": "last"}

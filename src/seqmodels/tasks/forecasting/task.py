@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqmodels.arguments import Count
@@ -15,12 +17,12 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.device import exact
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described
-from seqmodels.engine.value_task import ValueTask, known_values, value_scores, value_sums
+from seqmodels.engine.value_task import ValueTask, decision, known_values, value_scores, value_sums
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Constants, ValueOutput
-from seqmodels.tasks.forecasting.forecast_plot import COUNT, draw_forecasts
+from seqmodels.screen import figure_text
 from seqmodels.tasks.forecasting.networks import (
     DirectForecast,
     Forecast,
@@ -29,6 +31,8 @@ from seqmodels.tasks.forecasting.networks import (
     Values,
 )
 
+ORIGINS_DRAWN = 6
+HISTORY = 3  # times the horizon, which is drawn of what was read
 SCALED_SCORES = ("mase", "standardised_mse", "standardised_mae")
 
 
@@ -178,7 +182,7 @@ class Forecaster(Constants, ValueTask):
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The first column of some forecasts beside what came."""
-        batch = self.some_of(dataset, COUNT)
+        batch = self.some_of(dataset, ORIGINS_DRAWN)
         names = [dataset.row_name(int(row)) for row in batch.rows]
         return {"forecasts.png": draw_forecasts(self, batch, names)}
 
@@ -201,3 +205,36 @@ def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:
     own, scaled = sums.tensor_split([-len(SCALED_SCORES)])
     means = scaled.sum(1) / own[0].sum()
     return {**value_scores(own), **dict(zip(SCALED_SCORES, means, strict=True))}
+
+
+def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) -> Figure:
+    """A panel for each row of a batch: the values of its first column that were read, its forecast
+    with the interval, and what came.
+
+    Args:
+        task: a `Forecaster`.
+        names: of the rows, as `WindowDataset.row_name` gives them.
+    """
+    column, down = task.hparams["data"]["values"][0], -(-len(batch) // 2)
+    ahead = batch.targets.unflatten(1, (-1, task.count))[:, -task.horizon :]
+    before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
+    read, came = (task.restore(values, batch)[..., 0].cpu() for values in (before, ahead))
+    made = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)
+    middle = decision(made, task.levels)
+    figure = Figure(figsize=(11, 2.6 * down + 0.5), layout="constrained")
+    grid = figure.subplots(down, 2, squeeze=False).flatten()
+    steps = np.arange(1, task.horizon + 1)
+    for row, axes in enumerate(grid[: len(batch)]):
+        axes.plot(np.arange(1 - read.shape[1], 1), read[row], color="0.35", label="read")
+        axes.plot(steps, came[row], color="black", linestyle="--", label="what came")
+        if task.levels:
+            axes.fill_between(steps, made[row, :, 0], made[row, :, -1], color="tab:blue", alpha=0.2)
+        axes.plot(steps, middle[row], color="tab:blue", label="forecast")
+        name = f"{names[row].get('series', '')} {column}".strip()
+        axes.set_title(figure_text(name, most=50), fontsize="medium")
+        axes.set_xlabel("steps from the origin")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(batch) :]:
+        axes.remove()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure

@@ -1,6 +1,5 @@
 """The next token at every step of a text."""
 
-import seqmodels.tasks.language_model.heads  # noqa: F401  (registers them)
 from seqmodels.target import TARGETS, TOKENS, Target
 from seqmodels.tasks.language_model.streams import PlainText, PythonSource, StreamDataModule
 from seqmodels.tasks.language_model.task import LanguageModel

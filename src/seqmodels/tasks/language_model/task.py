@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,15 +14,29 @@ from seqmodels.data.tokenizer import SPECIAL, START_ID, Tokenizer
 from seqmodels.engine.contract import Contract, Step
 from seqmodels.engine.task import Described, Task
 from seqmodels.heads import find_head
+from seqmodels.heads.states import EveryStep
 from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score, SmoothingOptions
-from seqmodels.nn.vocabulary import Vocabulary
+from seqmodels.nn.vocabulary import TiedVocabulary, Vocabulary
 from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.streams import StreamDataset
 
+
 LIKELIEST = 10  # tokens that a prediction names
+
+
+class Softmax(EveryStep, name="softmax"):
+    """`p(w_{t+1} | w_1..w_t) = softmax(W h_t + b)`, for every `t`: `h_t` is a step of `output`."""
+
+    output_class: ClassVar[type[Output] | None] = Vocabulary
+
+
+class TiedSoftmax(Softmax, name="tied_softmax"):
+    """The same with the embedding's own weight in place of `W`."""
+
+    output_class = TiedVocabulary
 
 
 class LanguageModel(Task):

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID
+from seqmodels.heads.base import Head
 from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import Mask, Output, Score
@@ -176,3 +177,38 @@ class Decoder(Output):
         h_n = features.h_n
         ends: dict[str, Any] = {"start": self.start, "end": self.end, "device": h_n.device}
         return search(step, Carried.take, self.carried(features), h_n.shape[2], **ends, **options)
+
+
+class FinalState(Head, name="final_state"):
+    """`h_n` and, for LSTM, `c_n` start a decoder: each of its layers from the same layer here,
+    forward and backward side by side. Of a cell with more states, all of them do."""
+
+    reads: tuple[str, ...] = ("h_n", "c_n")
+    output_class = Decoder
+
+    def __init__(self, encoder: RecurrentEncoder, *args: Any, **options: Any) -> None:
+        attends = tuple(name for name in type(self).reads if name == "output")
+        self.reads = (*attends, *encoder.state_sizes)
+        super().__init__(encoder, *args, **options)
+
+    def make_output(self, encoder: RecurrentEncoder, make: Callable[..., Output]) -> Output:
+        return make(encoder, **self.output_options)
+
+    def select(self, states: RNNOutput) -> RNNOutput:
+        return states  # of which a decoder without attention reads the final states alone
+
+
+class AttendToOutput(FinalState, name="attention"):
+    """The same start, and every step of the decoder weighs all valid steps of `output`."""
+
+    reads: tuple[str, ...] = ("output", "h_n", "c_n")
+
+    def build(self, encoder: RecurrentEncoder) -> None:
+        self.output_options = {"attention": True}
+
+    def weights(
+        self, states: RNNOutput, written: Int[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps time"]:
+        """How much each step of the source is attended to where each of these tokens is written."""
+        decoder: Any = self.output
+        return decoder.read(decoder.shifted(written), decoder.carried(states))[2]

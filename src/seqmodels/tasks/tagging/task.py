@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, UNSEEN_TARGET, SequenceBatch
@@ -16,10 +20,12 @@ from seqmodels.engine.task import Described
 from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import ClassOptions, Output, Score
+from seqmodels.screen import figure_text
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
-from seqmodels.tasks.tagging.tag_plot import COUNT, MOST, draw_tags
 
+SERIES_DRAWN = 3
+MOST_COLOURS = 20  # that can be told apart
 UNKNOWN = {  # what a step has in place of a tag of the training
     PADDING_TARGET: None,
     UNSEEN_TARGET: UNSEEN_NAME,
@@ -101,8 +107,8 @@ class Tagger(ClassTask):
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of series their tags beside those predicted."""
         found = super().pictures(dataset, sums)
-        if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST:
-            batch = self.some_of(dataset, COUNT)
+        if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST_COLOURS:
+            batch = self.some_of(dataset, SERIES_DRAWN)
             predicted = self.network.head.decode(self.network.encode(batch)).cpu()
             targets = batch.targets.cpu()
             rows = [
@@ -150,3 +156,26 @@ class Tagger(ClassTask):
             by_class = steps[:length].T.tolist()
             row["probabilities"] = dict(zip(self.classes, by_class, strict=True))
         return rows
+
+
+def draw_tags(rows: Sequence[Any], names: Sequence[str], tags: Sequence[str]) -> Figure:
+    """For each row two bars, a colour for each tag: its true tags above those predicted.
+
+    Args:
+        rows: `(true, predicted)`, numbers of tags `(T,)` each; a step below 0 has none.
+        names: of the rows.
+    """
+    colours = colormaps["tab10" if len(tags) <= 10 else "tab20"]
+    figure = Figure(figsize=(11, 1.3 * len(rows) + 0.8), layout="constrained")
+    grid = figure.subplots(len(rows), 1, squeeze=False).flatten()
+    for axes, bars, name in zip(grid, rows, names, strict=True):
+        shown = np.ma.masked_less(np.stack(bars), 0)
+        axes.imshow(shown, colours, aspect="auto", vmin=-0.5, vmax=colours.N - 0.5, origin="upper")
+        axes.set_yticks([0, 1], ["true", "predicted"])
+        axes.set_title(figure_text(name, most=50), fontsize="medium")
+    grid[-1].set_xlabel("step")
+    legend = [
+        Patch(color=colours(n), label=figure_text(tag, most=20)) for n, tag in enumerate(tags)
+    ]
+    figure.legend(handles=legend, loc="outside upper center", ncols=min(len(legend), 8))
+    return figure
