@@ -23,7 +23,6 @@ from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.streams import StreamDataset
 
-
 LIKELIEST = 10  # tokens that a prediction names
 
 
