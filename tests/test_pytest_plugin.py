@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,11 @@ import pytest
 import torch
 
 from seqmodels.arguments import arguments
-from seqmodels.audit import Audit
+from seqmodels.audit import Audit, Finding
 from seqmodels.audit.find_model import audit_named
 from seqmodels.audit.random_inputs import random_batch
 from seqmodels.launch.commands.audit import main
-from seqmodels.pytest_plugin import OPTIONS, target_and_words
+from seqmodels.pytest_plugin import OPTIONS, refuse, target_and_words
 from tests.audit.bank import F
 
 TORCH_ALONE = """
@@ -142,6 +143,23 @@ def test_it_takes_what_the_command_takes() -> None:
 )
 def test_a_path_may_hold_blanks(text: str, target: str, words: list[str]) -> None:
     assert target_and_words(text) == (target, words)
+
+
+def test_a_finding_is_placed_where_the_linter_finds_the_same_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "models.py"
+    file.write_text(
+        "from torch import nn\n\nrnn = nn.LSTM(4, 8, batch_first=True, bidirectional=True)\n\n\n"
+        "def model(inputs):\n"
+        "    output, (h_n, c_n) = rnn(inputs)\n"
+        "    last = output[:, -1]\n"
+        "    return last + h_n.reshape(len(inputs), -1)\n"
+    )
+    model = runpy.run_path(str(file))["model"]
+    lines = {"truncated_direction": 8, "batch_leak": 9, "random_state": 8}
+    for name, line in lines.items():
+        finding = Finding(name, "so it is")
+        with pytest.raises(AssertionError, match=rf"models\.py:{line}: {name}: so it is\n  cure: "):
+            refuse(Audit([finding]), model)
 
 
 def test_a_model_in_a_folder_with_a_blank_is_audited(tmp_path: Path) -> None:
