@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import lightning.pytorch as pl
 import pytest
 
-from seqmodels.callbacks.last_checkpoint import LastCheckpoint
+from seqmodels.callbacks.checkpoints import LastCheckpoint
 from seqmodels.runs import train
 from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.metrics_file import MetricsFile

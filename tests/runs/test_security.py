@@ -17,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from seqmodels import compose
-from seqmodels.callbacks.best_checkpoint import BestCheckpoint
+from seqmodels.callbacks.checkpoints import BestCheckpoint
 from seqmodels.compare.comparison import compare
 from seqmodels.compare.tables import comparison_table
 from seqmodels.compare.writing import write_comparison
@@ -162,23 +162,23 @@ def test_a_run_folder_decides_nothing_that_is_yours(run: Path, resume: Any) -> N
 
 
 def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path) -> None:
-    entry = {"_target_": "seqmodels.callbacks.best_checkpoint.BestCheckpoint", "dirpath": "x"}
+    entry = {"_target_": "seqmodels.callbacks.checkpoints.BestCheckpoint", "dirpath": "x"}
     assert is_trusted_callback("checkpoint", entry)
     with pytest.raises(UserError, match="filename is not an argument of BestCheckpoint"):
         instantiate({**entry, "filename": "../../evil"}, key="callbacks.checkpoint")
     with pytest.raises(UserError, match="is not allowed"):
-        is_trusted_callback("x", {"_target_": "seqmodels.callbacks.last_checkpoint.Path"})
+        is_trusted_callback("x", {"_target_": "seqmodels.callbacks.checkpoints.Path"})
     # what counts is the class, and modules of ours know others
     through = (
-        "best_checkpoint.ModelCheckpoint",
-        "last_checkpoint.pl.callbacks.spike.SpikeDetection",
+        "checkpoints.ModelCheckpoint",
+        "checkpoints.pl.callbacks.spike.SpikeDetection",
     )
     others = ("Callback", "BatchSizeFinder", "LearningRateFinder", "OnExceptionCheckpoint")
     for other in (
         f"{CANARY}.Task",
         *(f"seqmodels.callbacks.{name}" for name in through),
         *(f"lightning.pytorch.callbacks.{name}" for name in others),
-        *(f"seqmodels.callbacks.last_checkpoint.pl.callbacks.{name}" for name in others),
+        *(f"seqmodels.callbacks.checkpoints.pl.callbacks.{name}" for name in others),
     ):
         assert not is_trusted_callback("x", {"_target_": other})
     predictions = {"_target_": "seqmodels.callbacks.predictions.Predictions"}

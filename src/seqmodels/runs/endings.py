@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from seqmodels.callbacks.last_checkpoint import LastCheckpoint
+from seqmodels.callbacks.checkpoints import LastCheckpoint
 from seqmodels.errors import UserError, unusable
 from seqmodels.interruption import Interrupted, handling_signals, interrupt
 from seqmodels.loggers import log_hyperparameters

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from seqmodels.arguments import Count
 from seqmodels.batch import SequenceBatch
-from seqmodels.callbacks.last_checkpoint import ends_training
+from seqmodels.callbacks.checkpoints import ends_training
 from seqmodels.callbacks.progress import StepMetrics
 from seqmodels.engine.optimization import batches_per_epoch, limited
 from seqmodels.errors import UserError, refusing
