@@ -167,3 +167,11 @@ def test_files_of_your_own_that_lose_defaults_are_told_how_to_keep_them(tmp_path
     assert composed("trainer=own").trainer.max_epochs == 3
     (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\ncallbacks: null\n")
     assert composed("experiment=own").callbacks is None  # said by name
+
+
+MODELS = sorted(path.stem for path in (ROOT / "configs" / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "task"])  # their base
+def test_every_model_is_explained(model: str, script: Script) -> None:
+    assert "where it goes" in script("explain.py", f"model={model}").stdout

@@ -234,4 +234,4 @@ def test_the_command_prints_a_prediction_for_each_line(script: Script, reviews: 
     close(json.loads(printed[-1]), json.loads(whole))
     assert len(printed) == 3 and printed[0] != printed[1]
     done = script(*ask, "stream=true", "attribute=true", stdin="a", status=2)
-    assert "leave out beam, best, batch_size and attribute" in done.stderr
+    assert "leave out beam, batch_size and attribute" in done.stderr

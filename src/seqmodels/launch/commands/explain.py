@@ -19,7 +19,9 @@ class Keys:
     imports: list[Name] | Name
     allowed_targets: list[Name]
     model: dict[str, Any]
-    callbacks: Any = None  # of some models
+    # Some models come with keys of a training.
+    callbacks: Any = None
+    trainer: Any = None
 
 
 @partial(composed, "explain")

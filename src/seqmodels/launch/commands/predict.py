@@ -16,7 +16,6 @@ def main(
     *,
     input: Name,
     beam: Count | None = None,
-    best: Count | None = None,
     attribute: bool = False,
     stream: bool = False,
     checkpoint: Checkpoint = "best",
@@ -37,7 +36,6 @@ def main(
         labels: a second table with what is known of each series, in the place of data.labels of the
             training; for columns that the input lacks.
         beam: of a model that writes texts: beginnings to keep for each; null: as in training.
-        best: of a model that writes texts: how many to print for each input, at most beam.
         attribute: add how much each step of the input counts for the prediction, as `steps`.
         stream: take the inputs for the next steps of one long row, and predict after each.
     """
@@ -45,14 +43,14 @@ def main(
 
     from seqmodels.screen import Screen, visible
 
-    options = {k: v for k, v in {"beam": beam, "best": best}.items() if v is not None}
+    options = {} if beam is None else {"beam": beam}
     finished = named_run(
         run, checkpoint, imports, allowed_targets, batch_size=batch_size, labels=labels
     )
     predictions: Iterable[dict[str, Any]]
     if stream:
         if options or batch_size or attribute:
-            others = "beam, best, batch_size and attribute"
+            others = "beam, batch_size and attribute"
             raise UserError(f"stream=true reads one row, step by step: leave out {others}")
         steps = finished.read_inputs(input, steps=True)
         predictions = streamed(finished.stream(accelerator=accelerator), steps)
