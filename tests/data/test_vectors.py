@@ -163,8 +163,8 @@ def test_the_vectors_lie_beside_a_trained_part_and_learn_unless_they_are_frozen(
     assert torch.equal(embedded[0, :, 3:], trained[[2, 4, 1, 1, 1]])
     embedded.square().sum().backward()
     learn = {n for n, p in task.named_parameters() if p.grad is not None and p.requires_grad}
-    assert learn - {"embedding.vectors.weight"} == {"embedding.trained.weight"}
-    assert ("embedding.vectors.weight" in learn) != freeze
+    assert learn - {"network.embedding.vectors.weight"} == {"network.embedding.trained.weight"}
+    assert ("network.embedding.vectors.weight" in learn) != freeze
 
 
 def test_without_a_width_the_vectors_are_alone_and_vectors_are_of_words() -> None:

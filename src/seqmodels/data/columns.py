@@ -257,6 +257,11 @@ class Columns:
             raise no_number(value, self.where(row, column), column)
         return values
 
+    def check_numbers(self) -> None:
+        """Raises a `UserError` for a column that holds something else."""
+        for column in self.table.column_names:
+            self.numbers(column)
+
     def weights(self, column: str) -> np.ndarray:
         """A column of weights in the loss, as float64. Raises a `UserError` for a missing one, a
         negative one, or one that is too large to compute with."""

@@ -113,61 +113,80 @@ def _with_reason(role: ColumnRole) -> str:
 
 def _role(steps: Steps, column: str, has_times: bool) -> ColumnRole:
     """Of a column that no key names."""
-    columns = steps.columns
-
-    def left_out(reason: str, *, may_be_group: bool = False) -> ColumnRole:
-        return ColumnRole(column, "left out", reason, may_be_group)
-
-    if INDEX.fullmatch(column):
-        return left_out("an index")
-    if columns.kind(column) == "list":
-        return left_out("lists that are not its steps")
-    if columns.kind(column) == "other":
-        return left_out("neither numbers nor texts")
-    if columns.table[column].null_count == len(columns):
-        return left_out("no value")
-    if looks_like_times(columns, column):
-        return left_out("times" if has_times else "times: name it in data.time")
-    if columns.holds_texts(column):
+    if reason := _why_never_read(steps.columns, column, has_times):
+        return ColumnRole(column, "left out", reason)
+    if steps.columns.holds_texts(column):
         return _role_of_texts(steps, column)
+    return _role_of_numbers(steps, column, has_times)
 
+
+def _why_never_read(columns: Columns, column: str, has_times: bool) -> str:
+    """Why a column is left out whatever its values are; empty if these decide."""
+    if INDEX.fullmatch(column):
+        return "an index"
+    if columns.kind(column) == "list":
+        return "lists that are not its steps"
+    if columns.kind(column) == "other":
+        return "neither numbers nor texts"
+    if columns.table[column].null_count == len(columns):
+        return "no value"
+    if looks_like_times(columns, column):
+        return "times" if has_times else "times: name it in data.time"
+    return ""
+
+
+def _role_of_numbers(steps: Steps, column: str, has_times: bool) -> ColumnRole:
+    columns = steps.columns
     values, is_wrong = columns.parsed(column)
-    is_known = ~np.isnan(values)
-    if not is_known.any():
-        return left_out("no value")
+    if np.isnan(values).all():
+        return ColumnRole(column, "left out", "no value")
     if is_called_time(column):
         where = "in data.inputs to read it"
         if not has_times:
             where = f"in data.time, or {where}"
-        return left_out(f"times: name it {where}")
-    is_from_labels = column in columns.origins and columns.origins[column].files is None
-    origin = f"of {Path(columns.origins[column].paths[0]).name}" if is_from_labels else ""
-    channel = ColumnRole(column, "channel", origin)
+        return ColumnRole(column, "left out", f"times: name it {where}")
     is_named_by_place = OF_AN_ARRAY.fullmatch(column) is not None
-    if (
-        is_named_by_place
-        or is_wrong.any()
-        or _are_booleans(columns, column)
-        or not _are_whole(values)
-    ):
-        return channel
-    if _counts_rows(columns, column, values):
-        return left_out("counts the rows")
+    is_quantity = is_wrong.any() or _are_booleans(columns, column) or not _are_whole(values)
+    if is_named_by_place or is_quantity:
+        return _channel(columns, column)
+    return _role_of_whole_numbers(steps, column, values, has_times)
 
+
+def _channel(columns: Columns, column: str) -> ColumnRole:
+    origin = ""
+    if _is_of_labels(columns, column):
+        origin = f"of {Path(columns.origins[column].paths[0]).name}"
+    return ColumnRole(column, "channel", origin)
+
+
+def _is_of_labels(columns: Columns, column: str) -> bool:
+    """Whether a column is from the second table, with a row for each series."""
+    return column in columns.origins and columns.origins[column].files is None
+
+
+def _role_of_whole_numbers(
+    steps: Steps, column: str, values: np.ndarray, has_times: bool
+) -> ColumnRole:
+    """Of numbers that may count, or name whose a series is."""
+    if _counts_rows(steps.columns, column, values):
+        return ColumnRole(column, "left out", "counts the rows")
     is_inside = steps.is_inside()
     if not is_inside.any():
-        return channel
+        return _channel(steps.columns, column)
     differences = np.diff(values)[is_inside]
     if len(differences) > 1 and (differences == 1).all():
         cure = "" if has_times else f": data.time={column} sorts by it"
-        return left_out(f"counts the steps{cure}")
+        return ColumnRole(column, "left out", f"counts the steps{cure}")
+    is_known = ~np.isnan(values)
     is_same = (differences == 0) | ~(is_known[1:] | is_known[:-1])[is_inside]
-    if is_from_labels or not is_same.all():
-        return channel
+    if _is_of_labels(steps.columns, column) or not is_same.all():
+        return _channel(steps.columns, column)
     of_series = values[steps.starts[:-1]]
     if (of_series == of_series[0]).all():
-        return left_out("the same everywhere")
-    return left_out(
+        return ColumnRole(column, "left out", "the same everywhere")
+    return ColumnRole(
+        column,
+        "left out",
         "whole numbers, the same at all steps of a series: name it in data.group if it says whose "
         "a series is, or in data.inputs to read it",
         may_be_group=bool(is_known.all()) and _are_few(len(np.unique(of_series)), steps),

@@ -154,6 +154,23 @@ class Separated:
         if not rows:
             return
         names = rows[0] if self.columns is None else list(self.columns)
+        self._check_separator(path, lines, rows, wanted)
+        if self.columns is None:
+            _check_header(rows, path)
+        else:
+            _check_no_header(rows, names, path)
+        if texts is not None and self.decimal != ",":
+            _check_decimal(rows, names, texts, path)
+
+    def _check_separator(
+        self,
+        path: str,
+        lines: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        wanted: Collection[str],
+    ) -> None:
+        """Raises a `UserError` if another separator is meant."""
+        names = rows[0] if self.columns is None else list(self.columns)
         if re.fullmatch(r"sep=.", lines[0].strip()):
             separator = setting("data.separator", lines[0].strip()[-1])
             first_line = f"{path}: remove its first line, {lines[0].strip()}"
@@ -161,8 +178,9 @@ class Separated:
                 f"{first_line}, and set {separator}",
                 f"{first_line}, and separate it by {self.separator!r}, as the training file is",
             )
-        is_wanted = len(names) == 1 and names[0] in wanted
-        if not is_wanted and (other := self._other_separator(lines, rows, names)):
+        if len(names) == 1 and names[0] in wanted:
+            return
+        if other := self._other_separator(lines, rows, names):
             cures = setting("data.separator", other)
             if self.decimal != "," and _have_decimal_commas(self._fields(lines, other)[1:]):
                 cures += f" {setting('data.decimal', ',')}"
@@ -170,22 +188,6 @@ class Separated:
             raise SettingError(
                 f"{problem}: set {cures}", f"{problem}, as the training file is: write it so"
             )
-        if self.columns is None:
-            _check_header(rows, path)
-        else:
-            _check_no_header(rows, names, path)
-        if texts is None or self.decimal == ",":
-            return
-        for column, *fields in zip(names, *rows[1:], strict=False):
-            commas = [field for field in fields if DECIMAL_COMMA.fullmatch(field.strip())]
-            if column not in texts and commas and len(commas) == len([*filter(None, fields)]):
-                if any(DECIMAL_POINT.fullmatch(field) for row in rows for field in row):
-                    continue  # the file has decimal points, and this column is of something else
-                problem = f"{path}: {shown(column)} holds numbers such as {commas[0]!r}"
-                raise SettingError(
-                    f"{problem}: set {setting('data.decimal', ',')}",
-                    f"{problem}: write them with a point, as the training file has them",
-                )
 
     def _fields(self, lines: Sequence[str], separator: str) -> list[list[str]]:
         """The fields of these lines; none if they are too long to look at."""
@@ -230,6 +232,22 @@ def _as_numbers(table: pa.Table, columns: Collection[str]) -> pa.Table:
             texts = pc.utf8_trim_whitespace(arrays[column])
             arrays[column] = pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), pa.float64())
     return pa.table(arrays)
+
+
+def _check_decimal(
+    rows: Sequence[Sequence[str]], names: Sequence[str], texts: Collection[str], path: str
+) -> None:
+    """Raises a `UserError` if a column holds numbers with a decimal comma, and none a point."""
+    for column, *fields in zip(names, *rows[1:], strict=False):
+        commas = [field for field in fields if DECIMAL_COMMA.fullmatch(field.strip())]
+        if column not in texts and commas and len(commas) == len([*filter(None, fields)]):
+            if any(DECIMAL_POINT.fullmatch(field) for row in rows for field in row):
+                return  # the commas are of something else
+            problem = f"{path}: {shown(column)} holds numbers such as {commas[0]!r}"
+            raise SettingError(
+                f"{problem}: set {setting('data.decimal', ',')}",
+                f"{problem}: write them with a point, as the training file has them",
+            )
 
 
 def _check_header(rows: Sequence[Sequence[str]], path: str) -> None:

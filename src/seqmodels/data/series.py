@@ -4,7 +4,7 @@ of the UEA/UCR archive, loaded by name with sktime, which bundles some of them."
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import distribution
@@ -128,25 +128,10 @@ class SeriesTable(OwnFiles):
         super().__init__(*splits, inputs=encoder, **options)
         self.by, self.time, self.chosen, self.files = series, time, inputs, files
         self.steps = [*map(str, steps)] if isinstance(steps, list) else steps
-        if steps is not None and (time or files):
-            key = "data.time" if time else "data.files"
-            raise UserError(f"data.steps: each row is a series, and has no other steps: omit {key}")
         self.label_column, self.value_columns, self._per = label_column, value_columns, per
-        for name in inputs or ():
-            if name in self._targets:
-                raise UserError(
-                    f"data.inputs: {name!r} is what the model is to predict: leave it out"
-                )
-            if (inputs or []).count(name) > 1:
-                raise UserError(f"data.inputs names the column {shown(name)!r} twice: name it once")
         self.labels = None if labels is None else as_file(labels, "data.labels")
-        if self.labels and not (series or files):
-            raise UserError("data.labels has a row for each series: set data.series, its name")
-        if elapsed and time is None:
-            raise UserError(
-                "data.elapsed needs the times of the steps: set data.time, their column"
-            )
         self.elapsed = elapsed
+        self._check_keys()
         if weight_column:
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
@@ -159,6 +144,25 @@ class SeriesTable(OwnFiles):
         self._wide_channels: list[str] = []  # of `data.steps`
         self._columns_of_steps: set[str] = set()  # of wide tables
         self._train: dict[str, Steps] = {}  # by path; once read, until it becomes examples
+
+    def _check_keys(self) -> None:
+        """Raises a `UserError` for keys that contradict each other."""
+        if self.steps is not None and (self.time or self.files):
+            key = "data.time" if self.time else "data.files"
+            raise UserError(f"data.steps: each row is a series, and has no other steps: omit {key}")
+        for name in self.chosen or ():
+            if name in self._targets:
+                raise UserError(
+                    f"data.inputs: {name!r} is what the model is to predict: leave it out"
+                )
+            if self.chosen and self.chosen.count(name) > 1:
+                raise UserError(f"data.inputs names the column {shown(name)!r} twice: name it once")
+        if self.labels and not (self.by or self.files):
+            raise UserError("data.labels has a row for each series: set data.series, its name")
+        if self.elapsed and self.time is None:
+            raise UserError(
+                "data.elapsed needs the times of the steps: set data.time, their column"
+            )
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -443,8 +447,8 @@ class SeriesTable(OwnFiles):
     def _examples(
         self, steps: Steps, wanted: bool = True, training: bool = False
     ) -> Iterator[tuple[Any, ...]]:
-        table, starts = steps.columns, steps.starts
-        raw, first = self._series_of(steps), table.take(starts[:-1])
+        table = steps.columns
+        raw, first = self._series_of(steps), table.take(steps.starts[:-1])
         if not wanted:
             yield from self._with_ids(first.rows({}, raw), steps)
             return
@@ -455,20 +459,35 @@ class SeriesTable(OwnFiles):
                 raise UserError(f"{table.path}: {several}: one is needed for all its steps")
         if "group" not in roles and training:
             roles |= {GROUP_KEY + column: column for column in group_columns(self.column_roles)}
+        targets = self._targets_of(steps, first)
+        yield from self._with_ids(first.rows(roles, raw, targets), steps)
+
+    def _targets_of(self, steps: Steps, first: Columns) -> Iterable[Any]:
+        """The raw target of each series.
+
+        Args:
+            first: the first step of each series.
+        """
         self._check_targets(steps)
-        of_series = self.per == "sequence"
-        if of_series and (several := self._several(steps)):
+        if self.per == "step":
+            targets = self._values_of(steps.columns)
+            if targets is None:
+                targets = steps.columns.names(self.label_column).texts
+            return np.split(targets, steps.starts[1:-1])
+        if several := self._several(steps):
+            path = steps.columns.path
             raise SettingError(
-                f"{table.path}: {several}: to learn one at each step, leave out data.per=sequence",
-                f"{table.path}: {several}, and this run has one for each series: repeat it",
+                f"{path}: {several}: to learn one at each step, leave out data.per=sequence",
+                f"{path}: {several}, and this run has one for each series: repeat it",
             )
-        read = first if of_series else table
-        if self.value_columns:
-            targets = np.stack([read.numbers(column) for column in self.value_columns], axis=1)
-        else:
-            targets = (read.filled if of_series else read.names)(self.label_column).texts
-        targets_of_series = targets if of_series else np.split(targets, starts[1:-1])
-        yield from self._with_ids(first.rows(roles, raw, targets_of_series), steps)
+        values = self._values_of(first)
+        return first.filled(self.label_column).texts if values is None else values
+
+    def _values_of(self, table: Columns) -> np.ndarray | None:
+        """The numbers to predict in each row, `(N, K)`; None if labels are to be predicted."""
+        if not self.value_columns:
+            return None
+        return np.stack([table.numbers(column) for column in self.value_columns], axis=1)
 
     def _with_ids(self, rows: Iterator[tuple[Any, ...]], steps: Steps) -> Iterator[tuple[Any, ...]]:
         """Rows of series whose last item is a dict, with the `id` of each series in it, or the

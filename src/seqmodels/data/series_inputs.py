@@ -287,13 +287,18 @@ class Series(InputEncoder, name="features"):
                     f"with {names}"
                 )
             return values[:, None] if values.ndim == self.num_channels == 1 else values
+        return self._values_by_name(given, where)
+
+    def _values_by_name(self, given: TableSeries, where: str) -> np.ndarray:
+        """As `_values`, where both have names."""
+        columns = self.columns or []
         known_columns = {*given.columns}  # of which a table may have very many
-        for column in self.columns:
+        for column in columns:
             if column not in known_columns:
                 names = choices(column, given.columns)
                 raise UserError(f"{where} has no column {column!r}: {names}")
         numeric = [column for column in given.columns if column not in given.texts]
-        wanted = [self.columns[n] for n in self.numeric]
+        wanted = [columns[n] for n in self.numeric]
         numbers = given.numbers
         if wanted != numeric:
             places = {column: place for place, column in enumerate(numeric)}
@@ -303,7 +308,7 @@ class Series(InputEncoder, name="features"):
         values = np.empty((len(given), self.num_channels))
         values[:, self.numeric] = numbers
         for n in self._places:
-            values[:, n] = self._codes(given.texts[self.columns[n]], n, where)
+            values[:, n] = self._codes(given.texts[columns[n]], n, where)
         return values
 
     def _codes(self, names: Names, channel: int, where: str) -> np.ndarray:

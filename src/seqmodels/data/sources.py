@@ -206,11 +206,16 @@ def one_each(inputs: Any) -> Any:
     has it, are frames."""
     if hasattr(inputs, "unbind"):
         return [*inputs.unbind()]
-    if getattr(getattr(inputs, "index", None), "nlevels", 1) == 2:
+    if _has_two_levels(inputs):
         return [frame.droplevel(0) for _, frame in inputs.groupby(level=0, sort=False)]
     if _is_frame(inputs) and not _has_series_in_cells(inputs):
         return [*np.asarray(inputs)]  # a row is a series of one channel
     return inputs
+
+
+def _has_two_levels(given: Any) -> bool:
+    """Whether it has an index of two levels, as series have in sktime."""
+    return getattr(getattr(given, "index", None), "nlevels", 1) == 2
 
 
 def _is_frame(given: Any) -> bool:
@@ -248,18 +253,20 @@ def _with_targets(
 def _table_of(given: Any, name: str, *, are_to_learn_from: bool = False) -> pa.Table:
     import pyarrow as pa
 
-    if getattr(getattr(given, "index", None), "nlevels", 1) == 2 and not any(given.index.names):
+    if _has_two_levels(given) and not any(given.index.names):
         given = one_each(given)
     if _is_frame(given):
         return _of_frame(given)
     if isinstance(given, Mapping):
         return _of_columns(given)
     rows = [*given.unbind()] if hasattr(given, "unbind") else [*given]
-    if rows and all(isinstance(row, Mapping) for row in rows):
+    if not rows:
+        return _of_arrays(rows, name)
+    if all(isinstance(row, Mapping) for row in rows):
         return _of_columns({name: [row.get(name) for row in rows] for name in names_of(rows)})
-    if rows and _is_frame(rows[0]):
+    if _is_frame(rows[0]):
         return _of_frames(rows, name, are_to_learn_from=are_to_learn_from)
-    if rows and all(isinstance(row, str) for row in rows):
+    if all(isinstance(row, str) for row in rows):
         return pa.table({"text": rows})
     return _of_arrays(rows, name)
 

@@ -232,17 +232,7 @@ def steps_of_files(
 
     folder, paths = Path(columns.path).parent, columns.filled(files, "data.files").texts
     recordings = [read(str(folder / path)) for path in paths]
-    names = []
-    for name in dict.fromkeys(name for each in recordings for name in each.table.column_names):
-        lacking = next((each for each in recordings if name not in each), None)
-        if lacking is None:
-            names.append(name)
-        elif guess or name in wanted:
-            other = next(each for each in recordings if name in each)
-            raise UserError(
-                f"{lacking.path} has no column {name!r}, which {other.path} has: give all files "
-                "the same columns"
-            )
+    names = _names_in_all(recordings, wanted, guess=guess)
     merged = {name: _merged(recordings, name) for name in names}
     sizes = [*map(len, recordings)]
     rows = np.repeat(np.arange(len(recordings)), sizes)
@@ -253,6 +243,25 @@ def steps_of_files(
     ).beside(columns, rows)
     names_of_series = steps.filled(files if series is None else series, "data.series")
     return StepsOfSeries(steps, rows, names_of_series)
+
+
+def _names_in_all(
+    recordings: Sequence[Columns], wanted: Collection[str], *, guess: bool
+) -> list[str]:
+    """The columns that all files have. Raises a `UserError` for one that may be read, and that some
+    of them lack."""
+    shared_names = []
+    for name in dict.fromkeys(name for file in recordings for name in file.table.column_names):
+        lacking = next((file for file in recordings if name not in file), None)
+        if lacking is None:
+            shared_names.append(name)
+        elif guess or name in wanted:
+            other = next(file for file in recordings if name in file)
+            raise UserError(
+                f"{lacking.path} has no column {name!r}, which {other.path} has: give all files "
+                "the same columns"
+            )
+    return shared_names
 
 
 def _merged(recordings: Sequence[Columns], name: str) -> Any:
@@ -333,48 +342,64 @@ def _unrolled(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    lists = {name: columns.table[name].combine_chunks() for name in columns.lists}
-    sizes = {
-        name: pc.list_value_length(array).fill_null(0).to_numpy() for name, array in lists.items()
-    }
-    leading = [name for name in lists if name in wanted]
-    if guess or not leading:
-        leading = [name for name in lists if name in leading or _holds_numbers(lists[name])]
-    first = (leading or [*lists])[0]
-    for name in [*lists]:
-        if not (wrong := sizes[name] != sizes[first]).any():
-            continue
-        if name in leading:
-            row = wrong.argmax()
-            both = f"{sizes[first][row]} of {first!r} and {sizes[name][row]} of {name!r}"
-            raise UserError(f"{columns.where(row)} has {both}: give one of each for each step")
-        del lists[name]  # which says something else
-    if not sizes[first].all():
-        where = columns.where(sizes[first].argmin())
-        raise UserError(f"{where} has no steps: fill its lists, or remove it")
-    rows, flat = np.repeat(np.arange(len(columns)), sizes[first]), dict[str, Any]()
+    lists, leading, sizes = _lists_of_steps(columns, wanted, guess=guess)
+    rows = np.repeat(np.arange(len(columns)), sizes)
     places = rows if columns.places is None else columns.places[rows]
+    flat = dict[str, Any]()
     for name, array in lists.items():
         steps = array.flatten()
         if not is_list(steps.type) or is_list(steps.type.value_type):
             flat[name] = steps
             continue
         widths = pc.list_value_length(steps).fill_null(0).to_numpy()
-        if (wrong := widths != widths[0]).any():
-            if name not in leading:
-                flat[name] = steps
-                continue
-            what = f"{shown(name)} has steps of {widths[0]} channels and of others"
-            raise UserError(f"{columns.where(rows[wrong.argmax()])}: {what}: give each all of them")
-        cells, width = steps.flatten(), int(widths[0])
-        for channel in range(width):
-            column = f"{name}[{channel}]"
-            flat[column] = cells.take(np.arange(channel, len(cells), width))
+        has_other_width = widths != widths[0]
+        if not has_other_width.any():
+            channels = _channels_of(name, steps.flatten(), int(widths[0]))
             if name in leading:  # whose channels are all read
-                Columns(pa.table({column: flat[column]}), columns.path, places).numbers(column)
-    names_of_rest = [name for name in columns.table.column_names if name not in lists]
-    rest = columns.select(names_of_rest)
+                Columns(pa.table(channels), columns.path, places).check_numbers()
+            flat |= channels
+        elif name in leading:
+            where = columns.where(rows[has_other_width.argmax()])
+            what = f"{shown(name)} has steps of {widths[0]} channels and of others"
+            raise UserError(f"{where}: {what}: give each all of them")
+        else:
+            flat[name] = steps
+    rest = columns.select(name for name in columns.table.column_names if name not in lists)
     return Columns(pa.table(flat), columns.path, places).beside(rest, rows), rows
+
+
+def _lists_of_steps(
+    columns: Columns, wanted: Collection[str], *, guess: bool
+) -> tuple[dict[str, Any], list[str], np.ndarray]:
+    """The columns whose lists have an element for each step; which of them are to be read; and how
+    many steps each row has, `(N,)`."""
+    lists = {name: columns.table[name].combine_chunks() for name in columns.lists}
+    sizes = {name: columns.list_lengths(name) for name in lists}
+    leading = [name for name in lists if name in wanted]
+    if guess or not leading:
+        leading = [name for name in lists if name in leading or _holds_numbers(lists[name])]
+    first = (leading or [*lists])[0]
+    for name in [*lists]:
+        has_other_size = sizes[name] != sizes[first]
+        if not has_other_size.any():
+            continue
+        if name in leading:
+            row = has_other_size.argmax()
+            both = f"{sizes[first][row]} of {first!r} and {sizes[name][row]} of {name!r}"
+            raise UserError(f"{columns.where(row)} has {both}: give one of each for each step")
+        del lists[name]  # which says something else
+    if not sizes[first].all():
+        where = columns.where(sizes[first].argmin())
+        raise UserError(f"{where} has no steps: fill its lists, or remove it")
+    return lists, leading, sizes[first]
+
+
+def _channels_of(name: str, cells: Any, width: int) -> dict[str, Any]:
+    """The channels of lists of lists, each of so many cells in a row."""
+    return {
+        f"{name}[{channel}]": cells.take(np.arange(channel, len(cells), width))
+        for channel in range(width)
+    }
 
 
 def columns_by_channel(channels: Sequence[str], table: Columns) -> dict[str, str]:

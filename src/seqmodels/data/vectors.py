@@ -67,19 +67,8 @@ def find_vectors(
         a normal distribution with the mean and deviation of the vectors that were read, the same
         ones every time; padding gets zeros.
     """
-    tokens, rows = [*tokenizer.tokens], dict[str, np.ndarray]()
-    words = tokens[len(SPECIAL) :]
-    known, wanted = {*words}, {each for word in words for each in _spellings(word)}
-    with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
-        for word, numbers in vector_rows(source):
-            if add_words and len(tokens) < tokenizer.options.vocabulary_size:
-                token = tokenizer.normal(word)
-                if token not in known and tokenizer.split(word) == [token]:
-                    tokens.append(token)
-                    known.add(token)
-                    wanted.update(_spellings(token))
-            if word in wanted and word not in rows:
-                rows[word] = np.array(numbers, np.float32)
+    words = tokenizer.tokens[len(SPECIAL) :]
+    tokens, rows = _read_rows(source, tokenizer, add_words=add_words)
     found = dict[int, np.ndarray]()
     for number, token in enumerate(tokens[len(SPECIAL) :], start=len(SPECIAL)):
         if (spelling := next(filter(rows.__contains__, _spellings(token)), None)) is not None:
@@ -99,6 +88,28 @@ def find_vectors(
     if add_words:
         note += f", and took {len(tokens) - len(tokenizer):,} more from the file"
     return tokens, matrix, note
+
+
+def _read_rows(
+    source: str, tokenizer: Tokenizer, *, add_words: bool
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The tokens of a tokenizer, perhaps with more words of a file; and the vectors of the file
+    for all spellings of them."""
+    tokens, rows = [*tokenizer.tokens], dict[str, np.ndarray]()
+    words = tokens[len(SPECIAL) :]
+    known_tokens = {*words}
+    spellings = {spelling for word in words for spelling in _spellings(word)}
+    with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
+        for word, numbers in vector_rows(source):
+            if add_words and len(tokens) < tokenizer.options.vocabulary_size:
+                token = tokenizer.normal(word)
+                if token not in known_tokens and tokenizer.split(word) == [token]:
+                    tokens.append(token)
+                    known_tokens.add(token)
+                    spellings.update(_spellings(token))
+            if word in spellings and word not in rows:
+                rows[word] = np.array(numbers, np.float32)
+    return tokens, rows
 
 
 def _spellings(token: str) -> tuple[str, ...]:

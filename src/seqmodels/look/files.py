@@ -81,7 +81,7 @@ def _of_two(first: str, second: str) -> Kind:
 
 def _of_folder(folder: Path) -> Kind:
     """A folder with a table that names its other files, or with a folder of files a class."""
-    for table in sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES):
+    for table in _tables_in(folder):
         columns, options = read_as_it_is(str(table))
         guess = Guess(columns, rows_are_series=True)
         for name, fact in guess.facts.items():
@@ -93,20 +93,23 @@ def _of_folder(folder: Path) -> Kind:
             words |= {**options, **words_of_time(Guess(recording))}
             what = f"recordings: {table.name} names a file for each of {len(columns):,} series"
             return Kind(what, choices_of_series(guess, words))
-    by_class = {
-        inner.name: sorted(path for path in inner.iterdir() if path.suffix.lower() in TABLES)
-        for inner in sorted(folder.iterdir())
-        if inner.is_dir()
-    }
-    classes = [name for name, files in by_class.items() if files]
-    if len(classes) < 2:
+    return _of_folders(folder)
+
+
+def _of_folders(folder: Path) -> Kind:
+    """A folder of files for each class."""
+    files_by_class = dict[str, list[Path]]()
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and (files := _tables_in(inner)):
+            files_by_class[inner.name] = files
+    if len(files_by_class) < 2:
         raise UserError(
             f"{folder}: no table in it names its other files, and it has no folder of files for "
             "each class: give one file of it"
         )
-    first = by_class[classes[0]][0]
+    first = next(iter(files_by_class.values()))[0]
     recording, _ = read_as_it_is(str(first))
-    words = {"experiment": "series_classification", "data": "series"}
+    words: Words = {"experiment": "series_classification", "data": "series"}
     words |= {"data.train": str(folder / "labels.csv"), "data.files": "file"}
     words |= words_of_time(Guess(recording))
     before = (
@@ -118,9 +121,13 @@ def _of_folder(folder: Path) -> Kind:
         "table = pandas.DataFrame(rows, columns=['file', 'label'])",
         "table.to_csv(folder / 'labels.csv', index=False)",
     )
-    count = sum(map(len, by_class.values()))
-    what = f"a folder of files for each of {len(classes)} classes: {count:,} series"
+    count = sum(map(len, files_by_class.values()))
+    what = f"a folder of files for each of {len(files_by_class)} classes: {count:,} series"
     return Kind(what, [Choice(words, "the class of each file")], before)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
 
 
 def _of_archive(path: str) -> Kind:

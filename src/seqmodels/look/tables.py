@@ -159,26 +159,29 @@ def choices_of_series(
     named = [guess.time, guess.series]
     labels, values = source.labels(named), source.values(named)
     label, value = next(iter(labels), None), next(iter(values), None)
-    is_value_called_so = value is not None and VALUES.fullmatch(value) is not None
-    is_label_called_so = label is not None and LABELS.fullmatch(label) is not None
-    targets = [label, value] if is_label_called_so else [value, label]
-    if not is_label_called_so and not is_value_called_so and label is not None:
-        targets = [label]
-    if is_label_called_so and not is_value_called_so:
-        targets = [label]
-    if is_label_called_so and label and source.facts[label].is_number:
-        targets = [label, label]  # classes, or numbers
+    targets = _targets(source, label, value)
 
     choices = list[Choice]()
     for number, target in enumerate(targets):
-        if target is None:
-            continue
         is_constant = second_table is not None or guess.is_constant(target)
         as_label = target == label and (number == 0 or target != targets[0])
         own_words = {**words, **_roles(guess, source, target)}
         describe = _labels if as_label else _values
         choices += describe(target, own_words, is_constant=is_constant)
     return choices
+
+
+def _targets(source: Guess, label: str | None, value: str | None) -> list[str]:
+    """What may be to predict, of the likeliest column of labels and of numbers: the likelier first.
+    A label stands twice if it may be read as classes, then as numbers."""
+    if label is None:
+        return [] if value is None else [value]
+    is_label_called_so = LABELS.fullmatch(label) is not None
+    if is_label_called_so and source.facts[label].is_number:
+        return [label, label]
+    if value is None or VALUES.fullmatch(value) is None:
+        return [label]
+    return [label, value] if is_label_called_so else [value, label]
 
 
 def _roles(guess: Guess, source: Guess, target: str) -> Words:

@@ -112,44 +112,40 @@ class TaggedText(OwnFiles):
         yield from table.rows(self.roles, words, tags)
 
     def _of_columns(self, path: str, tagged: bool) -> Iterator[tuple[Any, ...]]:
-        conllu = ending(path) == ".conllu"
-        names, usual = (CONLLU if conllu else self.tables.columns or []), ("form", "upos")
-        places, width = [0, -1], len(names)
-        for place, side in enumerate(USUAL):
-            if name := self.chosen[side] or (usual[place] if conllu else None):
-                if name not in names:
-                    known = choices(name, names) if names else "set that, too"
-                    raise UserError(f"data.{side}_column={name} is not in data.columns: {known}")
-                places[place] = names.index(name)
-        word, tag = places
+        is_conllu = ending(path) == ".conllu"
+        word, tag, width = self._places(is_conllu)
         first_line, counts = [""] * (width or 2), Counter[str]()
-        for lines in _texts_of(path, conllu, self.tables):
+        for lines in _texts_of(path, is_conllu, self.tables):
             if lines[0][0] == 1 and self._is_header(lines[0][1]):
-                word = self._word_of_header(lines[0][1], path, places)
+                word = self._word_of_header(lines[0][1], path, word, tag)
                 lines = lines[1:]
             if not lines:  # there is a blank line below the header
                 continue
             if lines[0][0] == 1:
                 first_line = lines[0][1]
-            for number, fields in lines:
-                count, width = len(fields), width or len(fields)
-                fits = count == width > 1 and all((fields[word], fields[tag]))
-                if not fits if tagged else 1 < count <= word:
-                    problem = (
-                        f"{path}: line {number} is {shown(str(fields))}: each line needs a word "
-                        f"and its tag, and all lines as many columns, {max(width, 2)}; correct it"
-                    )
-                    raise SettingError(f"{problem}, or set data.columns", problem)
+            width = width or len(lines[0][1])
+            _check_lines(lines, width, word, tag if tagged else None, path)
             words = [fields[word if len(fields) > 1 else 0] for _, fields in lines]
             tags = [fields[tag] for _, fields in lines] if tagged else []
             counts.update(tags)
             yield words, tags, {"source_row": lines[0][0]}
-        is_alone = tagged and counts.total() >= FEW and counts[first_line[tag]] == 1
-        if is_alone and looks_like_names(first_line) and not mark_spans([first_line[tag]]):
-            self._note(
-                f"{path}: line 1 is {shown(str(first_line))}, and no other word has the tag "
-                f"{shown(repr(first_line[tag]))}: remove it if it names the columns"
-            )
+        if tagged:
+            self._note(lonely_first_tag(first_line, tag, counts, path))
+
+    def _places(self, is_conllu: bool) -> tuple[int, int, int]:
+        """Where in a line the word and the tag stand, and how many columns there are; 0 if that is
+        not known."""
+        names = CONLLU if is_conllu else self.tables.columns or []
+        places = [0, -1]
+        for side, (key, usual_name) in enumerate({"token": "form", "tag": "upos"}.items()):
+            name = self.chosen[key] or (usual_name if is_conllu else None)
+            if name is None:
+                continue
+            if name not in names:
+                known = choices(name, names) if names else "set that, too"
+                raise UserError(f"data.{key}_column={name} is not in data.columns: {known}")
+            places[side] = names.index(name)
+        return places[0], places[1], len(names)
 
     def _is_header(self, fields: Sequence[str]) -> bool:
         """Whether a first line names the columns."""
@@ -160,9 +156,8 @@ class TaggedText(OwnFiles):
         parts = [{part.lower() for part in PART_OF_NAME.findall(field)} for field in fields]
         return all(names and names <= HEADERS for names in parts)
 
-    def _word_of_header(self, header: Sequence[str], path: str, places: Sequence[int]) -> int:
+    def _word_of_header(self, header: Sequence[str], path: str, word: int, tag: int) -> int:
         """The place of the words, by the names of the columns unless they are set."""
-        word, tag = places
         if not self.chosen["token"] and not self.tables.columns:
             for place, name in enumerate(header[:-1]):
                 if WORDS.intersection(map(str.lower, PART_OF_NAME.findall(name))):
@@ -173,6 +168,46 @@ class TaggedText(OwnFiles):
             f"{shown(header[tag])}"
         )
         return word
+
+
+def _check_lines(
+    lines: Sequence[tuple[int, list[str]]], width: int, word: int, tag: int | None, path: str
+) -> None:
+    """Raises a `UserError` for a line without a word and a tag.
+
+    Args:
+        width: how many columns lines have.
+        word, tag: where these stand in a line; without a tag, lines need none.
+    """
+    for number, fields in lines:
+        if tag is None:
+            is_right = len(fields) <= 1 or len(fields) > word
+        else:
+            is_right = len(fields) == width > 1 and "" not in (fields[word], fields[tag])
+        if not is_right:
+            problem = (
+                f"{path}: line {number} is {shown(str(fields))}: each line needs a word and its "
+                f"tag, and all lines as many columns, {max(width, 2)}; correct it"
+            )
+            raise SettingError(f"{problem}, or set data.columns", problem)
+
+
+def lonely_first_tag(first_line: Sequence[str], tag: int, counts: Counter[str], path: str) -> str:
+    """A note that the first line of a file may name the columns, as no other word has its tag;
+    empty if one has.
+
+    Args:
+        tag: where the tag stands in the line.
+        counts: how often the file has each tag.
+    """
+    first_tag = first_line[tag]
+    is_alone = counts.total() >= FEW and counts[first_tag] == 1
+    if not is_alone or not looks_like_names(first_line) or mark_spans([first_tag]):
+        return ""
+    return (
+        f"{path}: line 1 is {shown(str(first_line))}, and no other word has the tag "
+        f"{shown(repr(first_tag))}: remove it if it names the columns"
+    )
 
 
 def looks_like_names(fields: Sequence[str]) -> bool:
