@@ -14,6 +14,7 @@ from torch import nn
 from seqmodels import Network, RecurrentEncoder, SequenceBatch
 from seqmodels.audit import audit
 from seqmodels.batch import UNSEEN_TARGET
+from seqmodels.dataflow import attribute
 from seqmodels.export.graph import make_graph
 from seqmodels.heads import build_head
 from seqmodels.nn.outputs import ClassOutput
@@ -122,6 +123,26 @@ def test_onnxruntime_gives_its_logits(tmp_path: Path) -> None:
     [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": LENGTHS.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), model(inputs, LENGTHS))
+
+
+def test_its_steps_are_attributed() -> None:
+    model = network().double().eval()
+    inputs = torch.randn(B, T, F, dtype=torch.float64)
+    attributions = attribute(model, inputs, LENGTHS, 1)
+    with torch.no_grad():
+        gained = model(inputs, LENGTHS) - model(torch.zeros_like(inputs), LENGTHS)
+    sums = torch.stack([row.double().sum() for row in attributions])
+    torch.testing.assert_close(sums, gained[:, 1], atol=1e-4, rtol=1e-4)
+
+
+def test_its_next_steps_are_read_from_what_it_carries() -> None:
+    model = network("last_hidden").eval()
+    inputs = torch.randn(B, T, F)
+    with torch.no_grad():
+        _, carried = model.carry(SequenceBatch(inputs[:, :3], torch.full((B,), 3)))
+        states, _ = model.carry(SequenceBatch(inputs[:, 3:], torch.full((B,), T - 3)), carried)
+        whole = model(inputs, torch.full((B,), T))
+    torch.testing.assert_close(model.head(states), whole)
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch is about to move it to a package of its own
