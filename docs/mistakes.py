@@ -18,18 +18,18 @@ PAGES = (
     "is_my_lstms_state_carried.md",
     "why_does_my_lstm_depend_on_the_batch.md",
 )
+# Where all examples of a mistake stand, if not in the table of all.
+MORE = {"padding_leak": "why_does_my_lstm_depend_on_the_batch.md#it-reads-padding"}
 INDEX = re.compile(r"`([a-z_]+)` \((?:`RNN|katas? )[^)]*\)")
 
 
 def refreshed(page: str) -> str:
     """The page, with its tables and indices as they are now."""
     for header, rows in TABLES.items():
-        head, found, rest = page.partition(f"{header}\n")
-        if found:
-            _, *after = rest.partition("\n\n")
-            columns = header.count("|") - 1
-            table = "\n".join([header, "|---" * columns + "|", *rows()])
-            page = "".join([head, table, *after])
+        table = re.compile(rf"^{re.escape(header)}\n(\|.*\n)*", re.MULTILINE)
+        rule = "|---" * (header.count("|") - 1) + "|"
+        lines = "\n".join([header, rule, *rows(), ""])
+        page = table.sub(lines.replace("\\", r"\\"), page)
     return INDEX.sub(lambda match: index(MISTAKES[match[1]]), page)
 
 
@@ -37,7 +37,7 @@ def index(mistake: Mistake) -> str:
     """`padding_leak` (`RNN002`, `RNN003`, `RNN007`; katas 1, 4, 6, 7)"""
     places = []
     if mistake.rules:
-        places.append(", ".join(f"`{code}`" for code in mistake.rules))
+        places.append(_codes(mistake))
     if mistake.katas:
         plural = "s" * (len(mistake.katas) > 1)
         places.append(f"kata{plural} {', '.join(map(str, mistake.katas))}")
@@ -45,14 +45,21 @@ def index(mistake: Mistake) -> str:
 
 
 def rows_of_models() -> Iterator[str]:
-    """Each example, the first one of a mistake behind its name and meaning."""
+    """Each example, the first one of a mistake behind its name and meaning; of a mistake whose
+    examples stand on another page, the first one and the link."""
     for mistake in MISTAKES.values():
-        if not mistake.is_of_a_stream:
-            name = _name_and_meaning(mistake)
-            for example in mistake.examples:
-                rule = f"`{example.rule}`" if example.rule else ""
-                yield f"| {name} | {_wrong(example)} | `{example.right}` | {rule} |"
-                name = " | "
+        if mistake.is_of_a_stream:
+            continue
+        name, examples = _name_and_meaning(mistake), mistake.examples
+        if mistake.name in MORE:
+            first = examples[0]
+            wrong = f"{_wrong(first)}, and [more]({MORE[mistake.name]})"
+            yield f"| {name} | {wrong} | `{first.right}` | {_codes(mistake)} |"
+            continue
+        for example in examples:
+            rule = f"`{example.rule}`" if example.rule else ""
+            yield f"| {name} | {_wrong(example)} | `{example.right}` | {rule} |"
+            name = " | "
 
 
 def rows_of_streams() -> Iterator[str]:
@@ -69,6 +76,10 @@ def rows_of_padding() -> Iterator[str]:
 def _name_and_meaning(mistake: Mistake) -> str:
     warning = "; only a warning" if mistake.is_warning else ""
     return f"`{mistake.name}` | {mistake.meaning}{warning}"
+
+
+def _codes(mistake: Mistake) -> str:
+    return ", ".join(f"`{code}`" for code in mistake.rules)
 
 
 def _wrong(example: Example) -> str:

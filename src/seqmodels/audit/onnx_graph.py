@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class OnnxGraph:
 
         shape = [*shapes[self.inputs], None][:3]
         self.time_first = "batch" in str(shape[1]) or str(shape[0]).lower().startswith(("t", "seq"))
-        rows, self.time, features = (size if isinstance(size, int) else None for size in shape)
+        rows, self.time, features = map(_fixed, shape)
         if self.time_first:
             rows, self.time = self.time, rows
         self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20}
@@ -64,9 +64,9 @@ class OnnxGraph:
         else:
             self.sizes["features"] = features
 
-        self.untested = [
-            f"{name}: it gets zeros; states= may name its output" for name in ports.unknown
-        ]
+        self.untested: list[str] = []
+        for name in ports.unknown:
+            self.untested.append(f"{name}: it gets zeros; states= may name its output")
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
         of_networks = "truncated_direction, unread_direction, lost_gradient"
@@ -137,20 +137,31 @@ def _ports(
 ) -> Ports:
     """Guesses by names and shapes what nobody says."""
     if states is None:
-        outputs_by_stem = {_stem(name): name for name in outputs if _stem(name)}
-        states = {
-            name: outputs_by_stem[_stem(name)] for name in shapes if _stem(name) in outputs_by_stem
-        }
-    counts = [name for name in tokens if len(shapes[name]) == 1 and name not in states]
-    lengths = next(iter(counts), None)
+        states = _states_by_name(shapes, outputs)
+    vectors = [name for name in tokens if len(shapes[name]) == 1]
+    lengths = next((name for name in vectors if name not in states), None)
     inputs = [name for name in shapes if name != lengths]
     if len(states) == len(inputs):  # A graph may take a series and give one, by the same name.
         states = {name: output for name, output in states.items() if name != inputs[0]}
-    first, *others = [name for name in inputs if name not in states]
-    logits = next(name for name in outputs if name not in states.values())
+    first, *others = _without(states, inputs)
+    logits, *_ = _without(states.values(), outputs)
     # The session itself says which tokens are missing.
-    unknown = [name for name in others if name not in tokens]
-    return Ports(first, lengths, dict(states), logits, unknown)
+    return Ports(first, lengths, dict(states), logits, unknown=_without(tokens, others))
+
+
+def _without(known: Iterable[str], names: list[str]) -> list[str]:
+    known_names = {*known}
+    return [name for name in names if name not in known_names]
+
+
+def _fixed(size: Any) -> int | None:
+    return size if isinstance(size, int) else None
+
+
+def _states_by_name(shapes: Shapes, outputs: list[str]) -> dict[str, str]:
+    """Inputs and outputs whose names differ in their ends alone."""
+    outputs_by_stem = {_stem(name): name for name in outputs if _stem(name)}
+    return {name: outputs_by_stem[_stem(name)] for name in shapes if _stem(name) in outputs_by_stem}
 
 
 def _vocabulary(graph: Any) -> int | None:
