@@ -125,53 +125,71 @@ class SequenceBatch(ShowsShapes):
             self._check()
 
     def _check(self) -> None:
-        inputs, lengths, targets = self.inputs, self.lengths, self.targets
-        tokens = inputs.dtype == torch.int64 and inputs.dim() in (2, 3)
-        features = inputs.is_floating_point() and inputs.dim() == 3
-        if not (tokens or features):
+        self._check_inputs()
+        rows = len(self.inputs)
+        for name in ("lengths", "rows"):
+            numbers = getattr(self, name)
+            if numbers is not None and (numbers.shape != (rows,) or numbers.dtype != torch.int64):
+                raise ValueError(f"{name} must be ({rows},) int64, got {shape_of(numbers)}")
+        if self.scale is not None and self.scale.shape[:2] != (rows, 3):
+            raise ValueError(f"scale must be ({rows}, 3, K), got {shape_of(self.scale)}")
+        shortest = self._check_lengths()
+        if self.targets is not None:
+            self._check_targets(self.targets, shortest)
+
+    def _check_inputs(self) -> None:
+        inputs = self.inputs
+        are_tokens = inputs.dtype == torch.int64 and inputs.dim() in (2, 3)
+        are_features = inputs.is_floating_point() and inputs.dim() == 3
+        if not (are_tokens or are_features):
             raise ValueError(
                 "inputs must be tokens (B, T) or words with characters (B, T, 1 + K) int64, or "
                 f"features (B, T, F) floating point, got {shape_of(inputs)}"
             )
-        batch, time = inputs.shape[:2]
-        for name in ("lengths", "rows"):
-            of = getattr(self, name)
-            if of is not None and (of.shape != (batch,) or of.dtype != torch.int64):
-                raise ValueError(f"{name} must be ({batch},) int64, got {shape_of(of)}")
-        if self.scale is not None and self.scale.shape[:2] != (batch, 3):
-            raise ValueError(f"scale must be ({batch}, 3, K), got {shape_of(self.scale)}")
+
+    def _check_lengths(self) -> int:
+        """Checks that each is in `1..T`, and returns the shortest."""
+        lengths, time = self.lengths, self.inputs.shape[1]
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
-        shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, 1)
+        shortest, longest = map(int, torch.aminmax(lengths)) if len(lengths) else (1, 1)
         if shortest < 1:
             row = int(torch.argmin(lengths))
             raise ValueError(f"lengths[{row}] is {shortest}: a sequence needs at least 1 step")
         if longest > time:
             row = int(torch.argmax(lengths))
             raise ValueError(f"lengths[{row}] is {longest}, but inputs have only {time} steps")
-        if targets is None:
-            return
-        classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
-        steps = targets.dim() == 3 and targets.shape[:2] == (batch, time)
-        values = targets.is_floating_point() and (
-            steps or (targets.dim() in (1, 2) and len(targets) == batch)
-        )
-        if not (classes or values):
+        return shortest
+
+    def _check_targets(self, targets: Tensor, shortest: int) -> None:
+        batch, time = self.inputs.shape[:2]
+        are_classes = targets.dtype == torch.int64 and targets.shape in ((batch,), (batch, time))
+        have_value_steps = targets.dim() == 3 and targets.shape[:2] == (batch, time)
+        have_rows = targets.dim() in (1, 2) and len(targets) == batch
+        are_values = targets.is_floating_point() and (have_value_steps or have_rows)
+        if not (are_classes or are_values):
             raise ValueError(
                 f"targets must be ({batch},) or ({batch}, {time}) int64, or ({batch},), "
                 f"({batch}, K) or ({batch}, {time}, K) floating point, got {shape_of(targets)}"
             )
-        if (steps or (classes and targets.dim() == 2)) and shortest < time:
-            padding = ~valid_steps(lengths, time, targets.device)
-            known = ~targets.isnan().all(dim=2) if steps else targets != PADDING_TARGET
-            wrong = (padding & known).nonzero()
-            if len(wrong):
-                row, step = wrong[0].tolist()
-                raise ValueError(
-                    f"targets[{row}, {step}] is {targets[row, step].tolist()}, but row {row} has "
-                    f"only {int(lengths[row])} steps: targets at padding must be "
-                    f"{'nan' if steps else PADDING_TARGET}"
-                )
+        have_steps = have_value_steps or (are_classes and targets.dim() == 2)
+        if have_steps and shortest < time:
+            self._check_padding(targets)
+
+    def _check_padding(self, targets: Tensor) -> None:
+        """Checks that targets of every step hold none after the end of their row."""
+        if targets.is_floating_point():
+            is_target, no_target = ~targets.isnan().all(dim=2), "nan"
+        else:
+            is_target, no_target = targets != PADDING_TARGET, str(PADDING_TARGET)
+        padding = ~valid_steps(self.lengths, targets.shape[1], targets.device)
+        wrong_places = (padding & is_target).nonzero()
+        if len(wrong_places):
+            row, step = wrong_places[0].tolist()
+            raise ValueError(
+                f"targets[{row}, {step}] is {targets[row, step].tolist()}, but row {row} has "
+                f"only {int(self.lengths[row])} steps: targets at padding must be {no_target}"
+            )
 
     def __len__(self) -> int:
         return len(self.lengths)
