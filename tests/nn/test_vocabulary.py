@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.nn import vocabulary
-from seqmodels.nn.vocabulary import costs, linear_cross_entropy
+from seqmodels.nn.vocabulary import linear_cross_entropy, token_costs
 
 N, V, H = 101, 57, 8  # steps, tokens, width
 # what makes the function choose each way, with a last part that is shorter than the others
@@ -56,7 +56,7 @@ def same_as_pytorch(values: list[Tensor], bias: bool, targets: Tensor, smoothing
                     loss = linear_cross_entropy(x, w, b, targets, smoothing)
                 elif ours:
                     known = targets != -100
-                    loss = costs(x, w, b, targets, smoothing).sum() / known.sum()
+                    loss = token_costs(x, w, b, targets, smoothing).sum() / known.sum()
                 else:
                     logits = F.linear(x, w, b)
                     loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)

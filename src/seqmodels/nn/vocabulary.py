@@ -55,14 +55,19 @@ class Vocabulary(Output):
 
     def score(self, features: Features, targets: Tensor, mask: Mask = None) -> Score:
         """With gradients, the mean cost, because that takes one matrix of logits or less."""
-        known, smoothing = targets != PADDING_TARGET, self.label_smoothing if self.training else 0.0
-        layer = self.resize(features).flatten(0, 1), self.project.weight, self.project.bias
+        is_known = targets != PADDING_TARGET
+        flat_features = self.resize(features).flatten(0, 1)  # (B, T, S) -> (B * T, S)
+        weight, bias = self.project.weight, self.project.bias
+        label_smoothing = self.label_smoothing if self.training else 0.0
         if not torch.is_grad_enabled():
-            return Score(costs(*layer, targets.flatten(), smoothing).view_as(targets), known)
-        count = known.sum()
-        # the mean over no target would have gradients that are nan, times a weight of 0
-        some = targets.where(count > 0, 0).flatten()
-        return Score(linear_cross_entropy(*layer, some, smoothing), count)
+            costs = token_costs(flat_features, weight, bias, targets.flatten(), label_smoothing)
+            return Score(costs.view_as(targets), is_known)
+        count = is_known.sum()
+        # The mean over no target would have gradients that are nan, times a weight of 0. So where
+        # no target is known, all are taken for the first token.
+        flat_targets = targets.where(count > 0, 0).flatten()
+        loss = linear_cross_entropy(flat_features, weight, bias, flat_targets, label_smoothing)
+        return Score(loss, count)
 
 
 class TiedVocabulary(Vocabulary):
@@ -82,22 +87,28 @@ class TiedVocabulary(Vocabulary):
         return nn.Linear(width, embedding.embedding_dim), project
 
 
-def costs(
+def token_costs(
     features: Float[Tensor, "steps width"],
     weight: Float[Tensor, "vocabulary width"],
     bias: Float[Tensor, " vocabulary"] | None,
     targets: Int[Tensor, " steps"],
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, " steps"]:
-    """The same of each step, 0 where a target is -100; outside of graphs."""
-    parts = []
-    for rows, wanted in zip(features.split(ROWS), targets.split(ROWS), strict=True):
-        logits = full(product(rows, weight.t()))
-        logits = logits if bias is None else logits.add_(bias)
-        parts.append(
-            F.cross_entropy(logits, wanted, reduction="none", label_smoothing=label_smoothing)
+    """The cross-entropy of each step in nats, 0 where its target is -100; outside of graphs.
+
+    The logits, `features @ weight.T + bias`, are in memory for some steps at a time.
+    """
+    costs = []
+    chunks = zip(features.split(ROWS), targets.split(ROWS), strict=True)
+    for chunk_features, chunk_targets in chunks:
+        logits = full(product(chunk_features, weight.t()))
+        if bias is not None:
+            logits = logits.add_(bias)
+        chunk_costs = F.cross_entropy(
+            logits, chunk_targets, reduction="none", label_smoothing=label_smoothing
         )
-    return torch.cat(parts)
+        costs.append(chunk_costs)
+    return torch.cat(costs)
 
 
 def linear_cross_entropy(
@@ -112,23 +123,26 @@ def linear_cross_entropy(
     chunked loss, but not its gradient, is rounded to three digits.
     """
     device = features.device.type
-    by_hand = device == "cpu" and len(weight) >= FEWEST_BY_HAND
-    # PyTorch's chunked loss has no smoothing: it warns, and makes the whole matrix
-    chunked = not label_smoothing and hasattr(torch.nn, "LinearCrossEntropyOptions")
-    chunked = chunked and not by_hand and features.shape[0] * weight.shape[0] > MOST_LOGITS
-    if (chunked or by_hand) and torch.is_autocast_enabled(device):  # which covers neither
-        half = torch.get_autocast_dtype(device)
-        features, weight = features.to(half), weight.to(half)
-        bias = bias.to(half) if chunked and bias is not None else bias
-    if by_hand:
+    is_by_hand = device == "cpu" and len(weight) >= FEWEST_BY_HAND
+    # PyTorch's chunked loss has no smoothing: it warns, and makes the whole matrix.
+    can_be_chunked = not label_smoothing and hasattr(torch.nn, "LinearCrossEntropyOptions")
+    has_many_logits = features.shape[0] * weight.shape[0] > MOST_LOGITS
+    is_chunked = can_be_chunked and has_many_logits and not is_by_hand
+    if (is_chunked or is_by_hand) and torch.is_autocast_enabled(device):
+        # Autocasting covers neither of them.
+        autocast_dtype = torch.get_autocast_dtype(device)
+        features = features.to(autocast_dtype)
+        weight = weight.to(autocast_dtype)
+        if is_chunked and bias is not None:
+            bias = bias.to(autocast_dtype)
+    if is_by_hand:
         loss: Tensor = _ByHand.apply(features, weight, bias, targets, label_smoothing)
         return loss
-    if chunked:
-        # the default accuracy policy is the only one that every release has
+    if is_chunked:
+        # The default accuracy policy is the only one that every release has.
         options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=ROWS)
-        return F.linear_cross_entropy(
-            features, weight, targets, linear_bias=bias, options=options
-        ).float()
+        loss = F.linear_cross_entropy(features, weight, targets, linear_bias=bias, options=options)
+        return loss.float()
     logits = full(F.linear(features, weight, bias))
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
@@ -149,69 +163,116 @@ class _ByHand(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        smoothing: float,
+        label_smoothing: float,
     ) -> Tensor:
-        known, size = targets != PADDING_TARGET, len(weight)
-        count, wanted = known.sum(), targets.where(known, 0).unsqueeze(1)
-        shares = (known.float() / count.clamp(min=1)).unsqueeze(1)
-        in_memory = len(features) if len(features) * size <= MOST_LOGITS else ROWS
-        in_cache = max(CACHED_LOGITS // size, 1)
-        losses, of_features, of_weight = list[Tensor](), list[Tensor](), None
-        of_bias = weight.new_zeros(size, dtype=torch.float32)
-        chunks = (x.split(in_memory) for x in (features, wanted, shares))
-        for rows, ids, shared in zip(*chunks, strict=True):
-            logits = product(rows, weight.t())
-            parts = (x.split(in_cache) for x in (logits, ids, shared))
-            for part, at, share in zip(*parts, strict=True):
-                p = part.float()  # the part itself, if it is in float32
-                if bias is not None:
-                    p += bias
-                highest, right = p.amax(1, keepdim=True), p.gather(1, at)
-                if smoothing:
-                    right = right.lerp(p.mean(1, keepdim=True), smoothing)
-                torch.softmax(p, 1, out=p)
-                losses.append(highest - right - p.amax(1, keepdim=True).log())
-                if smoothing:
-                    p -= smoothing / size
-                p.scatter_add_(1, at, torch.full_like(right, smoothing - 1))
-                of_bias.addmv_(p.t(), share.squeeze(1))
-                part.copy_(p)
-            of_features.append(product(logits, weight) * shared)
-            of_part = product(logits.t(), (rows * shared).to(rows.dtype))
-            of_weight = of_part if of_weight is None else of_weight.float().add_(of_part)
-        assert of_weight is not None
-        ctx.save_for_backward(torch.cat(of_features), of_weight.to(weight.dtype), of_bias)
-        return torch.cat(losses).squeeze(1).masked_fill(~known, 0.0).sum() / count
+        vocabulary_size = len(weight)
+        is_known = targets != PADDING_TARGET
+        count = is_known.sum()
+        tokens = targets.where(is_known, 0).unsqueeze(1)  # (N, 1)
+        shares_of_mean = (is_known.float() / count.clamp(min=1)).unsqueeze(1)  # (N, 1)
+        steps_in_memory = len(features) if len(features) * vocabulary_size <= MOST_LOGITS else ROWS
+        steps_in_cache = max(CACHED_LOGITS // vocabulary_size, 1)
+
+        losses: list[Tensor] = []
+        feature_gradients: list[Tensor] = []
+        weight_gradient = None
+        bias_gradient = weight.new_zeros(vocabulary_size, dtype=torch.float32)
+        for chunk_features, chunk_tokens, chunk_shares in zip(
+            features.split(steps_in_memory),
+            tokens.split(steps_in_memory),
+            shares_of_mean.split(steps_in_memory),
+            strict=True,
+        ):
+            # The one large buffer: logits now, and their gradient after the inner loop.
+            buffer = product(chunk_features, weight.t())  # (n, V)
+            for logits, step_tokens, step_shares in zip(
+                buffer.split(steps_in_cache),
+                chunk_tokens.split(steps_in_cache),
+                chunk_shares.split(steps_in_cache),
+                strict=True,
+            ):
+                step_losses, gradients = _losses_and_gradients(
+                    logits, bias, step_tokens, label_smoothing
+                )
+                losses.append(step_losses)
+                bias_gradient.addmv_(gradients.t(), step_shares.squeeze(1))
+                logits.copy_(gradients)
+            feature_gradients.append(product(buffer, weight) * chunk_shares)
+            weighted_features = (chunk_features * chunk_shares).to(chunk_features.dtype)
+            chunk_weight_gradient = product(buffer.t(), weighted_features)
+            if weight_gradient is None:
+                weight_gradient = chunk_weight_gradient
+            else:
+                weight_gradient = weight_gradient.float().add_(chunk_weight_gradient)
+        assert weight_gradient is not None
+        ctx.save_for_backward(
+            torch.cat(feature_gradients), weight_gradient.to(weight.dtype), bias_gradient
+        )
+        return torch.cat(losses).squeeze(1).masked_fill(~is_known, 0.0).sum() / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        made = ctx.saved_tensors
-        made = made if float(gradient) == 1 else [part * gradient for part in made]
-        return *made[:2], made[2] if ctx.needs_input_grad[2] else None, None, None
+        gradients = ctx.saved_tensors
+        if float(gradient) != 1:
+            gradients = [saved_gradient * gradient for saved_gradient in gradients]
+        feature_gradients, weight_gradient, bias_gradient = gradients
+        if not ctx.needs_input_grad[2]:
+            bias_gradient = None
+        return feature_gradients, weight_gradient, bias_gradient, None, None
+
+
+def _losses_and_gradients(
+    logits: Tensor, bias: Tensor | None, tokens: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Each step's loss `(n, 1)`, and the gradient of that loss with respect to its logits `(n, V)`.
+
+    The gradient is in the memory of the logits, if these are in float32.
+    """
+    values = logits.float()  # the logits; then the probabilities; then the gradients
+    if bias is not None:
+        values += bias
+    largest_logits = values.amax(1, keepdim=True)
+    target_logits = values.gather(1, tokens)
+    if label_smoothing:
+        target_logits = target_logits.lerp(values.mean(1, keepdim=True), label_smoothing)
+
+    torch.softmax(values, 1, out=values)
+    # The largest probability is exp(largest logit - log of the sum), which saves a pass over them.
+    losses = largest_logits - target_logits - values.amax(1, keepdim=True).log()
+
+    vocabulary_size = values.shape[1]
+    if label_smoothing:
+        values -= label_smoothing / vocabulary_size
+    values.scatter_add_(1, tokens, torch.full_like(target_logits, label_smoothing - 1))
+    return losses, values
 
 
 def product(
     left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner columns"]
 ) -> Float[Tensor, "rows columns"]:
     """`left @ right` by the library that is faster at it; outside of graphs."""
-    exact = left.dtype == right.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    large = left.device.type == "cpu" and left.numel() * right.shape[1] >= FEWEST_PRODUCTS
-    if not (exact and large and onednn_is_faster()):
+    is_float32 = left.dtype == right.dtype == torch.float32
+    is_exact = is_float32 and not torch.is_autocast_enabled("cpu")
+    num_products = left.numel() * right.shape[1]
+    is_large = left.device.type == "cpu" and num_products >= FEWEST_PRODUCTS
+    if not (is_exact and is_large and onednn_is_faster()):
         return left @ right
     linear = partial(
         torch.ops.mkldnn._linear_pointwise, B=None, attr="none", scalars=[], algorithm=""
     )
-    # it reads rows faster than columns
-    return linear(left, right.t()) if left.is_contiguous() else linear(right.t(), left).t()
+    # oneDNN reads rows faster than columns.
+    if left.is_contiguous():
+        return linear(left, right.t())
+    return linear(right.t(), left).t()
 
 
 @cache
 def onednn_is_faster() -> bool:
     """Whether this is Linux on a CPU of AMD with AVX-512, half of whose width Intel's MKL leaves
     unused: PyTorch's products in float32 take twice the time of oneDNN (benchmarks/growth.py)."""
-    processor = Path("/proc/cpuinfo")
-    text = processor.read_text(encoding="utf-8") if processor.is_file() else ""
-    # what `torch.compile` makes of linear layers; not in every build of PyTorch
-    known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return known and "AuthenticAMD" in text and "avx512f" in text
+    cpu_file = Path("/proc/cpuinfo")
+    cpu = cpu_file.read_text(encoding="utf-8") if cpu_file.is_file() else ""
+    # `torch.compile` makes linear layers of this function, which not every build of PyTorch has.
+    has_function = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_function and "AuthenticAMD" in cpu and "avx512f" in cpu
