@@ -159,33 +159,38 @@ class SequenceDataModule(DataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        splits = [self.examples[split] for split in SPLITS]
-        return digest(*(column for each in splits for column in (each.inputs, each.targets)))
+        columns = list[Sequence[Any]]()
+        for split in SPLITS:
+            columns += [self.examples[split].inputs, self.examples[split].targets]
+        return digest(*columns)
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:
-        splits = {split: self.examples[split] for split in SPLITS}
-        return {split: digest(each.inputs, each.targets) for split, each in splits.items()}
+        return {
+            split: digest(self.examples[split].inputs, self.examples[split].targets)
+            for split in SPLITS
+        }
 
     def _read_splits(self) -> dict[str, Examples]:
         """All of them, read, and cut where they are missing."""
-        found = by_split(self.read())
-        for examples in found.values():
+        splits = by_split(self.read())
+        for examples in splits.values():
             self._check(examples)
         if not self._fitted:
-            self.targets.check_training(found["train"].targets, found["train"].source)
-        if self.folds and "test" in found:
+            self.targets.check_training(splits["train"].targets, splits["train"].source)
+        if self.folds and "test" in splits:
             raise UserError("data.folds cuts the test split from train: leave data.test out")
         for split, fraction in self.fractions.items():
-            if split not in found:
-                train, seed = found["train"], self.split_seed
-                strata = self.targets.strata(train.targets)
-                if split == "test" and self.folds:
-                    folds = folds_of(train, self.folds, seed, strata)
-                    found["train"], found[split] = without(train, folds[self.fold])
-                else:
-                    found["train"], found[split] = cut_off(train, fraction, seed, split, strata)
-        return {split: found[split] for split in SPLITS}
+            if split in splits:
+                continue
+            train, seed = splits["train"], self.split_seed
+            strata = self.targets.strata(train.targets)
+            if split == "test" and self.folds:
+                folds = folds_of(train, self.folds, seed, strata)
+                splits["train"], splits[split] = without(train, folds[self.fold])
+            else:
+                splits["train"], splits[split] = cut_off(train, fraction, seed, split, strata)
+        return {split: splits[split] for split in SPLITS}
 
     def _check(self, examples: Examples) -> None:
         if not len(examples):
@@ -219,15 +224,18 @@ class SequenceDataModule(DataModule):
         """Encodes inputs and targets. Raises a `UserError` if an example cannot be encoded."""
         sequences = self.inputs.encode(examples.inputs, examples.source)
         targets = self.targets.encode(examples.targets, examples.source)
-        what = self.targets.word
-        self._note(unseen_targets(targets, examples, what, self.targets.names))
+        word = self.targets.word
+        self._note(unseen_targets(targets, examples, word, self.targets.names))
         self._note_unknown(sequences, examples.source)
         if not isinstance(targets, Tensor):
-            for number, (steps, own) in enumerate(zip(sequences, targets, strict=True), start=1):
-                if len(steps) != len(own):
-                    both = f"{len(steps)} steps once encoded and {len(own)} {what}s"
-                    cure = "check data.tokenizer, data.max_length and data.stack"
-                    raise UserError(f"{examples.source}: example {number} has {both}: {cure}")
+            pairs = zip(sequences, targets, strict=True)
+            for number, (steps, targets_of_steps) in enumerate(pairs, start=1):
+                if len(steps) != len(targets_of_steps):
+                    raise UserError(
+                        f"{examples.source}: example {number} has {len(steps)} steps once encoded "
+                        f"and {len(targets_of_steps)} {word}s: check data.tokenizer, "
+                        "data.max_length and data.stack"
+                    )
         dataset = SequenceDataset(sequences, targets)
         dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
         dataset.identities = examples.identities()

@@ -188,22 +188,29 @@ class Windows(ReadsTables):
 
     @property
     def notes(self) -> Sequence[str]:
-        unknown = sum(int((~each.known).sum()) for each in self.series)
-        values = sum(each.known.size for each in self.series)
-        note = f"{unknown:,} of {values:,} values are missing and repeat the last known one"
-        return [*([note] if unknown else []), *self._placeholders, *self.doubts]
+        missing_count = sum(int((~series.known).sum()) for series in self.series)
+        count = sum(series.known.size for series in self.series)
+        notes = [*self._placeholders, *self.doubts]
+        if missing_count:
+            note = (
+                f"{missing_count:,} of {count:,} values are missing and repeat the last known one"
+            )
+            notes.insert(0, note)
+        return notes
 
     @property
     def doubts(self) -> Collection[str]:
-        what = f"training never saw {listed(self.unseen)}: scaled by the steps before each forecast"
-        return [what] if self.unseen else []
+        if not self.unseen:
+            return []
+        names = listed(self.unseen)
+        return [f"training never saw {names}: scaled by the steps before each forecast"]
 
     @property
     def summary(self) -> Sequence[str]:
-        splits = ", ".join(f"{split} {len(each):,}" for split, each in self.datasets.items())
+        sizes = [f"{split} {len(dataset):,}" for split, dataset in self.datasets.items()]
         series = f" of {len(self.series):,} series" if len(self.series) > 1 else ""
         steps = f"{self.window} + {self.horizon} steps; period {self.period}"
-        return [f"{self.title}: {splits} windows{series}, {steps}"]
+        return [f"{self.title}: {', '.join(sizes)} windows{series}, {steps}"]
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -233,22 +240,25 @@ class Windows(ReadsTables):
 
     @cached_property
     def fingerprint(self) -> str:
-        series = ([each.name, each.values, each.known] for each in self.series)
+        contents = [[series.name, series.values, series.known] for series in self.series]
         starts = [dataset.starts for dataset in self.datasets.values()]
-        return digest([self.window, self.horizon], *series, starts)
+        return digest([self.window, self.horizon], *contents, starts)
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
         self.series = self._read(self.file)
         self._note_placeholders()
-        bounds = [self._cut(each) for each in self.series]
+        bounds = [self._cut(series) for series in self.series]
         if not self.scales:
             self.period = self.period or self.series[0].usual_period
-            train = [each.part(*of["train"]) for each, of in zip(self.series, bounds, strict=True)]
-            scales = zip(*map(self._scale_of_training, train), strict=True)
-            parts = [[each.tolist() for each in part] for part in scales]
-            self.scales = dict(zip(SCALES, ([each.name for each in train], *parts), strict=True))
+            scales: dict[str, list[Any]] = {name: [] for name in SCALES}
+            for series, bounds_of_series in zip(self.series, bounds, strict=True):
+                train = series.part(*bounds_of_series["train"])
+                scale = (numbers.tolist() for numbers in self._scale_of_training(train))
+                for name, value in zip(SCALES, (train.name, *scale), strict=True):
+                    scales[name].append(value)
+            self.scales = scales
         self.datasets = self._windows(self.series, bounds, self.file)
 
     def _note_placeholders(self) -> None:
@@ -258,12 +268,15 @@ class Windows(ReadsTables):
                 self._placeholders.append(note)
 
     def _read(self, path: str, least: int = 1) -> list[TimedSeries]:
-        found = read_series(path, self.keys, self.time, self.by, fill=self.fill, tables=self.tables)
-        for each in found:
-            if len(each) < least:
-                few = f"{len(each):,} steps{each.of} are too few: give {least:,}"
-                raise UserError(f"{called(path)}: {few}")
-        return found
+        all_series = read_series(
+            path, self.keys, self.time, self.by, fill=self.fill, tables=self.tables
+        )
+        for series in all_series:
+            if len(series) < least:
+                raise UserError(
+                    f"{called(path)}: {len(series):,} steps{series.of} are too few: give {least:,}"
+                )
+        return all_series
 
     def _cut(self, series: TimedSeries) -> dict[str, tuple[int, int]]:
         """Where the splits of a series begin and end."""
@@ -295,75 +308,97 @@ class Windows(ReadsTables):
     @cached_property
     def trained_scales(self) -> dict[str, np.ndarray]:
         """The scale of each series in training, `(1, 3, C)`, by its name."""
-        names, *parts = (self.scales[name] for name in SCALES)
-        rest = [np.nan] * (len(self.columns) - len(self.targets))  # which nobody forecasts
+        # Nobody forecasts the other columns.
+        errors_of_others = [np.nan] * (len(self.columns) - len(self.targets))
+        scales = zip(*(self.scales[name] for name in SCALES), strict=True)
         return {
-            name: np.array([[mean, deviation, [*error, *rest]]])
-            for name, mean, deviation, error in zip(names, *parts, strict=True)
+            name: np.array([[mean, deviation, [*error, *errors_of_others]]])
+            for name, mean, deviation, error in scales
         }
 
     def _scales(
         self, series: Sequence[TimedSeries], source: str, least: int | None = None
-    ) -> list[Any]:
+    ) -> list[np.ndarray]:
         """Of each series the scale in training, `(1, 3, C)`; if training never saw it, one for each
         step, `(T, 3, C)`.
 
         Args:
             least: how many steps there are before the first forecast; None: all.
         """
-        found, self.unseen = [self.trained_scales.get(each.name) for each in series], []
-        for n, each in enumerate(series):
-            if found[n] is not None:
-                continue
-            found[n] = scale = each.scale_so_far(self.period or 1)
-            if (unknown := np.isnan(scale[(least or len(each)) - 1, 0])).any():
-                what = f"no {self.columns[unknown.argmax()]!r}{each.of} is known before the first"
-                new = "forecast, and training never saw it: leave its first rows out"
-                raise UserError(f"{source}: {what} {new}")
-            self.unseen.append(each.name or "a series without a name")
-        return found
+        scales, self.unseen = list[np.ndarray](), []
+        for one_series in series:
+            scale = self.trained_scales.get(one_series.name)
+            if scale is None:
+                scale = one_series.scale_so_far(self.period or 1)
+                is_unknown = np.isnan(scale[(least or len(one_series)) - 1, 0])
+                if is_unknown.any():
+                    column = self.columns[is_unknown.argmax()]
+                    raise UserError(
+                        f"{source}: no {column!r}{one_series.of} is known before the first "
+                        "forecast, and training never saw it: leave its first rows out"
+                    )
+                self.unseen.append(one_series.name or "a series without a name")
+            scales.append(scale)
+        return scales
 
     def _windows(
         self,
         series: Sequence[TimedSeries],
         bounds: Sequence[Mapping[str, tuple[int, int]]],
-        of: str,
+        source: str,
     ) -> dict[str, WindowDataset]:
         """The windows whose horizon lies within these bounds of their series, by the split's name.
         They may begin before, so that the first steps of a split are forecast, too."""
-        found, values = self._scales(series, of, self.window), [each.values for each in series]
-        scales, befores = np.concatenate(found), np.cumsum([0, *map(len, found)])
+        scales_of_series = self._scales(series, source, self.window)
+        scales = np.concatenate(scales_of_series)
+        first_scales = np.cumsum([0, *map(len, scales_of_series)])
+        values = [one_series.values for one_series in series]
         if len(scales) == len(series):  # all of training, which takes each value often
             values = [*map(standardised, values, scales)]
-        read = np.concatenate(values)
-        known = np.concatenate([each.known[:, : len(self.targets)] for each in series])
-        before = np.cumsum([0, *map(len, series)])[:-1].tolist()
+        all_values = np.concatenate(values)
+        known = np.concatenate([one_series.known[:, : len(self.targets)] for one_series in series])
+        first_steps = np.cumsum([0, *map(len, series)])[:-1].tolist()
         datasets = {}
         for split in bounds[0]:
-            starts, scaled, some = [], [], False
-            for n, (offset, of_series) in enumerate(zip(before, bounds, strict=True)):
-                first, end = of_series[split]
-                some |= bool(known[offset + first : offset + end].any())
-                last = end - self.window - self.horizon
-                own = np.arange(max(first - self.window, 0), last + 1, self.stride)
-                starts.append(offset + own)
-                scaled.append(befores[n] + np.minimum(own + self.window, len(found[n])) - 1)
-            if not some:
-                none = f"no {', '.join(self.targets)} is known in the {split} split"
-                raise UserError(f"{of}: {none}; there is nothing to compare with")
-            places = np.concatenate(starts), scales, np.concatenate(scaled)
-            datasets[split] = WindowDataset(read, known, *places, self.window, self.horizon, series)
+            starts, scale_numbers, is_any_known = [], [], False
+            for n, first_step in enumerate(first_steps):
+                first, end = bounds[n][split]
+                is_any_known |= bool(known[first_step + first : first_step + end].any())
+                last_start = end - self.window - self.horizon
+                starts_in_series = np.arange(
+                    max(first - self.window, 0), last_start + 1, self.stride
+                )
+                starts.append(first_step + starts_in_series)
+                # A series of training has one scale, another one a scale for each step.
+                steps_before = np.minimum(starts_in_series + self.window, len(scales_of_series[n]))
+                scale_numbers.append(first_scales[n] + steps_before - 1)
+            if not is_any_known:
+                raise UserError(
+                    f"{source}: no {', '.join(self.targets)} is known in the {split} split; there "
+                    "is nothing to compare with"
+                )
+            datasets[split] = WindowDataset(
+                all_values,
+                known,
+                np.concatenate(starts),
+                scales,
+                np.concatenate(scale_numbers),
+                self.window,
+                self.horizon,
+                series,
+            )
         return datasets
 
     def file_loader(self, path: str) -> SequenceLoader:
         series = self._read(path, self.window + self.horizon)
-        bounds = [{"file": (0, len(each))} for each in series]
+        bounds = [{"file": (0, len(one_series))} for one_series in series]
         return self.loader(self._windows(series, bounds, path)["file"])
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
         series = self._read(path, self.window)
-        for each, scale in zip(series, self._scales(series, path), strict=True):
-            yield replace(each.part(len(each) - self.window, len(each)), scale=scale[-1])
+        for one_series, scale in zip(series, self._scales(series, path), strict=True):
+            steps = len(one_series)
+            yield replace(one_series.part(steps - self.window, steps), scale=scale[-1])
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """As `DataModule` says; also of arrays `(T, columns)`."""
