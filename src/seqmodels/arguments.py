@@ -249,27 +249,37 @@ def _in_words(
     errors: Sequence[Any], values: Mapping[str, Any], key: str, title: str, names: Sequence[str]
 ) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
-    places = [(error, _place(error, values)) for error in errors]
+    places = [_place(error, values) for error in errors]
     # Of alternatives, such as a name or a list, the one that fits best finds its fault deepest.
-    _, outer = places[0]
-    inside = [(error, place) for error, place in places if place[: len(outer)] == outer]
-    first, found = max(inside, key=lambda error_and_place: len(error_and_place[1]))
-    here = [error for error, place in places if place == found]
-    where = _dotted(key, *found)
-    if first["type"] == "missing":
+    alternatives = [place for place in places if place[: len(places[0])] == places[0]]
+    place = max(alternatives, key=len)
+    errors_there = [error for error, other in zip(errors, places, strict=True) if other == place]
+    error, where = errors_there[0], _dotted(key, *place)
+    if error["type"] == "missing":
         return missing_value(where)
-    if first["type"] == "extra_forbidden":
-        if not key:
-            return unknown_key(where, names)
-        left = (_dotted(key, *place) for error, place in places if error["type"] == first["type"])
-        without = " ".join(f"~{name}" for name in left)
+    if error["type"] == "extra_forbidden" and not key:
+        return unknown_key(where, names)
+    if error["type"] == "extra_forbidden":
         text = unknown_key(where, names, f"an argument of {title}").removesuffix("?")
+        unknown_names = [
+            _dotted(key, *other)
+            for other_error, other in zip(errors, places, strict=True)
+            if other_error["type"] == "extra_forbidden"
+        ]
+        without = " ".join(f"~{name}" for name in unknown_names)
         return f"{text}, or leave it out with {without}"
-    text = json.dumps(first["input"], default=str).strip('"')
-    if any(error["type"] in LIST_TYPES for error in here) and isinstance(first["input"], PLAIN[:4]):
-        return f"{where}={shown(text)}: this is a list, so write [{shown(text)}]"
-    says = dict.fromkeys(error["msg"][:1].lower() + error["msg"][1:] for error in here)
-    return f"{where}={shown(text)}: {', or '.join(says)}"
+    return f"{where}={_wrong_value(errors_there)}"
+
+
+def _wrong_value(errors: Sequence[Any]) -> str:
+    """The value that these errors are of, and what each of them says."""
+    value = errors[0]["input"]
+    text = shown(json.dumps(value, default=str).strip('"'))
+    may_be_list = any(error["type"] in LIST_TYPES for error in errors)
+    if may_be_list and isinstance(value, SINGLE):
+        return f"{text}: this is a list, so write [{text}]"
+    messages = dict.fromkeys(error["msg"][:1].lower() + error["msg"][1:] for error in errors)
+    return f"{text}: {', or '.join(messages)}"
 
 
 def _place(error: Any, values: Any) -> tuple[str, ...]:
@@ -298,7 +308,8 @@ def _names_class(value: Any) -> bool:
 
 
 Init = TypeVar("Init", bound=Callable[..., Any])
-PLAIN = (bool, int, float, str, list, tuple, Mapping)
+SINGLE = (bool, int, float, str)
+PLAIN = (*SINGLE, list, tuple, Mapping)
 LIST_TYPES = ("list_type", "tuple_type", "sequence_str")  # of pydantic's errors
 CHECKED_ARGUMENTS = "_checked_arguments"  # an attribute of an object while `call_checked` makes it
 

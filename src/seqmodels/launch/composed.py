@@ -240,6 +240,7 @@ def for_resume(words: Sequence[str]) -> list[str]:
 
 
 def _added_or_changed(word: str) -> str:
+    """Return the word, with `++` if its key is within a group, but none of Hydra's."""
     sign, key, value = read_word(word)
     group, _, name = key.partition(".")
     is_in_group = bool(name) and re.fullmatch(r"\w+", group) and not group.startswith("hydra")
@@ -251,32 +252,46 @@ def _added_or_changed(word: str) -> str:
 def mistake(error: Exception, name: str, words: Sequence[str]) -> UserError:
     """What Hydra says in one line, and for an unknown key, or file, which one you may mean."""
     if isinstance(error, MissingConfigException):
-        group, _, file = (error.missing_cfg_file or "").rpartition("/")
-        options = error.options or [path.stem for path in (SHIPPED / group).glob("*.yaml")]
-        return UserError(f"{group}={shown(file)}: {choices(file, options)}")
-    if found := re.search("Could not override '(.*?)'", str(error)):
-        parsed = OverridesParser.create().parse_overrides([*words])
-        others = [str(w.input_line) for w in parsed if not w.is_sweep_override()]
-        others = [word for word in others if read_word(word).key != found[1]]
-        with hydra_of(name, others):
-            config = hydra.compose(name, others)
-            if name == "train":  # the key may be one of those that another word has lost
-                check_defaults_kept(config, others)
-            names = flattened(OmegaConf.to_container(config, resolve=False))
-            choosing_words = _files_with(found[1], name, others)
-        if choosing_words:
-            which = "that, too" if len(choosing_words) == 1 else "the one that you mean"
-            return UserError(f"{found[1]} is a key of {', '.join(choosing_words)}: add {which}")
-        return UserError(f"{unknown_key(found[1], names)} (+{found[1]} adds one)")
-    override, line = getattr(error, "override", None), error_line(error) or one_line(error)
-    line = line.partition(" See https://hydra.cc")[0]  # which shows the grammar of Hydra 1.2
-    if found := re.search("Ambiguous value for argument '(.*?)'", line):
-        return UserError(f"{shown(found[1])}: for a training with each, add -m; a list is [a,b]")
-    if isinstance(error, HydraException) and override is None:
+        return _unknown_file(error)
+    unknown = re.search("Could not override '(.*?)'", str(error))
+    if unknown:
+        return _unknown_key(unknown[1], name, words)
+    line = error_line(error) or one_line(error)
+    line = line.partition(" See https://hydra.cc")[0]  # The page is of the grammar of Hydra 1.2.
+    ambiguous = re.search("Ambiguous value for argument '(.*?)'", line)
+    if ambiguous:
+        word = shown(ambiguous[1])
+        return UserError(f"{word}: for a training with each, add -m; a list is [a,b]")
+    unreadable_word = getattr(error, "override", None)
+    if unreadable_word is None and isinstance(error, HydraException):
         return UserError(line)
-    if override is not None and (in_quotes := _in_double_quotes(override)):
-        return UserError(f"cannot read {shown(override)}: write {in_quotes}")
-    return UserError(f"cannot read {shown(override or ' '.join(words))}: {line}")
+    in_quotes = _in_double_quotes(unreadable_word) if unreadable_word else ""
+    cure = f"write {in_quotes}" if in_quotes else line
+    return UserError(f"cannot read {shown(unreadable_word or ' '.join(words))}: {cure}")
+
+
+def _unknown_file(error: MissingConfigException) -> UserError:
+    """Return which files there are, for one that there isn't."""
+    group, _, file = (error.missing_cfg_file or "").rpartition("/")
+    options = error.options or [path.stem for path in (SHIPPED / group).glob("*.yaml")]
+    return UserError(f"{group}={shown(file)}: {choices(file, options)}")
+
+
+def _unknown_key(key: str, name: str, words: Sequence[str]) -> UserError:
+    """Return which key you may mean, or which file has this key, as the other words are."""
+    parsed_words = OverridesParser.create().parse_overrides([*words])
+    single_words = [str(word.input_line) for word in parsed_words if not word.is_sweep_override()]
+    other_words = [word for word in single_words if read_word(word).key != key]
+    with hydra_of(name, other_words):
+        config = hydra.compose(name, other_words)
+        if name == "train":  # The key may be one of those that another word has lost.
+            check_defaults_kept(config, other_words)
+        names = flattened(OmegaConf.to_container(config, resolve=False))
+        choosing_words = _files_with(key, name, other_words)
+    if not choosing_words:
+        return UserError(f"{unknown_key(key, names)} (+{key} adds one)")
+    which = "that, too" if len(choosing_words) == 1 else "the one that you mean"
+    return UserError(f"{key} is a key of {', '.join(choosing_words)}: add {which}")
 
 
 # The groups whose files may have a key that begins so; the longest beginning counts.

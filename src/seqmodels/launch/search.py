@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,10 @@ def search(
     _check_search(config, space)
     folder.mkdir(parents=True, exist_ok=True)
     study, failed = open_study(folder, metric), False
-    choice = [metric, job_folder(fixed), sorted(f"{key}: {each}" for key, each in space.items())]
-    if study.user_attrs.get("choice", choice) != choice:
-        raise UserError(f"{folder} holds another search: choose another sweep folder")
-    study.set_user_attr("choice", choice)
-    left = [trial.number for trial in study.trials if not trial.state.is_finished()]
-    while left or len(study.trials) < n_trials:
-        batch, left = left[:at_once], left[at_once:]
+    _check_same_search(study, [metric, job_folder(fixed), _in_words(space)], folder)
+    unfinished = [trial.number for trial in study.trials if not trial.state.is_finished()]
+    while unfinished or len(study.trials) < n_trials:
+        batch, unfinished = unfinished[:at_once], unfinished[at_once:]
         while len(batch) < at_once and len(study.trials) < n_trials:
             study.sampler = sampler(seed, len(study.trials))
             batch.append(study.ask(space).number)
@@ -83,6 +80,17 @@ def search(
     _report(study, config, fixed, folder)
     if failed:
         sys.exit(1)
+
+
+def _in_words(space: Mapping[str, Any]) -> list[str]:
+    return sorted(f"{key}: {distribution}" for key, distribution in space.items())
+
+
+def _check_same_search(study: optuna.Study, choice: list[Any], folder: Path) -> None:
+    """Make sure that a study that is resumed has the same metric, fixed words and space."""
+    if study.user_attrs.get("choice", choice) != choice:
+        raise UserError(f"{folder} holds another search: choose another sweep folder")
+    study.set_user_attr("choice", choice)
 
 
 def open_study(folder: Path, metric: str) -> optuna.Study:

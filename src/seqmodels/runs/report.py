@@ -94,12 +94,19 @@ def verdict(result: Result, folder: Path) -> list[str]:
     if comparison and comparison.outcome != "won":
         sentences.append(comparison.sentence)
     if comparison is None or comparison.outcome != "lost":
-        tested = (name for name in result.baselines if name.startswith("test/"))
-        metrics = (name.removeprefix("test/") for name in tested)
-        others = (_compare(result, name, class_counts) for name in metrics if name != result.metric)
-        losses = (other.sentence for other in others if other and other.outcome == "lost")
-        sentences += islice(losses, 1)
+        sentences += islice(_other_losses(result, class_counts), 1)
     return sentences
+
+
+def _other_losses(result: Result, class_counts: Sequence[int]) -> Iterator[str]:
+    """A sentence for each metric, but the one that the task is compared by, in which a baseline is
+    clearly better on the test split."""
+    for name in result.baselines:
+        split, _, metric = name.partition("/")
+        if split == "test" and metric != result.metric:
+            comparison = _compare(result, metric, class_counts)
+            if comparison and comparison.outcome == "lost":
+                yield comparison.sentence
 
 
 class Comparison(NamedTuple):

@@ -61,30 +61,47 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     folder = RunFolder(Path(config.resume))
     folder.check_links()
     trusted = trusted_classes(config.imports, config.allowed_targets)
-    own = {**trusted_config(folder, trusted), "folder": str(folder.path)}
-    given = _given(words, own, config.resume)
-    before = {key: _value(own, key) for key in given}
-    # resolved below, with what comes from the folder
-    composed: Any = OmegaConf.to_container(config, resolve=False)
-    for name in (own.get("logger") or {}).keys() - (composed["logger"] or {}).keys():
-        log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
-    whole = {**own, **{key: composed[key] for key in YOURS if key in composed}}
-    whole["trainer"] = {**own["trainer"], "_target_": composed["trainer"]["_target_"]}
-    whole["callbacks"] = _callbacks(own["callbacks"], composed["callbacks"], folder.path)
-    change(whole, given)
-    config = OmegaConf.create(whole)
+    saved_config = {**trusted_config(folder, trusted), "folder": str(folder.path)}
+    values_by_key = _given(words, saved_config, config.resume)
+    values_before = {key: _value(saved_config, key) for key in values_by_key}
+    config = _changed(saved_config, config, values_by_key, folder.path)
     plain = resolved(config)
-    changes = {key: now for key in given if not _same(now := _value(plain, key), before[key])}
-    checkpoint, saved = checkpoint_to_resume(folder) or (None, {})
-    check_end(folder, config, saved)
-    notes = [f"{key}: {before[key]} -> {now}" for key, now in changes.items()]
-    unseen = {*changes, *folder.changes_since(saved.get("global_step", 0))}  # by the checkpoint
-    replanned = [key for key in unseen if checkpoint is not None and key.startswith(PLANNED)]
+    changes = {
+        key: _value(plain, key)
+        for key, before in values_before.items()
+        if not _same(_value(plain, key), before)
+    }
+    checkpoint, content = checkpoint_to_resume(folder) or (None, {})
+    check_end(folder, config, content)
+    notes = [f"{key}: {values_before[key]} -> {now}" for key, now in changes.items()]
     if checkpoint is None:
         notes.append("the run has no checkpoint yet: it starts again from the beginning")
-    elif not folder.checkpoint_file("last").is_file():
+        return Resume(config, None, content, changes, [], notes)
+    if not folder.checkpoint_file("last").is_file():
         notes.append(f"{folder.path} has no last.ckpt: resuming from its {checkpoint.name}")
-    return Resume(config, checkpoint, saved, changes, replanned, notes)
+    unseen = {*changes, *folder.changes_since(content.get("global_step", 0))}  # by the checkpoint
+    replanned = [key for key in unseen if key.startswith(PLANNED)]
+    return Resume(config, checkpoint, content, changes, replanned, notes)
+
+
+def _changed(
+    saved_config: Mapping[str, Any],
+    config: DictConfig,
+    values_by_key: Mapping[str, Any],
+    folder: Path,
+) -> DictConfig:
+    """The configuration of a run folder with these values, and with what no folder gives from the
+    one that was composed."""
+    # It is resolved later, together with what comes from the folder.
+    composed: Any = OmegaConf.to_container(config, resolve=False)
+    for name in (saved_config.get("logger") or {}).keys() - (composed["logger"] or {}).keys():
+        log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
+    changed = {**saved_config, **{key: composed[key] for key in YOURS if key in composed}}
+    target = composed["trainer"]["_target_"]
+    changed["trainer"] = {**saved_config["trainer"], "_target_": target}
+    changed["callbacks"] = _callbacks(saved_config["callbacks"], composed["callbacks"], folder)
+    change(changed, values_by_key)
+    return OmegaConf.create(changed)
 
 
 def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[str, Any]:

@@ -197,17 +197,14 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
-    folder, data, task, trainer = training.folder, training.data, training.task, training.trainer
-    notes = training.resume.notes if training.resume else ()
-    notes = [*notes, *data.notes, looks_ahead(task, data), *data.summary, crowded(trainer)]
-    for line in filter(None, notes):
+    data, task, trainer = training.data, training.task, training.trainer
+    for line in _notes(training):
         console.print(line, soft_wrap=True)
         log.info(line)
     console.print(f"{result.parameters:,} parameters, on {result.device}, {trainer.precision}")
-    clock, resume = time.perf_counter(), training.resume
-    trainer.fit(
-        task, datamodule=data, ckpt_path=resume.checkpoint if resume else None, weights_only=True
-    )
+    clock = time.perf_counter()
+    checkpoint = training.resume.checkpoint if training.resume else None
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     recording.on_train_batch_start(trainer)  # a training that was at its end has no first batch
     result.seconds["fit"] = time.perf_counter() - clock
     if training.config.baseline and trainer.is_global_zero:  # its first step would wait for them
@@ -216,8 +213,31 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     setattr(result, f"{task.contract.kind.unit}_per_second", speed)
 
     clock = time.perf_counter()
+    _test(training, result)
+    result.seconds["test"] = time.perf_counter() - clock
+    if trainer.is_global_zero:
+        _report(training, result)
+    result.seconds["total"] = time.perf_counter() - training.started
+
+
+def _notes(training: Training) -> list[str]:
+    """What to say before a training."""
+    data = training.data
+    notes = [
+        *(training.resume.notes if training.resume else ()),
+        *data.notes,
+        looks_ahead(training.task, data),
+        *data.summary,
+        crowded(training.trainer),
+    ]
+    return [note for note in notes if note]
+
+
+def _test(training: Training, result: Result) -> None:
+    """Tests with the best weights; fills in what was measured."""
+    data, task, trainer = training.data, training.task, training.trainer
     result.weights = _load_best(trainer, task)
-    # of the validation right before the best checkpoint was saved, with its weights
+    # This validation came right before the best checkpoint was saved, with its weights.
     validation = getattr(trainer.checkpoint_callback, "validation", None)
     if validation is None or trainer.overfit_batches:  # type: ignore[attr-defined]
         validation = dict(*trainer.validate(task, datamodule=data, verbose=False))
@@ -225,22 +245,26 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
         task.to(trainer.strategy.root_device).eval()
         task.calibrate(data)
         result.calibration = task.calibration
-    # of a split that is limited to no batches, there is no evaluation
+    # A split that is limited to no batches has no evaluation.
     result.metrics = validation | dict(*trainer.test(task, datamodule=data, verbose=False))
-    short = {without_split(name) for name in result.metrics} & METRICS.keys()
-    better = {name: METRICS[name].higher_is_better for name in sorted(short)}
-    result.higher_is_better = {n: more for n, more in better.items() if more is not None}
-    result.seconds["test"] = time.perf_counter() - clock
-    if trainer.is_global_zero:
-        curves = folder.figures / "learning_curves.png"
-        title = f"{data.title}, {task.network.head.name}"
-        history = read_metrics(folder.metrics_file)
-        learning_curves(history, curves, task.curves, title)
-        log_result(trainer, result.metrics, sorted(folder.figures.glob("*.png")))
-        result.verdict = [*verdict(result, folder.path), *interval_coverage(result)]
-        if result.whole_splits and (live := at_newest_step(task, data)):
-            result.verdict.append(live)
-    result.seconds["total"] = time.perf_counter() - training.started
+    names = sorted({without_split(name) for name in result.metrics} & METRICS.keys())
+    directions = {name: METRICS[name].higher_is_better for name in names}
+    result.higher_is_better = {
+        name: direction for name, direction in directions.items() if direction is not None
+    }
+
+
+def _report(training: Training, result: Result) -> None:
+    """Draws the curves, gives the loggers the results, and finds what to say of them."""
+    folder, data, task = training.folder, training.data, training.task
+    curves = folder.figures / "learning_curves.png"
+    title = f"{data.title}, {task.network.head.name}"
+    learning_curves(read_metrics(folder.metrics_file), curves, task.curves, title)
+    log_result(training.trainer, result.metrics, sorted(folder.figures.glob("*.png")))
+    result.verdict = [*verdict(result, folder.path), *interval_coverage(result)]
+    newest = at_newest_step(task, data) if result.whole_splits else None
+    if newest:
+        result.verdict.append(newest)
 
 
 def _beginning(training: Training) -> Result:
