@@ -71,15 +71,24 @@ def search(
         ]
         for ended in launcher.launch(jobs, initial_job_idx=batch[0]):
             _ = ended.return_value  # raises what the job raised
-        for number in batch:
-            result = RunFolder(folder / f"{number}_trial").result_if_any()
-            if result and result.completed:
-                study.tell(number, result.metrics.get(metric, math.nan))
-            else:  # it stays running for Optuna, and so is repeated when the search is resumed
-                failed = True
+        if not _tell_results(study, batch, folder, metric):
+            failed = True
     _report(study, config, fixed, folder)
     if failed:
         sys.exit(1)
+
+
+def _tell_results(study: optuna.Study, batch: Sequence[int], folder: Path, metric: str) -> bool:
+    """Tell a study the metric of each of its trials that is completed; return whether all are. The
+    others stay running for Optuna, and so are repeated when the search is resumed."""
+    all_completed = True
+    for number in batch:
+        result = RunFolder(folder / f"{number}_trial").result_if_any()
+        if result and result.completed:
+            study.tell(number, result.metrics.get(metric, math.nan))
+        else:
+            all_completed = False
+    return all_completed
 
 
 def _in_words(space: Mapping[str, Any]) -> list[str]:
