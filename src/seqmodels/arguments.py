@@ -19,13 +19,13 @@ from typing import Annotated, Any, Literal, NotRequired, TypeVar, Union, cast, g
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict  # which pydantic asks for until Python 3.12
+from typing_extensions import TypedDict  # Pydantic asks for it until Python 3.12.
 
 from seqmodels.errors import UserError, missing_value, shown, unknown_key
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool):  # which Python counts as 0 and 1
+    if isinstance(value, bool):  # Python counts them as 0 and 1.
         raise PydanticCustomError("number", "input should be a number, not true or false")
     return value
 
@@ -34,7 +34,7 @@ Number = BeforeValidator(_number)
 Count = Annotated[int, Number, Field(ge=1)]
 Natural = Annotated[int, Number, Field(ge=0)]
 Folds = Annotated[int, Number, Field(ge=2)]
-Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # what NumPy takes
+Seed = Annotated[int, Number, Field(ge=0, le=4_294_967_295)]  # NumPy takes no larger one.
 NonNegativeFraction = Annotated[float, Number, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Number, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Number, Field(ge=0)]
@@ -158,7 +158,7 @@ def merged_parameters(target: Any, method: str = "__init__") -> tuple[Hints, boo
     for depth, (owner, function) in enumerate(_functions(target, method)):
         parameters = [*inspect.signature(function).parameters.values()]
         if owner is not None:
-            parameters = parameters[1:]  # without `self`
+            parameters = parameters[1:]  # The first one is `self`.
         for parameter in parameters:
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 # A class may give its base what the base needs.
@@ -195,8 +195,9 @@ def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> An
     if parameter.annotation is parameter.empty:
         return Any
     names = dict(getattr(inspect.unwrap(function), "__globals__", {}))
-    for base in owner.__mro__[1:] if is_dataclass(owner) else ():  # which has fields of its own
-        names = {**vars(sys.modules[base.__module__]), **names}
+    if is_dataclass(owner):  # Its `__init__` has fields of its bases, too.
+        for base in owner.__mro__[1:]:
+            names = {**vars(sys.modules[base.__module__]), **names}
     holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["it"]
@@ -310,7 +311,8 @@ def _names_class(value: Any) -> bool:
 Init = TypeVar("Init", bound=Callable[..., Any])
 SINGLE = (bool, int, float, str)
 PLAIN = (*SINGLE, list, tuple, Mapping)
-LIST_TYPES = ("list_type", "tuple_type", "sequence_str")  # of pydantic's errors
+# The types of pydantic's errors for what should be a list.
+LIST_TYPES = ("list_type", "tuple_type", "sequence_str")
 CHECKED_ARGUMENTS = "_checked_arguments"  # an attribute of an object while `call_checked` makes it
 
 

@@ -21,7 +21,7 @@ ALLOWED = (
     "seqmodels.",
     "torch.optim.",
     "torch.nn.",
-    # what measures classes, numbers and texts, and loads nothing
+    # These measure classes, numbers and texts, and load nothing.
     *(f"torchmetrics.{kind}." for kind in ("classification", "regression")),
     *(f"torchmetrics.text.{kind}." for kind in ("bleu", "chrf", "eed", "ter")),
     "lightning.pytorch.callbacks.",
@@ -31,8 +31,8 @@ ALLOWED = (
     "lightning.pytorch.plugins.",
     "lightning.pytorch.trainer.",
 )
-KEYWORDS = ("_target_", "_recursive_")  # of Hydra's, those that are read
-# by the task, with these
+KEYWORDS = ("_target_", "_recursive_")  # Others of Hydra's are not read.
+# The task builds these itself, and gives them these arguments.
 BUILT_LATER = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 TOTAL_STEPS = "total_steps"  # stands for the length of the training, which the task knows
 
@@ -120,14 +120,17 @@ def _checked(node: Any, key: str, given: tuple[str, ...] = ()) -> Any:
     if not isinstance(node, Mapping):
         return node
     inner = {
-        n: _checked(v, f"{key}.{n}".lstrip("."), BUILT_LATER.get(n, ())) for n, v in node.items()
+        name: _checked(value, f"{key}.{name}".lstrip("."), BUILT_LATER.get(name, ()))
+        for name, value in node.items()
     }
     if "_target_" not in node:
         return inner
     takes = arguments(allowed_class(node, key=key))
     keywords = {name: inner.pop(name) for name in KEYWORDS if name in inner}
-    planned = {n: v for n, v in inner.items() if v == TOTAL_STEPS and key.endswith("scheduler")}
-    values = {**inner, **dict.fromkeys(planned, 1)}  # which is a length, too
+    planned = {}
+    if key.endswith("scheduler"):
+        planned = {name: value for name, value in inner.items() if value == TOTAL_STEPS}
+    values = {**inner, **dict.fromkeys(planned, 1)}  # This is a length, too.
     return {**keywords, **validated(takes, values, key or node["_target_"], given), **planned}
 
 

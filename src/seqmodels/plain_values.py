@@ -41,7 +41,7 @@ def resolved(config: DictConfig) -> Any:
     except MissingMandatoryValue as error:
         raise UserError(missing_value(str(error.full_key))) from error
     except OmegaConfBaseException as error:
-        cause = error.__cause__  # of a function of ours that `${...}` calls
+        cause = error.__cause__  # A function of ours, which `${...}` calls, may have raised it.
         raise UserError(one_line(cause if isinstance(cause, UserError) else error)) from error
 
 

@@ -32,7 +32,7 @@ def as_override(key: str, path: PurePath) -> str:
     needs quotes."""
     from hydra.core.override_parser.types import Quote, QuotedString  # most scripts start without
 
-    text = path.as_posix()  # which Windows reads too, and shells don't change
-    if not re.fullmatch(r"([A-Za-z]:)?[\w./+-]+", text, re.ASCII):  # what Hydra reads as it is
+    text = path.as_posix()  # Windows reads it, too, and shells don't change it.
+    if not re.fullmatch(r"([A-Za-z]:)?[\w./+-]+", text, re.ASCII):  # Hydra reads it as it is.
         text = QuotedString(text, Quote.double).with_quotes()
     return f"{key}={text}"

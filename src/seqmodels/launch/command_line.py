@@ -34,7 +34,7 @@ Checkpoint = Literal["best", "last"]
 # a name, or `[a,b]`
 Names = Annotated[Sequence[Name], BeforeValidator(lambda text: re.findall(r"[^][,\s]+", text))]
 
-# what commands that load a run take, besides the keys of their docstrings
+# The keys of commands that load a run, besides those of their docstrings.
 KEYS_OF_A_RUN = {
     "batch_size": "null: as in training.",
     "accelerator": "auto, cpu, gpu or mps.",
@@ -54,7 +54,7 @@ def command(function: Callable[..., None]) -> Script:
 
     @functools.wraps(function)
     def main() -> None:
-        handler = logging.StreamHandler()  # of warnings, as in `configs/hydra/job_logging`
+        handler = logging.StreamHandler()  # It is the one in `configs/hydra/job_logging`.
         handler.setFormatter(LogLines("%(levelname)s: %(message)s"))
         logging.getLogger().addHandler(handler)
         with readable_errors():

@@ -42,7 +42,7 @@ SHIPPED = next(path for path in PLACES if path.is_dir())
 # Hydra 1.3 asks for `version_base`. Hydra 1.4 warns of it, and builds only what its caller trusts.
 IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 VERSION_BASE = {"version_base": "1.3"} if IS_HYDRA_1_3 else {}
-# what our files under `hydra` name: the report of a sweep, and the lines of the log
+# Our files under `hydra` name these: the report of a sweep, and the lines of the log.
 BUILT_BY_HYDRA = ("seqmodels.launch.sweep.SweepReport", "seqmodels.screen.LogLines")
 
 OPTIONS = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -52,13 +52,13 @@ OPTIONS.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
 OPTIONS.add_argument("-p", "--package")
 OPTIONS.add_argument("--resolve", action="store_true")
 OPTIONS.add_argument("-cd", "--config-dir")
-PLAIN_NAME = re.compile(r"[\w ./-]*", re.ASCII)  # which Hydra reads without quotes
+PLAIN_NAME = re.compile(r"[\w ./-]*", re.ASCII)  # Hydra reads it without quotes.
 KNOWN_OPTIONS = ("-m", "--help", "--cfg", "--package", "--resolve", "--config-dir")
 
 # The file of each group that holds what every run needs. Hydra's `callbacks=ema` replaces it, where
 # most people mean to add to it.
 DEFAULT_FILES = {"callbacks": "default", "trainer": "auto"}
-MOST_NAMES = 6  # to list in an error
+MOST_NAMES = 6  # An error lists no more.
 
 
 class ProjectConfigs(SearchPathPlugin):
@@ -77,10 +77,10 @@ class ProjectConfigs(SearchPathPlugin):
 
 def prepare_hydra() -> None:
     """Register the search path, and the functions that `configs/` calls, such as `${unique:}`."""
-    ignore_launcher_warnings()  # which importing the launchers gives, too
+    ignore_launcher_warnings()  # Importing the launchers gives them, too.
     Plugins.instance().register(ProjectConfigs)
     register: Any = OmegaConf.register_new_resolver
-    if not IS_HYDRA_1_3:  # which comes with OmegaConf 2.4, where it has a new name
+    if not IS_HYDRA_1_3:  # Later ones come with OmegaConf 2.4, which renames it.
         register = OmegaConf.register_resolver
     for name, resolver, use_cache in (
         ("job_folder", job_folder, False),
@@ -104,7 +104,7 @@ def _trusting() -> AbstractContextManager[Any]:
     if IS_HYDRA_1_3:
         return nullcontext()
     names = [*BUILT_BY_HYDRA, *(f"{package}.*" for package in project_packages())]
-    utilities: Any = hydra.utils  # whose types are those of Hydra 1.3
+    utilities: Any = hydra.utils  # Its types are those of Hydra 1.3.
     return utilities.execution_whitelist(names)
 
 
@@ -146,7 +146,7 @@ def _run(here: Any, name: str, job: Callable[[Any], None], words: Sequence[str])
     except AssertionError:  # Hydra 1.3 asserts that no file makes a sweep of a run
         return False
     except ConfigCompositionException as error:
-        if "hydra.mode changed" in str(error):  # and so Hydra 1.4 says it
+        if "hydra.mode changed" in str(error):  # Hydra 1.4 says it so.
             return False
         raise
     return True
@@ -170,16 +170,18 @@ def composed(
     def main() -> None:
         with readable_errors():
             with refusing("cannot read the command", ArgumentError):
-                given, words = OPTIONS.parse_known_args()
-            if unknown := next((word for word in words if word.startswith("-")), None):
-                raise UserError(f"{shown(unknown)}: {choices(unknown, KNOWN_OPTIONS)}")
+                options, words = OPTIONS.parse_known_args()
+            unknown_options = [word for word in words if word.startswith("-")]
+            if unknown_options:
+                option = unknown_options[0]
+                raise UserError(f"{shown(option)}: {choices(option, KNOWN_OPTIONS)}")
             words, job = for_resume(words), readable_errors(exits=True)(function)
-            with hydra_of(name, words, given.config_dir) as here:
-                if given.help:
+            with hydra_of(name, words, options.config_dir) as here:
+                if options.help:
                     print(_help(here, name, words))
-                elif given.cfg:
-                    here.show_cfg(name, words, given.cfg, given.package, given.resolve)
-                elif given.multirun or not _run(here, name, job, words):
+                elif options.cfg:
+                    here.show_cfg(name, words, options.cfg, options.package, options.resolve)
+                elif options.multirun or not _run(here, name, job, words):
                     multirun(here, name, job, words)
             sys.stdout.flush()  # here, where a closed pipe is handled
 
@@ -193,9 +195,9 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
     prepare_hydra()
-    yours, before = GlobalHydra.instance().hydra, ProjectConfigs.config_dir
+    hydra_before, config_dir_before = GlobalHydra.instance().hydra, ProjectConfigs.config_dir
     GlobalHydra.instance().clear()  # it composes for one program at a time
-    ProjectConfigs.config_dir = config_dir or before  # `mistake` composes within
+    ProjectConfigs.config_dir = config_dir or config_dir_before  # `mistake` composes within.
     try:
         with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION_BASE):
             yield GlobalHydra.instance().hydra
@@ -204,7 +206,8 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     except Exception as error:  # Hydra raises many kinds
         raise mistake(error, name, words) from error
     finally:
-        ProjectConfigs.config_dir, GlobalHydra.instance().hydra = before, yours
+        GlobalHydra.instance().hydra = hydra_before
+        ProjectConfigs.config_dir = config_dir_before
 
 
 def _help(here: Any, name: str, words: Sequence[str]) -> str:

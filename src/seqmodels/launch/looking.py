@@ -18,7 +18,7 @@ from seqmodels.look.tables import Choice
 from seqmodels.plugins import trusted_classes
 from seqmodels.screen import visible_line
 
-MOST_CLASSES = 20  # to list
+MOST_CLASSES = 20  # More are not listed.
 
 
 def report(places: Sequence[str]) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _about(choice: Choice) -> Iterator[str]:
 def _about_series(data: SeriesTable) -> Iterator[str]:
     """The gaps of channels, and the steps of time."""
     series: list[Any] = [each for split in data.examples.values() for each in split.inputs]
-    if not hasattr(series[0], "numbers"):  # of a file of the archive
+    if not hasattr(series[0], "numbers"):  # A file of the archive has none.
         return
     numeric = [name for name in series[0].columns if name not in series[0].texts]
     missing = sum(np.isnan(each.numbers).sum(axis=0) for each in series)

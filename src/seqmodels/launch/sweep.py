@@ -41,7 +41,8 @@ from seqmodels.runs.result import Result
 from seqmodels.screen import logging_to, visible_line
 from seqmodels.words import as_override, read_word
 
-SWEEP = "SEQMODELS_SWEEP"  # in the environment of the jobs: how many there are, and what varies
+# The environment of the jobs says by this name how many there are, and what varies.
+SWEEP = "SEQMODELS_SWEEP"
 GRACE = 60.0  # seconds that jobs in other processes have to save their states
 
 
@@ -56,7 +57,7 @@ def multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[s
     SweepReport.running = None
     try:
         here.multirun(name, job, [*words, "hydra.mode=MULTIRUN"])
-    except (UserError, HydraException):  # which composes all jobs before the first
+    except (UserError, HydraException):  # Hydra composes all jobs before the first.
         raise
     except Exception as error:
         if SweepReport.running is None:
@@ -87,11 +88,11 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
         raise
     jobs, *varied = os.environ.get(SWEEP, "?").split()
     number: Any = settings.job.num + 1
-    if "n_trials" in settings.sweeper:  # of a search, which names the folder by it
+    if "n_trials" in settings.sweeper:  # A search names the folder by it.
         number = f"trial {settings.sweep.subdir.removesuffix('_trial')}"
     name = " ".join(word for word in overrides if read_word(word).key in varied) or "one setting"
     line = visible_line(f"{number} of {jobs}: {name}: {ended}")
-    print(f"{line}\n", end="", flush=True)  # in one write, or lines of processes mix
+    print(f"{line}\n", end="", flush=True)  # Several writes would mix with other processes'.
 
 
 def _run(config: DictConfig, overrides: Sequence[str]) -> str:
@@ -123,7 +124,7 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
             new = Result(head=config.model.head, seed=config.seed, config=plain)
             result = folder.result_if_any() or new
             result.fail(error)
-            if not (folder.holds_run or folder.is_training):  # else the result is of that run
+            if not (folder.holds_run or folder.is_training):  # Else it is the result of that run.
                 folder.write_result(result)
             return f"failed, {result.error}"
     from seqmodels.compare.runs import default_metrics
@@ -149,7 +150,7 @@ class SweepReport(Callback):
     """Hydra callback: check a sweep before its first job; `compare` its runs after the last. A
     signal ends the whole sweep, after the jobs that train have saved their states."""
 
-    running: ClassVar[SweepReport | None] = None  # in the process of the sweep
+    running: ClassVar[SweepReport | None] = None  # Only the process of the sweep has it.
 
     def __init__(self) -> None:
         ignore_launcher_warnings()  # the jobs compose their configurations again
@@ -157,7 +158,7 @@ class SweepReport(Callback):
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
         return SweepReport, ()  # launchers pickle it
 
-    @readable_errors(exits=True)  # of other errors in a callback, Hydra would only warn
+    @readable_errors(exits=True)  # Hydra would only warn of other errors in a callback.
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra, words = config.hydra, parsed(config)
         _check_sweep(config, words)
@@ -186,7 +187,7 @@ class SweepReport(Callback):
             signal.signal(number, signal.SIG_IGN)
         for worker in multiprocessing.active_children():
             with suppress(ProcessLookupError):
-                # not a second Ctrl-C, which would keep them from saving
+                # A second Ctrl-C would keep them from saving.
                 os.kill(worker.pid or 0, signal.SIGTERM)
         deadline, locks = time.monotonic() + GRACE, [*self.folder.glob("*/lock")]
         while time.monotonic() < deadline and any(RunFolder(p.parent).is_training for p in locks):
@@ -201,10 +202,10 @@ class SweepReport(Callback):
         words.append(as_override("hydra.sweep.dir", self.folder))
         return f"finish it with seqmodels train {shlex.join(words)}"
 
-    @readable_errors(exits=True)  # of other errors, `hydra_of` would say that they are Hydra's
+    @readable_errors(exits=True)  # `hydra_of` would say that other errors are Hydra's.
     def compare(self) -> None:
         """Compare the runs, after the last; exit with status 1 if any failed."""
-        if self._is_search:  # which has said what it found
+        if self._is_search:  # It has said which trial is best.
             return
         from seqmodels.compare.fold_predictions import write_fold_predictions
 
@@ -226,7 +227,7 @@ def _check_values(config: DictConfig, words: Sequence[Override]) -> None:
     loader = GlobalHydra.instance().config_loader()
     for job_words in _jobs_with_each_value(words):
         with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
-            job = loader.load_sweep_config(config, job_words)  # with a group that varies
+            job = loader.load_sweep_config(config, job_words)  # A group may vary.
             check_defaults_kept(job, job_words)
             job = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
             plan_of(check_keys(job))

@@ -22,7 +22,7 @@ from seqmodels.plugins import import_modules, trusted_classes
 Object = dict[str, Any]
 # Arguments that the code passes, and no configuration does.
 GIVEN = {"model": ("data",), "trainer": ("callbacks", "logger", "default_root_dir")}
-GROUPS = ("callbacks", "logger")  # of several objects, by their names
+GROUPS = ("callbacks", "logger")  # Each has several objects, by their names.
 
 
 @dataclass
@@ -114,7 +114,7 @@ def make_plan(config: Mapping[str, Any], allowed_targets: Iterable[str] = ()) ->
     head = str(model["head"])
     contract = task_class.contract_for(head)
     find_head(head, per=contract.per, target=contract.target)
-    build_metrics(model.get("metrics"), allowed)  # which others may monitor
+    build_metrics(model.get("metrics"), allowed)  # Callbacks may monitor them.
     entries = {key: config[key] for key in ("model", "data", "trainer") if key in config}
     for group in GROUPS:
         for name, entry in (config.get(group) or {}).items():

@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 PATIENCE = "callbacks.early_stopping.patience"
-# what a resume may change in the run's own configuration; the rest would make it another run
+# A resume may change these in the run's own configuration; others would make it another run.
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
-# what no folder gives: it may be a stranger's
+# No folder gives these: it may be a stranger's.
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
-PLANNED = (*ENDS, "model.optimizer.", "model.scheduler.")  # what optimiser and scheduler depend on
+PLANNED = (
+    *ENDS,
+    "model.optimizer.",
+    "model.scheduler.",
+)  # Optimiser and scheduler depend on these.
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,9 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
         return Resume(config, None, content, changes, [], notes)
     if not folder.checkpoint_file("last").is_file():
         notes.append(f"{folder.path} has no last.ckpt: resuming from its {checkpoint.name}")
-    unseen = {*changes, *folder.changes_since(content.get("global_step", 0))}  # by the checkpoint
-    replanned = [key for key in unseen if key.startswith(PLANNED)]
+    # The checkpoint was trained without these changes.
+    changed_keys = {*changes, *folder.changes_since(content.get("global_step", 0))}
+    replanned = [key for key in changed_keys if key.startswith(PLANNED)]
     return Resume(config, checkpoint, content, changes, replanned, notes)
 
 

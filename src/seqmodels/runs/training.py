@@ -153,7 +153,7 @@ def _prepared(
     trainer = _build_trainer(plan, folder.path)
     task: Task = plan.build("model", data=data.spec)
     task.allowed_targets, task.fingerprint = plan.allowed_targets, data.fingerprint
-    task.build_optimizers(trainer, data)  # so that a mistake in them is found now
+    task.build_optimizers(trainer, data)  # A mistake in them is an error now.
     data.looks_ahead = task.network.encoder.bidirectional or task.network.convolutions is not None
     plan_validation(trainer, data)
     if config.model.get("metrics"):
@@ -182,7 +182,7 @@ def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
             held.enter_context(logging_to(folder.log_file))
         with (
             recording if first else nullcontext(),
-            refusing("trainer", MisconfigurationException),  # of `trainer.*`, by Lightning
+            refusing("trainer", MisconfigurationException),  # Lightning refuses values of it.
             recording.interruptions(trainer, console),
         ):
             _fit(training, result, recording, console)

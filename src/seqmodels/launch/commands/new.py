@@ -11,7 +11,7 @@ from seqmodels.installation import DISTRIBUTION, address
 from seqmodels.launch.command_line import command
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
-# as in the template's README and workflow
+# The template's README and workflow say the same.
 NO_ADDRESS = (
     f"{DISTRIBUTION} has no address: before others install this project, write in pyproject.toml "
     f"where they get it, such as {DISTRIBUTION} @ git+https://<host>/<owner>/<name>@<commit>"
@@ -41,7 +41,7 @@ def main(*places: str) -> None:
     place = address()
     needs = f"{DISTRIBUTION} @ {place}" if place else DISTRIBUTION
     data = {"name": name, "dependency": needs, "source": {"name": name}}
-    with warnings.catch_warnings(action="ignore"):  # that it cannot remove what it could not make
+    with warnings.catch_warnings(action="ignore"):  # It can't remove what it couldn't make.
         run_copy(str(TEMPLATE), folder.resolve(), data, quiet=True)
     count = sum(path.is_file() for path in folder.rglob("*"))
     print(f"made {name} in {folder.resolve()}: {count} files, which depend on {needs}")

@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
         run_job(config, overrides)
         return
     with read_write(settings):
-        # which Lightning gives to the processes that it starts
+        # Lightning gives it to the processes that it starts.
         settings.run.dir = config.resume or config.folder
     from seqmodels.runs import train
 
