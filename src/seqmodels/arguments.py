@@ -74,8 +74,9 @@ class ArgumentsOf:
 
 def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
     """The arguments of a task's encoder."""
-    either = Literal["if_possible"] | None
-    return ArgumentsOf("seqmodels.nn.encoder.RecurrentEncoder", "input_size", bidirectional=either)
+    open_direction = Literal["if_possible"] | None
+    encoder = "seqmodels.nn.encoder.RecurrentEncoder"
+    return ArgumentsOf(encoder, "input_size", bidirectional=open_direction)
 
 
 PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
@@ -95,44 +96,48 @@ class Signature:
     kinds: Mapping[str, tuple[Any, bool]]
     more: bool = False
 
-    def kind(self, absent: Iterable[str] = ()) -> Any:
-        """A type for pydantic: a mapping with these keys."""
-        kinds = {name: kind for name, kind in self.kinds.items() if name not in absent}
-        fields = {n: kind if needed else NotRequired[kind] for n, (kind, needed) in kinds.items()}
-        made = cast(Any, TypedDict)(self.title.rpartition(".")[2], fields)
-        made.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if self.more else "forbid")
-        return Annotated[made, self]
+    def mapping_type(self, absent: Iterable[str] = ()) -> Any:
+        """A type for pydantic: a mapping of these arguments, but those that are absent."""
+        fields = {}
+        for name, (value_type, is_needed) in self.kinds.items():
+            if name not in absent:
+                fields[name] = value_type if is_needed else NotRequired[value_type]
+        mapping = cast(Any, TypedDict)(self.title.rpartition(".")[2], fields)
+        mapping.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if self.more else "forbid")
+        return Annotated[mapping, self]
 
     @functools.cache  # noqa: B019 (a signature lives as long as the process)
     def reader(self, absent: frozenset[str]) -> Any:
         """The `TypeAdapter` of the arguments but these."""
-        return TypeAdapter(self.kind(absent))
+        return TypeAdapter(self.mapping_type(absent))
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """The dotted names of all arguments, those of mappings of arguments too."""
-        for name, (kind, _) in self.kinds.items():
+        for name, (value_type, _) in self.kinds.items():
             yield f"{prefix}{name}"
-            for inner in (kind, *get_args(kind)):
-                for each in getattr(inner, "__metadata__", ()):
-                    if isinstance(each, Signature):
-                        yield from each.names(f"{prefix}{name}.")
+            for alternative in (value_type, *get_args(value_type)):
+                for mark in getattr(alternative, "__metadata__", ()):
+                    if isinstance(mark, Signature):
+                        yield from mark.names(f"{prefix}{name}.")
 
 
 @functools.cache
-def arguments(target: Any, method: str = "__init__", of: Any = None) -> Signature:
+def arguments(target: Any, method: str = "__init__", owner: Any = None) -> Signature:
     """The arguments of a function; or of a class, without `self`, as `merged_parameters` says. If
     nothing says them, as of a class that is not written in Python, any are taken.
 
     Args:
         method: of the class, whose arguments these are.
-        of: the class, if `target` is a method of it.
+        owner: the class, if `target` is a method of it.
     """
     title = target.__qualname__.removesuffix(".__init__")
     try:
         hints, takes_more = merged_parameters(target, method)
     except (TypeError, ValueError):  # `inspect` doesn't know its parameters
         return Signature(title, {}, more=True)
-    kinds = {name: (_kind(hint, of or target), needed) for name, (hint, needed) in hints.items()}
+    kinds = {
+        name: (_value_type(hint, owner or target), needed) for name, (hint, needed) in hints.items()
+    }
     return Signature(title, kinds, takes_more)
 
 
@@ -164,9 +169,9 @@ def merged_parameters(target: Any, method: str = "__init__") -> tuple[Hints, boo
                 # A class may give its base what the base needs.
                 is_needed = parameter.default is parameter.empty and depth == 0
                 _merge(hints, parameter.name, _hint(parameter, function, owner), is_needed)
-        others = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
-        takes_more = bool(others) and others != ["own"]
-        if others != ["options"]:
+        names_behind_stars = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
+        takes_more = bool(names_behind_stars) and names_behind_stars != ["own"]
+        if names_behind_stars != ["options"]:
             break
     return hints, takes_more
 
@@ -205,17 +210,14 @@ def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> An
         return Any
 
 
-def _kind(hint: Any, of: Any) -> Any:
-    """What pydantic is to check: any value, if it doesn't know the annotation."""
+def _value_type(hint: Any, owner: Any) -> Any:
+    """The type that pydantic is to check: any, if it doesn't know the annotation."""
     if get_origin(hint) in (Union, UnionType):
-        return Union[tuple(_kind(each, of) for each in get_args(hint))]  # noqa: UP007
+        alternatives = tuple(_value_type(alternative, owner) for alternative in get_args(hint))
+        return Union[alternatives]  # noqa: UP007
     for mark in getattr(hint, "__metadata__", ()):
         if isinstance(mark, ArgumentsOf):
-            named = resolve_name(mark.target) if "." in mark.target else getattr(of, mark.target)
-            kinds = dict(arguments(named).kinds)
-            kinds |= {name: (kinds[name][0] | other, False) for name, other in mark.also.items()}
-            kinds = {name: kind for name, kind in kinds.items() if name not in mark.given}
-            return Signature(mark.target, kinds).kind()
+            return _mapping_of_arguments(mark, owner)
     try:
         Signature("", {"it": (hint, True)}).reader(frozenset())
     except Exception:  # noqa: BLE001 (pydantic raises many kinds)
@@ -223,27 +225,40 @@ def _kind(hint: Any, of: Any) -> Any:
     return hint
 
 
+def _mapping_of_arguments(mark: ArgumentsOf, owner: Any) -> Any:
+    is_full_name = "." in mark.target
+    target = resolve_name(mark.target) if is_full_name else getattr(owner, mark.target)
+    kinds = dict(arguments(target).kinds)
+    for name, replaced_type in mark.also.items():
+        kinds[name] = (kinds[name][0] | replaced_type, False)
+    for name in mark.given:
+        kinds.pop(name, None)
+    return Signature(mark.target, kinds).mapping_type()
+
+
 def validated(
-    takes: Signature, values: Mapping[str, Any], key: str = "", given: Iterable[str] = ()
+    takes: Signature, values: Mapping[str, Any], key: str = "", code_names: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The values as the arguments take them, such as a number as a text.
 
     Args:
         takes: as `arguments` gives it.
         key: what to name before an argument in an error: `model`.
-        given: arguments that the code passes by itself.
+        code_names: arguments that the code passes by itself.
 
     Raises:
         UserError: for the first that is unknown, missing or wrong.
     """
-    built = {k: v for k, v in values.items() if _names_class(v)}  # each checked by its own class
-    plain = {name: value for name, value in values.items() if name not in built}
+    absent_names = {*code_names}
+    # Their classes check the arguments of objects.
+    objects = {name: value for name, value in values.items() if _names_class(value)}
+    plain = {name: value for name, value in values.items() if name not in objects}
     try:
-        made = takes.reader(frozenset([*given, *built])).validate_python(plain)
+        checked_values = takes.reader(frozenset({*absent_names, *objects})).validate_python(plain)
     except ValidationError as error:
-        names = [_dotted(key, name) for name in takes.names() if name not in {*given}]
+        names = [_dotted(key, name) for name in takes.names() if name not in absent_names]
         raise UserError(_in_words(error.errors(), values, key, takes.title, names)) from None
-    return {**made, **built}
+    return {**checked_values, **objects}
 
 
 def _in_words(
@@ -285,15 +300,15 @@ def _wrong_value(errors: Sequence[Any]) -> str:
 
 def _place(error: Any, values: Any) -> tuple[str, ...]:
     """Where it is, without the names that pydantic gives alternatives."""
-    parts = list[str]()
-    for part in error["loc"]:
-        inside = isinstance(values, Mapping) and part in values
-        if inside or (isinstance(values, list | tuple) and isinstance(part, int)):
-            parts.append(str(part))
-            values = values[part]
+    names = list[str]()
+    for name in error["loc"]:
+        is_key = isinstance(values, Mapping) and name in values
+        if is_key or (isinstance(values, list | tuple) and isinstance(name, int)):
+            names.append(str(name))
+            values = values[name]
     if error["type"] == "missing":
-        parts.append(str(error["loc"][-1]))
-    return tuple(parts)
+        names.append(str(error["loc"][-1]))
+    return tuple(names)
 
 
 def _dotted(*names: str) -> str:
@@ -332,7 +347,7 @@ def checked(key: str = "") -> Callable[[Init], Init]:
             values = signature.bind(*args, **kwargs).arguments
             instance: Any = args[0] if args else None
             owner: Any = type(instance) if args else None
-            takes = arguments(init, of=owner)
+            takes = arguments(init, owner=owner)
             # The first `__init__` that names an argument is the one by which it was checked.
             checked_values = getattr(instance, "__dict__", {}).get(CHECKED_ARGUMENTS, {})
             unchecked_values = {}

@@ -22,8 +22,8 @@ ALLOWED = (
     "torch.optim.",
     "torch.nn.",
     # These measure classes, numbers and texts, and load nothing.
-    *(f"torchmetrics.{kind}." for kind in ("classification", "regression")),
-    *(f"torchmetrics.text.{kind}." for kind in ("bleu", "chrf", "eed", "ter")),
+    *(f"torchmetrics.{module}." for module in ("classification", "regression")),
+    *(f"torchmetrics.text.{module}." for module in ("bleu", "chrf", "eed", "ter")),
     "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
     "lightning.pytorch.profilers.",
@@ -116,7 +116,7 @@ def check(
 
 def _checked(node: Any, key: str, given: tuple[str, ...] = ()) -> Any:
     if isinstance(node, list | tuple):
-        return [_checked(each, f"{key}.{number}") for number, each in enumerate(node)]
+        return [_checked(item, f"{key}.{number}") for number, item in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
     inner = {
@@ -180,17 +180,19 @@ def allowed_class(
     if not target.startswith(roots) and not _listed(target, extra):
         raise refusal
     try:
-        found = resolve_name(target)
+        target_class = resolve_name(target)
     except Exception as error:  # the module's own code may raise anything
         raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
-    identity = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    ours = inspect.isclass(found) and identity.startswith(ALLOWED)
+    identity = (
+        f"{getattr(target_class, '__module__', '')}.{getattr(target_class, '__qualname__', '')}"
+    )
+    ours = inspect.isclass(target_class) and identity.startswith(ALLOWED)
     if not ours and not _listed(identity, extra) and not _listed(target, extra):
         raise refusal
-    if kind is not None and not (inspect.isclass(found) and issubclass(found, kind)):
-        name = getattr(kind, "__name__", kind)
-        raise UserError(f"{where}={target} is not a {name}: choose a subclass of it")
-    return found
+    if kind is not None and not (inspect.isclass(target_class) and issubclass(target_class, kind)):
+        kind_name = getattr(kind, "__name__", kind)
+        raise UserError(f"{where}={target} is not a {kind_name}: choose a subclass of it")
+    return target_class
 
 
 def _listed(name: str, extra: tuple[str, ...]) -> bool:
