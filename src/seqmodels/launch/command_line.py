@@ -61,19 +61,23 @@ def command(function: Callable[..., None]) -> Script:
             if {"--help", "-h"} & {*sys.argv[1:]}:
                 print(_help(function))
                 return
-            given, places = read_words(sys.argv[1:], function)
-            function(*places, **validated(arguments(function), given))
+            values, places = read_words(sys.argv[1:], function)
+            function(*places, **validated(arguments(function), values))
             sys.stdout.flush()  # here, where a closed pipe is handled
 
     return main
 
 
 def _help(function: Callable[..., None]) -> str:
-    takes = inspect.signature(function).parameters
-    lines = [f"    {key}: {text}" for key, text in KEYS_OF_A_RUN.items() if key in takes]
-    usual = {key: each.default for key, each in takes.items() if each.default is not each.empty}
-    values = f"\n\n{yaml.safe_dump(usual, sort_keys=False)}" if usual else ""
-    return "\n".join([str(inspect.getdoc(function)), *lines]) + values
+    parameters = inspect.signature(function).parameters
+    lines = [f"    {key}: {text}" for key, text in KEYS_OF_A_RUN.items() if key in parameters]
+    text = "\n".join([str(inspect.getdoc(function)), *lines])
+    defaults = {
+        key: parameter.default
+        for key, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    return f"{text}\n\n{yaml.safe_dump(defaults, sort_keys=False)}" if defaults else text
 
 
 def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], list[str]]:
@@ -83,8 +87,9 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
     argument takes; but `null` is None where the argument may be.
     """
     parameters = inspect.signature(function).parameters.values()
+    takes_places = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     kinds = arguments(function).kinds
-    given, places = dict[str, Any](), list[str]()
+    values, places = dict[str, Any](), list[str]()
     for word in words:
         sign, key, text = read_word(word)
         name = key.partition(".")[0]
@@ -92,12 +97,12 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
             if name not in kinds:
                 raise UserError(unknown_key(key, kinds))
             may_be_none = key != name or NoneType in get_args(kinds[name][0])
-            change(given, {key: None if text == "null" and may_be_none else text})
-        elif word.startswith("-") or not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            change(values, {key: None if text == "null" and may_be_none else text})
+        elif word.startswith("-") or not takes_places:
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
         else:
             places.append(word)
-    return given, places
+    return values, places
 
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:

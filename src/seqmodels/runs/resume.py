@@ -66,7 +66,7 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     folder.check_links()
     trusted = trusted_classes(config.imports, config.allowed_targets)
     saved_config = {**trusted_config(folder, trusted), "folder": str(folder.path)}
-    values_by_key = _given(words, saved_config, config.resume)
+    values_by_key = _values_to_change(words, saved_config, config.resume)
     values_before = {key: _value(saved_config, key) for key in values_by_key}
     config = _changed(saved_config, config, values_by_key, folder.path)
     plain = resolved(config)
@@ -109,9 +109,11 @@ def _changed(
     return OmegaConf.create(changed)
 
 
-def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[str, Any]:
+def _values_to_change(
+    words: Sequence[str], saved: Mapping[str, Any], resume: str
+) -> dict[str, Any]:
     """The values of the words that may change a run, by dotted key."""
-    given = {}
+    values_by_key = {}
     for override in OverridesParser.create().parse_overrides([*words]):
         key, value = override.key_or_group, override.value()
         if key.split(".")[0] in YOURS or (
@@ -119,20 +121,21 @@ def _given(words: Sequence[str], saved: Mapping[str, Any], resume: str) -> dict[
         ):
             continue
         group, _, name = key.rpartition(".")
-        inner = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
-        free = key == "tags" or (inner and name not in ("_target_", "dirpath"))
-        if override.is_delete() or not free:
+        is_in_group = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
+        may_change = key == "tags" or (is_in_group and name not in ("_target_", "dirpath"))
+        if override.is_delete() or not may_change:
             word = str(override.input_line).removeprefix("++")
             raise UserError(
                 f"resume={resume}: leave out {word}, or start a new run: a resume changes no more "
                 "than tags and values of trainer, callbacks, model.optimizer and model.scheduler"
             )
-        given[key] = value
-    return given
+        values_by_key[key] = value
+    return values_by_key
 
 
-def _same(one: Any, other: Any) -> bool:
-    return one == other and type(one) is type(other)  # a limit of 1 is a batch, of 1.0 is all
+def _same(before: Any, now: Any) -> bool:
+    # A limit of 1 is a batch, and one of 1.0 is all of them.
+    return before == now and type(before) is type(now)
 
 
 def _value(config: Any, key: str) -> Any:

@@ -122,8 +122,10 @@ def prepare(
         return _prepared(config, plan_of(plain), None, started, ExitStack())
     with unusable(f"resume={config.resume}: this run cannot be resumed"), ExitStack() as held:
         if overrides is None:
-            how = "say what to change, if anything: train(compose(*words), words)"
-            raise UserError(f"resume={config.resume}: {how}")
+            raise UserError(
+                f"resume={config.resume}: say what to change, if anything: "
+                "train(compose(*words), words)"
+            )
         folder = RunFolder(Path(config.resume))
         folder.check_links()
         folder.read_config()
@@ -148,9 +150,11 @@ def _prepared(
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
     if saved.get("fingerprint") not in (None, data.fingerprint):
-        other = "the data is not the data that this run was trained on (fingerprint differs)"
-        raise UserError(f"resume={config.resume}: {other}; restore its files, or start a new run")
-    trainer = _build_trainer(plan, folder.path)
+        raise UserError(
+            f"resume={config.resume}: the data is not the data that this run was trained on "
+            "(fingerprint differs); restore its files, or start a new run"
+        )
+    trainer = _build_trainer(plan, folder.path, config.trainer.enable_progress_bar)
     task: Task = plan.build("model", data=data.spec)
     task.allowed_targets, task.fingerprint = plan.allowed_targets, data.fingerprint
     task.build_optimizers(trainer, data)  # A mistake in them is an error now.
@@ -329,15 +333,15 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
     dataset = getattr(data.val_dataloader(), "dataset", None)
     names = {*task.measures, "loss", *task.metrics_of_loss(torch.zeros(()), dataset)}
     names |= {*(task.hparams["metrics"] or ())}
-    known = {f"{split}/{name}" for split in ("validation", "test") for name in names}
-    if metric not in known:
-        raise UserError(f"sweep.metric={metric}: {choices(metric, known)}")
+    metrics = {f"{split}/{name}" for split in ("validation", "test") for name in names}
+    if metric not in metrics:
+        raise UserError(f"sweep.metric={metric}: {choices(metric, metrics)}")
     more_is_better(metric)
 
 
-def _build_trainer(plan: Plan, folder: Path) -> Trainer:
+def _build_trainer(plan: Plan, folder: Path, shows_progress: bool | None) -> Trainer:
     callbacks, metrics = plan.build_group("callbacks"), MetricsFile(str(folder))
-    if not plan.blueprints["trainer"].plain["enable_progress_bar"]:
+    if not shows_progress:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     return plan.build(
         "trainer",

@@ -61,8 +61,8 @@ def trusted_config(
             config["model"].pop(name, None)
     for name in CLASSES.keys() & config.keys():
         _check_names(config[name], name, allowed)
-    given = _arguments(config["trainer"])  # its class is the command line's
-    _check_names(given, "trainer", allowed)
+    # The class of the trainer is the command line's.
+    _check_names(_arguments(config["trainer"]), "trainer", allowed)
     return config
 
 
@@ -70,14 +70,15 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
     """Whether a run folder may name this callback: one of ours, which writes to the folder only.
     What counts is the class that its name leads to: modules of ours know others, too. Raises
     UserError for one of ours with a value that no run writes."""
-    known = ("seqmodels.", "lightning.pytorch.callbacks.")
-    if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(known):
+    packages = ("seqmodels.", "lightning.pytorch.callbacks.")
+    if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(packages):
         return False
-    found = allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
-    if not f"{found.__module__}.".startswith(CALLBACKS):
+    callback_class = allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
+    if not f"{callback_class.__module__}.".startswith(CALLBACKS):
         return False
-    _check_names(given := _arguments(entry), f"callbacks.{name}", ())
-    return all(key in TEXTS or not isinstance(value, str) for key, value in given.items())
+    arguments = _arguments(entry)
+    _check_names(arguments, f"callbacks.{name}", ())
+    return all(key in TEXTS or not isinstance(value, str) for key, value in arguments.items())
 
 
 def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
