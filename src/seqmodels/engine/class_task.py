@@ -16,66 +16,88 @@ from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import ClassOptions, ClassOutput, Output
 from seqmodels.screen import figure_text
 
-MOST_CONFUSED = 200  # classes, of a confusion matrix that anybody can read
+# A confusion matrix of more classes is one that nobody can read.
+MOST_CONFUSED = 200
+# With more classes, `predictions.csv` has no column for each of their probabilities.
+MOST_COLUMNS = 100
 
 
 def class_sums(
-    made: Int[Tensor, "*rows"], targets: Int[Tensor, "*rows"], size: int, *, confused: bool = False
+    predicted: Int[Tensor, "*rows"],
+    targets: Int[Tensor, "*rows"],
+    num_classes: int,
+    *,
+    with_confusion: bool = False,
 ) -> dict[str, Tensor]:
-    """How many of each of C classes are right, were predicted, and are there: `classes`,
+    """Counts how many of each of C classes are right, were predicted, and are there: `classes`,
     `(3, C + 1)` int64. All that training never saw are the last one. Nothing waits for the device.
 
     Args:
-        made, targets: class numbers below `size`, C; a target of -100 does not count.
-        confused: with `confusion`, `(C + 1, C + 1)`: how often each true class (row) was taken for
-            each class (column); not of more than 200 classes.
+        predicted, targets: class numbers below `num_classes`, C; a target of -100 does not count.
+        with_confusion: also count `confusion`, `(C + 1, C + 1)`: how often each true class (row)
+            was taken for each class (column); not of more than 200 classes.
     """
-    made, targets, none = made.flatten(), targets.flatten(), size + 1  # where to count what doesn't
-    known = targets != PADDING_TARGET
-    there = targets.where(targets >= 0, size).where(known, none)
-    made = made.where(known, none)
-    kinds = torch.stack([there.where(made == there, none), made, there])
-    counts = kinds.new_zeros(3, size + 2)
-    sums = {"classes": counts.scatter_add_(1, kinds, torch.ones_like(kinds))[:, :-1]}
-    if confused and size <= MOST_CONFUSED:
-        pairs = there * (size + 2) + made
-        counts = pairs.new_zeros((size + 2) ** 2).scatter_add_(0, pairs, torch.ones_like(pairs))
-        sums["confusion"] = counts.view(size + 2, -1)[:-1, :-1]
+    unseen_class = num_classes
+    not_counted = num_classes + 1  # a column that is cut off at the end
+    predicted = predicted.flatten()
+    targets = targets.flatten()
+    is_known = targets != PADDING_TARGET
+    true_classes = targets.where(targets >= 0, unseen_class).where(is_known, not_counted)
+    predicted_classes = predicted.where(is_known, not_counted)
+    right_classes = true_classes.where(predicted_classes == true_classes, not_counted)
+
+    counted = torch.stack([right_classes, predicted_classes, true_classes])  # (3, rows)
+    counts = counted.new_zeros(3, num_classes + 2)
+    counts.scatter_add_(1, counted, torch.ones_like(counted))
+    sums = {"classes": counts[:, :-1]}
+    if with_confusion and num_classes <= MOST_CONFUSED:
+        pairs = true_classes * (num_classes + 2) + predicted_classes
+        pair_counts = pairs.new_zeros((num_classes + 2) ** 2)
+        pair_counts.scatter_add_(0, pairs, torch.ones_like(pairs))
+        sums["confusion"] = pair_counts.view(num_classes + 2, -1)[:-1, :-1]
     return sums
 
 
 def class_scores(counts: Int[Tensor, "3 classes"]) -> dict[str, Tensor]:
-    """`accuracy`, and `macro_f1`: the mean f1 of the classes that are there or were predicted."""
-    right, found, there = counts
-    f1 = scores(counts)["f1"][(found + there) > 0]
-    return {"accuracy": right.sum() / there.sum(), "macro_f1": f1.mean()}
+    """Returns `accuracy`, and `macro_f1`: the mean f1 of the classes that are there or were
+    predicted."""
+    right, predicted, true = counts
+    is_there = predicted + true > 0
+    f1 = scores(counts)["f1"][is_there]
+    return {"accuracy": right.sum() / true.sum(), "macro_f1": f1.mean()}
 
 
 def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
-    """Precision, recall and f1 from how many of something are right, were predicted, and are there;
-    0 where undefined."""
-    right, found, there = counts if counts.is_floating_point() else counts.float()
-    parts = {
-        "precision": (right, found),
-        "recall": (right, there),
-        "f1": (2 * right, found + there),
+    """Returns precision, recall and f1 from how many of something are right, were predicted, and
+    are there; 0 where undefined."""
+    if not counts.is_floating_point():
+        counts = counts.float()
+    right, predicted, true = counts
+    return {
+        "precision": right / predicted.clamp(min=1),
+        "recall": right / true.clamp(min=1),
+        "f1": 2 * right / (predicted + true).clamp(min=1),
     }
-    return {name: part / whole.clamp(min=1) for name, (part, whole) in parts.items()}
 
 
 def score_rows(
-    counts: Shaped[Tensor, "3 kinds"], names: Sequence[str], kind: str
+    counts: Shaped[Tensor, "3 kinds"], names: Sequence[str], title: str
 ) -> list[dict[str, Any]]:
-    """A row for each kind, with its name, its scores and how many are there; the most frequent
-    first. What training never saw, the last one, is left out where there is none."""
-    found = {**scores(counts.cpu().double()), "count": counts[2]}
-    columns = {name: values.tolist() for name, values in found.items()}
-    rows = [{kind: n, **{k: v[at] for k, v in columns.items()}} for at, n in enumerate(names)]
-    shown = [row for row in rows if row["count"] or row is not rows[-1]]
-    return sorted(shown, key=lambda row: -row["count"])
+    """Returns a row for each class or type, with its name, its scores and how many are there; the
+    most frequent first. What training never saw, the last one, is left out where there is none.
 
-
-MOST_COLUMNS = 100  # of `predictions.csv`, for probabilities
+    Args:
+        counts: of each how many are right, were predicted, and are there.
+        title: the column of the names.
+    """
+    score_columns = {**scores(counts.cpu().double()), "count": counts[2]}
+    rows: list[dict[str, Any]] = [{title: name} for name in names]
+    for column, values in score_columns.items():
+        for row, value in zip(rows, values.tolist(), strict=False):
+            row[column] = value
+    if rows and not rows[-1]["count"]:
+        rows.pop()
+    return sorted(rows, key=lambda row: -row["count"])
 
 
 class ClassTask(Task):
@@ -97,21 +119,25 @@ class ClassTask(Task):
         return ClassOutput(width, len(self.classes), weights=weights, **options)
 
     def step(self, batch: SequenceBatch) -> Step:
-        score, targets, measured = self.score(batch), batch.targets, None
+        score = self.score(batch)
+        targets = batch.targets
+        measured = None
         assert targets is not None and score.states is not None
         if self.measures_more:
             head = self.network.head
             is_known = targets >= 0
             predicted = score.decision
-            if not head.output.links_steps:  # else a step has no probability of its own
+            # Where a decision links steps, a step has no probability of its own.
+            if not head.output.links_steps:
                 predicted = head(score.states).float().softmax(dim=-1)
             measured = predicted[is_known], targets[is_known]
         return Step(score, self.count(score.decision, targets), measured)
 
-    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What `scores` are made of, from the classes `(B,)` or `(B, T)` that a batch was given and
-        has."""
-        return class_sums(made, targets, len(self.classes), confused=self.split == "test")
+    def count(self, predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Returns what `scores` are made of, from the predicted and the true classes of a batch,
+        `(B,)` or `(B, T)`."""
+        with_confusion = self.split == "test"
+        return class_sums(predicted, targets, len(self.classes), with_confusion=with_confusion)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return class_scores(sums["classes"])  # all that training never saw are one class
@@ -127,22 +153,31 @@ class ClassTask(Task):
             return {}
         counts = sums["confusion"].cpu()
         names = [figure_text(name, most=40) for name in (*self.classes, UNSEEN_NAME)]
-        if not counts[-1].any():  # training saw all of them
-            counts, names = counts[:-1, :-1], names[:-1]
-        shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-        side = min(max(4.0, 0.45 * len(names) + 2), 20)
-        figure = Figure(figsize=(side + 1, side), layout="constrained")
-        axes = figure.subplots()
-        image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-        figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
-        for row, column in counts.nonzero().tolist() if len(names) <= 30 else ():
-            number = str(int(counts[row, column]))
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, number, ha="center", va="center", color=colour)
-        return {"confusion_matrix.png": figure}
+        if not counts[-1].any():  # Training saw all of them.
+            counts = counts[:-1, :-1]
+            names.pop()
+        return {"confusion_matrix.png": draw_confusion(counts, names)}
+
+
+def draw_confusion(counts: Int[Tensor, "classes classes"], names: Sequence[str]) -> Figure:
+    """Draws how often each true class (row) was taken for each class (column)."""
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    side = min(max(4.0, 0.45 * len(names) + 2), 20)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    longest_name = max(map(len, names))
+    axes.set_xticks(range(len(names)), names, rotation=90 if longest_name > 3 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, test split")
+    if len(names) > 30:  # There is no room for numbers.
+        return figure
+    for row, column in counts.nonzero().tolist():
+        number = str(int(counts[row, column]))
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, number, ha="center", va="center", color=colour)
+    return figure
 
 
 def probability_columns(probabilities: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,13 @@ def build_metrics(
     allowed_targets: Iterable[str] = (),
     taken: Collection[str] = (),
 ) -> nn.ModuleDict:
-    """The metrics of `model.metrics` by their names, whose directions are in `METRICS` from now on;
-    `taken` are the names of what the task measures already."""
-    made = nn.ModuleDict()
+    """Builds the metrics of `model.metrics`, by their names, and puts their directions into
+    `METRICS`.
+
+    Args:
+        taken: the names of what the task measures already.
+    """
+    metrics = nn.ModuleDict()
     for name, entry in (configured or {}).items():
         key = f"model.metrics.{name}"
         if name in taken:
@@ -28,17 +32,21 @@ def build_metrics(
         if not name.isidentifier():
             raise UserError(f"{key}: write its name with letters, digits and _ only")
         check_metric_class(entry, key, allowed_targets)
-        arguments = {name: value for name, value in entry.items() if name != "higher_is_better"}
-        metric = made[name] = instantiate(arguments, key=key, allowed_targets=allowed_targets)
-        better = entry.get("higher_is_better", metric.higher_is_better)
-        known = find_metric(name) or Metric(better)
-        if known.higher_is_better is None:
-            unsaid = f"{key}: its class does not say whether more of it is better"
-            raise UserError(f"{unsaid}: add {key}.higher_is_better=true, or false")
-        if better not in (None, known.higher_is_better):
+        arguments = dict(entry)
+        arguments.pop("higher_is_better", None)
+        metric = instantiate(arguments, key=key, allowed_targets=allowed_targets)
+        higher_is_better = entry.get("higher_is_better", metric.higher_is_better)
+        registered_metric = find_metric(name) or Metric(higher_is_better)
+        if registered_metric.higher_is_better is None:
+            raise UserError(
+                f"{key}: its class does not say whether more of it is better: add "
+                f"{key}.higher_is_better=true, or false"
+            )
+        if higher_is_better not in (None, registered_metric.higher_is_better):
             raise UserError(f"{key}: {name} has another direction elsewhere: choose another name")
-        METRICS[name] = known
-    return made
+        METRICS[name] = registered_metric
+        metrics[name] = metric
+    return metrics
 
 
 def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()) -> None:
@@ -47,7 +55,7 @@ def check_metric_class(entry: Any, key: str, allowed_targets: Iterable[str] = ()
 
 
 def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
-    """Adds a batch."""
+    """Adds a batch to all metrics: its predictions and its targets."""
     if scored is None:
         raise UserError("model.metrics: this model predicts nothing that they measure")
     for name, metric in cast(Any, metrics).items():
@@ -56,7 +64,7 @@ def update(metrics: nn.ModuleDict, scored: tuple[Any, Any] | None) -> None:
 
 
 def compute(metrics: nn.ModuleDict) -> dict[str, Tensor]:
-    """What was measured of all batches, of all processes; starts anew."""
+    """Returns what was measured of all batches, of all processes, and starts anew."""
     measured = {}
     for name, metric in cast(Any, metrics).items():
         with refusing(f"model.metrics.{name}", Exception):

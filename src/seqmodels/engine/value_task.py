@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from seqmodels.device import exact, on_device
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import Quantiles, ValueOptions, pinball
 
-MOST_ROWS = 5_000  # of the validation split to learn from, evenly spread over it
+# A calibration learns from at most so many rows of the validation split, evenly spread over it.
+MOST_ROWS = 5_000
 
 
 def quantile_shifts(
@@ -22,9 +23,9 @@ def quantile_shifts(
     targets: Float[Tensor, "rows values"],
     levels: Sequence[float],
 ) -> Float[Tensor, "values quantiles"]:
-    """How far to move each quantile of each value outwards, so that as many targets lie beyond it
-    as its level says, for new rows that are exchangeable with these: the one-sided form of
-    conformalized quantile regression (Romano, Patterson and Candès 2019,
+    """Returns how far to move each quantile of each value outwards, so that as many targets lie
+    beyond it as its level says, for new rows that are exchangeable with these: the one-sided form
+    of conformalized quantile regression (Romano, Patterson and Candès 2019,
     https://arxiv.org/abs/1905.03222). A quantile beyond which too few lie stays where it is, and so
     does the median.
 
@@ -38,16 +39,17 @@ def quantile_shifts(
             continue
         outwards = 1 if level > 0.5 else -1
         share_inside = max(level, 1 - level)
-        # by how much each target lies beyond the quantile; negative inside
+        # A distance says by how much a target lies beyond the quantile; inside, it is negative.
         distances = outwards * (targets - quantiles[..., number]).double()
         for value, column in enumerate(distances.unbind(1)):
             known_distances = column[~column.isnan()].sort().values
             if not len(known_distances):
                 continue
-            # The rank for n rows is that of n + 1, of which the next row is one; rounded first,
-            # because 10 * 0.9 is a little more than 9.
-            rank = math.ceil(round((len(known_distances) + 1) * share_inside, 9))
-            distance = float(known_distances[min(rank, len(known_distances)) - 1])
+            # The next row counts, too, so the rank is one among n + 1 rows. We round first, because
+            # 10 * 0.9 is a little more than 9.
+            exact_rank = round((len(known_distances) + 1) * share_inside, 9)
+            rank = min(math.ceil(exact_rank), len(known_distances))
+            distance = float(known_distances[rank - 1])
             shifts[value, number] = outwards * max(distance, 0.0)
     return shifts
 
@@ -59,17 +61,20 @@ QUANTILE_SCORES = (*VALUE_SCORES, "pinball", "coverage")
 
 
 def decision(predicted: Tensor, levels: list[float] | None) -> Tensor:
-    """The predictions themselves, or the medians among quantiles."""
-    return predicted if levels is None else predicted[..., levels.index(0.5)]
+    """Returns the predictions themselves, or the medians among quantiles."""
+    if levels is None:
+        return predicted
+    return predicted[..., levels.index(0.5)]
 
 
 def known_values(
     predicted: Tensor, targets: Tensor, levels: list[float] | None
 ) -> tuple[Tensor, Tensor]:
-    """Decisions and targets `(N, K)` of all rows and steps whose K values are all known."""
-    decided, targets = decision(predicted, levels).flatten(0, -2), targets.flatten(0, -2)
-    known = ~targets.isnan().any(dim=-1)
-    return decided[known], targets[known]
+    """Returns decisions and targets `(N, K)` of all rows and steps whose K values are all known."""
+    decisions = decision(predicted, levels).flatten(0, -2)
+    targets = targets.flatten(0, -2)
+    is_known = ~targets.isnan().any(dim=-1)
+    return decisions[is_known], targets[is_known]
 
 
 def value_sums(
@@ -77,32 +82,42 @@ def value_sums(
     targets: Targets,
     levels: list[float] | None = None,
     center: Tensor | float = 0.0,
-    more: Callable[[Tensor], Sequence[Tensor]] = lambda errors: (),
-) -> Float[Tensor, "parts values"]:
-    """What `value_scores` are made of, for each of K values, over all rows with a target.
+    further_sums: Callable[[Tensor], Sequence[Tensor]] = lambda errors: (),
+) -> Float[Tensor, "sums values"]:
+    """Returns what `value_scores` are made of, for each of K values, over all rows with a target.
 
     Args:
         predicted, targets: with levels, `(..., K, Q)` and `(..., K)`; nan is no target.
         levels: of the quantiles in `predicted`, ascending.
         center: about the mean of the targets, for each of K: the variance of numbers that are far
             from 0 would lose its digits.
-        more: makes further parts, `(..., K)` each, of the absolute errors; they are the last ones.
+        further_sums: makes further numbers to sum, `(..., K)` each, of the absolute errors; they
+            are the last ones.
     """
-    predicted, targets = exact(predicted.detach()), exact(targets)
-    off, apart = decision(predicted, levels) - targets, targets - center
-    errors = off.abs()
-    parts = [torch.ones_like(off), off.square(), errors, apart, apart.square()]
+    predicted = exact(predicted.detach())
+    targets = exact(targets)
+    differences = decision(predicted, levels) - targets
+    errors = differences.abs()
+    centered_targets = targets - center
+    summands = [
+        torch.ones_like(differences),
+        differences.square(),
+        errors,
+        centered_targets,
+        centered_targets.square(),
+    ]
     if levels is not None:
-        of_levels = on_device(torch.tensor(levels, dtype=targets.dtype), targets.device)
-        costs = pinball(targets.unsqueeze(-1) - predicted, of_levels)
-        inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
-        parts += [costs.mean(-1), inside.to(off)]
-    parts += more(errors)
-    return torch.stack(parts).where(~targets.isnan(), 0.0).flatten(1, -2).sum(1)
+        level_tensor = on_device(torch.tensor(levels, dtype=targets.dtype), targets.device)
+        costs = pinball(targets.unsqueeze(-1) - predicted, level_tensor)
+        is_inside = (predicted[..., 0] <= targets) & (targets <= predicted[..., -1])
+        summands += [costs.mean(-1), is_inside.to(differences)]
+    summands += further_sums(errors)
+    is_known = ~targets.isnan()
+    return torch.stack(summands).where(is_known, 0.0).flatten(1, -2).sum(1)
 
 
-def value_scores(sums: Float[Tensor, "parts values"]) -> dict[str, Tensor]:
-    """The scores of all known values, by name.
+def value_scores(sums: Float[Tensor, "sums values"]) -> dict[str, Tensor]:
+    """Returns the scores of all known values, by name.
 
     - `rmse`, `mae`: the root of the mean squared error, and the mean absolute error.
     - `r2`: the share of a value's variance that is explained, the mean over the K values. A value
@@ -113,15 +128,26 @@ def value_scores(sums: Float[Tensor, "parts values"]) -> dict[str, Tensor]:
       highest quantile, both included. Compare it with what these quantiles promise, such as 0.8
       from 0.1 to 0.9.
     """
-    known, squares, absolute, _, _, *of_quantiles = sums.sum(1)
-    scores = {"rmse": (squares / known).sqrt(), "mae": absolute / known}
-    count, squares, _, total, of_squares, *_ = sums
-    spread = of_squares - total.square() / count.clamp(min=1)
-    spread = spread.where(spread > 1e-12 * of_squares, 0.0)  # of a constant, but for rounding
-    r2 = torch.where(spread > 0, 1 - squares / spread, (squares == 0).to(spread))
-    scores["r2"] = r2.where(count > 1, torch.nan).nanmean()
-    scores |= zip(QUANTILE_SCORES[3:], (part / known for part in of_quantiles), strict=False)
+    count, squared_errors, absolute_errors, _, _, *quantile_sums = sums.sum(1)
+    scores = {
+        "rmse": (squared_errors / count).sqrt(),
+        "mae": absolute_errors / count,
+        "r2": explained_share(sums),
+    }
+    for name, quantile_sum in zip(QUANTILE_SCORES[3:], quantile_sums, strict=False):
+        scores[name] = quantile_sum / count
     return scores
+
+
+def explained_share(sums: Float[Tensor, "sums values"]) -> Float[Tensor, ""]:
+    """Returns `r2` as `value_scores` documents it."""
+    counts, squared_errors, _, totals, squared_targets, *_ = sums  # (K,) each
+    spreads = squared_targets - totals.square() / counts.clamp(min=1)
+    # The spread of a constant is 0 but for rounding.
+    spreads = spreads.where(spreads > 1e-12 * squared_targets, 0.0)
+    is_exact = squared_errors == 0
+    shares = torch.where(spreads > 0, 1 - squared_errors / spreads, is_exact.to(spreads))
+    return shares.where(counts > 1, torch.nan).nanmean()
 
 
 class ValueTask(Task):
@@ -143,14 +169,16 @@ class ValueTask(Task):
         if self.output.quantiles is None:
             return
         dataset = data.datasets["validation"]
-        count, last = min(MOST_ROWS, len(dataset)), len(dataset) - 1
-        rows = torch.linspace(0, last, count, dtype=torch.float64)
-        quantiles, targets = [], []
-        for some_rows in rows.round().int().split(data.batch_size):
-            batch = self.ready(dataset.__getitems__(some_rows.tolist()))
-            predicted, wanted = self.standardised_quantiles(batch)
-            quantiles.append(predicted.flatten(0, -3).cpu())
-            targets.append(wanted.flatten(0, -2).cpu())
+        count = min(MOST_ROWS, len(dataset))
+        places = torch.linspace(0, len(dataset) - 1, count, dtype=torch.float64)
+        row_numbers = places.round().int()
+        quantiles: list[Tensor] = []
+        targets: list[Tensor] = []
+        for numbers in row_numbers.split(data.batch_size):
+            batch = self.ready(dataset.__getitems__(numbers.tolist()))
+            batch_quantiles, batch_targets = self.standardised_quantiles(batch)
+            quantiles.append(batch_quantiles.flatten(0, -3).cpu())
+            targets.append(batch_targets.flatten(0, -2).cpu())
         shifts = quantile_shifts(torch.cat(quantiles), torch.cat(targets), self.output.quantiles)
         self.calibration = shifts.tolist()
 
@@ -192,28 +220,37 @@ class ValueTask(Task):
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Of each column, if there are several: how many values are known, and their scores."""
+        sums_by_column = sums["values"].cpu().split(1, dim=1)
+        if len(sums_by_column) == 1:
+            return []
         rows = []
-        for name, of in zip(self.names, sums["values"].cpu().split(1, dim=1), strict=True):
-            scores = {k: float(v) for k, v in self.scores_of(of).items()}
-            rows.append({"column": name, "count": int(of[0]), **scores})
-        return rows if len(rows) > 1 else []
+        for name, column_sums in zip(self.names, sums_by_column, strict=True):
+            scores = {score: float(value) for score, value in self.scores_of(column_sums).items()}
+            rows.append({"column": name, "count": int(column_sums[0]), **scores})
+        return rows
 
     def named(
-        self, values: Tensor, steps: Iterable[int] | None = None, *, made: bool = False
+        self, values: Tensor, steps: Sequence[int] | None = None, *, are_predicted: bool = False
     ) -> list[dict[str, Any]]:
-        """Each row's values by the name of their column; quantiles by their levels, such as `0.1`.
+        """Returns each row's values by the name of their column; quantiles by their levels, such as
+        `0.1`.
 
         Args:
             values: `(B, K)`, or of quantiles `(B, K, Q)`; with steps `(B, T, K)`, `(B, T, K, Q)`.
-            steps: how many of each row to take.
-            made: whether they are predictions, which may be quantiles.
+            steps: how many steps of each row to take.
+            are_predicted: whether they may be quantiles.
         """
-        levels = [f"{level:g}" for level in self.output.quantiles or ()] if made else []
-        rows: Iterable[Tensor] = values.cpu()
+        levels: list[str] = []
+        if are_predicted and self.output.quantiles:
+            levels = [f"{level:g}" for level in self.output.quantiles]
+        rows = list(values.cpu())
         if steps is not None:  # (T, K, [Q]) -> (K, [Q], T)
-            rows = (row[:count].movedim(0, -1) for row, count in zip(rows, steps, strict=True))
-
-        def of_levels(value: Any) -> Any:
-            return dict(zip(levels, value, strict=True)) if levels else value
-
-        return [dict(zip(self.names, map(of_levels, row.tolist()), strict=True)) for row in rows]
+            rows = [row[:count].movedim(0, -1) for row, count in zip(rows, steps, strict=True)]
+        named_rows = []
+        for row in rows:
+            named_row = dict(zip(self.names, row.tolist(), strict=True))
+            if levels:
+                for name, quantiles in named_row.items():
+                    named_row[name] = dict(zip(levels, quantiles, strict=True))
+            named_rows.append(named_row)
+        return named_rows

@@ -173,7 +173,7 @@ class Forecaster(Constants, ValueTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{column: [value, ...]}` for each row, a value for each step ahead; with quantiles,
         `{column: {"0.1": [value, ...], ...}}`."""
-        return self.named(self.forecast(batch, states), self._steps(batch), made=True)
+        return self.named(self.forecast(batch, states), self._steps(batch), are_predicted=True)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(

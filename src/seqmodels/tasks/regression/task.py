@@ -80,7 +80,7 @@ class Regressor(ValueTask):
         logits = self.network.head(states or self.network.encode(batch))
         standardised = self._values.standardised(logits)
         predicted = self._moved(self._values.in_own_units(standardised))
-        return self.named(predicted, self._steps(batch), made=True)
+        return self.named(predicted, self._steps(batch), are_predicted=True)
 
     def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         assert batch.targets is not None
