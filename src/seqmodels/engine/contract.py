@@ -67,25 +67,31 @@ class Sums:
 
     def add(self, step: Step) -> None:
         weight = exact(step.score.weight)
-        loss = exact(step.score.loss.detach()) * weight
-        for name, value in {**step.sums, "loss": loss, "weight": weight}.items():
-            self.totals[name] = self.totals[name] + value if name in self.totals else value
+        summed_loss = exact(step.score.loss.detach()) * weight
+        for name, value in {**step.sums, "loss": summed_loss, "weight": weight}.items():
+            if name in self.totals:
+                self.totals[name] = self.totals[name] + value
+            else:
+                self.totals[name] = value
 
     def since(self, earlier: Sums) -> Sums:
         """These sums without `earlier` ones."""
-        names = {**self.totals, **earlier.totals}  # in one order, in which processes add them up
-        return Sums({k: self.totals.get(k, 0) - earlier.totals.get(k, 0) for k in names})
+        # A dict keeps its order, which must be the same in all processes: they add up by it.
+        names = {**self.totals, **earlier.totals}
+        return Sums(
+            {name: self.totals.get(name, 0) - earlier.totals.get(name, 0) for name in names}
+        )
 
     def on(self, device: torch.device | str) -> Sums:
-        """The same on this device."""
-        return Sums({k: v.to(device) for k, v in self.totals.items()})
+        """The same sums on this device."""
+        return Sums({name: total.to(device) for name, total in self.totals.items()})
 
     def of_all(self, device: torch.device) -> dict[str, Tensor]:
         """The totals of all processes."""
-        totals = {k: v.to(device, copy=True) for k, v in self.totals.items()}
+        totals = {name: total.to(device, copy=True) for name, total in self.totals.items()}
         if distributed.is_available() and distributed.is_initialized():
-            for value in totals.values():
-                distributed.all_reduce(value)
+            for total in totals.values():
+                distributed.all_reduce(total)
         return totals
 
 
@@ -97,6 +103,7 @@ def share_of_loss(score: Score) -> Tensor:
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return score.loss
-    total = score.weight.to(score.loss, copy=True)
-    distributed.all_reduce(total)
-    return score.loss * (score.weight * distributed.get_world_size() / total.clamp(min=TINY))
+    total_weight = score.weight.to(score.loss, copy=True)
+    distributed.all_reduce(total_weight)
+    summed_weight = score.weight * distributed.get_world_size()
+    return score.loss * (summed_weight / total_weight.clamp(min=TINY))

@@ -21,7 +21,8 @@ from seqmodels.arguments import NonNegative, NonNegativeFraction
 from seqmodels.errors import UserError
 from seqmodels.instantiate import TOTAL_STEPS, allowed_class, instantiate
 
-ASK_EVERY = 20  # steps, after which several processes wait for each other to agree on the time
+# After so many steps, several processes wait for each other to agree on the time.
+ASK_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,12 @@ class Budget:
     def progress(self, steps: int, seconds: float) -> float:
         """How much of the training is done after so many steps and seconds, from 0 to 1: by the one
         that is further. 0 if nothing ends it."""
-        ends = (steps, self.steps), (seconds, self.seconds)
-        return min(max((done / end for done, end in ends if end), default=0.0), 1.0)
+        done = 0.0
+        if self.steps:
+            done = max(done, steps / self.steps)
+        if self.seconds:
+            done = max(done, seconds / self.seconds)
+        return min(done, 1.0)
 
 
 def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Budget:
@@ -45,22 +50,36 @@ def find_budget(trainer: pl.Trainer, data: pl.LightningDataModule | None) -> Bud
     `trainer.estimated_stepping_batches` would make the training loader before a checkpoint is
     restored, which loses the loader's saved position (Lightning issue 20550). `data` is None where
     the trainer was given loaders of its own."""
-    ends = [trainer.max_steps] if trainer.max_steps >= 0 else []
+    step_limits = []
+    if trainer.max_steps >= 0:
+        step_limits.append(trainer.max_steps)
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         if data is None:
-            ends.append(int(trainer.estimated_stepping_batches))
+            step_limits.append(int(trainer.estimated_stepping_batches))
         else:
             batches = batches_per_epoch(trainer, data)
-            ends.append(trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches))
-    if 0 in ends:
-        limits = "trainer.max_epochs, trainer.max_steps and the limit of batches"
-        raise UserError(f"no step is left to train: set {limits} to more than 0")
-    timer, seconds = _timer(trainer), None
-    if timer is not None and (left := timer.time_remaining()) is not None:
-        seconds = round(left + timer.time_elapsed(), 6)
-        if seconds <= 0:
-            raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
-    return Budget(min(ends, default=None), seconds)
+            steps_per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
+            step_limits.append(trainer.max_epochs * steps_per_epoch)
+    if 0 in step_limits:
+        raise UserError(
+            "no step is left to train: set trainer.max_epochs, trainer.max_steps and the limit of "
+            "batches to more than 0"
+        )
+    return Budget(min(step_limits, default=None), seconds_allowed(trainer))
+
+
+def seconds_allowed(trainer: pl.Trainer) -> float | None:
+    """What `max_time` of the trainer allows; None without it."""
+    timer = _timer(trainer)
+    if timer is None:
+        return None
+    seconds_left = timer.time_remaining()
+    if seconds_left is None:
+        return None
+    seconds = round(seconds_left + timer.time_elapsed(), 6)
+    if seconds <= 0:
+        raise UserError("trainer.max_time is 0: give some time to train, such as 00:00:10:00")
+    return seconds
 
 
 def seconds_used(trainer: pl.Trainer) -> float:
@@ -77,11 +96,12 @@ def seconds_used(trainer: pl.Trainer) -> float:
 
 
 def batches_per_epoch(trainer: pl.Trainer, data: pl.LightningDataModule) -> int:
-    """Of the training, on each process."""
+    """How many batches each process trains on in an epoch."""
     limit = trainer.overfit_batches or trainer.limit_train_batches  # type: ignore[attr-defined]
     batches = len(data.train_dataloader())
-    if data.trainer is None:  # before the training, the loader has those of all processes
-        batches = -(-batches // trainer.world_size)
+    if data.trainer is None:
+        # Before the training, the loader has the batches of all processes.
+        batches = math.ceil(batches / trainer.world_size)
     return limited(batches, limit)
 
 
@@ -91,8 +111,10 @@ def limited(batches: int, limit: int | float) -> int:
 
 
 def _timer(trainer: pl.Trainer) -> Timer | None:
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return next((each for each in callbacks if isinstance(each, Timer)), None)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer):
+            return callback
+    return None
 
 
 class Shape:
@@ -157,30 +179,44 @@ def build_optimizer(
     """
     if not optimizer:
         raise UserError("model.optimizer is null: choose one, such as optimizer=adamw")
-    allowed: dict[str, Any] = {"allowed_targets": allowed_targets}
-    built = instantiate(optimizer, key="model.optimizer", params=[*parameters], **allowed)
+    built_optimizer = instantiate(
+        optimizer,
+        key="model.optimizer",
+        params=[*parameters],
+        allowed_targets=allowed_targets,
+    )
     budget = find_budget(trainer, data)
     if scheduler is None:
-        return built
+        return built_optimizer
+
     is_shape = issubclass(allowed_class(scheduler, allowed_targets), Shape)
-    timed = is_shape and budget.seconds is not None
-    if (is_shape or TOTAL_STEPS in scheduler.values()) and budget.steps is None and not timed:
+    follows_steps = is_shape or TOTAL_STEPS in scheduler.values()
+    follows_time = is_shape and budget.seconds is not None
+    if follows_steps and budget.steps is None and not follows_time:
         raise UserError(
             "model.scheduler needs the end of the training: set trainer.max_epochs or "
             "trainer.max_steps (for one_cycle and cosine, trainer.max_time does, too), or "
             "scheduler=none"
         )
-    plan = {k: budget.steps if v == TOTAL_STEPS else v for k, v in scheduler.items()}
-    first = {} if is_shape else {"optimizer": built}
-    made = instantiate(plan, key="model.scheduler", **first, **allowed)
+    arguments = dict(scheduler)
+    for name, value in scheduler.items():
+        if value == TOTAL_STEPS:
+            arguments[name] = budget.steps
+    given = {} if is_shape else {"optimizer": built_optimizer}
+    built_scheduler = instantiate(
+        arguments, key="model.scheduler", **given, allowed_targets=allowed_targets
+    )
     if is_shape:
-        made = Shaped(
-            built, made, lambda: budget.progress(trainer.global_step, seconds_used(trainer))
-        )
-    entry: dict[str, Any] = {"scheduler": made, "interval": "step"}
-    if isinstance(made, ReduceLROnPlateau):  # which the task has step after each validation
+
+        def done() -> float:
+            return budget.progress(trainer.global_step, seconds_used(trainer))
+
+        built_scheduler = Shaped(built_optimizer, built_scheduler, done)
+    entry: dict[str, Any] = {"scheduler": built_scheduler, "interval": "step"}
+    if isinstance(built_scheduler, ReduceLROnPlateau):
+        # The task has it step after each validation, so Lightning must not.
         entry |= {"monitor": "validation/loss", "interval": "epoch", "frequency": sys.maxsize}
-    return {"optimizer": built, "lr_scheduler": entry}
+    return {"optimizer": built_optimizer, "lr_scheduler": entry}
 
 
 def step_plateaus(trainer: pl.Trainer, loss: Tensor) -> None:
@@ -204,7 +240,9 @@ def clip_gradients(
         task.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         return
     if precision.scaler is not None:
-        how = "set model.optimizer.fused=false, or trainer.precision=bf16-mixed"
-        raise UserError(f"trainer.precision=16-mixed cannot clip for a fused optimizer: {how}")
-    kind = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
-    Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, kind)
+        raise UserError(
+            "trainer.precision=16-mixed cannot clip for a fused optimizer: set "
+            "model.optimizer.fused=false, or trainer.precision=bf16-mixed"
+        )
+    algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+    Precision.clip_gradients(precision, optimizer, gradient_clip_val or 0.0, algorithm)

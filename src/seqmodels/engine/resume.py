@@ -41,7 +41,8 @@ def restored_state(
         check_fused(optimizer)
     process = saved[trainer.global_rank]
     torch.set_rng_state(process["cpu"])
-    if device.type != "cpu" and "device" in process:  # else it was trained on a CPU
+    # A training on a CPU has no numbers of a device.
+    if device.type != "cpu" and "device" in process:
         set_random_state(device, process["device"])
     return process
 
@@ -54,26 +55,47 @@ def check_fused(optimizer: Optimizer) -> None:
             for name, value in optimizer.state.get(parameter, {}).items():
                 shape = torch.Size() if name == "step" else parameter.shape
                 if isinstance(value, Tensor) and value.shape != shape:
-                    wrong = f"{name} of an optimizer is {[*value.shape]} and not {[*shape]}"
-                    raise ValueError(wrong)
+                    raise ValueError(
+                        f"{name} of an optimizer is {[*value.shape]} and not {[*shape]}"
+                    )
 
 
-def replan(trainer: pl.Trainer, new: Any, changed: Collection[str]) -> None:
-    """Has a resumed optimiser and its scheduler take the arguments, and so the plan, of `new` ones
-    as `configure_optimizers` returns them, at the step that the training has reached. `changed` are
-    the keys of the configuration that are not what the checkpoint was trained with."""
-    scheduler = new["lr_scheduler"]["scheduler"] if isinstance(new, dict) else None
-    [old], [group] = trainer.optimizers, (new["optimizer"] if scheduler else new).param_groups
-    kept = {"params"}
-    if isinstance(scheduler, ReduceLROnPlateau):  # it lowers the rate that there is
-        kept |= set() if "model.optimizer.lr" in changed else {"lr"}
+def replan(trainer: pl.Trainer, configured: Any, changed: Collection[str]) -> None:
+    """Has a resumed optimiser and its scheduler take the arguments of new ones, and so their plan,
+    at the step that the training has reached.
+
+    Args:
+        configured: the new ones, as `configure_optimizers` returns them.
+        changed: the keys of the configuration that are not what the checkpoint was trained with.
+    """
+    scheduler = None
+    optimizer = configured
+    if isinstance(configured, dict):
+        scheduler = configured["lr_scheduler"]["scheduler"]
+        optimizer = configured["optimizer"]
+    kept_names = {"params"}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        # It lowers the rate that there is.
+        if "model.optimizer.lr" not in changed:
+            kept_names.add("lr")
     elif scheduler is not None:
-        with warnings.catch_warnings():  # that no step of the new optimiser came before
-            warnings.simplefilter("ignore")
-            for _ in range(0 if isinstance(scheduler, Shaped) else trainer.global_step):
-                scheduler.step()
+        if not isinstance(scheduler, Shaped):  # which has no state
+            step_up_to(scheduler, trainer.global_step)
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(scheduler.state_dict())
-    old.param_groups[0].update({k: v for k, v in group.items() if k not in kept})
+    [new_group] = optimizer.param_groups
+    [resumed_optimizer] = trainer.optimizers
+    for name, value in new_group.items():
+        if name not in kept_names:
+            resumed_optimizer.param_groups[0][name] = value
+
+
+def step_up_to(scheduler: Any, count: int) -> None:
+    """Takes so many steps of a new scheduler."""
+    with warnings.catch_warnings():
+        # PyTorch warns that no step of the new optimiser came before.
+        warnings.simplefilter("ignore")
+        for _ in range(count):
+            scheduler.step()
 
 
 def from_every_process(value: T) -> list[T]:

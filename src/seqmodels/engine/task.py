@@ -44,7 +44,7 @@ from seqmodels.nn.outputs import Output, Score
 
 LOGGED = "logged"
 Described = list[dict[str, Any]]
-"""What a row is in a file: a dict for each, of plain values that JSON can hold."""
+"""A dict for each row of a batch, of plain values that JSON can hold."""
 
 
 class Task(pl.LightningModule):
@@ -74,13 +74,17 @@ class Task(pl.LightningModule):
     """
 
     contract: Contract
-    Options: ClassVar[type[Any]] = object  # what `output` is, built: how its output learns
-    measures: Sequence[str] = ()  # the names of what `scores` gives, of validation and test
-    curves: tuple[str, ...] = ("loss",)  # the metrics to draw, by epoch
-    bar: ClassVar[str] = "loss"  # the metric of the validation in the progress bar
-    # what `calibrate` learned, in plain values; `load_run` sets it from `result.json`
+    # The class of `self.output`, which says how the network's output learns.
+    Options: ClassVar[type[Any]] = object
+    # The names of what `scores` returns for validation and test.
+    measures: Sequence[str] = ()
+    # The metrics that are drawn by epoch.
+    curves: tuple[str, ...] = ("loss",)
+    # The metric of the validation in the progress bar.
+    bar: ClassVar[str] = "loss"
+    # What `calibrate` learned, in plain values, which `load_run` takes from `result.json`.
     calibration: list[list[float]] | None = None
-    # of a test, by its number what `predictions.csv` will have of each row; None: nothing
+    # What `predictions.csv` will have of each row of a test, by the row's number; None: nothing.
     told: dict[int, dict[str, Any]] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -104,21 +108,29 @@ class Task(pl.LightningModule):
         metrics: dict[str, dict[str, Any]] | None = None,
         **own: Any,
     ) -> None:
-        values = {k: v for k, v in locals().items() if k not in ("self", "own", "__class__")}
+        hyper_parameters = {**locals(), **own}
+        for name in ("self", "own", "__class__"):
+            del hyper_parameters[name]
         super().__init__()
-        takes = arguments(type(self))  # type: ignore[arg-type]  # a class of modules has a hash
-        for name in own.keys() - takes.kinds.keys():
+        signature = arguments(type(self))  # type: ignore[arg-type]  # a class of modules has a hash
+        for name in own.keys() - signature.kinds.keys():
             raise TypeError(f"unexpected keyword argument {name!r}")
-        self.save_hyperparameters({**values, **own}, logger=False)
+        self.save_hyperparameters(hyper_parameters, logger=False)
         self.contract = self.contract_for(head)
         self.output = self.Options(**(output or {}))
-        self.seen = 0  # examples or tokens in training, by this process
-        self.split = "train"  # of the batch that `step` gets
-        # of an epoch of each split, and of the training when its metrics were last logged by step
+        # How many examples or tokens this process has trained on.
+        self.seen = 0
+        # The split of the batch that `step` gets.
+        self.split = "train"
+        # The sums of an epoch of each split; under LOGGED, what those of the training were when its
+        # metrics were last logged by step.
         self.sums: dict[str, Sums] = defaultdict(Sums)
-        self.allowed_targets: tuple[str, ...] = ()  # of `instantiate`; never from a checkpoint
-        self.fingerprint: str | None = None  # of the data, saved with the weights
-        self.changed: Collection[str] = ()  # keys of optimiser, scheduler and end since a resume
+        # Classes that `instantiate` may build besides ours. They never come from a checkpoint.
+        self.allowed_targets: tuple[str, ...] = ()
+        # The fingerprint of the data, which is saved with the weights.
+        self.fingerprint: str | None = None
+        # The keys of optimiser, scheduler and end that a resume has changed.
+        self.changed: Collection[str] = ()
         self._resumed: list[dict[str, Any]] | None = None
 
         self.embedding_options = EmbeddingOptions(**(embedding or {}))
@@ -127,11 +139,14 @@ class Task(pl.LightningModule):
         self.network = self.build_network()
         for name in self.measures:
             metric_named(name)  # an unknown one is an error now, not after the training
-        taken = {*self.measures, "loss", *self.metrics_of_loss(torch.zeros(()), None)}
-        own_metrics = {s: build_metrics(metrics, taken=taken) for s in ("validation", "test")}
-        self.own_metrics: Any = nn.ModuleDict(own_metrics)
+        metrics_of_loss = self.metrics_of_loss(torch.zeros(()), None)
+        taken_names = {*self.measures, "loss", *metrics_of_loss}
+        # The metrics of `model.metrics`, by split.
+        self.own_metrics: Any = nn.ModuleDict()
+        for split in ("validation", "test"):
+            self.own_metrics[split] = build_metrics(metrics, taken=taken_names)
 
-    # its network
+    # How its network is built.
 
     def build_network(self) -> Network:
         """The network of these hyper-parameters, untrained."""
@@ -184,7 +199,7 @@ class Task(pl.LightningModule):
         """The logits of a batch."""
         return self.network.read_out(self.network.encode(batch), batch)
 
-    # what a task defines
+    # What a task defines.
 
     @classmethod
     def contract_for(cls, head: str) -> Contract:
@@ -235,10 +250,14 @@ class Task(pl.LightningModule):
     def outcomes(self, batch: Any, score: Score) -> Described:
         """The target and the prediction of each row of a test, whose score it is: columns of
         `predictions.csv`. A dict in it is a column for each of its keys."""
-        describes = type(self).describe is not Task.describe
-        predictions = self.describe(batch, score.states) if describes else [None] * len(batch)
-        rows = zip(self.targets_of(batch), predictions, strict=True)
-        return [{"target": target, "prediction": prediction} for target, prediction in rows]
+        predictions: Sequence[dict[str, Any] | None] = [None] * len(batch)
+        if type(self).describe is not Task.describe:
+            predictions = self.describe(batch, score.states)
+        targets = self.targets_of(batch)
+        return [
+            {"target": target, "prediction": prediction}
+            for target, prediction in zip(targets, predictions, strict=True)
+        ]
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """Matplotlib's figures, and HTML, of a test of this dataset, by their names in `figures/`
@@ -247,16 +266,18 @@ class Task(pl.LightningModule):
 
     def some_of(self, dataset: Any, count: int) -> Any:
         """A batch of so many rows, if there are as many, that are evenly spread over a dataset."""
-        last, most = len(dataset) - 1, min(count, len(dataset))
-        rows = torch.linspace(0, last, most, dtype=torch.float64).round().int()
-        return self.ready(dataset.__getitems__(rows.tolist()))
+        count = min(count, len(dataset))
+        places = torch.linspace(0, len(dataset) - 1, count, dtype=torch.float64)
+        row_numbers = places.round().int().tolist()
+        return self.ready(dataset.__getitems__(row_numbers))
 
     def ready(self, batch: Any) -> Any:
         """A batch on the task's device, its features in the type of the weights."""
 
-        return batch.to(self.device).map(
-            lambda inputs: inputs.to(self.dtype) if inputs.is_floating_point() else inputs, "inputs"
-        )
+        def in_dtype_of_weights(inputs: Tensor) -> Tensor:
+            return inputs.to(self.dtype) if inputs.is_floating_point() else inputs
+
+        return batch.to(self.device).map(in_dtype_of_weights, "inputs")
 
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,
@@ -280,12 +301,14 @@ class Task(pl.LightningModule):
             data: what it was trained on.
         """
 
-    # steps and epochs
+    # Steps and epochs.
 
     def training_step(self, batch: SequenceBatch) -> Tensor:
         step = self._step(batch, "train")
-        by_sequence = self.contract.kind.unit == "examples"
-        self.seen += len(batch) if by_sequence else int(batch.lengths.sum())
+        if self.contract.kind.unit == "examples":
+            self.seen += len(batch)
+        else:
+            self.seen += int(batch.lengths.sum())
         return share_of_loss(step.score)
 
     def validation_step(self, batch: SequenceBatch) -> None:
@@ -295,9 +318,10 @@ class Task(pl.LightningModule):
         score = self._step(batch, "test").score
         if self.told is None:
             return {}
+        outcomes = self.outcomes(batch, score)
         losses = score.of_rows(len(batch)).tolist()
-        rows = zip(self.outcomes(batch, score), losses, strict=True)
-        return {"rows": [{**outcome, "loss": loss} for outcome, loss in rows]}
+        rows = [{**outcome, "loss": loss} for outcome, loss in zip(outcomes, losses, strict=True)]
+        return {"rows": rows}
 
     def predict_step(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.describe(batch)
@@ -323,14 +347,16 @@ class Task(pl.LightningModule):
         """Measures a batch of the validation by `model.metrics`, so that one that does not fit is
         an error before the training."""
         self.eval()
-        with torch.no_grad(), warnings.catch_warnings():  # that one batch is little
+        with torch.no_grad(), warnings.catch_warnings():
+            # Some metrics warn that one batch is little.
             warnings.simplefilter("ignore")
             self._step(batch, "validation")
             compute(self.own_metrics["validation"])
         self.train()
         self.sums.clear()
 
-    def on_train_epoch_start(self) -> None:  # not for an epoch that is resumed in the middle
+    def on_train_epoch_start(self) -> None:
+        # Lightning doesn't call this for an epoch that is resumed in the middle.
         self.sums[LOGGED] = self.sums[LOGGED].since(self.sums["train"])
         self.sums["train"] = Sums()
 
@@ -379,7 +405,7 @@ class Task(pl.LightningModule):
         if split == "validation" and self.trainer.state.fn == "fit":
             step_plateaus(self.trainer, loss)
 
-    # optimisation
+    # Optimisation.
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         return self.build_optimizers(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
@@ -388,27 +414,36 @@ class Task(pl.LightningModule):
         self, trainer: pl.Trainer, data: pl.LightningDataModule | None
     ) -> OptimizerLRScheduler:
         """Optimiser and scheduler for such a training."""
-        entries = self.hparams["optimizer"], self.hparams["scheduler"]
-        return build_optimizer(self.parameters(), *entries, trainer, data, self.allowed_targets)
+        return build_optimizer(
+            self.parameters(),
+            self.hparams["optimizer"],
+            self.hparams["scheduler"],
+            trainer,
+            data,
+            self.allowed_targets,
+        )
 
     configure_gradient_clipping = clip_gradients
 
-    # checkpoints and resume
+    # Checkpoints and resume.
 
     def process_state(self) -> dict[str, Any]:
         """What this process alone has and needs to resume, on the CPU, besides random numbers."""
-        return {"sums": {k: self.sums[k].on("cpu").totals for k in ("train", LOGGED)}}
+        totals = {name: self.sums[name].on("cpu").totals for name in ("train", LOGGED)}
+        return {"sums": totals}
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         """Takes what `process_state` gave."""
-        self.sums |= {k: Sums(totals).on(self.device) for k, totals in state["sums"].items()}
+        for name, totals in state["sums"].items():
+            self.sums[name] = Sums(totals).on(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["resume"] = saved_state(self.device, self.process_state())
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if getattr(self._trainer, "ckpt_path", None):  # else `load_from_checkpoint` reads weights
+        # Without a trainer that resumes, `load_from_checkpoint` reads weights alone.
+        if getattr(self._trainer, "ckpt_path", None):
             self._resumed = checkpoint.get("resume", [])
 
     def on_train_start(self) -> None:
