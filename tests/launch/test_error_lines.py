@@ -54,6 +54,10 @@ train trainer.max_epochs=0
     no step is left to train: ...
 train trainer.limit_val_batches=1e-8 folder=new
     trainer: ...
+train +callbacks.a=3
+    callbacks.a=3: input should be a valid dictionary
+train -m seed=range(0)
+    seed=range(0): there is no value to train with
 train seed=[1
     cannot read seed=[1: ...
 train model.head=every_step

@@ -237,11 +237,14 @@ def _jobs_with_each_value(words: Sequence[Override]) -> Iterator[list[str]]:
     """The words of the first job, and of those that differ from it in one value; of an interval to
     search, its ends are values."""
     fixed_words = [str(word.input_line) for word in words if not word.is_sweep_override()]
+    sweeping = [word for word in words if word.is_sweep_override()]
     swept_words = [
         [f"{word.get_key_element()}={value}" for value in _values_to_check(word)]
-        for word in words
-        if word.is_sweep_override()
+        for word in sweeping
     ]
+    for choices, word in zip(swept_words, sweeping, strict=True):
+        if not choices:
+            raise UserError(f"{word.input_line}: there is no value to train with")
     first_words = [choices[0] for choices in swept_words]
     yield [*fixed_words, *first_words]
     for number, choices in enumerate(swept_words):
