@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seqmodels.lint.calls import Call, value_of_call
-from seqmodels.lint.source import FUNCTION, LENGTHS, Source, last_name, names_in, without_same
+from seqmodels.lint.carrying import carrying_calls
+from seqmodels.lint.source import (
+    BLOCKS,
+    FUNCTION,
+    LOOP,
+    Source,
+    entries_of,
+    is_name_of_lengths,
+    last_name,
+    names_in,
+)
 from seqmodels.lint.values import (
     NOT_SAID,
     Inputs,
@@ -19,23 +29,17 @@ from seqmodels.lint.values import (
     Value,
     after,
     cut,
-    item,
-    known_module,
+    entry,
     module_made_by,
+    module_of_name,
     returned_by,
 )
 
+# A branch that ends with one of these doesn't go on behind its `if`.
 LEAVES = ast.Return | ast.Raise | ast.Continue | ast.Break
-# What a statement may consist of.
-BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
-LOOP = ast.For | ast.AsyncFor | ast.While
-# States with a column for each step.
-WITH_COLUMNS = ("output", "running_sum", "running_mean")
-# A state that is made, not carried.
-MADE = re.compile(r"zeros|ones|rand|init|[hc]_?0\b")
+# The contents of states that have a column for each step.
+CONTENTS_WITH_COLUMNS = ("output", "running_sum", "running_mean")
 CHOOSES_A_TOKEN = {"argmax", "multinomial", "sample", "topk"}
-
-Look = Callable[["Reader", ast.expr], None]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Column:
 
     states: States
     axis: str  # B, T or H
-    is_half: bool  # whether it takes a part of the features
-    is_one_of_more: bool  # whether an index of the first axis is followed by others
+    is_half: bool  # It takes some of the features alone.
+    is_one_of_more: bool  # It takes an index of the first axis, and others after it.
 
 
 class Reader:
@@ -55,89 +59,108 @@ class Reader:
         look: gets each expression, and those in it, before the names that it sets are set.
     """
 
-    def __init__(self, source: Source, node: Any, look: Look) -> None:
-        self.source, self.node, self.look = source, node, look
+    def __init__(self, source: Source, node: Any, look: Callable[[ast.expr], None]) -> None:
+        self.source = source
+        self.node = node
+        self.look = look
         self.values: dict[str, Value] = {}
-        self.last_set_to: dict[str, ast.expr] = {}
-        self.names = {*names_in(node)}
-        self.counters = {*_counters(node)}
-        self.carrying_calls = {*_carrying_calls(node.body, set(), _Loads(node))}
-        # What is generated goes on from the end of its row.
-        is_named_so = re.search("generate|sample", getattr(node, "name", "")) is not None
-        self.pads = source.pads and not is_named_so and not self._feeds_back()
+        self.expressions_by_name: dict[str, ast.expr] = {}
+        self.names = set(names_in(node))
+        self.counters = set(_counters(node))
+        self.carrying_calls = set(carrying_calls(node))
+        self.may_be_padded = source.may_be_padded and not self._generates()
 
     def read(self) -> None:
-        self._statements(self.node.body)
+        self._read_statements(self.node.body)
 
-    def _feeds_back(self) -> bool:
-        """Whether a loop chooses a token, and goes on from it."""
+    def _generates(self) -> bool:
+        """Whether a function continues rows: they go on from their end, and have no padding.
+
+        Its name says so, or a loop that chooses a token and goes on from it.
+        """
+        if re.search("generate|sample", getattr(self.node, "name", "")):
+            return True
         for loop in ast.walk(self.node):
-            inside = [*ast.walk(loop)] if isinstance(loop, LOOP) else []
-            chooses = any(
-                isinstance(n, ast.Call) and last_name(n.func) in CHOOSES_A_TOKEN for n in inside
-            )
-            if chooses and (self.carrying_calls & {*inside} or any(map(_appends, inside))):
-                return True
+            if not isinstance(loop, LOOP):
+                continue
+            nodes = list(ast.walk(loop))
+            if any(_chooses_a_token(node) for node in nodes):
+                carries_state = not self.carrying_calls.isdisjoint(nodes)
+                if carries_state or any(_appends(node) for node in nodes):
+                    return True
         return False
 
     # statements
 
-    def _statements(self, body: list[Any]) -> None:
-        for node in body:
-            if isinstance(node, ast.ClassDef | FUNCTION):
+    def _read_statements(self, statements: list[Any]) -> None:
+        for statement in statements:
+            if isinstance(statement, ast.ClassDef | FUNCTION):
                 continue  # It is read by itself.
-            self._look_at_expressions(node)
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    value = self.value_of(node.value) or module_made_by(node.value, self.source)
-                    self._set(target, value)
-                    self.last_set_to[ast.unparse(target)] = node.value
-            elif isinstance(node, ast.For | ast.AsyncFor):
-                self._set(node.target, None)
-            elif isinstance(node, ast.If):
-                self._branches(node)
+            self._look_at_expressions(statement)
+            if isinstance(statement, ast.If):
+                self._read_branches(statement)
                 continue
+            if isinstance(statement, ast.Assign):
+                for target in statement.targets:
+                    self._assign(target, statement.value)
+            elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+                self._assign(statement.target, statement.value)
+            elif isinstance(statement, ast.For | ast.AsyncFor):
+                self._set(statement.target, None)
             for block in BLOCKS:
-                self._statements(getattr(node, block, []))
+                self._read_statements(getattr(statement, block, []))
 
     def _look_at_expressions(self, statement: ast.stmt) -> None:
         for role, expression in ast.iter_fields(statement):
-            if isinstance(expression, ast.expr) and role not in ("target", "annotation"):
-                for node in ast.walk(expression):
-                    if isinstance(node, ast.expr):
-                        self.look(self, node)
+            if role in ("target", "annotation") or not isinstance(expression, ast.expr):
+                continue
+            for node in ast.walk(expression):
+                if isinstance(node, ast.expr):
+                    self.look(node)
 
-    def _branches(self, node: ast.If) -> None:
-        """One or the other: afterwards holds what both say."""
-        before, pads, ends = self.values, self.pads, []
-        pads_afterwards = False
-        for body in (node.body, node.orelse):
-            self.values = dict(before)
-            self.pads = pads and body is not getattr(node, branch_of_one_length(node.test), None)
-            self._statements(body)
-            if not body or not isinstance(body[-1], LEAVES):
-                ends.append(self.values)
-                pads_afterwards |= self.pads
-        self.pads = pads_afterwards
-        self.values, *others = ends or [before]
-        for other in others:
-            self.values = {
-                name: _either(value, other[name])
-                for name, value in self.values.items()
-                if value == other.get(name)
-            }
+    def _read_branches(self, statement: ast.If) -> None:
+        """Reads both branches; afterwards holds what both say."""
+        values_before = self.values
+        may_be_padded_before = self.may_be_padded
+        unpadded_branch = branch_of_one_length(statement.test)
+
+        # The values at the ends of the branches that go on behind the `if`.
+        values_at_ends: list[dict[str, Value]] = []
+        may_be_padded_afterwards = False
+        for branch in ("body", "orelse"):
+            statements = getattr(statement, branch)
+            self.values = dict(values_before)
+            self.may_be_padded = may_be_padded_before and branch != unpadded_branch
+            self._read_statements(statements)
+            goes_on = not statements or not isinstance(statements[-1], LEAVES)
+            if goes_on:
+                values_at_ends.append(self.values)
+                may_be_padded_afterwards = may_be_padded_afterwards or self.may_be_padded
+
+        self.may_be_padded = may_be_padded_afterwards
+        if not values_at_ends:
+            self.values = values_before
+        elif len(values_at_ends) == 1:
+            self.values = values_at_ends[0]
+        else:
+            self.values = _shared_values(*values_at_ends)
+
+    def _assign(self, target: ast.expr, expression: ast.expr) -> None:
+        value = self.value_of(expression) or module_made_by(expression, self.source)
+        self._set(target, value)
+        self.expressions_by_name[ast.unparse(target)] = expression
 
     def _set(self, target: ast.expr, value: Value) -> None:
         if isinstance(target, ast.Tuple | ast.List):
-            for number, element in enumerate(target.elts):
-                self._set(element, item(value, number))
-        elif value is not None:
+            for index, element in enumerate(target.elts):
+                self._set(element, entry(value, index))
+            return
+        if value is not None:
             self.values[ast.unparse(target)] = value
-        else:
-            # `output[padding] = 0` changes an output in place.
-            changed = target.value if isinstance(target, ast.Subscript) else target
-            self.values.pop(ast.unparse(changed), None)
+            return
+        if isinstance(target, ast.Subscript):
+            target = target.value  # `output[padding] = 0` changes an output in place.
+        self.values.pop(ast.unparse(target), None)
 
     # expressions
 
@@ -150,96 +173,117 @@ class Reader:
         if isinstance(node, ast.Call):
             return self._value_of_call(node)
         if isinstance(node, ast.BinOp):
-            if isinstance(node.op, ast.MatMult):
-                product = ast.Call(ast.Name("matmul"), [node.left, node.right], [])
-                return self._value_of_call(product)
-            if isinstance(node.op, ast.Div):
-                running_mean = self._divided(self.value_of(node.left), node.right)
-                if running_mean is not None:
-                    return running_mean
-            return self._first_inputs(*_operands(node))
+            return self._value_of_operation(node)
         if isinstance(node, ast.Tuple | ast.List):
-            return self._first_inputs(*node.elts)
+            return self._first_inputs(node.elts)
         return None
 
-    def _divided(self, value: Value, divisor: ast.expr) -> Value:
-        """A running sum, divided by the numbers of its columns, is a running mean."""
-        if not isinstance(value, States) or value.kind != "running_sum":
-            return None
-        set_to = self.last_set_to.get(ast.unparse(divisor), divisor)
-        if "arange" in {*names_in(divisor), *names_in(set_to)}:
-            return replace(value, kind="running_mean")
-        return value
-
     def _value_of_name(self, node: ast.AST) -> Value:
-        name, own_scope = ast.unparse(node), self.source.scopes[self.node]
-        home = self.source.scopes[node].find(name)
-        if name in self.values and (home is own_scope or "." in name):
+        name = ast.unparse(node)
+        scope = self.source.scopes[node].scope_of(name)
+        is_set_here = "." in name or scope is self.source.scopes[self.node]
+        if name in self.values and is_set_here:
             return self.values[name]
-        return known_module(name, node, self.source)
+        return module_of_name(name, node, self.source)
 
     def _value_of_subscript(self, node: ast.Subscript) -> Value:
         value = self.value_of(node.value)
         if not isinstance(value, States):
             return cut(value, node.slice, self.source, self.counters)
-        column = self.column_read(node)
-        if column is not None and column.axis == "T":
-            return replace(value, kind="last_step", axes="", column=node)
+        if self._reads_last_step(node):
+            return replace(value, content="last_step", axes="", column=node)
         index = node.slice
-        if value.kind in ("h_n", "c_n") and isinstance(index, ast.Tuple):
-            first, *others = index.elts or [index]
-            if all(ast.unparse(entry) == ":" for entry in others):
-                index = first
+        if value.content in ("h_n", "c_n"):
+            index = _without_whole_axes(index)
         number = self.source.constant(index)
-        return item(value, number) if isinstance(number, int) else None
+        return entry(value, number) if isinstance(number, int) else None
 
     def _value_of_call(self, node: ast.Call) -> Value:
-        called, call = self.value_of(node.func), self.call(node)
-        if isinstance(called, Layers):
-            return after(called.effects, call.value)
-        if isinstance(called, Network):
-            return returned_by(called, call.value, node in self.carrying_calls)
+        function = self.value_of(node.func)
+        call = self.call(node)
+        if isinstance(function, Layers):
+            return after(function.effects, call.value)
+        if isinstance(function, Network):
+            return returned_by(function, call.value, node in self.carrying_calls)
         if last_name(node.func) in ("div", "true_divide") and call.arguments:
             return self._divided(call.value, call.arguments[0])
         column = self.column_read(node)
         if column is not None and column.axis == "T":
-            return replace(column.states, kind="last_step", axes="", column=node)
+            return replace(column.states, content="last_step", axes="", column=node)
         return value_of_call(call)
 
-    def _first_inputs(self, *nodes: ast.expr) -> Value:
-        values = (self.value_of(node) for node in nodes)
-        return next((value for value in values if isinstance(value, Inputs)), None)
+    def _value_of_operation(self, node: ast.BinOp) -> Value:
+        if isinstance(node.op, ast.MatMult):
+            product = ast.Call(ast.Name("matmul"), [node.left, node.right], [])
+            return self._value_of_call(product)
+        if isinstance(node.op, ast.Div):
+            running_mean = self._divided(self.value_of(node.left), node.right)
+            if running_mean is not None:
+                return running_mean
+        return self._first_inputs(_operands(node))
+
+    def _divided(self, value: Value, divisor: ast.expr) -> Value:
+        """A running sum, divided by the numbers of its columns, is a running mean."""
+        if not isinstance(value, States) or value.content != "running_sum":
+            return None
+        expression = self.expression_of(divisor)
+        if "arange" in {*names_in(divisor), *names_in(expression)}:
+            return replace(value, content="running_mean")
+        return value
+
+    def expression_of(self, node: ast.expr) -> ast.expr:
+        """What a name was set to last; an expression itself."""
+        return self.expressions_by_name.get(ast.unparse(node), node)
+
+    def _first_inputs(self, nodes: list[ast.expr]) -> Value:
+        for node in nodes:
+            value = self.value_of(node)
+            if isinstance(value, Inputs):
+                return value
+        return None
 
     def call(self, node: ast.Call) -> Call:
-        """A call of a function or a method, with what it is given first."""
+        """A call of a method, with the value before its dot; or of a function, with its first."""
+        is_method = False
         if isinstance(node.func, ast.Attribute):
             value = self.value_of(node.func.value)
             if value is not None:
                 return Call(node, self.source, value, node.args)
-        value = self.value_of(node.args[0]) if node.args else None
-        is_method = isinstance(node.func, ast.Attribute) and not self._is_of_torch(node.func.value)
-        if is_method and value is None:
+            is_method = not self._is_of_torch(node.func.value)
+        first_value = self.value_of(node.args[0]) if node.args else None
+        if is_method and first_value is None:
             return Call(node, self.source, None, node.args)
-        return Call(node, self.source, value, node.args[1:])
+        return Call(node, self.source, first_value, node.args[1:])
 
     def _is_of_torch(self, node: ast.expr) -> bool:
-        """`torch` or `F`: what it calls are functions."""
+        """Whether what stands before a dot is `torch` or `F`: behind it are functions."""
         return ast.unparse(node) in {"torch", "F", *self.source.names_of_torch.values()}
+
+    # columns
 
     def column_read(self, node: ast.AST) -> Column | None:
         """The last entry of an axis that an index, or `select`, takes of an output."""
         states, indices = self._indexed(node)
-        if not isinstance(states, States) or states.kind not in WITH_COLUMNS:
+        if not isinstance(states, States) or states.content not in CONTENTS_WITH_COLUMNS:
             return None
         if "..." in indices:
-            place = indices.index("...")
-            indices[place : place + 1] = [":"] * (len(states.axes) + 1 - len(indices))
-        number = next((n for n, index in enumerate(indices) if index != ":"), len(states.axes))
-        axis = states.axes[number : number + 1]
-        if not axis or indices[number] not in ("-1", "-1:"):
+            position = indices.index("...")
+            number_of_axes = len(states.axes) + 1 - len(indices)
+            indices[position : position + 1] = [":"] * number_of_axes
+
+        cut_axes = [axis for axis, index in enumerate(indices) if index != ":"]
+        if not cut_axes or cut_axes[0] >= len(states.axes):
+            return None
+        first_axis = cut_axes[0]
+        if indices[first_axis] not in ("-1", "-1:"):
             return None
         is_half = len(indices) == 3 and indices[states.axes.find("H")] != ":"
-        return Column(states, axis, is_half, number == 0 and len(indices) > 1)
+        is_one_of_more = first_axis == 0 and len(indices) > 1
+        return Column(states, states.axes[first_axis], is_half, is_one_of_more)
+
+    def _reads_last_step(self, node: ast.Subscript) -> bool:
+        column = self.column_read(node)
+        return column is not None and column.axis == "T"
 
     def _indexed(self, node: ast.AST) -> tuple[Value, list[str]]:
         """A value, and the indices that are taken of it: of `output.select(1, -1)`, `:` and -1."""
@@ -248,132 +292,101 @@ class Reader:
         if not isinstance(node, ast.Call) or last_name(node.func) != "select":
             return None, []
         call = self.call(node)
-        axis, index = [*call.numbers("dim", "index"), None, None][:2]
+        constants = call.constants("dim", "index")
+        if len(constants) < 2:
+            return None, []
+        axis, index = constants[:2]
         if not isinstance(axis, int) or not isinstance(index, int):
             return None, []
-        return call.value, [":"] * (axis % 3) + [str(index)]
+        whole_axes = [":"] * (axis % 3)
+        return call.value, [*whole_axes, str(index)]
 
 
 def indices_of(node: ast.Subscript) -> list[str]:
-    index = node.slice
-    indices = index.elts if isinstance(index, ast.Tuple) else [index]
-    return [*map(ast.unparse, indices)] or ["..."]  # output[()] is all of it
+    """The texts of the indices of a subscript."""
+    texts = [ast.unparse(index) for index in entries_of(node.slice)]
+    return texts or ["..."]  # `output[()]` is all of it.
 
 
-def _operands(node: ast.expr) -> Iterator[ast.expr]:
-    """Of `a + b + c`, whose tree may be deeper than Python can call."""
+def _without_whole_axes(index: ast.expr) -> ast.expr:
+    """`-1` of `-1, :, :`; else the index itself."""
+    if not isinstance(index, ast.Tuple) or not index.elts:
+        return index
+    if all(ast.unparse(axis_index) == ":" for axis_index in index.elts[1:]):
+        return index.elts[0]
+    return index
+
+
+def _operands(node: ast.expr) -> list[ast.expr]:
+    """`c`, `b` and `a` of `a + b + c`, whose tree may be deeper than Python can call."""
+    operands = []
     while isinstance(node, ast.BinOp):
-        yield node.right
+        operands.append(node.right)
         node = node.left
-    yield node
+    operands.append(node)
+    return operands
 
 
 def _counters(function: ast.AST) -> Iterator[str]:
-    """The names of numbers that a loop counts."""
+    """The names of numbers that a loop counts: `t` in `for t in range(10)`."""
     for loop in ast.walk(function):
-        if isinstance(loop, ast.For | ast.comprehension) and isinstance(loop.iter, ast.Call):
-            counter: ast.expr | None = loop.target
-            if last_name(loop.iter.func) == "enumerate":
-                counter = loop.target.elts[0] if isinstance(loop.target, ast.Tuple) else None
-            elif last_name(loop.iter.func) != "range":
-                counter = None
-            if isinstance(counter, ast.Name):
-                yield counter.id
+        if not isinstance(loop, ast.For | ast.comprehension):
+            continue
+        if not isinstance(loop.iter, ast.Call):
+            continue
+        function_name = last_name(loop.iter.func)
+        counter: ast.expr | None = None
+        if function_name == "range":
+            counter = loop.target
+        elif function_name == "enumerate" and isinstance(loop.target, ast.Tuple):
+            counter = loop.target.elts[0]
+        if isinstance(counter, ast.Name):
+            yield counter.id
 
 
 def branch_of_one_length(test: ast.expr) -> str:
-    """`body` for `lengths is None`, `orelse` for `lengths is not None`: there, no row is padded."""
+    """The branch of a condition in which no row is padded; empty: the file doesn't say.
+
+    It is `body` for `lengths is None`, and `orelse` for `lengths is not None`.
+    """
     if not isinstance(test, ast.Compare) or ast.unparse(test.comparators[0]) != "None":
         return ""
     name = last_name(test.left)
-    if not LENGTHS.fullmatch(name) and "mask" not in name:
+    if not is_name_of_lengths(name) and "mask" not in name:
         return ""
     return "body" if isinstance(test.ops[0], ast.Is) else "orelse"
 
 
-def _either(value: Value, other: Value) -> Value:
-    """What equal values of two branches hold after both."""
-    if isinstance(value, States) and isinstance(other, States) and value.padding != other.padding:
-        return replace(value, padding=NOT_SAID)
-    return value
+def _shared_values(first: dict[str, Value], second: dict[str, Value]) -> dict[str, Value]:
+    """What names hold after two branches, of which either may have been taken."""
+    shared_values: dict[str, Value] = {}
+    for name, value in first.items():
+        second_value = second.get(name)
+        if value == second_value:
+            shared_values[name] = value
+            # Equal states may differ in their padding.
+            if isinstance(value, States) and value.padding != _padding_of(second_value):
+                shared_values[name] = replace(value, padding=NOT_SAID)
+    return shared_values
+
+
+def _padding_of(value: Value) -> str:
+    return value.padding if isinstance(value, States) else NOT_SAID
+
+
+def _chooses_a_token(node: ast.AST) -> bool:
+    """`logits.argmax(-1)`"""
+    return isinstance(node, ast.Call) and last_name(node.func) in CHOOSES_A_TOKEN
 
 
 def _appends(node: ast.AST) -> bool:
     """`tokens = torch.cat([tokens, token], 1)`"""
     if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
         return False
+    if last_name(node.value.func) not in ("cat", "concat", "concatenate"):
+        return False
     target = ast.unparse(node.targets[0])
-    joined = [*node.value.args, *ast.walk(node.value)]
-    is_cat = last_name(node.value.func) in ("cat", "concat", "concatenate")
-    return is_cat and any(isinstance(n, ast.Name) and n.id == target for n in joined)
-
-
-# states that are carried
-
-
-class _Loads:
-    """What a function reads, as it is written."""
-
-    def __init__(self, function: ast.AST) -> None:
-        self.texts = {
-            ast.unparse(node)
-            for node in ast.walk(function)
-            if isinstance(getattr(node, "ctx", None), ast.Load)
-        }
-
-    def state_of(self, target: ast.expr) -> bool:
-        """Whether it reads the state of what a network returned to this target."""
-        if isinstance(target, ast.Tuple | ast.List):
-            return len(target.elts) == 2 and bool(_dotted_names(target.elts[1]) & self.texts)
-        return f"{ast.unparse(target)}[1]" in self.texts
-
-
-def _carrying_calls(body: list[Any], made: set[str], loads: _Loads) -> Iterator[ast.Call]:
-    """The calls that take a state from before and give one that goes on, as in
-    `output, state = rnn(inputs, state)`: their rows have no padding yet, or no end.
-
-    Args:
-        made: the names of states that were made here, so that their rows begin.
-    """
-    for node in body:
-        if isinstance(node, ast.ClassDef | FUNCTION):
-            continue
-        if isinstance(node, ast.Assign):
-            [target, *_] = node.targets
-            starts = _names_a_start(node.value)
-            state = _state_given(node.value)
-            if state is not None and isinstance(node.value, ast.Call):
-                starts_here = _is_made_of(state, made)
-                if not starts_here and loads.state_of(target):
-                    yield node.value
-                starts = starts or starts_here
-            names = _dotted_names(target)
-            made = made | names if starts else made - names
-            continue
-        # A state that was made before a loop is carried through it.
-        made_there = set() if isinstance(node, LOOP) else made
-        for block in BLOCKS:
-            yield from _carrying_calls(getattr(node, block, []), made_there, loads)
-
-
-def _state_given(node: ast.AST) -> ast.expr | None:
-    if not isinstance(node, ast.Call):
-        return None
-    named = [keyword.value for keyword in node.keywords if keyword.arg in ("hx", "state", "hidden")]
-    return [*node.args[1:2], *named, None][0]
-
-
-def _is_made_of(state: ast.expr, made: set[str]) -> bool:
-    """Whether rows begin with this state; so do those without one, as with None."""
-    return _dotted_names(state) <= made or _names_a_start(without_same(state))
-
-
-def _names_a_start(node: ast.AST) -> bool:
-    return any(MADE.search(name) for name in names_in(node))
-
-
-def _dotted_names(node: ast.AST) -> set[str]:
-    """`h` and `self.c` in `(h, self.c)`."""
-    if isinstance(node, ast.Name | ast.Attribute):
-        return {ast.unparse(node)}
-    return {name for child in ast.iter_child_nodes(node) for name in _dotted_names(child)}
+    for inner_node in ast.walk(node.value):
+        if isinstance(inner_node, ast.Name) and inner_node.id == target:
+            return True
+    return False
