@@ -35,7 +35,7 @@ def test_windows_are_scaled_by_the_training_alone() -> None:
 def test_a_series_is_normalised_by_itself_and_its_shifted_copy_is_its_nearest() -> None:
     random = np.random.default_rng(0)
     train = [torch.tensor(random.normal(size=(12, 2)).cumsum(0)) for _ in range(10)]
-    far = [100 * number + 2 * series for number, series in enumerate(train)]
+    far = [100 * number + (2 + number) * series for number, series in enumerate(train)]
     labels = np.arange(10)
     splits: dict[Any, Any] = {"train": train, "validation": far, "test": far[::-1]}
     named = {"train": labels, "validation": labels, "test": labels[::-1]}

@@ -61,3 +61,12 @@ def test_sums_add_up_to_the_mean_over_targets_and_can_be_taken_apart_again() -> 
         expected = (losses.double() * weights)[rows].sum() / weights[rows].sum()
         torch.testing.assert_close(totals["loss"] / totals["weight"], expected)
         assert totals["seen"] == totals["weight"] == weights[rows].sum()
+
+
+def test_sums_go_on_over_the_end_of_an_epoch_in_which_nothing_was_logged() -> None:
+    first_epoch, second_epoch = Sums(), Sums()
+    first_epoch.add(Step(Score(torch.tensor(0.5), torch.tensor(4))))
+    logged = Sums().since(first_epoch)  # as the start of the second epoch does
+    second_epoch.add(Step(Score(torch.tensor(2.0), torch.tensor(1))))
+    assert second_epoch.since(logged).totals == {"loss": 0.5 * 4 + 2.0 * 1, "weight": 4 + 1}
+    assert logged.since(Sums()).totals == {"loss": -0.5 * 4, "weight": -4}

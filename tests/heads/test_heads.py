@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head, build_head, find_head
+from seqmodels.heads.pooling import pooled
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from seqmodels.nn.outputs import ClassOutput, ValueOutput
+from seqmodels.nn.windows import mean_over_windows
 from tests.shipped import ALL_HEADS, CLASSIFIER_HEADS, fitting_directions
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -139,6 +142,29 @@ def test_a_head_of_every_step_counts_no_step_after_the_end_of_a_row() -> None:
     found, expected = head.score(states, spoilt), head.score(states, targets)
     same(found.loss, expected.loss)
     same(found.of_rows(B), expected.of_rows(B))
+
+
+def test_dropout_acts_once_on_the_mean_over_windows() -> None:
+    head, states = made("max_pool", dropout=nn.Dropout(0.5))
+    counts = torch.tensor([1, B - 1])
+    features = head.features(replace(states, windows=counts))
+    mean = mean_over_windows(head.select(states), counts)
+    is_kept = features != 0
+    assert is_kept.any() and not is_kept.all()
+    same(features, 2 * mean * is_kept)
+
+
+def test_the_sum_of_a_long_stream_keeps_its_digits() -> None:
+    def step_of(value: float) -> RNNOutput:
+        return RNNOutput(
+            torch.full((1, 1, H), value), torch.zeros(1, 1, 1, H), None, torch.tensor([1])
+        )
+
+    most = 2.0**24  # from here on, float32 counts in twos
+    carried = pooled(step_of(most))
+    for _ in range(3):
+        carried = pooled(replace(step_of(1.0), before=carried))
+    assert carried.total.tolist() == [[most + 3] * H]
 
 
 # ---------------------------------------------------------------- attention
