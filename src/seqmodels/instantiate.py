@@ -104,8 +104,6 @@ def check(
         given: the arguments that the code will pass.
     """
     plain: Any = resolved(config) if isinstance(config, DictConfig) else config
-    if not isinstance(plain, Mapping):
-        raise UserError(f"{key}={plain}: input should be a valid dictionary")
     if "_target_" not in plain:
         raise UserError(missing_value(f"{key}._target_".lstrip(".")))
     allowed = tuple(allowed_targets)

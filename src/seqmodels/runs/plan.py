@@ -118,8 +118,11 @@ def make_plan(config: Mapping[str, Any], allowed_targets: Iterable[str] = ()) ->
     entries = {key: config[key] for key in ("model", "data", "trainer") if key in config}
     for group in GROUPS:
         for name, entry in (config.get(group) or {}).items():
-            if entry is not None:
-                entries[f"{group}.{name}"] = entry
+            key = f"{group}.{name}"
+            if isinstance(entry, Mapping):
+                entries[key] = entry
+            elif entry is not None:
+                raise UserError(f"{key}={entry}: input should be a valid dictionary")
     blueprints = {
         key: check(entry, GIVEN.get(key, ()), key, allowed_targets=allowed)
         for key, entry in entries.items()
