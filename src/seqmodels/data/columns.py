@@ -19,10 +19,13 @@ from seqmodels.errors import SettingError, UserError, choices, listed, refusing,
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MISSING = ("", "NA", "N/A", "null")  # how others write what is not there
-MANY_TEXTS = 100  # in a column that is hardly a category
+# How other programs write a value that is missing.
+MISSING = ("", "NA", "N/A", "null")
+# A column with more different texts than these is hardly a category.
+MANY_TEXTS = 100
 Kind = Literal["number", "boolean", "text", "time", "list", "other"]
-TRUTH = {"true": 1.0, "false": 0.0}  # a column of these alone is one of numbers
+# A column of texts that holds these words alone is one of numbers.
+TRUTH = {"true": 1.0, "false": 0.0}
 DECIMAL_COMMA = re.compile(r"[-+]?[0-9]*,[0-9]+(?:[eE][-+]?[0-9]+)?")
 THOUSANDS = re.compile(
     r"[-+]?[0-9]{1,3}(?P<mark>[,.' \u00a0\u202f\u2019])[0-9]{3}(?P<more>(?P=mark)[0-9]{3})*"
@@ -33,9 +36,9 @@ UNIT = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?\s*[^\s0-9.,eE+-]\D{0,9}")
 
 @dataclass(frozen=True)
 class Names:
-    """A column of texts: which of the different `names` each row has, `codes (N,)`; -1 for none."""
+    """A column of texts: the different `names`, and which of them each row has."""
 
-    codes: np.ndarray
+    codes: np.ndarray  # (N,), a position in `names`; -1 for no text
     names: list[str]
 
     @cached_property
@@ -48,102 +51,126 @@ class Names:
         return Names(self.codes[start:stop], self.names)
 
     def stripped(self) -> Names:
-        """Without the blanks around names, so that `u1` and `u1 ` are one."""
+        """The same column without the blanks around names, so that `u1` and `u1 ` are one."""
         stripped_names = [name.strip() for name in self.names]
         if stripped_names == self.names:
             return self
-        codes_by_name = dict[str, int]()
-        new_codes = [codes_by_name.setdefault(n, len(codes_by_name)) for n in stripped_names]
-        return Names(np.array([*new_codes, -1])[self.codes], [*codes_by_name])
+        new_names = list(dict.fromkeys(stripped_names))
+        new_code_by_name = {name: code for code, name in enumerate(new_names)}
+        new_codes = [new_code_by_name[name] for name in stripped_names]
+        new_codes.append(-1)  # The code -1 reads the last one, and stays -1.
+        return Names(np.array(new_codes)[self.codes], new_names)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The files that some columns are from, and the file and the row in it of each row."""
+    """The files that some columns are from: for each row of the columns, its file and the row of
+    the file."""
 
     paths: Sequence[str]
-    files: np.ndarray | None  # the number of a path for each row; None: there is one
-    rows: np.ndarray  # from 0
+    files: np.ndarray | None  # (N,), positions in `paths`; None: all rows are from one file
+    rows: np.ndarray  # (N,), counted from 0 in each file
 
     def take(self, rows: np.ndarray) -> Origin:
-        """Of these rows."""
+        """The origin of these rows."""
         files = None if self.files is None else self.files[rows]
         return Origin(self.paths, files, self.rows[rows])
 
     def where(self, row: Any) -> str:
-        """The file and the row of it, for an error."""
-        path = self.paths[0 if self.files is None else int(self.files[row])]
+        """The file that a row is from, and its row there, for an error."""
+        path = self.paths[0]
+        if self.files is not None:
+            path = self.paths[self.files[row]]
         return f"{path}: row {1 + int(self.rows[row])}"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table."""
+    """The columns of a table, which remember the rows of the file that they are from.
+
+    Args:
+        path: the file of the table.
+        file_rows: the row of the file, counted from 0, that each row is from; None: the table has
+            the rows of its file.
+        file_columns: the names of all columns of the file, if the table lacks some of them.
+        origins: where columns are from that are from other files than the table.
+    """
 
     table: pa.Table
     path: str
-    places: np.ndarray | None = None  # the row of the file, from 0, that each is of; None: as here
-    known: Sequence[str] = ()  # the names of the columns of the file, if there are more
-    origins: Mapping[str, Origin] = field(default_factory=dict)  # of columns from other files
-    _names: dict[str, Names] = field(default_factory=dict, init=False)  # that were asked for
+    file_rows: np.ndarray | None = None  # (N,)
+    file_columns: Sequence[str] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    _names: dict[str, Names] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @cached_property
     def _name_set(self) -> frozenset[str]:
-        return frozenset(self.table.column_names)  # of which Arrow makes a new list each time
+        # Arrow makes a new list of the names whenever it is asked.
+        return frozenset(self.table.column_names)
 
     def __contains__(self, column: object) -> bool:
         return column in self._name_set
 
     def take(self, rows: np.ndarray) -> Columns:
-        """These rows."""
-        places = rows if self.places is None else self.places[rows]
-        taken = {id(origin): origin.take(rows) for origin in self.origins.values()}
-        origins = {column: taken[id(origin)] for column, origin in self.origins.items()}
-        return Columns(self.table.take(rows), self.path, places, origins=origins)
+        """The columns with these rows alone."""
+        # Most columns share one origin, whose rows are taken once.
+        origin_by_id = {id(origin): origin.take(rows) for origin in self.origins.values()}
+        origins = {column: origin_by_id[id(origin)] for column, origin in self.origins.items()}
+        table = self.table.take(rows)
+        return Columns(table, self.path, self.file_rows_of(rows), origins=origins)
 
     def select(self, columns: Iterable[str]) -> Columns:
         """These columns alone."""
         return replace(self, table=self.table.select([*columns]))
 
-    def beside(self, other: Columns, rows: np.ndarray) -> Columns:
-        """With further columns: for each row a row of another table."""
+    def beside(self, table: Columns, rows: np.ndarray) -> Columns:
+        """These columns, and beside them those of another table that have other names.
+
+        Args:
+            rows: the row of the other table that stands beside each row, `(N,)`.
+        """
         import pyarrow as pa
 
         columns = columns_by_name(self.table)
         origins = dict(self.origins)
-        places = rows if other.places is None else other.places[rows]
-        origin = Origin([other.path], None, places)
-        for column, values in columns_by_name(other.table).items():
-            if column not in self:
-                if other.kind(column) == "text":
-                    values = values.dictionary_encode()  # a text stands once for many rows
-                columns[column] = values.take(rows)
-                if other.path != self.path:
-                    origins[column] = origin
-        return Columns(pa.table(columns), self.path, self.places, origins=origins)
+        origin = Origin([table.path], None, table.file_rows_of(rows))
+        for column, values in columns_by_name(table.table).items():
+            if column in self:
+                continue
+            if table.kind(column) == "text":
+                values = values.dictionary_encode()  # A text is kept once for many rows.
+            columns[column] = values.take(rows)
+            if table.path != self.path:
+                origins[column] = origin
+        return Columns(pa.table(columns), self.path, self.file_rows, origins=origins)
 
-    def place(self, row: Any) -> int:
-        """The row of the file, from 1, that a row is of."""
-        return 1 + int(row if self.places is None else self.places[row])
+    def file_rows_of(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of the file, counted from 0, that these rows are from."""
+        return rows if self.file_rows is None else self.file_rows[rows]
+
+    def file_row(self, row: Any) -> int:
+        """The row of the file, counted from 1 as in messages, that a row is from."""
+        index = row if self.file_rows is None else self.file_rows[row]
+        return 1 + int(index)
 
     def where(self, row: Any, column: str = "") -> str:
-        """The file and the row of it, for an error about this column."""
+        """The file and its row that a row is from, for an error about this column."""
         if column in self.origins:
             return self.origins[column].where(row)
-        return f"{self.path}: row {self.place(row)}"
+        return f"{self.path}: row {self.file_row(row)}"
 
     def check(self, column: str, key: str) -> None:
         """Raises a `UserError` that names the key, such as `data.group`, without such a column."""
         if column not in self:
-            known = choices(column, self.known or self.table.column_names)
-            lacks = f"{self.path} has no column {column!r}"
+            file_columns = self.file_columns or self.table.column_names
+            problem = f"{self.path} has no column {column!r}"
             raise SettingError(
-                f"{lacks}: set {key}; {known}",
-                f"{lacks}, which this run reads: name it so in the file, which has "
-                f"{listed(self.known or self.table.column_names)}",
+                f"{problem}: set {key}; {choices(column, file_columns)}",
+                f"{problem}, which this run reads: name it so in the file, which has "
+                f"{listed(file_columns)}",
             )
 
     @property
@@ -152,11 +179,11 @@ class Columns:
         return [field.name for field in self.table.schema if is_list(field.type)]
 
     def kind(self, column: str) -> Kind:
-        """What Arrow holds in a column."""
+        """What a column holds: one of `Kind`."""
         return kind_of(self.table[column].type)
 
     def kind_in_lists(self, column: str) -> Kind:
-        """What Arrow holds in the lists of a column."""
+        """What the lists of a column hold: one of `Kind`."""
         return kind_of(self.table[column].type.value_type)
 
     def list_lengths(self, column: str) -> np.ndarray:
@@ -168,37 +195,49 @@ class Columns:
     def has_gaps_in_lists(self, column: str) -> bool:
         """Whether a number is missing in the lists of a column."""
         elements = self.table[column].combine_chunks().flatten()
-        return kind_of(elements.type) == "number" and bool(np.isnan(_float64(elements)).any())
+        if kind_of(elements.type) != "number":
+            return False
+        is_gap = np.isnan(_float64(elements))
+        return bool(is_gap.any())
 
     def names(self, column: str) -> Names:
-        """A column as texts without the blanks around them; blank ones are none."""
+        """A column as texts without the blanks around them; blank texts are missing ones."""
         if column not in self._names:
             self._names[column] = self.written(column).stripped()
         return self._names[column]
 
     def written(self, column: str) -> Names:
-        """A column as texts as they are written; blank ones are none."""
+        """A column as texts as they are written; blank texts are missing ones."""
         import pyarrow as pa
 
         array = self.table[column]
         if pa.types.is_string(array.type):
-            array = array.cast(pa.large_string())  # of which a chunk has no limit of 2 GB
+            # A single chunk of short strings is limited to 2 GB.
+            array = array.cast(pa.large_string())
         array = array.combine_chunks()
         if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()  # which may hold names that no row has
+            # Its dictionary may hold names that no row has.
+            array = array.dictionary_decode()
         with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
             encoded = array.dictionary_encode()
             texts = texts_of(encoded.dictionary)
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        indices = encoded.indices.fill_null(-1)
+        codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
         names = [text or "" for text in texts]
-        is_name = np.array([bool(name.strip()) for name in names] + [False])
-        return Names(np.where(is_name[codes], codes, -1), names)
+        is_name = [bool(name.strip()) for name in names]
+        is_name.append(False)  # The code -1 reads the last one.
+        has_name = np.array(is_name)[codes]  # (N,)
+        return Names(np.where(has_name, codes, -1), names)
 
     def filled(self, column: str, key: str = "", *, raw: bool = False) -> Names:
-        """As `names`, of a column that this key names; raises a `UserError` for a row without one.
+        """A column as texts, of which each row must have one.
 
         Args:
-            raw: as `written`.
+            key: the key that names the column, for an error.
+            raw: whether to read the texts as they are written, with the blanks around them.
+
+        Raises:
+            UserError: without such a column, or for a row without a text.
         """
         if key:
             self.check(column, key)
@@ -213,7 +252,7 @@ class Columns:
             raise UserError(f"{where} has no {column!r}: fill it")
 
     def parsed(self, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """A column as numbers, `(N,)` float64, nan where one is missing; and where it holds
+        """A column as numbers, `(N,)` float64, nan where one is missing; and whether each row holds
         something else than a finite number, `(N,)` bool. `true` is 1 and `false` is 0."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -223,7 +262,8 @@ class Columns:
             values = pc.cast(array, pa.float64(), safe=False).to_numpy()
             return values, np.isinf(values)
         if self.kind(column) == "boolean":
-            values = pc.cast(pc.cast(array, pa.uint8()), pa.float64()).to_numpy()
+            integers = pc.cast(array, pa.uint8())
+            values = pc.cast(integers, pa.float64()).to_numpy()
             return values, np.zeros(len(values), bool)
         names = self.names(column)
         words = {name.lower() for name in names.names if name not in MISSING}
@@ -231,34 +271,43 @@ class Columns:
             numbers = [TRUTH.get(name.lower(), math.nan) for name in names.names]
         else:
             numbers = [as_number(name) for name in names.names]
-        values = np.array([*numbers, math.nan])[names.codes]
+        numbers.append(math.nan)  # The code -1 reads the last one.
+        values = np.array(numbers)[names.codes]
         return values, np.isinf(values)
 
     def holds_texts(self, column: str) -> bool:
-        """Whether it does; not if it holds more numbers, of which one may be wrong."""
+        """Whether a column holds texts: at least half of its values are no numbers. In a column
+        with more numbers than texts, a text is a mistake, or stands for a gap."""
         if self.kind(column) in ("number", "boolean"):
             return False
         if self.kind(column) != "text":
             return True
-        is_wrong = self.parsed(column)[1]
-        count = int((self.names(column).codes >= 0).sum())
-        return 2 * int(is_wrong.sum()) >= max(count, 1)
+        _, is_wrong = self.parsed(column)
+        value_count = int((self.names(column).codes >= 0).sum())
+        return 2 * int(is_wrong.sum()) >= max(value_count, 1)
 
     def numbers(self, column: str, key: str = "") -> np.ndarray:
-        """A column, that this key names, as float64, nan where a number is missing. Raises a
-        `UserError` for an infinite number, or a text."""
+        """A column as float64, `(N,)`, nan where a number is missing.
+
+        Args:
+            key: the key that names the column, for an error.
+
+        Raises:
+            UserError: without such a column, or for an infinite number or a text.
+        """
         if key:
             self.check(column, key)
         values, is_wrong = self.parsed(column)
         if is_wrong.any():
             row = is_wrong.argmax()
-            is_numeric = self.kind(column) == "number"
-            value = values[row].item() if is_numeric else self.names(column).texts[row]
+            value = values[row].item()
+            if self.kind(column) != "number":
+                value = self.names(column).texts[row]
             raise no_number(value, self.where(row, column), column)
         return values
 
     def check_numbers(self) -> None:
-        """Raises a `UserError` for a column that holds something else."""
+        """Raises a `UserError` for a column that holds something else than numbers."""
         for column in self.table.column_names:
             self.numbers(column)
 
@@ -276,48 +325,61 @@ class Columns:
         return weights
 
     def lists_of(self, column: str, key: str, *, raw: bool = True) -> list[list[str]]:
-        """The texts in each cell, a list of them or one; raises a `UserError` for an empty one.
+        """The texts in each cell of a column, whose cells are lists of texts or one text.
 
         Args:
-            raw: with the blanks around them, as they are written.
+            key: the key that names the column, for an error.
+            raw: whether the texts keep the blanks around them, as they are written.
+
+        Raises:
+            UserError: without such a column, or for an empty cell or text.
         """
         self.check(column, key)
-        found = texts_of(self.table[column].combine_chunks())
-        cells = [cell if isinstance(cell, list) else [cell] for cell in found]
-        for row, cell in enumerate(cells):
-            if not cell or not all(isinstance(text, str) and text.strip() for text in cell):
-                where = self.where(row, column)
-                raise UserError(f"{where} has an empty text in {column!r}: fill it")
+        cells = []
+        for row, cell in enumerate(texts_of(self.table[column].combine_chunks())):
+            texts = cell if isinstance(cell, list) else [cell]
+            is_filled = [isinstance(text, str) and bool(text.strip()) for text in texts]
+            if not texts or not all(is_filled):
+                raise UserError(
+                    f"{self.where(row, column)} has an empty text in {column!r}: fill it"
+                )
+            cells.append(texts)
         if raw:
             return cells
-        return [[text.strip() for text in cell] for cell in cells]
+        return [[text.strip() for text in texts] for texts in cells]
 
     def rows(self, roles: Mapping[str, str], *read: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-        """The rows of what is read of it, each with what `Examples.also` holds of it.
+        """A tuple for each row: what is read of it, then what else an example knows of it, as
+        `Examples.also` holds it.
 
         Args:
-            roles: which column says that, of those that there are.
+            roles: the column for each role, such as `weight`; a table may lack some of them.
+            read: what is read of the rows, one element for each row.
         """
-        also: dict[str, list[Any]] = {"source_row": [self.place(row) for row in range(len(self))]}
+        also: dict[str, list[Any]] = {
+            "source_row": [self.file_row(row) for row in range(len(self))]
+        }
         for role, column in roles.items():
-            if column in self:
-                names = self.names(column) if role == "id" else self.filled(column)
-                also[role] = names.texts.tolist()
-                if role == "weight":
-                    also[role] = self.weights(column).tolist()
-        also_by_row = [
-            dict(zip(also, row, strict=True)) for row in zip(*also.values(), strict=True)
-        ]
+            if column not in self:
+                continue
+            if role == "id":
+                also[role] = self.names(column).texts.tolist()
+            else:
+                also[role] = self.filled(column).texts.tolist()
+            if role == "weight":
+                also[role] = self.weights(column).tolist()
+        value_rows = zip(*also.values(), strict=True)
+        also_by_row = [dict(zip(also, values, strict=True)) for values in value_rows]
         return zip(*read, also_by_row, strict=True)
 
 
 def columns_by_name(table: pa.Table) -> dict[str, Any]:
-    """The columns of a table of Arrow."""
+    """The columns of a table of Arrow, by their names."""
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def _float64(array: Any) -> np.ndarray:
-    """An array of numbers, with nan where one is missing."""
+    """An array of Arrow as float64, with nan where a number is missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -325,7 +387,7 @@ def _float64(array: Any) -> np.ndarray:
 
 
 def kind_of(dtype: Any) -> Kind:
-    """What a type of Arrow is of."""
+    """What an array of this type of Arrow holds."""
     from pyarrow import types
 
     if is_number(dtype):
@@ -336,72 +398,96 @@ def kind_of(dtype: Any) -> Kind:
         return "time"
     if is_list(dtype):
         return "list"
-    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_dictionary)
-    return "text" if any(test(dtype) for test in texts) else "other"
+    is_text = types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype)
+    if is_text or types.is_dictionary(dtype):
+        return "text"
+    return "other"
 
 
-def is_list(kind: Any) -> bool:
+def is_list(dtype: Any) -> bool:
     """Whether a type of Arrow is that of lists."""
     from pyarrow import types
 
-    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype)
 
 
-def is_number(kind: Any) -> bool:
+def is_number(dtype: Any) -> bool:
     """Whether a type of Arrow is that of numbers, or of a column without any value."""
     from pyarrow import types
 
-    tests = (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
-    return any(test(kind) for test in tests)
+    if types.is_integer(dtype) or types.is_floating(dtype):
+        return True
+    return types.is_decimal(dtype) or types.is_null(dtype)
 
 
 def texts_of(column: Any) -> list[Any]:
-    """The text of each value of a column of Arrow, or the list of its texts; None for none."""
+    """The text of each value of a column of Arrow, or the list of its texts; None for a value that
+    is missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = column.type
-    if is_list(kind):
-        texts, lengths = iter(texts_of(column.flatten())), pc.list_value_length(column).to_pylist()
-        return [None if length is None else [*islice(texts, length)] for length in lengths]
-    if pa.types.is_dictionary(kind):
+    if is_list(column.type):
+        return _texts_of_lists(column)
+    if pa.types.is_dictionary(column.type):
         return texts_of(column.dictionary_decode())
-    if pa.types.is_temporal(kind):
+    if pa.types.is_temporal(column.type):
         return [None if value is None else str(value) for value in column.to_pylist()]
-    if pa.types.is_floating(kind):
+    if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     return pc.cast(column, pa.large_string()).to_pylist()
 
 
+def _texts_of_lists(column: Any) -> list[list[Any] | None]:
+    """The texts in each list of a column of Arrow; None for a list that is missing."""
+    import pyarrow.compute as pc
+
+    remaining_texts = iter(texts_of(column.flatten()))
+    lists = list[list[Any] | None]()
+    for length in pc.list_value_length(column).to_pylist():
+        lists.append(None if length is None else [*islice(remaining_texts, length)])
+    return lists
+
+
 def as_number(value: Any) -> float:
-    """The number that a text is; nan for a missing one, and infinite for what is none, such as
-    `1_000` and the digits of other scripts, which Python reads as numbers."""
+    """The number that a text says; nan if it is missing, and infinity if it says none. `1_000` and
+    the digits of other scripts are no numbers, although Python reads them."""
     text = str(value)
     if value is None or text.strip() in MISSING:
         return math.nan
+    if "_" in text or not text.isascii():
+        return math.inf
     with suppress(ValueError):
-        return math.inf if "_" in text or not text.isascii() else float(text)
+        return float(text)
     return math.inf
 
 
 def no_number(value: Any, where: str, name: str) -> UserError:
-    """The error for it, with its row and column."""
-    cure = f": {cure_of(value)}" if isinstance(value, str) else ""
-    wrong = f"{shown(repr(value))} as {name!r}, which is not a finite number"
-    return UserError(f"{where} has {wrong}{cure}")
+    """The error about a value that is no number.
+
+    Args:
+        where: its file and row.
+        name: its column.
+    """
+    message = f"{where} has {shown(repr(value))} as {name!r}, which is not a finite number"
+    if isinstance(value, str):
+        message += f": {cure_of(value)}"
+    return UserError(message)
 
 
 def cure_of(text: str) -> str:
     """What to do about a text that stands among numbers."""
     text = text.strip()
-    decimal = f"train with {setting('data.decimal', ',')}"
+    with_decimal_comma = f"train with {setting('data.decimal', ',')}"
     thousands = THOUSANDS.fullmatch(text)
-    if thousands and (thousands["mark"] != "," or thousands["more"] or thousands["fraction"]):
-        return f"write numbers without separators of thousands, such as {_without(thousands)}"
     if thousands:
-        return f"{decimal} if it is {text.replace(',', '.')}, or write {text.replace(',', '')}"
+        # The comma of 1,234 may also be a decimal one.
+        has_several_marks = thousands["more"] or thousands["fraction"]
+        if thousands["mark"] == "," and not has_several_marks:
+            as_fraction, as_thousands = text.replace(",", "."), text.replace(",", "")
+            return f"{with_decimal_comma} if it is {as_fraction}, or write {as_thousands}"
+        return f"write numbers without separators of thousands, such as {_without(thousands)}"
     if DECIMAL_COMMA.fullmatch(text):
-        return decimal
+        return with_decimal_comma
     if UNIT.fullmatch(text):
         return "write numbers without their unit"
     if text.isprintable() and len(text) <= 20:
@@ -410,7 +496,8 @@ def cure_of(text: str) -> str:
 
 
 def _without(thousands: re.Match[str]) -> str:
-    """1,234.5 as 1234.5, and 1.234,5 as 1234.5."""
-    fraction = (thousands["fraction"] or "").replace(",", ".")
-    whole = thousands[0].removesuffix(thousands["fraction"] or "")
-    return shown(whole.replace(thousands["mark"], "") + fraction)
+    """A number without its separators of thousands: 1,234.5 and 1.234,5 as 1234.5."""
+    fraction = thousands["fraction"] or ""
+    integer = thousands[0].removesuffix(fraction)
+    digits = integer.replace(thousands["mark"], "")
+    return shown(digits + fraction.replace(",", "."))

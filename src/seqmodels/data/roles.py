@@ -257,7 +257,7 @@ def _are_whole(values: np.ndarray) -> bool:
 def _counts_rows(columns: Columns, column: str, values: np.ndarray) -> bool:
     """Whether numbers rise by 1 from row to row of their file."""
     origin = columns.origins.get(column)
-    rows = origin.rows if origin else columns.places
+    rows = origin.rows if origin else columns.file_rows
     if rows is None:
         rows = np.arange(len(values))
     if origin is not None and origin.files is not None:  # rows of several files
@@ -280,7 +280,7 @@ def unsorted_times(steps: Steps, roles: Sequence[ColumnRole]) -> Iterator[str]:
         if step is not None:
             yield (
                 f"{steps.columns.path}: {role.column} goes back within "
-                f"{steps.called(steps.series(step))}, at row {steps.columns.place(step)}: set "
+                f"{steps.called(steps.series(step))}, at row {steps.columns.file_row(step)}: set "
                 f"data.time={role.column} to sort the steps by it"
             )
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from seqmodels.data.times import Times, times_or_none
 from seqmodels.errors import UserError, refusing, shown
 from seqmodels.files import read_lines
 
-UNEVEN = 10  # how many times as long as the median a step of time is, to be worth a note
-OF_LISTS = re.compile(r"\[\d+\]$")  # how the channels of lists of lists are called
+# A step of time this many times as long as the median is worth a note.
+UNEVEN = 10
+# The names of the channels of lists of lists end like this.
+OF_LISTS = re.compile(r"\[\d+\]$")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class StepsOfSeries:
     """All steps of a table, in any order."""
 
     columns: Columns
-    numbers: np.ndarray  # (N,), of the series that each step is of
-    names: Names | None  # of the series of each step; None: they have none
+    numbers: np.ndarray  # (N,), the number of the series of each step
+    names: Names | None  # (N,), the name of the series of each step; None: series have no names
     are_in_order: bool = False  # whether the steps of a series stand as they follow each other
 
 
@@ -38,16 +40,17 @@ class Steps:
 
     columns: Columns
     starts: np.ndarray  # (S + 1,), where each series begins, and the end of the last one
-    names: list[str]  # of the series; empty where they have none
-    times: Times | None  # of the steps
+    names: list[str]  # (S,), one for each series; an empty text where it has none
+    times: Times | None  # (N,), one for each step
 
     def series(self, step: Any) -> int:
-        """The number of the series that a step is of."""
+        """The number of the series of a step."""
         return int(np.searchsorted(self.starts, step, "right")) - 1
 
     def called(self, number: int) -> str:
-        """A series, for an error."""
-        return f"series {shown(self.names[number] or str(number + 1))}"
+        """A series, as messages call it: by its name, or else by its number, counted from 1."""
+        name = self.names[number] or str(number + 1)
+        return f"series {shown(name)}"
 
     @property
     def sizes(self) -> np.ndarray:
@@ -57,72 +60,83 @@ class Steps:
     def is_inside(self) -> np.ndarray:
         """Whether each step but the last one is followed by one of its series, `(N - 1,)`."""
         is_inside = np.ones(len(self.columns) - 1, bool)
-        is_inside[self.starts[1:-1] - 1] = False
+        last_steps = self.starts[1:-1] - 1  # of all series but the last one
+        is_inside[last_steps] = False
         return is_inside
 
     def elapsed(self) -> np.ndarray:
         """`log1p` of the time since the step before, `(N,)`; 0 at the first step of a series."""
         assert self.times is not None
+        log_times = np.log1p(np.abs(self.times.apart()))  # (N - 1,)
         elapsed = np.zeros(len(self.columns))
-        elapsed[1:] = np.where(self.is_inside(), np.log1p(np.abs(self.times.apart())), 0.0)
+        elapsed[1:] = np.where(self.is_inside(), log_times, 0.0)
         return elapsed
 
     @property
     def rows(self) -> np.ndarray:
-        """The row of the file, from 0, that each step is of, `(N,)`."""
-        places = self.columns.places
-        return np.arange(len(self.columns)) if places is None else places
+        """The row of the file, counted from 0, that each step is from, `(N,)`."""
+        return self.columns.file_rows_of(np.arange(len(self.columns)))
 
-    def repeated(self, of_series: np.ndarray) -> np.ndarray:
-        """What each series has, `(S,)`, at each of its steps, `(N,)`."""
-        return np.repeat(of_series, self.sizes)
+    def repeated(self, series_values: np.ndarray) -> np.ndarray:
+        """The value of each series, `(S,)`, at each of its steps, `(N,)`."""
+        return np.repeat(series_values, self.sizes)
 
     def ids(self, column: str) -> Iterator[str | list[str]]:
-        """The text of each series in a column, or those of its steps if they differ within some
-        series."""
+        """The text of each series in a column. If texts differ within some series, the texts of its
+        steps."""
         texts = self.columns.names(column).texts
         is_of_series = not self.varying(column)
         for start, stop in pairwise(self.starts.tolist()):
             yield texts[start] if is_of_series else texts[start:stop].tolist()
 
     def varying(self, column: str, *, numbers: bool = False) -> str:
-        """`series 7 has 2 values of 'label' (walk, run)`; empty if no series has several.
+        """The first series with several values in a column, as a clause for a message, such as
+        `series 7 has 2 values of 'label' (walk, run)`; empty if no series has several.
 
         Args:
-            numbers: whether to compare numbers, of which 1 and 1.0 are one.
+            numbers: whether to compare the values as numbers, so that 1 and 1.0 are the same.
         """
-        names = None if numbers else self.columns.names(column)
-        values = self.columns.numbers(column) if names is None else names.codes
-        first = self.repeated(values[self.starts[:-1]])
-        differs = (values != first) & ~((values != values) & (first != first))  # nan is nan
+        if numbers:
+            compared = values = self.columns.numbers(column)
+        else:
+            names = self.columns.names(column)
+            compared, values = names.codes, names.texts
+        first = self.repeated(compared[self.starts[:-1]])
+        are_missing = (compared != compared) & (first != first)  # Both are nan.
+        differs = (compared != first) & ~are_missing
         if not differs.any():
             return ""
-        number = self.series(differs.argmax())
-        of_series = slice(self.starts[number], self.starts[number + 1])
-        texts = (values if names is None else names.texts)[of_series]
-        different = [*dict.fromkeys("empty" if text is None else str(text) for text in texts)]
-        examples = ", ".join(map(shown, different[:3]))
-        if len(different) > 3:
+        series = self.series(differs.argmax())
+        values_of_series = values[self.starts[series] : self.starts[series + 1]]
+        texts = ["empty" if value is None else str(value) for value in values_of_series]
+        different_texts = list(dict.fromkeys(texts))
+        examples = ", ".join(map(shown, different_texts[:3]))
+        if len(different_texts) > 3:
             examples += ", ..."
-        return f"{self.called(number)} has {len(different)} values of {column!r} ({examples})"
+        return f"{self.called(series)} has {len(different_texts)} values of {column!r} ({examples})"
 
     def is_only_in_one_step(self, column: str) -> bool:
-        """Whether each series has one text in a column, and at some steps none."""
-        names = self.columns.names(column)
-        is_filled = names.codes >= 0
+        """Whether each series has a single text in a column, and lacks it at some of the steps."""
+        codes = self.columns.names(column).codes
+        is_filled = codes >= 0
+        if is_filled.all():
+            return False
         series = self.repeated(np.arange(len(self.names)))
-        pairs = np.unique(np.stack([series[is_filled], names.codes[is_filled]]), axis=1)
-        return not is_filled.all() and len(pairs[0]) == len(self.names) == len({*pairs[0].tolist()})
+        filled_cells = np.stack([series[is_filled], codes[is_filled]])  # (2, filled)
+        series_with_text, _ = np.unique(filled_cells, axis=1)
+        return np.array_equal(series_with_text, np.arange(len(self.names)))
 
 
 def step_back(steps: Steps, column: str) -> int | None:
-    """The first step whose time, in this column, is before that of the step before in its series;
-    None if there is none."""
+    """The first step that has an earlier time, in this column, than the step before it in its
+    series; None if no step has."""
     times = times_or_none(steps.columns, column)
     if times is None:
         return None
-    goes_back = steps.is_inside() & (times.apart() < 0)
-    return int(goes_back.argmax()) + 1 if goes_back.any() else None
+    goes_back = steps.is_inside() & (times.apart() < 0)  # (N - 1,), from each step to the next
+    if not goes_back.any():
+        return None
+    return int(goes_back.argmax()) + 1
 
 
 def check_each_time_once(steps: Steps) -> None:
@@ -131,34 +145,42 @@ def check_each_time_once(steps: Steps) -> None:
     is_twice = steps.is_inside() & (steps.times.apart() == 0)
     if is_twice.any():
         step = is_twice.argmax()
-        first, second = sorted(map(steps.columns.place, (step, step + 1)))
-        [time], series = steps.times[[step]].texts(), steps.called(steps.series(step))
+        series = steps.called(steps.series(step))
+        [time] = steps.times[[step]].texts()
+        first_row, second_row = sorted(map(steps.columns.file_row, (step, step + 1)))
         raise UserError(
-            f"{steps.columns.path}: {series}: time {time} stands twice (rows {first}, {second}"
-            "): have each once"
+            f"{steps.columns.path}: {series}: time {time} stands twice (rows {first_row}, "
+            f"{second_row}): have each once"
         )
 
 
 def note_of_uneven_times(steps: Steps, column: str) -> str:
-    """That steps of this column of times differ much in their length; empty if none does."""
+    """A note that the times in a column lie much further apart at some steps than at most; empty if
+    they don't."""
     assert steps.times is not None
     is_inside = steps.is_inside()
     if not is_inside.any():
         return ""
-    apart = np.where(is_inside, steps.times.apart(), np.nan)
-    longest, usual = np.nanargmax(apart), np.nanmedian(apart)
-    if apart[longest] <= UNEVEN * usual:
+    # (N - 1,), from each step to the next; nan from one series to the next
+    differences = np.where(is_inside, steps.times.apart(), np.nan)
+    longest_step = np.nanargmax(differences)
+    longest, median = differences[longest_step], np.nanmedian(differences)
+    if longest <= UNEVEN * median:
         return ""
     quoted = steps.times.quoted
+    series = steps.called(steps.series(longest_step))
     return (
-        f"{steps.columns.path}: steps of {column} differ: the median is {quoted(usual)}, the "
-        f"longest {quoted(apart[longest])} ({steps.called(steps.series(longest))}): resample, or "
-        "set data.elapsed=true"
+        f"{steps.columns.path}: steps of {column} differ: the median is {quoted(median)}, the "
+        f"longest {quoted(longest)} ({series}): resample, or set data.elapsed=true"
     )
 
 
 def note_of_shape(steps: Steps, channel_count: int, *, is_wide: bool) -> str:
-    """What series with few steps may be; empty for others."""
+    """A note on what the table may be if its series have few steps; empty if they have many.
+
+    Args:
+        is_wide: whether columns of the table are the steps of a series.
+    """
     longest = int(steps.sizes.max())
     if longest == 1 and not is_wide:
         return (
@@ -175,10 +197,10 @@ def note_of_shape(steps: Steps, channel_count: int, *, is_wide: bool) -> str:
 
 
 def steps_of_rows(columns: Columns, series: str | None) -> StepsOfSeries:
-    """Of a table with a row for each step.
+    """The steps of a table with a row for each step.
 
     Args:
-        series: the column that names the series of each row; None: all are of one.
+        series: the column that names the series of each row; None: all rows are of one series.
     """
     if series is None:
         return StepsOfSeries(columns, np.zeros(len(columns), int), None)
@@ -189,7 +211,7 @@ def steps_of_rows(columns: Columns, series: str | None) -> StepsOfSeries:
 def steps_of_lists(
     columns: Columns, series: str | None, wanted: Collection[str] = (), *, guess: bool = True
 ) -> StepsOfSeries:
-    """Of a table with a row for each series, whose cells are lists of its steps.
+    """The steps of a table with a row for each series, whose cells are lists of its steps.
 
     Args:
         series: the column that names the series of each row; None: they have no names.
@@ -200,13 +222,17 @@ def steps_of_lists(
     if series is None:
         return StepsOfSeries(steps, rows, None, are_in_order=True)
     names = steps.filled(series, "data.series")
-    first_steps = np.flatnonzero(np.diff(rows, prepend=-1))
-    differs = names.codes != np.repeat(names.codes[first_steps], np.bincount(rows))
+    first_steps = np.flatnonzero(np.diff(rows, prepend=-1))  # the first step of each row
+    first_codes = np.repeat(names.codes[first_steps], np.bincount(rows))
+    differs = names.codes != first_codes
     if differs.any():
         step = differs.argmax()
-        both = f"{shown(names.texts[first_steps[rows[step]]])} and {shown(names.texts[step])}"
-        where = columns.where(rows[step], series)
-        raise UserError(f"{where} is of series {both}: give each row, or frame, one series")
+        row = rows[step]
+        first_name, second_name = names.texts[first_steps[row]], names.texts[step]
+        raise UserError(
+            f"{columns.where(row, series)} is of series {shown(first_name)} and "
+            f"{shown(second_name)}: give each row, or frame, one series"
+        )
     return StepsOfSeries(steps, rows, names, are_in_order=True)
 
 
@@ -219,54 +245,59 @@ def steps_of_files(
     *,
     guess: bool = True,
 ) -> StepsOfSeries:
-    """Of a table with a row for each series, which names the file with its steps.
+    """The steps of a table with a row for each series, which names the file with its steps.
 
     Args:
-        files: the column that names it, in the folder of the table.
-        series: the column that names the series; None: the name of its file does.
+        files: the column that names the files, which are in the folder of the table.
+        series: the column that names the series; None: a series is called as its file.
         read: reads a file.
         wanted: the columns that will be read, which all files must have.
         guess: whether all columns that a file has may be read, too.
     """
     import pyarrow as pa
 
-    folder, paths = Path(columns.path).parent, columns.filled(files, "data.files").texts
-    recordings = [read(str(folder / path)) for path in paths]
-    names = _names_in_all(recordings, wanted, guess=guess)
-    merged = {name: _merged(recordings, name) for name in names}
-    sizes = [*map(len, recordings)]
+    folder = Path(columns.path).parent
+    recordings = [read(str(folder / path)) for path in columns.filled(files, "data.files").texts]
+    channels = _names_in_all(recordings, wanted, guess=guess)
+    merged = {channel: _merged(recordings, channel) for channel in channels}
+
+    # Where each step is from: the row of the table, which is its file, and the row in that file.
+    sizes = [len(recording) for recording in recordings]
     rows = np.repeat(np.arange(len(recordings)), sizes)
-    row_in_file = np.concatenate([np.arange(size) for size in sizes])
-    origin = Origin([recording.path for recording in recordings], rows, row_in_file)
-    steps = Columns(
-        pa.table(merged), columns.path, rows, origins=dict.fromkeys(names, origin)
-    ).beside(columns, rows)
-    names_of_series = steps.filled(files if series is None else series, "data.series")
-    return StepsOfSeries(steps, rows, names_of_series)
+    rows_of_files = np.concatenate([np.arange(size) for size in sizes])
+    origin = Origin([recording.path for recording in recordings], rows, rows_of_files)
+    origins = dict.fromkeys(channels, origin)
+
+    steps = Columns(pa.table(merged), columns.path, rows, origins=origins).beside(columns, rows)
+    names = steps.filled(files if series is None else series, "data.series")
+    return StepsOfSeries(steps, rows, names)
 
 
 def _names_in_all(
     recordings: Sequence[Columns], wanted: Collection[str], *, guess: bool
 ) -> list[str]:
-    """The columns that all files have. Raises a `UserError` for one that may be read, and that some
-    of them lack."""
+    """The columns that all files have. Raises a `UserError` for a column that may be read, and that
+    only some of the files have."""
+    names = dict[str, None]()  # each name once, in the order of the files
+    for recording in recordings:
+        names |= dict.fromkeys(recording.table.column_names)
     shared_names = []
-    for name in dict.fromkeys(name for file in recordings for name in file.table.column_names):
-        lacking = next((file for file in recordings if name not in file), None)
-        if lacking is None:
+    for name in names:
+        files_without = [recording.path for recording in recordings if name not in recording]
+        if not files_without:
             shared_names.append(name)
         elif guess or name in wanted:
-            other = next(file for file in recordings if name in file)
+            files_with = [recording.path for recording in recordings if name in recording]
             raise UserError(
-                f"{lacking.path} has no column {name!r}, which {other.path} has: give all files "
-                "the same columns"
+                f"{files_without[0]} has no column {name!r}, which {files_with[0]} has: give all "
+                "files the same columns"
             )
     return shared_names
 
 
 def _merged(recordings: Sequence[Columns], name: str) -> Any:
-    """A column of several files, one after the other. If it holds texts in some of them, it does in
-    all, so that an error can name the row of a text among numbers."""
+    """A column of several files, one file after the other. If it holds texts in some of them, it
+    becomes one of texts, so that an error can name the row of a text among numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -281,180 +312,237 @@ def _merged(recordings: Sequence[Columns], name: str) -> Any:
 
 def in_order(rows: StepsOfSeries, times: Times | None) -> Steps:
     """The steps of each series together, by their times, or else as they stand."""
-    columns, series, names = rows.columns, rows.numbers, rows.names
-    keys = (series,) if times is None else (times.values, series)
-    order = np.lexsort(keys)
-    if (np.diff(order) != 1).any():
+    columns, series = rows.columns, rows.numbers
+    sort_keys = [series]  # The last key counts most.
+    if times is not None:
+        sort_keys.insert(0, times.values)
+    order = np.lexsort(sort_keys)
+    is_in_order = bool((np.diff(order) == 1).all())
+    if not is_in_order:
         columns = columns.take(order)
         series = series[order]
-        times = None if times is None else times[order]
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(series)) + 1, [len(series)]])
-    called = [""] * (len(starts) - 1)
-    if names is not None:
-        called = [names.names[code] for code in names.codes[order[starts[:-1]]]]
-    return Steps(columns, starts, called, times)
+        if times is not None:
+            times = times[order]
+    first_steps = np.flatnonzero(np.diff(series)) + 1  # of all series but the first one
+    starts = np.concatenate([[0], first_steps, [len(series)]])
+    names = [""] * (len(starts) - 1)
+    if rows.names is not None:
+        codes = rows.names.codes[order[starts[:-1]]]
+        names = [rows.names.names[code] for code in codes]
+    return Steps(columns, starts, names, times)
 
 
 def rows_of_one_series(columns: Columns, names: Names) -> str:
-    """`rows 1 and 5 are both of series a`: the first two rows with one name; empty if all differ.
+    """The first two rows with the same name, as a clause for a message, such as `rows 1 and 5 are
+    both of series a`; empty if all names differ.
 
     Args:
-        names: of the series of each row.
+        names: the name of the series of each row.
     """
     _, first_rows, counts = np.unique(names.codes, return_index=True, return_counts=True)
-    if not (counts > 1).any():
+    is_repeated = counts > 1
+    if not is_repeated.any():
         return ""
-    first = first_rows[counts > 1].min()
-    second = np.flatnonzero(names.codes == names.codes[first])[1]
-    series = shown(names.texts[first])
-    return f"rows {columns.place(first)} and {columns.place(second)} are both of series {series}"
+    row = first_rows[is_repeated].min()
+    rows_with_name = np.flatnonzero(names.codes == names.codes[row])
+    first, second = map(columns.file_row, rows_with_name[:2])
+    return f"rows {first} and {second} are both of series {shown(names.texts[row])}"
 
 
 def joined(columns: Columns, names: Names, labels: Columns, series: str) -> Columns:
-    """A table beside another one, which has a row for each series.
+    """A table, and beside it the columns of another one, which has a row for each series.
 
     Args:
-        names: of the series of each row.
+        names: the name of the series of each row.
         labels: the other table, whose column `series` has these names.
     """
     import pandas as pd  # slow to import
 
     names_of_labels = labels.filled(series, "data.series")
-    if both := rows_of_one_series(labels, names_of_labels):
-        raise UserError(f"{labels.path}: {both}: have one for each")
-    places = pd.Index(names_of_labels.texts).get_indexer(names.names)
-    is_used = np.bincount(names.codes, minlength=len(places)) > 0
-    if (is_lacking := (places < 0) & is_used).any():
-        name = names.names[is_lacking.argmax()]
+    repeated_name = rows_of_one_series(labels, names_of_labels)
+    if repeated_name:
+        raise UserError(f"{labels.path}: {repeated_name}: have one for each")
+    index = pd.Index(names_of_labels.texts)
+    label_rows = index.get_indexer(names.names)  # for each name; -1 without a row
+    has_steps = np.bincount(names.codes, minlength=len(label_rows)) > 0
+    lacks_label = (label_rows < 0) & has_steps
+    if lacks_label.any():
+        name = names.names[lacks_label.argmax()]
         raise UserError(
             f"{labels.path} has no row for series {shown(name)} of {columns.path}: add one"
         )
-    return columns.beside(labels, places[names.codes])
+    return columns.beside(labels, label_rows[names.codes])
 
 
 def _unrolled(
     columns: Columns, wanted: Collection[str], *, guess: bool
 ) -> tuple[Columns, np.ndarray]:
-    """The columns with lists, a row for each of their elements, beside the others, each row as
-    often as its lists have elements; and the row of each element. Lists of lists are `(T, C)`
-    series, whose channels become columns. Raises a `UserError` for a row without a list, or with
-    lists of unequal length."""
+    """A table with a row for each step, from one whose cells are lists of steps.
+
+    The elements of the lists become rows, and the cells of other columns repeat beside them. Lists
+    of lists are `(T, C)` series, whose channels become columns.
+
+    Returns:
+        The table, and the row of `columns` that each step is from.
+
+    Raises:
+        UserError: for a row without a list, or with lists of unequal length.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    lists, leading, sizes = _lists_of_steps(columns, wanted, guess=guess)
+    lists, read_names, sizes = _lists_of_steps(columns, wanted, guess=guess)
     rows = np.repeat(np.arange(len(columns)), sizes)
-    places = rows if columns.places is None else columns.places[rows]
-    flat = dict[str, Any]()
+    file_rows = columns.file_rows_of(rows)
+    columns_of_steps = dict[str, Any]()
     for name, array in lists.items():
         steps = array.flatten()
         if not is_list(steps.type) or is_list(steps.type.value_type):
-            flat[name] = steps
+            columns_of_steps[name] = steps
             continue
-        widths = pc.list_value_length(steps).fill_null(0).to_numpy()
+        widths = pc.list_value_length(steps).fill_null(0).to_numpy()  # the channels of each step
         has_other_width = widths != widths[0]
         if not has_other_width.any():
             channels = _channels_of(name, steps.flatten(), int(widths[0]))
-            if name in leading:  # whose channels are all read
-                Columns(pa.table(channels), columns.path, places).check_numbers()
-            flat |= channels
-        elif name in leading:
-            where = columns.where(rows[has_other_width.argmax()])
-            what = f"{shown(name)} has steps of {widths[0]} channels and of others"
-            raise UserError(f"{where}: {what}: give each all of them")
-        else:
-            flat[name] = steps
-    rest = columns.select(name for name in columns.table.column_names if name not in lists)
-    return Columns(pa.table(flat), columns.path, places).beside(rest, rows), rows
+            if name in read_names:
+                Columns(pa.table(channels), columns.path, file_rows).check_numbers()
+            columns_of_steps |= channels
+            continue
+        if name in read_names:
+            row = rows[has_other_width.argmax()]
+            raise UserError(
+                f"{columns.where(row)}: {shown(name)} has steps of {widths[0]} channels and of "
+                "others: give each all of them"
+            )
+        columns_of_steps[name] = steps
+    table = Columns(pa.table(columns_of_steps), columns.path, file_rows)
+    other_names = [name for name in columns.table.column_names if name not in lists]
+    return table.beside(columns.select(other_names), rows), rows
 
 
 def _lists_of_steps(
     columns: Columns, wanted: Collection[str], *, guess: bool
 ) -> tuple[dict[str, Any], list[str], np.ndarray]:
-    """The columns whose lists have an element for each step; which of them are to be read; and how
-    many steps each row has, `(N,)`."""
+    """The columns whose lists have an element for each step, by name; the names of those that will
+    be read; and how many steps each row has, `(N,)`."""
     lists = {name: columns.table[name].combine_chunks() for name in columns.lists}
-    sizes = {name: columns.list_lengths(name) for name in lists}
-    leading = [name for name in lists if name in wanted]
-    if guess or not leading:
-        leading = [name for name in lists if name in leading or _holds_numbers(lists[name])]
-    first = (leading or [*lists])[0]
-    for name in [*lists]:
+    sizes = {name: columns.list_lengths(name) for name in lists}  # (N,) each
+    read_names = [name for name in lists if name in wanted]
+    if guess or not read_names:
+        read_names = [name for name in lists if name in wanted or _holds_numbers(lists[name])]
+
+    # The first list that is read says how many steps there are.
+    first = read_names[0] if read_names else next(iter(lists))
+    for name in list(lists):
         has_other_size = sizes[name] != sizes[first]
         if not has_other_size.any():
             continue
-        if name in leading:
+        if name in read_names:
             row = has_other_size.argmax()
-            both = f"{sizes[first][row]} of {first!r} and {sizes[name][row]} of {name!r}"
-            raise UserError(f"{columns.where(row)} has {both}: give one of each for each step")
-        del lists[name]  # which says something else
+            raise UserError(
+                f"{columns.where(row)} has {sizes[first][row]} of {first!r} and "
+                f"{sizes[name][row]} of {name!r}: give one of each for each step"
+            )
+        # The elements of this list are not steps.
+        del lists[name]
     if not sizes[first].all():
-        where = columns.where(sizes[first].argmin())
-        raise UserError(f"{where} has no steps: fill its lists, or remove it")
-    return lists, leading, sizes[first]
+        row = sizes[first].argmin()
+        raise UserError(f"{columns.where(row)} has no steps: fill its lists, or remove it")
+    return lists, read_names, sizes[first]
 
 
 def _channels_of(name: str, cells: Any, width: int) -> dict[str, Any]:
-    """The channels of lists of lists, each of so many cells in a row."""
-    return {
-        f"{name}[{channel}]": cells.take(np.arange(channel, len(cells), width))
-        for channel in range(width)
-    }
+    """The channels of lists of lists, by their names.
+
+    Args:
+        cells: those of all steps, one step after the other.
+        width: how many cells a step has.
+    """
+    channels = {}
+    for channel in range(width):
+        steps = np.arange(channel, len(cells), width)
+        channels[f"{name}[{channel}]"] = cells.take(steps)
+    return channels
 
 
 def columns_by_channel(channels: Sequence[str], table: Columns) -> dict[str, str]:
-    """The column of a table that holds each channel. Lists of lists without the names of training
-    hold the channels in its order."""
-    without_names = [name for name in table.table.column_names if OF_LISTS.search(name)]
-    if channels[0] not in table and len(without_names) == len(channels):
-        return dict(zip(channels, without_names, strict=True))
+    """The column of a table that holds each channel of training, by channel. Lists of lists whose
+    channels are called otherwise hold them in the order of training."""
+    list_channels = [name for name in table.table.column_names if OF_LISTS.search(name)]
+    if channels[0] not in table and len(list_channels) == len(channels):
+        return dict(zip(channels, list_channels, strict=True))
     return {channel: channel for channel in channels}
 
 
 def _holds_numbers(array: Any) -> bool:
-    """Whether lists, or lists of lists, begin with numbers, which JSON holds as texts."""
+    """Whether lists, or lists of lists, begin with numbers, which JSON may hold as texts."""
     values = array.flatten()
     if is_list(values.type):
         values = values.flatten()
     kind = kind_of(values.type)
     if kind != "text":
         return kind in ("number", "boolean")
-    first_values = [value for value in values[:20].to_pylist() if value is not None]
-    return not first_values or any(math.isfinite(as_number(value)) for value in first_values)
+    first_texts = [text for text in values[:20].to_pylist() if text is not None]
+    are_numbers = [math.isfinite(as_number(text)) for text in first_texts]
+    return not are_numbers or any(are_numbers)
 
 
 def has_numbers(path: str) -> bool:
-    """Whether the header of a `.ts` file says so."""
-    lines = (line.strip().lower() for line in read_lines(path))
-    header = takewhile(lambda line: line != "@data", lines)
-    return any(line.split() == ["@targetlabel", "true"] for line in header)
+    """Whether the header of a `.ts` file says that its labels are numbers."""
+    for line in read_lines(path):
+        words = line.lower().split()
+        if words == ["@data"]:
+            return False
+        if words == ["@targetlabel", "true"]:
+            return True
+    return False
 
 
 def rows_of_ts(path: str) -> Iterator[tuple[np.ndarray, str | None]]:
-    """The series `(T, F)` and label of each line of a `.ts` file, as it spells them; some channels
-    of a series may be shorter. Of a file without labels, None. Raises a `UserError` for a file with
-    time stamps or without `@data`, or a line that is not a series."""
-    tags, inside = set[str](), False
+    """The series `(T, F)` of each line of a `.ts` file, and its label as the file spells it; None
+    in a file without labels. A channel that is shorter than others of its series ends in nan.
+
+    Raises:
+        UserError: for a file with time stamps or without `@data`, or a line that is not a series.
+    """
+    tags = set[str]()  # the lines of the header, such as `@timestamps true`
     for number, line in enumerate(map(str.strip, read_lines(path)), start=1):
-        if not inside:
+        if "@data" not in tags:
             tags.add(" ".join(line.lower().split()))
-            inside = "@data" in tags
-        elif line and not line.startswith("#"):
-            if "@timestamps true" in tags:
-                raise UserError(f"{path} has time stamps: write the values alone, step by step")
-            labelled = not tags & {"@classlabel false", "@targetlabel false"}
-            *channels, label = line.split(":") if labelled else (*line.split(":"), "")
+            continue
+        if not line or line.startswith("#"):
+            continue
+        if "@timestamps true" in tags:
+            raise UserError(f"{path} has time stamps: write the values alone, step by step")
+        channels = line.split(":")
+        label: str | None = None
+        if tags.isdisjoint({"@classlabel false", "@targetlabel false"}):
+            label = channels.pop()
             if not channels or "," in label:
                 raise UserError(
                     f"{path}: line {number} has no label after its last channel; add one"
                 )
-            with refusing(f"{path}: line {number} is not a series", ValueError):
-                if "_" in (all_of := ":".join(channels)) or not all_of.isascii():
-                    raise ValueError(f"{shown(repr(all_of))} is no number")  # as `as_number` says
-                values = [[*map(float, x.replace("?", "nan").split(","))] for x in channels]
-            array = np.full((max(map(len, values)), len(values)), np.nan)
-            for channel, each in enumerate(values):
-                array[: len(each), channel] = each
-            yield array, label.strip() if labelled else None
-    if not inside:
+            label = label.strip()
+        with refusing(f"{path}: line {number} is not a series", ValueError):
+            series = _series_of_texts(channels)
+        yield series, label
+    if "@data" not in tags:
         raise UserError(f"{path} is not a .ts file: it has no line @data")
+
+
+def _series_of_texts(channels: Sequence[str]) -> np.ndarray:
+    """A series `(T, F)` from the text of each channel, such as `1.5,?,3`, where `?` is a gap.
+    Raises a `ValueError` for a text that is not a list of numbers."""
+    line = ":".join(channels)
+    if "_" in line or not line.isascii():
+        # Python would read these as numbers, but `as_number` doesn't.
+        raise ValueError(f"{shown(repr(line))} is no number")
+    values_by_channel = []
+    for channel in channels:
+        texts = channel.replace("?", "nan").split(",")
+        values_by_channel.append([float(text) for text in texts])
+    length = max(len(values) for values in values_by_channel)
+    series = np.full((length, len(channels)), np.nan)
+    for number, values in enumerate(values_by_channel):
+        series[: len(values), number] = values
+    return series

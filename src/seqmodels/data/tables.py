@@ -123,7 +123,7 @@ class Tables:
                 table = table_of(rows, [name for name in wanted if name in names], several)
         if not len(table):
             raise UserError(f"{called(path)} has no rows")
-        return self.with_gaps(Columns(table, called(path), known=names), texts)
+        return self.with_gaps(Columns(table, called(path), file_columns=names), texts)
 
     def text_rows(
         self, path: str, column: str, key: str, roles: Mapping[str, str]

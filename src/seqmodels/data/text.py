@@ -71,7 +71,7 @@ class Text(OwnFiles):
         wanted = [self.text_column, *columns, *self.roles.values()]
         numbers = {*(self.value_columns or ()), self.roles.get("weight", "")}
         table = self.tables.read(path, wanted, {*wanted} - numbers)
-        check_na_values(self.tables.na_values, table.known, table.path)
+        check_na_values(self.tables.na_values, table.file_columns, table.path)
         texts = table.filled(self.text_column, "data.text_column", raw=True).texts
         if self.value_columns:
             targets = np.stack([table.numbers(each, key) for each in columns], axis=1)

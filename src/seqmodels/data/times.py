@@ -132,8 +132,8 @@ def moments(columns: Columns, column: str, key: str) -> Any:
         first, other = np.sort([has_offset.argmax(), has_offset.argmin()])
         raise UserError(
             f"{columns.where(first, column)} has {shown(repr(names.texts[first]))} as {column!r}, "
-            f"and row {columns.place(other)} {shown(repr(names.texts[other]))}: give all times an "
-            "offset such as +01:00, or none"
+            f"and row {columns.file_row(other)} {shown(repr(names.texts[other]))}: give all times "
+            "an offset such as +01:00, or none"
         )
     return parsed if has_offset.all() else parsed.tz_localize(None)
 

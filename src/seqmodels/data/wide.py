@@ -139,7 +139,7 @@ def with_lists(table: Columns, steps: str | Sequence[str]) -> tuple[Columns, str
             f"; {shorter.sum():,} of {len(table):,} rows end with empty cells, which are no steps: "
             f"they have {lengths.min():,} to {lengths[shorter].max():,} steps"
         )
-    return Columns(reshaped, table.path, table.places, table.known, table.origins), note
+    return Columns(reshaped, table.path, table.file_rows, table.file_columns, table.origins), note
 
 
 def with_gaps_by_channel(

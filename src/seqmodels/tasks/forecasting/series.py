@@ -110,7 +110,7 @@ def read_series(
         table = tables.of_rows([{first: line} for line in read_lines(path)], path, [])
     else:
         table = tables.read(path, texts=[*filter(None, (time, series))])
-        check_na_values(tables.na_values, table.known, table.path)
+        check_na_values(tables.na_values, table.file_columns, table.path)
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = moments(table, time, "data.time") if time else None
     columns_of_times = [] if time else _columns_of_times(table, {*columns, series})
