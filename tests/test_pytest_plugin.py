@@ -18,7 +18,7 @@ from seqmodels.audit import Audit, Finding
 from seqmodels.audit.find_model import audit_named
 from seqmodels.audit.random_inputs import random_batch
 from seqmodels.launch.commands.audit import main
-from seqmodels.pytest_plugin import OPTIONS, refuse, target_and_words
+from seqmodels.pytest_plugin import AUDIT_OPTIONS, refuse, target_and_words
 from tests.audit.bank import F
 
 TORCH_ALONE = """
@@ -125,7 +125,7 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
 
 def test_it_takes_what_the_command_takes() -> None:
     takes = arguments(inspect.unwrap(main))
-    assert {*OPTIONS} == {*takes.names()} - {"target", "input"}
+    assert {*AUDIT_OPTIONS} == {*takes.names()} - {"target", "input"}
 
 
 @pytest.mark.parametrize(
