@@ -1,6 +1,7 @@
 """Mistakes with recurrent networks: one name, meaning and cure for the audit, the linter and pages.
 
-Needs the standard library alone.
+The examples are files: code that is wrong or right, put in the place of `...` in the code around
+it. This module needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from seqmodels.padding import last_step, masked_max, masked_mean, masked_softmax, reverse_by_length
 
 """
+# The networks of the examples.
 ONE = "nn.LSTM(4, 8, batch_first=True)"
 TWO = "nn.LSTM(4, 8, batch_first=True, bidirectional=True)"
 TWO_LAYERS = "nn.LSTM(4, 8, 2, batch_first=True, bidirectional=True)"
 PROJECTED = "nn.LSTM(4, 8, batch_first=True, proj_size=2)"
+# The final states of both directions of the last layer.
 BOTH_ENDS = "torch.cat([h_n[-2], h_n[-1]], dim=1)"
 
 
@@ -57,14 +60,15 @@ class Mistake:
     """A mistake: what the audit finds by running a model, and the linter by reading its source.
 
     Args:
-        name: the one by which everything calls it.
+        name: how the audit, the linter, pages and katas call it.
         meaning: what it does to a model.
         cure: what to do about it.
         check: how to see it in plain PyTorch.
-        examples: code with it, the most common first.
-        rules: what the linter says of a line, by the code of its rule. `{}` stands for its words.
+        examples: code that makes the mistake, the most common first.
+        rules: what the linter says of a line, by the code of its rule. Words of the line stand for
+            `{}`.
         katas: the numbers of the katas in which to find and repair it.
-        is_of_a_stream: whether only a stream has it, which keeps its state between calls.
+        is_of_a_stream: whether only a stream can make it, which keeps its state between calls.
         is_warning: whether a model may intend it; the others are wrong logits or a lost direction.
     """
 
@@ -81,8 +85,8 @@ class Mistake:
 
 def _model(body: str, network: str = ONE, arguments: str = "inputs") -> str:
     """A file with a network and a function that reads it."""
-    lines = body.replace("\n", "\n    ")
-    return f"rnn = {network}\n\n\ndef model({arguments}):\n    {lines}\n"
+    indented_body = body.replace("\n", "\n    ")
+    return f"rnn = {network}\n\n\ndef model({arguments}):\n    {indented_body}\n"
 
 
 def _read(network: str = ONE, arguments: str = "inputs") -> str:
@@ -185,14 +189,15 @@ class Stream:
 """
 
 
-def _stream(**code: str) -> str:
-    """A stream that is right but for `...`, which stands for one of its lines."""
-    lines = {
+def _stream(**changed_code: str) -> str:
+    """A stream that is right but for what is changed, by its name in `STREAM`."""
+    code = {
         "reset": "self.state = None",
         "run": "self.rnn(chunk, self.state)",
         "keep": "self.state = state.detach()",
     }
-    return STREAM.format(**lines | code)
+    code.update(changed_code)
+    return STREAM.format(**code)
 
 
 SHARED = _stream(reset="... = None", run="self.rnn(chunk, ...)", keep="... = state.detach()")
