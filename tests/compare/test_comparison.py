@@ -360,7 +360,7 @@ def test_several_data_sets_end_in_a_table_over_them(runs: Runs) -> None:
     comparison = runs.compare()
     across = comparison.across
     assert across and comparison.keys == ["model.head"] and across.names == ["a", "b", "c"]
-    assert [(row.sets, row.best_on) for row in across.found] == [(8, 8), (8, 0), (8, 0)]
+    assert [(row.sets, row.best_on) for row in across.ranked] == [(8, 8), (8, 0), (8, 0)]
     told = "Over 8 data sets, a is better than all others (p < 0.05, corrected). In the median, 0 "
     for text in (printed(comparison), as_markdown(comparison)):
         shown = " ".join(re.sub(r"[|\\]", " ", text).split())
@@ -399,14 +399,14 @@ def test_the_verdict_over_data_sets(
     assert bool(across) == bool(verdict)
     if across and verdict:
         assert re.search(verdict, across.verdict())
-        assert math.isnan(across.found[1].p) == (sets < 6)
+        assert math.isnan(across.ranked[1].p) == (sets < 6)
 
 
 def test_a_set_that_lacks_a_setting_counts_for_the_others(runs: Runs) -> None:
     add_sets(runs, 9, lacks=1)
     runs.add("c", status="failed", error="no luck")
     comparison = runs.compare()
-    assert comparison.across and [row.sets for row in comparison.across.found] == [9, 9, 8]
+    assert comparison.across and [row.sets for row in comparison.across.ranked] == [9, 9, 8]
     told = "missing: c on set 0: a data set counts only for the pairs of settings that it has"
     assert told in printed(comparison) and told in as_markdown(comparison)
 

@@ -39,8 +39,10 @@ from seqmodels.compare.statistics import (
 from seqmodels.errors import UserError
 from seqmodels.metrics import find_metric, more_is_better, unit, without_split
 
-MOST_NAMES = 6  # of keys in a sentence
-SUCH_AS = {"seeds": "seed=0,1,2", "splits": "data.folds=5 data.fold=0,1,2,3,4"}
+# A sentence names so many keys at most.
+MOST_NAMES = 6
+# What one adds to a command to get several seeds, or several splits.
+ARGUMENTS_FOR_SEVERAL = {"seeds": "seed=0,1,2", "splits": "data.folds=5 data.fold=0,1,2,3,4"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Setting:
     """All completed runs that differ only in their seed or their split, and how they compare."""
 
     name: str  # such as `max_pool, lr=0.01`
-    values: tuple[Any, ...]  # of `Comparison.keys`
+    values: tuple[Any, ...]  # what its configuration holds at `Comparison.keys`
     records: Sequence[Record]  # at least one
     scores: Scores  # the metric by seed and data; by split, where runs differ in it
     summary: Summary
-    beside: float  # the mean of `Comparison.beside`; nan without
-    difference: Difference | None  # to the best setting on the same data; None for the best itself
+    beside: float  # the mean of the metric `Comparison.beside`; nan without it
+    difference: Difference | None  # None for the best setting on the same data
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,15 @@ class Section:
     """The settings that saw the same data, the best first."""
 
     data: str  # its name
-    values: tuple[Any, ...]  # of `Comparison.data_keys`
+    values: tuple[Any, ...]  # what the configurations hold at `Grouping.data_keys`
     settings: Sequence[Setting]  # at least one
-    pairs: str = "seeds"  # what makes two runs a pair; or splits
+    pairs: str = "seeds"  # what makes two runs a pair: seeds or splits
 
     @property
     def tested(self) -> bool:
         """Whether any setting shares enough seeds with the best one."""
-        return any(s.difference and not math.isnan(s.difference.p) for s in self.settings)
+        differences = [setting.difference for setting in self.settings]
+        return any(difference and not math.isnan(difference.p) for difference in differences)
 
     def verdict(self) -> str:
         """What these runs show, and what they don't, in one or two sentences."""
@@ -76,19 +79,30 @@ class Section:
         if not others:
             return f"There is only one setting, {best.name}: nothing to compare it with."
         if not self.tested:
-            few = f"fewer than {FEWEST_SEEDS} shared {self.pairs} allow no verdict"
-            return f"{best.name} has the best mean, but {few}: {self._advice()}."
-        differences = [(setting.name, setting.difference) for setting in others]
-        undecided = [(name, d) for name, d in differences if d and not d.significant]
+            return (
+                f"{best.name} has the best mean, but fewer than {FEWEST_SEEDS} shared {self.pairs} "
+                f"allow no verdict: {self._advice()}."
+            )
+        undecided = [
+            (setting.name, setting.difference)
+            for setting in others
+            if setting.difference and not setting.difference.significant
+        ]
         if not undecided:
             return f"{best.name} is better than all others (p < {LEVEL}, corrected for all pairs)."
-        names = _listed([name for name, _ in undecided])
-        text = f"These runs cannot tell {best.name}, which has the best mean, from {names}."
-        return text + self._how_many_more(undecided) + self._what_to_run(undecided)
+        undecided_names = _listed([name for name, _ in undecided])
+        verdict = (
+            f"These runs cannot tell {best.name}, which has the best mean, from {undecided_names}."
+        )
+        return verdict + self._how_many_more(undecided) + self._what_to_run(undecided)
 
     def _advice(self) -> str:
-        such_as = f"{FEWEST_SEEDS} or more, such as {SUCH_AS[self.pairs]}"
-        return f"run every setting with the same {self.pairs}, {such_as}"
+        """What to run so that a difference can be tested."""
+        arguments = ARGUMENTS_FOR_SEVERAL[self.pairs]
+        return (
+            f"run every setting with the same {self.pairs}, {FEWEST_SEEDS} or more, "
+            f"such as {arguments}"
+        )
 
     def _how_many_more(self, undecided: Sequence[tuple[str, Difference]]) -> str:
         """How many more seeds might separate the best setting from the next; empty if none can."""
@@ -106,51 +120,78 @@ class Section:
 
     def _what_to_run(self, undecided: Sequence[tuple[str, Difference]]) -> str:
         """What to run where the settings have different seeds; empty where they share enough."""
-        text = ""
-        ahead = [name for name, difference in undecided if difference.ahead_beyond_chance]
-        if ahead:
-            both = f"On the {self.pairs} that both have"
-            text += f" {both}, {_listed(ahead)} did better: {self._advice()}."
-        untested = [name for name, difference in undecided if math.isnan(difference.p)]
-        if untested:
-            few = f"Fewer than {FEWEST_SEEDS} {self.pairs} are shared"
-            text += f" {few} with {_listed(untested)}: {self._advice()}."
-        return text
+        advice = ""
+        names_ahead = [name for name, difference in undecided if difference.ahead_beyond_chance]
+        if names_ahead:
+            names = _listed(names_ahead)
+            advice += f" On the {self.pairs} that both have, {names} did better: {self._advice()}."
+        untested_names = [name for name, difference in undecided if math.isnan(difference.p)]
+        if untested_names:
+            names = _listed(untested_names)
+            advice += (
+                f" Fewer than {FEWEST_SEEDS} {self.pairs} are shared with {names}: "
+                f"{self._advice()}."
+            )
+        return advice
 
 
 @dataclass(frozen=True)
 class Across:
     """The settings over all data sets."""
 
-    sets: Sequence[str]  # their names
-    names: Sequence[str]  # of the settings
-    values: Sequence[tuple[Any, ...]]  # of `Comparison.keys`, of each setting
+    sets: Sequence[str]  # (N,), the names of the data sets
+    names: Sequence[str]  # (K,), the names of the settings
+    values: Sequence[tuple[Any, ...]]  # (K,), what each setting has at `Comparison.keys`
     scores: np.ndarray  # (N, K), the mean of each set and setting; nan where there is none
-    found: Sequence[OverSets]  # the best setting first
+    ranked: Sequence[OverSets]  # (K,), the best setting first
     points: bool  # whether a hundredth of the metric is a point
 
     @property
     def missing(self) -> list[str]:
         """Each setting that a set lacks, such as `max_pool on PLAID`."""
-        return [f"{self.names[k]} on {self.sets[n]}" for n, k in np.argwhere(np.isnan(self.scores))]
+        places = np.argwhere(np.isnan(self.scores))
+        return [f"{self.names[setting]} on {self.sets[number]}" for number, setting in places]
 
     def verdict(self) -> str:
         """What the data sets show, in one or two sentences."""
-        best, *others = self.found
-        name, count, least = self.names[best.setting], len(self.sets), fewest_sets(1)
-        if count < least:
-            chance = f"even a setting that is better on all of {least - 1} may be so by chance"
-            return f"{name} has the best mean rank, but {count} data sets allow no p: {chance}."
-        text = f"Over {count} data sets, {name} is better than all others (p < {LEVEL}, corrected)."
-        if equal := [self.names[each.setting] for each in others if not each.worse]:
-            needed = fewest_sets(len(self.names) * len(others) // 2)
-            more = f": to tell any of so many settings takes {needed} or more" * (count < needed)
-            text = f"{count} data sets cannot tell {name}, which has the best mean rank, from "
-            text += f"{_listed(equal)}{more}."
+        best, *others = self.ranked
+        best_name = self.names[best.setting]
+        count = len(self.sets)
+        fewest = fewest_sets(1)
+        if count < fewest:
+            return (
+                f"{best_name} has the best mean rank, but {count} data sets allow no p: even a "
+                f"setting that is better on all of {fewest - 1} may be so by chance."
+            )
+        verdict = self._who_is_better(best_name, others)
         if self.points:
-            close = sum(abs(each.median_difference) < 0.01 for each in others)
-            text += f" In the median, {close} of {len(others)} others are within one point of it."
-        return text
+            differences = [abs(setting.median_difference) for setting in others]
+            within_one_point = [difference for difference in differences if difference < 0.01]
+            verdict += (
+                f" In the median, {len(within_one_point)} of {len(others)} others are within one "
+                "point of it."
+            )
+        return verdict
+
+    def _who_is_better(self, best_name: str, others: Sequence[OverSets]) -> str:
+        """Whether the best setting is better than all others, or which ones it can't be told from,
+        in a sentence."""
+        count = len(self.sets)
+        equal_names = [self.names[setting.setting] for setting in others if not setting.worse]
+        if not equal_names:
+            return (
+                f"Over {count} data sets, {best_name} is better than all others "
+                f"(p < {LEVEL}, corrected)."
+            )
+        sentence = (
+            f"{count} data sets cannot tell {best_name}, which has the best mean rank, from "
+            f"{_listed(equal_names)}"
+        )
+        pair_count = math.comb(len(self.names), 2)
+        needed = fewest_sets(pair_count)
+        if count < needed:
+            sentence += f": to tell any of so many settings takes {needed} or more"
+        return f"{sentence}."
 
 
 @dataclass(frozen=True)
@@ -162,10 +203,10 @@ class Comparison:
     twin: str | None  # the same metric on the other split, test or validation, if any run has it
     grouping: Grouping
     sections: Sequence[Section]  # one per data set
-    across: Across | None  # of several data sets
+    across: Across | None  # None for a single data set or setting
     failed: Sequence[Record]  # runs that did not complete
     left_out: Sequence[Record]  # completed runs that lack the metric, or where it is not finite
-    others: Sequence[str]  # what else differs between the runs, such as the number of threads
+    others: Sequence[str]  # differences beyond the configuration, such as `threads (1, 2)`
     unreadable: Sequence[str]  # a line for each folder that cannot be read, which says why
 
     @property
@@ -183,11 +224,12 @@ class Comparison:
         return self.twin if self.metric.startswith("validation/") else None
 
     def ranking(self) -> str:
-        """By which split the settings are ranked, and why, in a sentence."""
+        """By which split the settings are ranked, and why, in a sentence or two."""
         varied = enumerated(short_keys(self.grouping.tuned))
         if self.metric.startswith("test/"):
-            choose = f" To choose {varied}, use metric={self.twin}." if varied and self.twin else ""
-            return f"Ranked by the test split.{choose}"
+            if not varied or not self.twin:
+                return "Ranked by the test split."
+            return f"Ranked by the test split. To choose {varied}, use metric={self.twin}."
         if not varied or not self.beside:
             return f"Ranked by {self.metric}."
         return f"Ranked by the validation split: choose {varied} by it, then report the test split."
@@ -208,99 +250,133 @@ def compare(places: Sequence[str], metric: str | None = None) -> Comparison:
     """
     records, unreadable = find_runs(places)
     completed = [record for record in records if record.completed]
-    tuned = completed and group_runs(completed).tuned
-    splits = ("validation", "test") if tuned else ("test", "validation")
-    metric = pick_metric(records, metric, splits)
+    failed = [record for record in records if not record.completed]
+    metric = pick_metric(records, metric, _preferred_splits(completed))
     higher_is_better = direction(records, metric)
+
     scored = [record for record in completed if math.isfinite(record.score(metric))]
+    left_out = [record for record in completed if not math.isfinite(record.score(metric))]
     if not scored:
-        bound = f"a finite number within ±{LARGEST_SCORE:g}"
-        raise UserError(f"metric={metric} is not {bound} in any of these runs")
-    grouping, twin = group_runs(scored), _twin(metric, scored)
-    how = grouping, metric, twin, higher_is_better
-    sections = [_section(name, groups, *how) for name, groups in grouping.data]
+        raise UserError(
+            f"metric={metric} is not a finite number within ±{LARGEST_SCORE:g} in any of these runs"
+        )
+    grouping = group_runs(scored)
+    twin = _twin(metric, scored)
+    sections = [
+        _section(data, runs_by_setting, grouping, metric, twin, higher_is_better)
+        for data, runs_by_setting in grouping.data
+    ]
     return Comparison(
-        metric,
-        higher_is_better,
-        twin,
-        grouping,
-        sections,
-        _across(sections, metric, higher_is_better),
-        failed=[record for record in records if not record.completed],
-        left_out=[record for record in completed if not math.isfinite(record.score(metric))],
+        metric=metric,
+        higher_is_better=higher_is_better,
+        twin=twin,
+        grouping=grouping,
+        sections=sections,
+        across=_across(sections, metric, higher_is_better),
+        failed=failed,
+        left_out=left_out,
         others=other_differences(scored),
         unreadable=unreadable,
     )
+
+
+def _preferred_splits(completed: Sequence[Record]) -> tuple[str, str]:
+    """The split to rank by, and the one to take where no run has it; `compare` says why."""
+    if completed and group_runs(completed).tuned:
+        return "validation", "test"
+    return "test", "validation"
 
 
 def direction(records: Sequence[Record], metric: str) -> bool:
     """Whether higher is better: from `METRICS`, or else from the runs, because a task that defines
     its own metric isn't imported here."""
     name = without_split(metric)
-    said = {r.higher_is_better[name] for r in records if name in r.higher_is_better}
-    if find_metric(name) or not said:
+    directions = {
+        record.higher_is_better[name] for record in records if name in record.higher_is_better
+    }
+    if find_metric(name) or not directions:
         return more_is_better(metric)
-    if len(said) == 2:
-        why = "these runs disagree on whether higher is better"
-        raise UserError(f"metric={metric}: {why}: compare them separately")
-    return bool(said.pop())
+    if len(directions) == 2:
+        raise UserError(
+            f"metric={metric}: these runs disagree on whether higher is better: "
+            "compare them separately"
+        )
+    return bool(directions.pop())
 
 
 def _twin(metric: str, records: Sequence[Record]) -> str | None:
+    """The same metric on the other split, test or validation; None if no run has it."""
     split, _, name = metric.partition("/")
-    twin = {"test": f"validation/{name}", "validation": f"test/{name}"}.get(split, "")
-    return twin if any(math.isfinite(record.score(twin)) for record in records) else None
+    twin_by_split = {"test": f"validation/{name}", "validation": f"test/{name}"}
+    twin = twin_by_split.get(split)
+    if twin and any(math.isfinite(record.score(twin)) for record in records):
+        return twin
+    return None
 
 
 def _section(
     data: str,
-    groups: Sequence[Sequence[Record]],
+    runs_by_setting: Sequence[Sequence[Record]],
     grouping: Grouping,
     metric: str,
     twin: str | None,
     higher_is_better: bool,
 ) -> Section:
-    """Each setting against the best one, the best first."""
-    records = [record for group in groups for record in group]
+    """Compares the settings of one data set, the best first."""
+    records = [record for runs in runs_by_setting for record in runs]
     has_several_splits = len({_split_of(record) for record in records}) > 1
-    scores = [_paired(group, metric, has_several_splits) for group in groups]
+    scores_by_setting = [_paired(runs, metric, has_several_splits) for runs in runs_by_setting]
     step = _step(records, metric)
     scored_split = metric.partition("/")[0]
-    overlap = 0.0  # runs that differ in their seed alone share their splits
+    overlap = 0.0  # Runs that differ in their seed alone share their splits.
     if has_several_splits and _differs(records, scored_split):
         overlap = max(_overlap(record, scored_split) for record in records)
-    to_best = against_best(scores, higher_is_better=higher_is_better, step=step, overlap=overlap)
+    differences = against_best(
+        scores_by_setting, higher_is_better=higher_is_better, step=step, overlap=overlap
+    )
 
     settings = []
-    for group, score, difference in zip(groups, scores, to_best, strict=True):
-        values = group[0].values(grouping.keys)
-        twin_scores = _paired(group, twin or "", has_several_splits).values()
-        finite_scores = [score for score in twin_scores if math.isfinite(score)]
-        settings.append(
-            Setting(
-                setting_name(grouping.keys, values),
-                values,
-                group,
-                score,
-                summarize(score, step, overlap),
-                fmean(finite_scores or [math.nan]),
-                difference,
-            )
+    for runs, scores, difference in zip(
+        runs_by_setting, scores_by_setting, differences, strict=True
+    ):
+        values = runs[0].values(grouping.keys)
+        setting = Setting(
+            name=setting_name(grouping.keys, values),
+            values=values,
+            records=runs,
+            scores=scores,
+            summary=summarize(scores, step, overlap),
+            beside=_mean_of_twin(runs, twin, has_several_splits),
+            difference=difference,
         )
+        settings.append(setting)
     settings.sort(key=lambda setting: setting.summary.mean, reverse=higher_is_better)
+    # Sorting keeps the order of equals: the best one moves to the top.
     settings.sort(key=lambda setting: setting.difference is not None)
     pairs = "splits" if has_several_splits else "seeds"
     return Section(data, records[0].values(grouping.data_keys), settings, pairs)
 
 
+def _mean_of_twin(runs: Sequence[Record], twin: str | None, has_several_splits: bool) -> float:
+    """The mean of the same metric on the other split, over the runs that have it; nan if none."""
+    if twin is None:
+        return math.nan
+    scores = _paired(runs, twin, has_several_splits).values()
+    finite_scores = [score for score in scores if math.isfinite(score)]
+    if not finite_scores:
+        return math.nan
+    return fmean(finite_scores)
+
+
 def _split_of(record: Record) -> str:
-    """Which split of one data set a run has seen, as a text: a stranger may write a list."""
+    """Which split of its data set a run has seen, as a text, because a configuration may hold a
+    list here, which no set holds."""
     return str(record.values(SPLIT_KEYS))
 
 
 def _paired(records: Iterable[Record], metric: str, has_several_splits: bool) -> Scores:
-    """The metric by seed, or by split, and by fingerprint, because runs on other data make no pair;
-    the mean, where there are several runs."""
+    """A setting's metric by what makes two runs a pair: their seed or their split, and their
+    fingerprint, because runs on other data make no pair. Several such runs have their mean."""
     scores_by_pair: dict[tuple[Any, str], list[float]] = {}
     for record in records:
         pair: Any = _split_of(record) if has_several_splits else record.seed
@@ -324,10 +400,11 @@ def _differs(records: Sequence[Record], split: str) -> bool:
 
 def _overlap(record: Record, split: str) -> float:
     """The size of the split that is scored in units of the training split."""
-    train_size, scored_size = record.examples.get("train", 0), record.examples.get(split, 0)
+    train_size = record.examples.get("train", 0)
+    scored_size = record.examples.get(split, 0)
     if train_size and scored_size:
         return scored_size / train_size
-    # With a target for each step, a run knows none; a fifth is the usual share.
+    # With a target for each step, a run does not know these sizes; a fifth is the usual share.
     folds = record.config.get("data.folds")
     if type(folds) is not int or folds < 2:
         folds = 5
@@ -335,7 +412,7 @@ def _overlap(record: Record, split: str) -> float:
 
 
 def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) -> Across | None:
-    """None for a single data set or setting."""
+    """Compares the settings over all data sets; None for a single data set or setting."""
     # A name is cut if it is very long, so a setting is known by its values.
     settings_by_values = {
         _key_of(setting): setting for section in sections for setting in section.settings
@@ -343,32 +420,39 @@ def _across(sections: Sequence[Section], metric: str, higher_is_better: bool) ->
     if len(sections) < 2 or len(settings_by_values) < 2:
         return None
     keys = sorted(settings_by_values, key=lambda key: (settings_by_values[key].name, key))
-    places = {key: place for place, key in enumerate(keys)}
+    columns = {key: column for column, key in enumerate(keys)}
     scores = np.full((len(sections), len(keys)), math.nan)
-    for row, section in zip(scores, sections, strict=True):
+    for row, section in enumerate(sections):
         for setting in section.settings:
-            row[places[_key_of(setting)]] = setting.summary.mean
+            column = columns[_key_of(setting)]
+            scores[row, column] = setting.summary.mean
     return Across(
         sets=[section.data for section in sections],
         names=[settings_by_values[key].name for key in keys],
         values=[settings_by_values[key].values for key in keys],
         scores=scores,
-        found=over_sets(scores, higher_is_better=higher_is_better),
+        ranked=over_sets(scores, higher_is_better=higher_is_better),
         points=unit(metric) == "%",
     )
 
 
 def _key_of(setting: Setting) -> tuple[str, ...]:
+    """A setting's values as texts, which can be compared whatever their types."""
     return tuple(map(as_json, setting.values))
 
 
 def _step(records: Sequence[Record], metric: str) -> float:
     """The smallest step that the metric can take on the data of these runs: one example, for a
     share of so many examples; else, the smallest difference between two runs."""
-    sizes = [record.rows(metric.partition("/")[0]) or 0 for record in records]
-    found, by_token = find_metric(metric), any(r.speed[0] == "tokens" for r in records)
-    counted = ("examples",) if by_token else ("examples", "targets")
-    if found and found.share_of in counted and min(sizes):
+    split = metric.partition("/")[0]
+    sizes = [record.rows(split) or 0 for record in records]
+    # Where tokens are counted, a run's targets are more than its examples, and it knows only these.
+    countable_units = ["examples"]
+    if not any(record.speed[0] == "tokens" for record in records):
+        countable_units.append("targets")
+
+    known_metric = find_metric(metric)
+    if known_metric and known_metric.share_of in countable_units and min(sizes):
         return 1 / min(sizes)
     return smallest_step(record.score(metric) for record in records)
 
@@ -377,8 +461,14 @@ def enumerated(names: Sequence[str]) -> str:
     """`a, b and c`; of very many, the first and how many more."""
     if len(names) > MOST_NAMES:
         names = [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    if len(names) < 2:
+        return "".join(names)
+    before_last = ", ".join(names[:-1])
+    return f"{before_last} and {names[-1]}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ("; " if any(", " in name for name in names) else ", ").join(names)
+    """`a, b`; but `a, x=1; b, x=2` where a name itself has a comma."""
+    has_comma = any(", " in name for name in names)
+    separator = "; " if has_comma else ", "
+    return separator.join(names)

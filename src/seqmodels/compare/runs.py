@@ -22,13 +22,25 @@ from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.result import Result
 from seqmodels.screen import visible_line
 
-LARGEST_SCORE = 1e100  # whose square float64 holds
+# Statistics square scores, and float64 holds the square of this one.
+LARGEST_SCORE = 1e100
 
-# of several keys that tell the same runs apart, the first of these is named
+# Where several keys tell the same runs apart, the first of these is named.
 FIRST_KEYS = ("model.head", "model.encoder.cell", "model.encoder.num_layers")
-SPLIT_KEYS = ("data.fold", "data.split_seed")  # of one data set, and so of one setting
+# Runs that differ in these saw other splits of one data set: they are of one setting.
+SPLIT_KEYS = ("data.fold", "data.split_seed")
 
-LONGEST_VALUE = 200  # characters, of a value that is shown
+# A longer value is cut where it is shown, in characters.
+LONGEST_VALUE = 200
+
+# What a run's environment says: its name in a sentence, its key, and so many characters of it.
+ENVIRONMENT_DIFFERENCES = (
+    ("commits of your project", "git.project.commit", 8),
+    ("commits of seqmodels", "git.seqmodels.commit", 8),
+    ("threads", "threads", 40),
+    ("devices", "device", 40),
+    ("versions of torch", "packages.torch", 40),
+)
 
 
 class Record(Result):
@@ -50,17 +62,20 @@ class Record(Result):
 
     @property
     def training_seconds(self) -> float:
-        """nan for a resumed run, which knows only how long its last stretch took."""
-        return math.nan if self.resumed else self.seconds.get("fit", math.nan)
+        """How long the training took; nan for a resumed run, which knows only how long its last
+        stretch took."""
+        if self.resumed:
+            return math.nan
+        return self.seconds.get("fit", math.nan)
 
     def rows(self, split: str) -> int | None:
-        """How many examples of a split its metrics are of, if that is known."""
+        """How many examples of a split its metrics are computed on; None if that is unknown."""
         return self.examples.get(split) if self.whole_splits else None
 
 
 def find_runs(places: Iterable[str]) -> tuple[list[Record], list[str]]:
-    """Reads each run once, in the order of the names of folders, whatever that of `places`. One
-    that cannot be read hides no other.
+    """Reads each run once, in the order of the names of folders, whatever the order of `places`. A
+    run that cannot be read hides no other.
 
     Args:
         places: run folders, folders at any height above them, or globs of those.
@@ -71,7 +86,8 @@ def find_runs(places: Iterable[str]) -> tuple[list[Record], list[str]]:
     Raises:
         UserError: if a place holds no run, or none can be read.
     """
-    records, unreadable = list[Record](), list[str]()
+    records = list[Record]()
+    unreadable = list[str]()
     for folder in run_folders(places):
         try:
             records.append(read_record(folder))
@@ -85,50 +101,64 @@ def find_runs(places: Iterable[str]) -> tuple[list[Record], list[str]]:
 def run_folders(places: Iterable[str]) -> list[RunFolder]:
     """The folders with a `result.json`, job 2 of a sweep before job 10. Raises a `UserError` if a
     place has none."""
-
-    def by_number(file: Path) -> list[tuple[int, str]]:
-        return [(int(n or 0), rest) for n, rest in re.findall(r"(\d*)(\D*)", str(file))]
-
     files = set[Path]()
     for place in places:
-        with unusable(f"{place} cannot be searched"):  # folders may be nested too deep for Python
-            given = [place] if Path(place).exists() else glob.glob(place)  # noqa: PTH207 (relative)
-            found = [file for match in given for file in Path(match).rglob("result.json")]
-        if not found:
+        files_of_place = _result_files(place)
+        if not files_of_place:
             raise UserError(f"{place}: no run there (no result.json in it, nor in folders below)")
-        files.update(found)
-    return [RunFolder(file.parent) for file in sorted(files, key=by_number)]
+        files.update(files_of_place)
+    return [RunFolder(file.parent) for file in sorted(files, key=_by_number)]
+
+
+def _result_files(place: str) -> list[Path]:
+    """Each `result.json` at any height below a folder, or below those that match a glob."""
+    with unusable(f"{place} cannot be searched"):  # Folders may be nested too deep for Python.
+        matches = [place]
+        if not Path(place).exists():
+            matches = glob.glob(place)  # noqa: PTH207 (relative)
+        return [file for match in matches for file in Path(match).rglob("result.json")]
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Sorts paths by the numbers in them: `run_2/` before `run_10/`."""
+    segments = re.findall(r"(\d*)(\D*)", str(file))
+    return [(int(digits or 0), text) for digits, text in segments]
 
 
 def read_record(folder: RunFolder) -> Record:
-    """Reads one run; its texts are made visible, because all that is made of them is shown.
+    """Reads one run. Control characters in its texts are made visible, because all of them may be
+    shown on a screen.
 
     Raises:
         UserError: naming the file that is absent, broken or of another version.
     """
-    result, environment = folder.read_result(), folder.read_environment()
+    result = folder.read_result()
+    environment = folder.read_environment()
     with unusable(f"{folder.path} does not hold the result of a run of this version"):
-        content = _shown(result.model_dump())
+        content = _visible(result.model_dump())
         if folder.is_training and content["status"] != "completed":
             content |= {"status": "running", "error": None}
         content["config"] = flattened(content["config"])
-        flat_environment = flattened(_shown(environment))
+        flat_environment = flattened(_visible(environment))
         return Record(**content, folder=folder.path, environment=flat_environment)
 
 
-def _shown(value: Any) -> Any:
+def _visible(value: Any) -> Any:
+    """A value of a JSON file, with the control characters of its texts made visible."""
     if isinstance(value, str):
         return visible_line(value)
     if isinstance(value, dict):
-        return {visible_line(key): _shown(inner) for key, inner in value.items()}
-    return [_shown(inner) for inner in value] if isinstance(value, list) else value
+        return {visible_line(key): _visible(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_visible(item) for item in value]
+    return value
 
 
 def default_metrics(
     metrics: Iterable[str], splits: Sequence[str] = ("test", "validation")
 ) -> list[str]:
-    """What to compare runs by, given the metric of each one's kind of target: that, and then the
-    loss, of the preferred split first. Take the first that a run has."""
+    """The metrics to compare runs by, the preferred one first: on each split, these metrics (those
+    of the runs' own kinds of target), and then the loss. Take the first that a run has."""
     names = dict.fromkeys([*metrics, "loss"])
     return [f"{split}/{name}" for split in splits for name in names]
 
@@ -144,8 +174,10 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
     names = {name for record in completed for name in record.metrics}
     if not names:
         raise UserError("none of these runs is completed: there is nothing to compare")
-    usual = default_metrics((record.metric for record in completed), splits)
-    metric = metric or next((name for name in usual if name in names), "null")
+    if not metric:
+        preferred = default_metrics((record.metric for record in completed), splits)
+        available = [name for name in preferred if name in names]
+        metric = available[0] if available else "null"
     if metric not in names:
         raise UserError(f"metric={metric}: {choices(metric, names)}")
     return metric
@@ -155,10 +187,11 @@ def pick_metric(records: Sequence[Record], metric: str | None, splits: Sequence[
 class Grouping:
     """What tells some runs apart."""
 
-    keys: Sequence[str]  # of the configuration, that tell the settings apart
-    data_keys: Sequence[str]  # that tell only the data sets apart
-    also: Sequence[str]  # what varies only together with `keys`, and may be the cause as well
-    data: Sequence[tuple[str, list[list[Record]]]]  # each data set's name, and its settings' runs
+    keys: Sequence[str]  # the keys of the configuration that tell the settings apart
+    data_keys: Sequence[str]  # the keys that tell only the data sets apart
+    also: Sequence[str]  # keys that vary only together with `keys`, and may be the cause as well
+    # The name of each data set, and the runs of each of its settings.
+    data: Sequence[tuple[str, list[list[Record]]]]
 
     @property
     def tuned(self) -> list[str]:
@@ -167,106 +200,155 @@ class Grouping:
 
 
 def varied_columns(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Key -> its value in each run as JSON, for the keys that may make a setting."""
+    """The keys that may make a setting, with the value of each in every run, as JSON."""
     names = dict.fromkeys(chain(*(record.config for record in records)))
-    columns = {name: [as_json(record.config.get(name)) for record in records] for name in names}
+    columns = dict[str, list[str]]()
+    for name in names:
+        values = [as_json(record.config.get(name)) for record in records]
+        has_several_values = len(set(values)) > 1
+        if has_several_values and not _is_of_run_alone(name, values, records):
+            columns[name] = values
+    return columns
+
+
+def _is_of_run_alone(name: str, values: Sequence[str], records: Sequence[Record]) -> bool:
+    """Whether a key tells only which run this is: its seed, its split, a path in its folder.
+
+    Args:
+        values: what the configuration of each run holds at this key, as JSON.
+    """
+    if name in SPLIT_KEYS or name.startswith(NO_SETTING):
+        return True
     seeds = [json.dumps(record.seed) for record in records]
-    folders = [json.dumps(str(record.config.get("folder")))[:-1] for record in records]
+    is_called_seed = name.rpartition(".")[2] == "seed"  # Another key may equal the seed by chance.
+    if is_called_seed and values == seeds:
+        return True
 
-    def makes_setting(name: str, values: list[str]) -> bool:
-        # runs of another version may lack a path
-        path = all(v == "null" or v.startswith(f) for v, f in zip(values, folders, strict=True))
-        seed = values == seeds and name.rpartition(".")[2] == "seed"  # another key may equal it
-        ignored = seed or path or name in SPLIT_KEYS or name.startswith(NO_SETTING)
-        return len({*values}) > 1 and not ignored
-
-    return {name: values for name, values in columns.items() if makes_setting(name, values)}
+    for value, record in zip(values, records, strict=True):
+        folder = json.dumps(str(record.config.get("folder")))
+        start_of_path = folder[:-1]  # without the closing quote
+        # A run of another version may lack a path.
+        if value != "null" and not value.startswith(start_of_path):
+            return False
+    return True
 
 
 def as_json(value: Any) -> str:
     """A value of a configuration, as a text that is equal for equal values."""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 0.0, a default, is the 0 of a command line
-    # an empty mapping has no keys, as one that is not there
-    return json.dumps(None if value == {} else value, sort_keys=True)
+        value = int(value)  # 0.0, a default, is the 0 of a command line.
+    if value == {}:
+        value = None  # An empty mapping has no keys, as one that is not there.
+    return json.dumps(value, sort_keys=True)
 
 
-def varied_keys(columns: Mapping[str, list[str]], known: Sequence[str] = ()) -> list[str]:
-    """The smallest set of configuration keys that distinguishes the settings on each of the data
-    sets that `known` says for each run. Leaves out what follows from other keys, as the optimiser
-    follows from the experiment."""
+def varied_keys(columns: Mapping[str, list[str]], data_sets: Sequence[str] = ()) -> list[str]:
+    """The smallest set of configuration keys that distinguishes the settings on each data set.
+    Leaves out what follows from other keys, as the optimiser follows from the experiment.
+
+    Args:
+        columns: as `varied_columns` gives them.
+        data_sets: the data set of each run; without, all runs are of one.
+    """
     if not columns:
         return []
+    if not data_sets:
+        run_count = len(next(iter(columns.values())))
+        data_sets = [""] * run_count
+    keys = _distinguishing_keys(columns, data_sets)
+
+    def count_of_groups(keys: Sequence[str]) -> int:
+        columns_of_keys = [columns[key] for key in keys]
+        return len(set(zip(data_sets, *columns_of_keys, strict=True)))
+
+    # A later key may tell the same runs apart as an earlier one, and more.
+    for key in reversed(keys):
+        other_keys = [other_key for other_key in keys if other_key != key]
+        if count_of_groups(other_keys) == count_of_groups(keys):
+            keys = other_keys
+    return keys
+
+
+def _distinguishing_keys(columns: Mapping[str, list[str]], data_sets: Sequence[str]) -> list[str]:
+    """The keys that tell runs apart which neither their data set nor the keys before do."""
     first_keys = [key for key in FIRST_KEYS if key in columns]
-    other_keys = sorted(columns.keys() - {*FIRST_KEYS}, key=lambda key: (key.count("."), key))
-    run_count = len(next(iter(columns.values())))
-    data_sets = known or [""] * run_count
+    later_keys = sorted(columns.keys() - set(FIRST_KEYS), key=lambda key: (key.count("."), key))
 
     # There may be very many keys, so a run has the number of its group in the place of all values.
-    kept, groups, count = list[str](), [*data_sets], len({*data_sets})
-    for key in (*first_keys, *other_keys):
-        finer_groups = [*zip(groups, columns[key], strict=True)]
-        names = {group: f"{number}" for number, group in enumerate(dict.fromkeys(finer_groups))}
-        if len(names) > count:
-            kept.append(key)
-            groups, count = [names[group] for group in finer_groups], len(names)
-
-    def count_of(keys: Sequence[str]) -> int:
-        return len({*zip(data_sets, *(columns[key] for key in keys), strict=True)})
-
-    for key in reversed(kept):  # a later key may tell the same runs apart, and more
-        others = [other for other in kept if other != key]
-        if count_of(others) == count_of(kept):
-            kept.remove(key)
-    return kept
+    group_of_run = list(data_sets)
+    group_count = len(set(data_sets))
+    distinguishing_keys = list[str]()
+    for key in (*first_keys, *later_keys):
+        finer_group_of_run = list(zip(group_of_run, columns[key], strict=True))
+        finer_groups = dict.fromkeys(finer_group_of_run)
+        if len(finer_groups) > group_count:
+            distinguishing_keys.append(key)
+            numbers = {group: str(number) for number, group in enumerate(finer_groups)}
+            group_of_run = [numbers[group] for group in finer_group_of_run]
+            group_count = len(finer_groups)
+    return distinguishing_keys
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Each key by its last words, as few as tell it from the others: `lr`, `encoder.dropout`."""
+    endings_by_key = {key: _endings(key) for key in keys}
+    counts = Counter[str]()
+    for key in keys:
+        counts.update(endings_by_key[key])
 
-    def endings(key: str) -> list[str]:
-        words = key.split(".")
-        return [".".join(words[-count:]) for count in range(1, len(words) + 1)]
+    short_names = list[str]()
+    for key in keys:
+        unique_endings = [ending for ending in endings_by_key[key] if counts[ending] == 1]
+        short_names.append(unique_endings[0] if unique_endings else key)
+    return short_names
 
-    counts = Counter(ending for key in keys for ending in endings(key))
-    return [next((ending for ending in endings(key) if counts[ending] == 1), key) for key in keys]
+
+def _endings(key: str) -> list[str]:
+    """`model.encoder.dropout` -> `dropout`, `encoder.dropout`, `model.encoder.dropout`."""
+    words = key.split(".")
+    return [".".join(words[-count:]) for count in range(1, len(words) + 1)]
 
 
 def setting_name(keys: Sequence[str], values: Sequence[Any]) -> str:
     """`max_pool, hidden_size=64, lr=0.01`: a head says by itself what it is."""
-    shown = zip(keys, short_keys(keys), map(shown_value, values), strict=True)
-    names = [value if key == "model.head" else f"{short}={value}" for key, short, value in shown]
-    return ", ".join(names) or "all runs"
+    words = list[str]()
+    for key, short_key, value in zip(keys, short_keys(keys), values, strict=True):
+        text = shown_value(value)
+        if key != "model.head":
+            text = f"{short_key}={text}"
+        words.append(text)
+    return ", ".join(words) or "all runs"
 
 
 def shown_value(value: Any) -> str:
     """A value as you write it on the command line: `null`, `true`, `0.01`; a very long one, such as
     a list of files, is cut."""
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    if len(text) > LONGEST_VALUE:
+        return f"{text[:LONGEST_VALUE]}..."
+    return text
 
 
 def other_differences(records: Sequence[Record]) -> list[str]:
     """What differs between the runs besides their configuration, such as `threads (1, 2)`."""
-    found = dict[str, str]()  # of what is the same twice, as in a clone of this package, the first
-    for name, key, width in (
-        ("commits of your project", "git.project.commit", 8),
-        ("commits of seqmodels", "git.seqmodels.commit", 8),
-        ("threads", "threads", 40),
-        ("devices", "device", 40),
-        ("versions of torch", "packages.torch", 40),
-    ):
-        values = {str(r.environment[key])[:width] for r in records if r.environment.get(key)}
+    # In a clone of this package, its commit is the project's: of equal texts, we say the first.
+    names_by_values = dict[str, str]()
+    for name, key, width in ENVIRONMENT_DIFFERENCES:
+        environments = [record.environment for record in records if record.environment.get(key)]
+        values = {str(environment[key])[:width] for environment in environments}
         if len(values) > 1:
-            found.setdefault(f"({', '.join(sorted(values))})", name)
-    return [f"{name} {values}" for values, name in found.items()]
+            listed_values = ", ".join(sorted(values))
+            names_by_values.setdefault(listed_values, name)
+    return [f"{name} ({values})" for values, name in names_by_values.items()]
 
 
 def group_runs(records: Sequence[Record]) -> Grouping:
     """Groups runs by the data they saw, and into settings that differ on some data set."""
     columns = varied_columns(records)
-    rows = [*zip(*columns.values(), strict=True)] or [()] * len(records)
-    sections = _by_data(records, rows)  # numbers of runs
+    rows: list[tuple[str, ...]] = [()] * len(records)
+    if columns:
+        rows = list(zip(*columns.values(), strict=True))
+    sections = _by_data(records, rows)  # of each data set, the numbers of its runs
 
     columns_within_data = {
         key: values for key, values in columns.items() if _varies_within(sections, values)
@@ -276,6 +358,8 @@ def group_runs(records: Sequence[Record]) -> Grouping:
         for number in numbers:
             section_of_run[number] = str(section)
     keys = varied_keys(columns_within_data, section_of_run)
+    setting_keys = set(keys)
+    also = [key for key in columns_within_data if key not in setting_keys]
 
     columns_of_data = {
         key: values
@@ -285,17 +369,17 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     data_keys = varied_keys(columns_of_data)
 
     columns_of_keys = [columns[key] for key in keys]
-    data = [_by_setting(records, numbers, columns_of_keys) for numbers in sections]
-    names = _data_names([settings[0][0] for settings in data], data_keys)
-    setting_keys = {*keys}
-    also = [key for key in columns_within_data if key not in setting_keys]
-    return Grouping(keys, data_keys, also, [*zip(names, data, strict=True)])
+    settings_by_section = [_by_setting(records, numbers, columns_of_keys) for numbers in sections]
+    first_runs = [settings[0][0] for settings in settings_by_section]
+    data_names = _data_names(first_runs, data_keys)
+    data = list(zip(data_names, settings_by_section, strict=True))
+    return Grouping(keys, data_keys, also, data)
 
 
 def _by_setting(
     records: Sequence[Record], numbers: Sequence[int], columns: Sequence[Sequence[str]]
 ) -> list[list[Record]]:
-    """The runs of each setting, of those with these numbers; a setting is a row of the columns."""
+    """Splits the runs with these numbers by their setting, which is a row of the columns."""
     runs_by_setting: dict[tuple[str, ...], list[Record]] = {}
     for number in numbers:
         setting = tuple(column[number] for column in columns)
@@ -305,28 +389,49 @@ def _by_setting(
 
 def _varies_within(sections: Sequence[Sequence[int]], values: Sequence[str]) -> bool:
     """Whether the runs of any one data set differ in these values."""
-    return any(len({values[number] for number in numbers}) > 1 for numbers in sections)
+    for numbers in sections:
+        values_of_section = {values[number] for number in numbers}
+        if len(values_of_section) > 1:
+            return True
+    return False
 
 
 def _by_data(records: Sequence[Record], rows: Sequence[Any]) -> list[list[int]]:
     """Puts the numbers of runs together that saw the same data, directly or by way of others: runs
-    of one configuration, but for the seed and the split, are of one data set."""
-    # Runs, and beside them what joins them: a fingerprint, and a row of settings.
+    of one configuration, but for the seed and the split, are of one data set.
+
+    Args:
+        rows: of each run, its values at the keys that make a setting.
+    """
+    # The nodes are runs, and what joins them: a fingerprint, and a row of settings.
     graph = networkx.Graph()
     for number, (record, row) in enumerate(zip(records, rows, strict=True)):
         graph.add_edge(number, ("data", record.fingerprint))
         graph.add_edge(number, ("settings", row))
-    sections = networkx.connected_components(graph)
-    return sorted(sorted(node for node in nodes if isinstance(node, int)) for nodes in sections)
+    sections = list[list[int]]()
+    for nodes in networkx.connected_components(graph):
+        numbers = [node for node in nodes if isinstance(node, int)]
+        sections.append(sorted(numbers))
+    return sorted(sections)
 
 
-def _data_names(firsts: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
-    """The names of data sets, each with as much behind it as tells them apart."""
-    names = [record.data for record in firsts]
-    short = [key.removeprefix("data.") for key in data_keys]
-    varied = [zip(short, record.values(data_keys), strict=True) for record in firsts]
-    ends = ["".join(f", {key}={value}" for key, value in each) for each in varied]
-    for more in (ends, [f", {record.fingerprint[:8]}" for record in firsts]):
-        if len(set(names)) < len(names):
-            names = [f"{name}{end}" for name, end in zip(names, more, strict=True)]
+def _data_names(first_runs: Sequence[Record], data_keys: Sequence[str]) -> list[str]:
+    """The names of data sets, each with as much behind it as tells them apart: at first the values
+    of the varied keys, and then the start of the fingerprint.
+
+    Args:
+        first_runs: a run on each data set.
+    """
+    names = [run.data for run in first_runs]
+    if _has_duplicates(names):
+        for number, run in enumerate(first_runs):
+            for key, value in zip(data_keys, run.values(data_keys), strict=True):
+                names[number] += f", {key.removeprefix('data.')}={value}"
+    if _has_duplicates(names):
+        for number, run in enumerate(first_runs):
+            names[number] += f", {run.fingerprint[:8]}"
     return names
+
+
+def _has_duplicates(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
