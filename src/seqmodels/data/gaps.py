@@ -17,45 +17,55 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float
 NaValues = Scalar | list[Scalar] | dict[str, Scalar | list[Scalar]]
-"""Values that stand for nothing: in every column of inputs and numbers, or by column."""
+"""Values that stand for a gap: in every column of inputs and numbers, or by column."""
 
-LEAST_SHARE, FEWEST = 0.01, 3  # of the values of a column that may stand for nothing, and rows
-MOST_ZEROS = 0.6  # the share above which zeros are what a column usually is
-SAMPLE = 20_000  # values of a column to look at first
-MOST_BETWEEN = 0.001  # the share of the others that may lie between them and such a value
+# A number may stand for a gap if it is at least this share of a column's values, and this many.
+LEAST_SHARE = 0.01
+FEWEST = 3
+# Above this share, zeros and the like are the usual values of a column, not gaps.
+MOST_ZEROS = 0.6
+# So many values of a column are looked at first.
+SAMPLE = 20_000
+# This share of the measured values, at each end, may lie beyond a number that stands for a gap.
+MOST_BETWEEN = 0.001
+# The numbers that programs and instruments write for a gap.
 SENTINELS = (
     *(0.0, -1.0, -9.0),
     *(sign * (10.0**digits - 1) for digits in range(2, 8) for sign in (1, -1)),
     *(sign * (10.0**digits - 0.1) for digits in range(2, 6) for sign in (1, -1)),
     *(-999.25, -32768.0, 32767.0, 65535.0, -2147483648.0, 2147483647.0),
 )
-WEAK = (0.0, -1.0, -9.0)  # that are usual values, too
-DIFFERENT, DIFFERENT_BESIDE_WEAK = 2, 10  # values that a column must have beside such a one
+# Those of them that are often measured values, too.
+WEAK = (0.0, -1.0, -9.0)
+# A column must have so many different values beside a sentinel, and beside a weak one.
+DIFFERENT, DIFFERENT_BESIDE_WEAK = 2, 10
 
 
 def values_of_column(
     na_values: NaValues | None, column: str, *, is_named: bool
 ) -> Sequence[Scalar]:
-    """What stands for nothing in a column.
+    """The values that stand for a gap in a column.
 
     Args:
-        is_named: whether another key names the column for its texts, such as its labels, which only
-            a value by column is for.
+        is_named: whether another key names the column for its texts, such as its labels. Only
+            values by column are meant for such a column.
     """
     if na_values is None:
         return []
     if isinstance(na_values, Mapping):
-        by_name = {str(name): values for name, values in na_values.items()}
-        values = by_name.get(column, [])
+        values_by_name = {str(name): values for name, values in na_values.items()}
+        values = values_by_name.get(column, [])
     else:
         values = [] if is_named else na_values
-    return values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        return [values]
+    return values
 
 
 def with_gaps(
     table: pa.Table, na_values: NaValues | None, named: Collection[str] | None = ()
 ) -> pa.Table:
-    """The table with nothing where one of these values stands, in cells and in lists.
+    """The table without these values: cells and elements of lists that hold one become empty.
 
     Args:
         named: columns that other keys name for their texts; None: all of them.
@@ -67,7 +77,8 @@ def with_gaps(
     columns = columns_by_name(table)
     for name, column in columns.items():
         is_named = named is None or name in named
-        if values := values_of_column(na_values, name, is_named=is_named):
+        values = values_of_column(na_values, name, is_named=is_named)
+        if values:
             columns[name] = _column_with_gaps(column.combine_chunks(), values)
     return pa.table(columns)
 
@@ -77,8 +88,9 @@ def check_na_values(na_values: NaValues | None, names: Collection[str], path: st
     if isinstance(na_values, Mapping):
         for column in map(str, na_values):
             if column not in names:
-                known = choices(column, names)
-                raise UserError(f"data.na_values: {path} has no column {column!r}: {known}")
+                raise UserError(
+                    f"data.na_values: {path} has no column {column!r}: {choices(column, names)}"
+                )
 
 
 def array_with_gaps(series: Any, na_values: NaValues, columns: Sequence[str]) -> np.ndarray:
@@ -87,24 +99,29 @@ def array_with_gaps(series: Any, na_values: NaValues, columns: Sequence[str]) ->
     Args:
         columns: the names of its channels, if they have some.
     """
-    values = np.array(series, np.float64)
-    channels = values.reshape(len(values), -1)
-    for channel in range(channels.shape[1]):
+    array = np.array(series, np.float64)
+    by_channel = array.reshape(len(array), -1)  # (T, C)
+    for channel in range(by_channel.shape[1]):
         name = columns[channel] if channel < len(columns) else ""
-        for value in map(_as_float, values_of_column(na_values, name, is_named=False)):
-            if value is not None:
-                channels[_equal(channels[:, channel], value), channel] = np.nan
-    return channels.reshape(values.shape)
+        values = by_channel[:, channel]  # a view: what changes here changes in `array`
+        for na_value in values_of_column(na_values, name, is_named=False):
+            number = _as_float(na_value)
+            if number is not None:
+                values[_equal(values, number)] = np.nan
+    return by_channel.reshape(array.shape)
 
 
 def _column_with_gaps(column: Any, values: Sequence[Scalar]) -> Any:
+    """An array of Arrow in which cells, or elements of lists, that hold one of the values are
+    empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if is_list(column.type):
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        steps = _column_with_gaps(column.flatten(), values)
-        return pa.LargeListArray.from_arrays(np.cumsum([0, *lengths]), steps)
+        elements = _column_with_gaps(column.flatten(), values)
+        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        ends = np.cumsum([0, *lengths.to_numpy(zero_copy_only=False)])
+        return pa.LargeListArray.from_arrays(ends, elements)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_null(column.type):
@@ -119,22 +136,27 @@ def _column_with_gaps(column: Any, values: Sequence[Scalar]) -> Any:
 
 
 def _numbers_of_type(values: Sequence[Scalar], dtype: Any) -> Any:
-    """Those of the values that a column of this type may hold."""
+    """The numbers among the values that a column of this type of Arrow can hold, as an array of
+    Arrow."""
     import pyarrow as pa
 
+    must_be_exact = not pa.types.is_floating(dtype)
     numbers = list[Any]()
-    for value in map(_as_float, values):
-        if value is None:
+    for value in values:
+        number = _as_float(value)
+        if number is None:
             continue
-        number = pa.scalar(value)
         try:
-            numbers.append(number.cast(dtype, safe=not pa.types.is_floating(dtype)).as_py())
-        except pa.ArrowInvalid:  # such as -99 among unsigned numbers
+            scalar = pa.scalar(number).cast(dtype, safe=must_be_exact)
+        except pa.ArrowInvalid:
+            # The column can't hold it, such as -99 among unsigned numbers.
             continue
+        numbers.append(scalar.as_py())
     return pa.array(numbers, dtype)
 
 
 def _as_float(value: Scalar) -> float | None:
+    """The finite number that a value is; None if it is none."""
     try:
         number = float(value)
     except ValueError:
@@ -143,7 +165,7 @@ def _as_float(value: Scalar) -> float | None:
 
 
 def _pattern(values: Sequence[Scalar]) -> str:
-    """A regular expression for a cell with one of them, however a number is written."""
+    """A regular expression for a cell with one of the values, however a number is written."""
     spellings = list[str]()
     for value in values:
         spellings.append(re.escape(str(value).strip()))
@@ -154,113 +176,131 @@ def _pattern(values: Sequence[Scalar]) -> str:
 
 
 def _pattern_of_number(number: float) -> str:
-    """-99 is written -99.0, -099 and -9.9e1, too."""
-    spelled = np.format_float_positional(abs(number), trim="-")
-    whole, _, fraction = spelled.partition(".")
-    sign = r"[-+]?" if number == 0 else "-" if number < 0 else r"\+?"
-    after = rf"\.{fraction}0*" if fraction else r"(?:\.0*)?"
-    exponents = "|".join(re.escape(text) for text in {f"{number:e}", f"{number!r}", f"{number:g}"})
-    return rf"{sign}0*{whole}{after}|{exponents}"
+    """A regular expression for a number: -99 is written -99.0, -099 and -9.9e1, too."""
+    digits = np.format_float_positional(abs(number), trim="-")
+    integer, _, fraction = digits.partition(".")
+    if number == 0:
+        sign = r"[-+]?"
+    elif number < 0:
+        sign = "-"
+    else:
+        sign = r"\+?"
+    after_integer = rf"\.{fraction}0*" if fraction else r"(?:\.0*)?"
+    spellings = {f"{number:e}", f"{number!r}", f"{number:g}"}
+    patterns = [f"{sign}0*{integer}{after_integer}", *map(re.escape, spellings)]
+    return "|".join(patterns)
 
 
 def placeholders(values: np.ndarray) -> list[float]:
-    """The numbers of a column, nan where one is missing, that may stand for nothing: 0, -1, -99,
-    9999 and the like that repeat, and lie apart from all others by more than these are spread.
+    """The numbers of a column that may stand for a gap: 0, -1, -99, 9999 and the like that repeat,
+    and lie apart from all other numbers by more than these are spread.
+
+    Args:
+        values: the column, nan where a number is missing.
     """
-    known = values[~np.isnan(values)]
-    # Most columns hold none: a sample shows that in no time.
-    sample = known
-    if len(known) > SAMPLE:
-        sample = known[np.random.default_rng(0).integers(len(known), size=SAMPLE)]
-    if len(known) < FEWEST or not _apart(sample, LEAST_SHARE / 2):
+    numbers = values[~np.isnan(values)]
+    # Most columns hold no such number: a sample shows that in no time.
+    sample = numbers
+    if len(numbers) > SAMPLE:
+        rows = np.random.default_rng(0).integers(len(numbers), size=SAMPLE)
+        sample = numbers[rows]
+    if len(numbers) < FEWEST or not _sentinels_apart(sample, LEAST_SHARE / 2):
         return []
-    return _apart(known, max(LEAST_SHARE, FEWEST / len(known)))
+    least_share = max(LEAST_SHARE, FEWEST / len(numbers))
+    return _sentinels_apart(numbers, least_share)
 
 
-def _apart(known: np.ndarray, least_share: float) -> list[float]:
-    """Those of the sentinels that are at least this share of the values, and lie apart."""
-    shares = {sentinel: _equal(known, sentinel).mean() for sentinel in SENTINELS}
-    frequent = [sentinel for sentinel, share in shares.items() if share >= least_share]
-    if not frequent:
+def _sentinels_apart(numbers: np.ndarray, least_share: float) -> list[float]:
+    """The sentinels that are at least this share of the numbers, and lie apart from the others."""
+    shares = {sentinel: _equal(numbers, sentinel).mean() for sentinel in SENTINELS}
+    frequent_sentinels = [number for number, share in shares.items() if share >= least_share]
+    if not frequent_sentinels:
         return []
-    # Of two in a column, such as -999 and 0, neither counts as one of the others.
-    is_sentinel = np.any([_equal(known, sentinel) for sentinel in frequent], axis=0)
-    others = known[~is_sentinel]
-    return [
-        sentinel
-        for sentinel in frequent
-        if not (sentinel in WEAK and shares[sentinel] > MOST_ZEROS)
-        and _lies_apart(others, sentinel)
-    ]
+    # If a column has two, such as -999 and 0, neither counts as one that is measured.
+    measured = _without(numbers, frequent_sentinels)
+    sentinels_apart = []
+    for sentinel in frequent_sentinels:
+        is_usual_value = sentinel in WEAK and shares[sentinel] > MOST_ZEROS
+        if not is_usual_value and _lies_apart(measured, sentinel):
+            sentinels_apart.append(sentinel)
+    return sentinels_apart
 
 
-def _lies_apart(others: np.ndarray, sentinel: float) -> bool:
-    """Whether a number lies outside of nearly all others, by more than these are spread."""
-    if not len(others):
+def _without(numbers: np.ndarray, sentinels: Sequence[float]) -> np.ndarray:
+    is_sentinel = np.any([_equal(numbers, sentinel) for sentinel in sentinels], axis=0)
+    return numbers[~is_sentinel]
+
+
+def _lies_apart(measured: np.ndarray, sentinel: float) -> bool:
+    """Whether a number lies outside of nearly all measured ones, by more than these are spread."""
+    if not len(measured):
         return False
-    low, high = _range(others, MOST_BETWEEN)
-    if _gap(low, high, sentinel) <= _least_gap(others, sentinel):
+    low, high = _range(measured, MOST_BETWEEN)
+    if _distance(low, high, sentinel) <= _least_distance(measured, sentinel):
         return False
     # Flags and codes of few values lie apart from 0, -1 and -9 although these are codes, too.
-    count = len(np.unique(others[:SAMPLE]))
-    return count >= (DIFFERENT_BESIDE_WEAK if sentinel in WEAK else DIFFERENT)
+    different_count = len(np.unique(measured[:SAMPLE]))
+    least_count = DIFFERENT_BESIDE_WEAK if sentinel in WEAK else DIFFERENT
+    return different_count >= least_count
 
 
 def _range(values: np.ndarray, share: float) -> tuple[float, float]:
-    """The least and the largest of values without this share of them at each end."""
+    """The least and the largest value without this share of the values at each end."""
     low, high = np.quantile(values, [share, 1 - share], method="nearest")
     return float(low), float(high)
 
 
-def _spread(values: np.ndarray) -> float:
-    low, high = _range(values, 0.05)
-    return high - low
+def _least_distance(measured: np.ndarray, sentinel: float) -> float:
+    """The distance from the measured numbers above which a sentinel is none of them."""
+    low, high = _range(measured, 0.05)
+    spread = high - low
+    # A weak sentinel may be measured, but nobody measures exactly -99 again and again.
+    return spread if sentinel in WEAK else spread / 2
 
 
-def _least_gap(others: np.ndarray, sentinel: float) -> float:
-    # Nobody measures exactly -99 again and again.
-    return _spread(others) if sentinel in WEAK else _spread(others) / 2
-
-
-def _gap(low: float, high: float, number: float) -> float:
+def _distance(low: float, high: float, number: float) -> float:
     """How far outside of a range a number lies; negative inside."""
     return max(low - number, number - high)
 
 
 def _equal(values: np.ndarray, number: float) -> np.ndarray:
-    # Numbers of float32, such as 999.9, are others in float64.
+    """Whether each of the values is this number, `(N,)` bool."""
+    # A number of float32, such as 999.9, is another one in float64.
     return np.abs(values - number) <= 1e-6 * abs(number)
 
 
 def note_of_placeholders(values: np.ndarray, column: str, path: str) -> str:
-    """`x.csv: 40 % of pressure are 0, and all others lie between 850 and 1,020: if 0 stands for
-    nothing, set 'data.na_values={pressure: 0}'`; empty if nothing looks so."""
+    """A note about the numbers of a column that may stand for a gap, such as `x.csv: 40 % of
+    pressure are 0, and all others lie between 850 and 1,020: if 0 stands for nothing, set
+    'data.na_values={pressure: 0}'`; empty without such numbers."""
     suspects = placeholders(values)
     if not suspects:
         return ""
-    known = values[~np.isnan(values)]
-    parts = list[str]()
+    numbers = values[~np.isnan(values)]
+    shares = list[str]()
     for suspect in suspects:
-        is_suspect = _equal(known, suspect)
-        parts.append(f"{100 * is_suspect.mean():.2g} % of {shown(column)} are {_shown(suspect)}")
-    others = known[~np.any([_equal(known, suspect) for suspect in suspects], axis=0)]
+        percentage = 100 * _equal(numbers, suspect).mean()
+        shares.append(f"{percentage:.2g} % of {shown(column)} are {_rounded(suspect)}")
+    measured = _without(numbers, suspects)
     amount = "all others"
-    low, high = float(others.min()), float(others.max())
-    gaps = [_gap(low, high, suspect) - _least_gap(others, suspect) for suspect in suspects]
-    if min(gaps) <= 0:
-        amount = "nearly all others"
-        low, high = _range(others, MOST_BETWEEN)
-    written = [int(number) if number.is_integer() else number for number in suspects]
-    them = " and ".join(map(_shown, suspects))
-    stand = "stands" if len(suspects) == 1 else "stand"
+    low, high = float(measured.min()), float(measured.max())
+    for suspect in suspects:
+        if _distance(low, high, suspect) <= _least_distance(measured, suspect):
+            # It lies apart from nearly all of them, as `_lies_apart` asks.
+            amount = "nearly all others"
+            low, high = _range(measured, MOST_BETWEEN)
+            break
+    na_values = [int(number) if number.is_integer() else number for number in suspects]
+    verb = "stands" if len(suspects) == 1 else "stand"
     return (
-        f"{path}: {' and '.join(parts)}, and {amount} lie between {_shown(low)} and "
-        f"{_shown(high)}: if {them} {stand} for nothing, set {na_setting(column, written)}"
+        f"{path}: {' and '.join(shares)}, and {amount} lie between {_rounded(low)} and "
+        f"{_rounded(high)}: if {' and '.join(map(_rounded, suspects))} {verb} for nothing, set "
+        f"{na_setting(column, na_values)}"
     )
 
 
 def na_setting(column: str, values: Sequence[Scalar]) -> str:
-    """How to say in a shell that these stand for nothing in a column."""
+    """The argument, as a shell writes it, that these values stand for a gap in a column."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", column):
         value = values[0] if len(values) == 1 else list(values)
         return setting("data.na_values", {column: value})
@@ -268,6 +308,6 @@ def na_setting(column: str, values: Sequence[Scalar]) -> str:
     return setting("data.na_values", list(values))
 
 
-def _shown(number: float) -> str:
-    """At most 6 digits, with commas between thousands."""
+def _rounded(number: float) -> str:
+    """A number with 6 digits if it is below a million, and commas between thousands."""
     return f"{number:,.6g}" if abs(number) < 1e6 else f"{number:,.0f}"
