@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -20,17 +20,21 @@ from seqmodels.batch import PADDING_ID, UNKNOWN_ID
 Level = Literal["word", "space", "char", "byte", "bpe"]
 VocabularySize = Annotated[int, Field(ge=3)]  # padding, unknown, and one token
 SPECIAL = ("[PAD]", "[UNK]")  # padding and unknown tokens, with the ids 0 and 1
-START_ID = PADDING_ID  # a stream has no padding, and where a target has, its lengths say so
-END_ID = START_ID  # of a target: it is only ever predicted, and the start is only ever read
-BLOCK = 1 << 20  # characters of texts to encode at a time
+# A stream has no padding, and the lengths of a padded target say where its padding is.
+START_ID = PADDING_ID
+# The end of a target is only ever predicted, and its start is only ever read.
+END_ID = START_ID
+# About so many characters of texts are encoded at a time.
+BLOCK = 1 << 20
 
-# by level, and whether white space is kept
+# The pattern of a token, by level and by whether white space is kept.
 PATTERNS = {
     ("word", False): r"\w+|[^\w\s]+",
-    # a word or a run of punctuation with the space before it, or other white space
+    # A word or a run of punctuation with the space before it, or other white space.
     ("word", True): r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
     ("space", False): r"\S+",
-    ("space", True): r"\n|[^ \t\r\v\f\n]+",  # tokens and line ends
+    # A token or a line end.
+    ("space", True): r"\n|[^ \t\r\v\f\n]+",
     ("char", False): r"(?s).",
     ("char", True): r"(?s).",
 }
@@ -66,7 +70,7 @@ class Tokenizer:
 
     Args:
         options: how it splits.
-        tokens: by id; of level `byte` they are always the same.
+        tokens: the tokens by id; level `byte` always has the same.
         merges: the pairs of tokens that `bpe` merges, the first ones first.
     """
 
@@ -76,10 +80,14 @@ class Tokenizer:
         tokens: Sequence[str] = SPECIAL,
         merges: Sequence[Sequence[str]] = (),
     ) -> None:
-        self.options, self.merges = options, [[*pair] for pair in merges]
-        self.tokens = [*SPECIAL, *map(chr, range(256))] if options.level == "byte" else [*tokens]
-        # a text may spell a word like a special token: it is another token then
-        self.ids = {t: n for n, t in enumerate(self.tokens) if n >= len(SPECIAL)}
+        self.options = options
+        self.merges = [list(pair) for pair in merges]
+        self.tokens = list(tokens)
+        if options.level == "byte":
+            self.tokens = [*SPECIAL, *map(chr, range(256))]
+        # A word of a text that is spelled like a special token is another token.
+        first_id = len(SPECIAL)
+        self.ids = {token: number for number, token in enumerate(self.tokens) if number >= first_id}
         if options.level == "bpe":
             self.pairs = _by_pairs(self.tokens, self.merges, options)
         elif options.level != "byte":
@@ -95,9 +103,10 @@ class Tokenizer:
             return cls(options)
         if options.level == "bpe":
             return cls(options, *_learned_pairs(texts, options))
-        split, counts = cls(options).split, Counter[str]()
+        splitter = cls(options)
+        counts = Counter[str]()
         for text in texts:
-            counts.update(split(text))
+            counts.update(splitter.split(text))
         return cls(options, [*SPECIAL, *most_frequent(counts, options)])
 
     def normal(self, text: str) -> str:
@@ -105,36 +114,46 @@ class Tokenizer:
         return text.lower() if self.options.lowercase else text
 
     def split(self, text: str) -> list[str]:
-        """The tokens of a text, known or not, of the levels `word`, `space` and `char`."""
+        """The tokens of a text, known or not; only for the levels `word`, `space` and `char`."""
         return self.pattern.findall(self.normal(text))
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of all texts, one after the other, as the smallest unsigned integers that hold
-        them; and how many each text has."""
-        found: Sequence[Any]
+        """The ids of all texts, one text after the other, as the smallest unsigned integers that
+        hold them; and how many ids each text has, `(texts,)`."""
         dtype = np.min_scalar_type(len(self) - 1)
+        tokens_by_text: Sequence[Any]  # the bytes, the ids or the texts of each text's tokens
         if self.options.level == "byte":
-            found = [self.normal(text).encode() for text in texts]
-            ids = np.frombuffer(b"".join(found), np.uint8).astype(dtype) + len(SPECIAL)
+            tokens_by_text = [self.normal(text).encode() for text in texts]
+            values = np.frombuffer(b"".join(tokens_by_text), np.uint8)
+            ids = values.astype(dtype) + len(SPECIAL)
         elif self.options.level == "bpe":
-            found = [encoding.ids for encoding in self.pairs.encode_batch_fast(texts)]
-            ids = np.fromiter(chain.from_iterable(found), dtype)
+            encodings = self.pairs.encode_batch_fast(texts)
+            tokens_by_text = [encoding.ids for encoding in encodings]
+            ids = np.fromiter(chain.from_iterable(tokens_by_text), dtype)
         else:
-            found = [*map(self.split, texts)]
-            known = map(self.ids.get, chain.from_iterable(found), repeat(UNKNOWN_ID))
-            ids = np.fromiter(known, dtype)
-        return ids, np.fromiter(map(len, found), np.int64, len(found))
+            tokens_by_text = [self.split(text) for text in texts]
+            tokens = chain.from_iterable(tokens_by_text)
+            # `map` looks tokens up faster than a loop of Python.
+            ids = np.fromiter(map(self.ids.get, tokens, repeat(UNKNOWN_ID)), dtype)
+        counts = np.fromiter(map(len, tokens_by_text), np.int64, len(tokens_by_text))
+        return ids, counts
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token stands in the text; those of the bytes of one character overlap."""
+        """The positions in the text where each token begins and ends; those of the bytes of one
+        character overlap."""
         if self.options.level == "bpe":
             return list(self.pairs.encode(text).offsets)
         if self.options.level in ("word", "space"):
             return [match.span() for match in self.pattern.finditer(text)]
-        parts: Iterable[Any] = map(self.normal, text)  # in lower case, a character may be two
-        if self.options.level == "byte":
-            parts = map(str.encode, parts)
-        return [(n, n + 1) for n, part in enumerate(parts) for _ in part]
+        spans = list[tuple[int, int]]()
+        for position, character in enumerate(text):
+            normal = self.normal(character)
+            # In lower case, a character may become two; in bytes, up to four.
+            token_count = len(normal)
+            if self.options.level == "byte":
+                token_count = len(normal.encode())
+            spans += [(position, position + 1)] * token_count
+        return spans
 
     def join(self, tokens: Sequence[str]) -> str:
         """The text of these tokens."""
@@ -144,20 +163,24 @@ class Tokenizer:
             return self.pairs.decoder.decode([*tokens])
         if self.options.level == "space":
             return regex.sub(" ?\n ?", "\n", " ".join(tokens))
-        words = self.options.level == "word" and not self.options.keep_whitespace
-        return (" " if words else "").join(tokens)
+        if self.options.level == "word" and not self.options.keep_whitespace:
+            return " ".join(tokens)
+        return "".join(tokens)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of these ids, without padding and unknown tokens."""
-        return self.join([self.tokens[number] for number in ids if number >= len(SPECIAL)])
+        tokens = [self.tokens[number] for number in ids if number >= len(SPECIAL)]
+        return self.join(tokens)
 
     def name(self, number: int) -> str:
-        """The text of one id; of a part of a character, the token itself."""
-        text = self.join([self.tokens[number]])
-        return self.tokens[number] if "\ufffd" in text else text
+        """The text of the token with this id. A token that is only a piece of a character has no
+        text: for it, the token itself."""
+        token = self.tokens[number]
+        text = self.join([token])
+        return token if "\ufffd" in text else text
 
     def state(self) -> dict[str, Any]:
-        """What `load` needs, as plain values."""
+        """The options, tokens and merges, which `load` needs, as plain values."""
         options = asdict(self.options)
         return {"options": options, "tokens": self.tokens, "merges": self.merges}
 
@@ -168,22 +191,28 @@ class Tokenizer:
 
 
 def most_frequent(counts: Mapping[str, int], options: TokenizerOptions) -> list[str]:
-    """Those that occur `min_count` times at least, the most frequent first, as many as there is
-    room for."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    found = (text for text, count in ordered if count >= options.min_count)
-    return [*islice(found, options.vocabulary_size - len(SPECIAL))]
+    """The tokens that occur `min_count` times at least, the most frequent first, as many as the
+    vocabulary has room for.
+
+    Args:
+        counts: how often each token occurs.
+    """
+    frequent_tokens = [token for token, count in counts.items() if count >= options.min_count]
+    frequent_tokens.sort(key=lambda token: (-counts[token], token))
+    return frequent_tokens[: options.vocabulary_size - len(SPECIAL)]
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Some texts at a time: as many as have about `BLOCK` characters."""
-    batch, size = list[str](), 0
+    """The texts in lists of about `BLOCK` characters."""
+    batch = list[str]()
+    character_count = 0
     for text in texts:
         batch.append(text)
-        size += len(text)
-        if size >= BLOCK:
+        character_count += len(text)
+        if character_count >= BLOCK:
             yield batch
-            batch, size = [], 0
+            batch = []
+            character_count = 0
     if batch:
         yield batch
 
@@ -191,25 +220,27 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
 def _by_pairs(
     tokens: Sequence[str], merges: Sequence[Sequence[str]], options: TokenizerOptions
 ) -> Any:
-    from tokenizers import Tokenizer as Library
+    """A tokenizer of the library that merges these pairs of bytes."""
+    from tokenizers import Tokenizer as LibraryTokenizer
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
     ids = {token: number for number, token in enumerate(tokens)}
-    made = Library(models.BPE(ids, [(first, second) for first, second in merges]))
+    pairs = [(first, second) for first, second in merges]
+    tokenizer = LibraryTokenizer(models.BPE(ids, pairs))
     if options.lowercase:
-        made.normalizer = normalizers.Lowercase()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    return made
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def _learned_pairs(
     texts: Iterable[str], options: TokenizerOptions
 ) -> tuple[list[str], list[list[str]]]:
-    """The tokens, by id, and the merges."""
+    """The tokens by id, and the pairs that are merged, the first ones first."""
     from tokenizers import pre_tokenizers, trainers
 
-    made = _by_pairs((), (), options)
+    tokenizer = _by_pairs((), (), options)
     trainer = trainers.BpeTrainer(
         vocab_size=options.vocabulary_size,
         min_frequency=options.min_count,
@@ -217,6 +248,7 @@ def _learned_pairs(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    model = json.loads(made.to_str())["model"]
-    return sorted(model["vocab"], key=model["vocab"].__getitem__), model["merges"]
+    tokenizer.train_from_iterator(texts, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    id_by_token = model["vocab"]
+    return sorted(id_by_token, key=id_by_token.__getitem__), model["merges"]
