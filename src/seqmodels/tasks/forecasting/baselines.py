@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ from seqmodels.data.baseline_features import baseline_rows
 from seqmodels.data.examples import EVALUATED
 from seqmodels.target import Baselines
 
-BLOCK = 1_024  # windows at a time
-ROWS = 20_000  # at most, to fit a regression to
-STRENGTHS = np.logspace(-4, 1, 6)  # of its regularisation, times its rows
+WINDOWS_AT_A_TIME = 1_024
+# A regression is fitted to at most so many rows.
+MOST_ROWS = 20_000
+# How strongly a regression is regularised, by row that it is fitted to.
+STRENGTHS = np.logspace(-4, 1, 6)
 
 Forecast = Callable[[Any, np.ndarray], np.ndarray]
 """The forecasts `(B, H, K)` for the windows with these numbers `(B,)`, standardised."""
@@ -32,69 +36,97 @@ def forecast_baselines(datasets: Mapping[str, Any], period: int) -> Baselines:
         datasets: a `WindowDataset` for each split.
         period: after how many steps they repeat.
     """
-    forecasts: dict[str, Forecast] = {"naive": lambda windows, rows: _repeated(windows, rows, 1)}
+    forecasts: dict[str, Forecast] = {"naive": partial(_repeated, period=1)}
     if period > 1:
-        name = f"seasonal naive, period {period}"
-        forecasts[name] = lambda windows, rows: _repeated(windows, rows, period)
+        forecasts[f"seasonal naive, period {period}"] = partial(_repeated, period=period)
     forecasts |= _linear(datasets)
-    models = {name: dict.fromkeys(EVALUATED, forecast) for name, forecast in forecasts.items()}
-    return baseline_rows(models, lambda split, made: _errors(datasets[split], made))
+    forecasts_by_split = {
+        name: dict.fromkeys(EVALUATED, forecast) for name, forecast in forecasts.items()
+    }
+
+    def score(split: str, forecast: Forecast) -> dict[str, float]:
+        return _errors(datasets[split], forecast)
+
+    return baseline_rows(forecasts_by_split, score)
 
 
 def _repeated(windows: Any, rows: np.ndarray, period: int) -> np.ndarray:
-    back = np.arange(len(windows.ahead)) % period - period + len(windows.read)
-    return windows.steps(rows, back)[..., : windows.known.shape[1]]
+    steps_ahead = np.arange(len(windows.ahead))
+    steps_of_last_period = steps_ahead % period - period + len(windows.read)
+    num_values = windows.known.shape[1]
+    return windows.steps(rows, steps_of_last_period)[..., :num_values]
 
 
 def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
-    """By its name; none where nothing is known to fit it to."""
-    from sklearn.linear_model import Ridge  # slow to import
+    """Returns the regression by its name; nothing where no value is known to fit it to."""
+    from sklearn.linear_model import Ridge  # It is slow to import.
 
-    def pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
-        count = windows.known.shape[1]
-        rows = np.arange(0, len(windows), -(-len(windows) * count // ROWS))
-        read, last = _read(windows, rows)
-        ahead = (
-            (windows.targets(rows).astype(np.float64) - last)
-            .transpose(0, 2, 1)
-            .reshape(len(read), -1)
-        )
-        there = ~np.isnan(ahead).any(axis=1)
-        return read[there], ahead[there]
+    inputs, targets = _pairs(datasets["train"])
+    if not len(inputs):
+        return {}  # Every window has a missing value to forecast.
+    held_out_inputs, held_out_targets = _pairs(datasets["validation"])
+    if not len(held_out_inputs):
+        held_out_inputs, held_out_targets = inputs, targets
 
-    train, validation = pairs(datasets["train"]), pairs(datasets["validation"])
-    if not len(train[0]):
-        return {}  # every window has a missing value to forecast
-    models = [Ridge(strength * len(train[0])).fit(*train) for strength in STRENGTHS]
-    inputs, wanted = validation if len(validation[0]) else train
-    best = min(models, key=lambda model: np.square(model.predict(inputs) - wanted).sum())
+    def held_out_error(model: Any) -> float:
+        return np.square(model.predict(held_out_inputs) - held_out_targets).sum()
+
+    models = [Ridge(strength * len(inputs)).fit(inputs, targets) for strength in STRENGTHS]
+    best_model = min(models, key=held_out_error)
 
     def forecast(windows: Any, rows: np.ndarray) -> np.ndarray:
-        read, last = _read(windows, rows)
-        made = best.predict(read).reshape(len(rows), last.shape[2], -1)
-        return made.transpose(0, 2, 1) + last
+        window_values, last_values = _less_last_values(windows, rows)
+        num_values = last_values.shape[2]
+        differences = best_model.predict(window_values).reshape(len(rows), num_values, -1)
+        return differences.transpose(0, 2, 1) + last_values  # (B, K, H) -> (B, H, K)
 
     return {"linear": forecast}
 
 
-def _read(windows: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Windows less their last values `(B * K, W)`, and these `(B, 1, K)`."""
-    count = windows.known.shape[1]
-    values = windows.steps(rows, windows.read)[..., :count]
-    last = values[:, -1:]
-    return (values - last).transpose(0, 2, 1).reshape(len(rows) * count, -1), last
+def _pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns windows `(N, W)` and what follows them `(N, H)`, both less the windows' last values;
+    of a column each, without those that lack a value to forecast."""
+    num_values = windows.known.shape[1]
+    every = math.ceil(len(windows) * num_values / MOST_ROWS)
+    rows = np.arange(0, len(windows), every)
+    window_values, last_values = _less_last_values(windows, rows)
+    values_ahead = windows.targets(rows).astype(np.float64) - last_values  # (B, H, K)
+    targets = values_ahead.transpose(0, 2, 1).reshape(len(window_values), -1)
+    is_known = ~np.isnan(targets).any(axis=1)
+    return window_values[is_known], targets[is_known]
+
+
+def _less_last_values(windows: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns windows less their last values `(B * K, W)`, and these `(B, 1, K)`."""
+    num_values = windows.known.shape[1]
+    values = windows.steps(rows, windows.read)[..., :num_values]  # (B, W, K)
+    last_values = values[:, -1:]
+    differences = (values - last_values).transpose(0, 2, 1)
+    return differences.reshape(len(rows) * num_values, -1), last_values
 
 
 def _errors(windows: Any, forecast: Forecast) -> dict[str, float]:
-    """The metrics of a forecaster, over all values that are known."""
-    blocks = np.array_split(np.arange(len(windows)), -(-len(windows) // BLOCK))
+    """Returns the metrics of a forecaster, over all values that are known."""
+    num_blocks = math.ceil(len(windows) / WINDOWS_AT_A_TIME)
     sums = np.zeros(6)
-    for rows in blocks:
-        off = forecast(windows, rows) - windows.targets(rows).astype(np.float64)
-        _, deviation, naive = windows.scale(rows)[:, None].transpose(2, 0, 1, 3)
-        own, known = off * deviation, ~np.isnan(off)
-        parts = (own**2, np.abs(own), np.abs(own) / naive, off**2, np.abs(off), known)
-        sums += [np.nansum(part) for part in parts]
-    squares, *means = (sums[:-1] / sums[-1]).tolist()
-    names = ("mae", "mase", "standardised_mse", "standardised_mae")
-    return {"rmse": squares**0.5, **dict(zip(names, means, strict=True))}
+    for rows in np.array_split(np.arange(len(windows)), num_blocks):
+        standardised_errors = forecast(windows, rows) - windows.targets(rows).astype(np.float64)
+        _, deviation, naive_error = windows.scale(rows)[:, None].transpose(2, 0, 1, 3)
+        errors = standardised_errors * deviation
+        summands = (
+            errors**2,
+            np.abs(errors),
+            np.abs(errors) / naive_error,
+            standardised_errors**2,
+            np.abs(standardised_errors),
+            ~np.isnan(standardised_errors),
+        )
+        sums += [np.nansum(summand) for summand in summands]
+    mse, mae, mase, standardised_mse, standardised_mae = (sums[:-1] / sums[-1]).tolist()
+    return {
+        "rmse": mse**0.5,
+        "mae": mae,
+        "mase": mase,
+        "standardised_mse": standardised_mse,
+        "standardised_mae": standardised_mae,
+    }

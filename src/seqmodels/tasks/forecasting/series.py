@@ -24,11 +24,15 @@ from seqmodels.files import read_lines
 class TimedSeries:
     """A series in the order of time, with equal steps."""
 
-    name: str  # empty if the file holds one series
-    values: Float[np.ndarray, "time columns"]  # nan before the first one that is known
-    known: Bool[np.ndarray, "time columns"]  # where it isn't, the last known value stands there
-    times: Any = None  # a `DatetimeIndex` that knows its frequency, if the file has one
-    scale: Any = None  # (3, columns), mean, deviation and naive error, once known
+    # The name is empty if the file holds one series.
+    name: str
+    # Where a value isn't known, the last known one stands there; nan before the first.
+    values: Float[np.ndarray, "time columns"]
+    known: Bool[np.ndarray, "time columns"]
+    # A `DatetimeIndex` that knows its frequency, if the file has one.
+    times: Any = None
+    # (3, columns): mean, deviation and naive error, once they are known.
+    scale: Any = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,27 +53,33 @@ class TimedSeries:
         Args:
             period: after how many steps the naive forecast repeats.
         """
-        import pandas as pd  # slow to import
+        import pandas as pd  # It is slow to import.
 
         values = pd.DataFrame(self.known_values)
-        so_far, least = values.expanding(), rounding_of(self.known_values, so_far=True)
-        deviation = so_far.std(ddof=0).where(lambda found: found > least, 1.0)
-        error = values.diff(period).abs().expanding().mean()
-        error = error.where(error > least, deviation)  # else each period is as the last one
-        return np.stack([so_far.mean(), deviation, error], axis=1)
+        rounding_error = rounding_of(self.known_values, so_far=True)
+        mean = values.expanding().mean()
+        deviation = values.expanding().std(ddof=0)
+        deviation = deviation.where(deviation > rounding_error, 1.0)
+        naive_error = values.diff(period).abs().expanding().mean()
+        # Where each period is as the last one, the naive error is 0 but for rounding.
+        naive_error = naive_error.where(naive_error > rounding_error, deviation)
+        return np.stack([mean, deviation, naive_error], axis=1)
 
     def part(self, start: int, stop: int) -> TimedSeries:
         """Its steps from `start` to before `stop`."""
-        times = None if self.times is None else self.times[start:stop]
-        values, known = self.values[start:stop], self.known[start:stop]
-        return replace(self, values=values, known=known, times=times)
+        return replace(
+            self,
+            values=self.values[start:stop],
+            known=self.known[start:stop],
+            times=None if self.times is None else self.times[start:stop],
+        )
 
     def after(self, count: int) -> list[str]:
         """The times of the next steps."""
         import pandas as pd
 
-        ahead = pd.date_range(self.times[-1], periods=count + 1, freq=self.times.freq)
-        return [*map(str, ahead[1:])]
+        last_and_next = pd.date_range(self.times[-1], periods=count + 1, freq=self.times.freq)
+        return [str(time) for time in last_and_next[1:]]
 
     @property
     def usual_period(self) -> int:
@@ -77,9 +87,13 @@ class TimedSeries:
         times, or for steps of a year."""
         if self.times is None or len(self) < 2:
             return 1
-        step = (self.times[-1] - self.times[0]).total_seconds() / (len(self) - 1)
-        days = (1, 7, 365.25)
-        return next((round(86_400 * n / step) for n in days if step < 86_400 * n / 1.5), 1)
+        seconds_in_all = (self.times[-1] - self.times[0]).total_seconds()
+        seconds_of_step = seconds_in_all / (len(self) - 1)
+        for days in (1, 7, 365.25):
+            seconds_of_period = 86_400 * days
+            if seconds_of_step < seconds_of_period / 1.5:
+                return round(seconds_of_period / seconds_of_step)
+        return 1
 
 
 def read_series(
@@ -102,37 +116,45 @@ def read_series(
             nothing about what comes later, as interpolation would; else they are errors.
         tables: how to read them.
     """
-    import pandas as pd  # slow to import
+    import pandas as pd  # It is slow to import.
 
     tables = tables or Tables()
-    if has_lines(path):  # with a value on each
-        first = next(iter(columns))
-        table = tables.of_rows([{first: line} for line in read_lines(path)], path, [])
+    if has_lines(path):  # A line holds a value of the first column.
+        first_column = next(iter(columns))
+        rows = [{first_column: line} for line in read_lines(path)]
+        table = tables.of_rows(rows, path, [])
     else:
-        table = tables.read(path, texts=[*filter(None, (time, series))])
+        text_columns = [name for name in (time, series) if name]
+        table = tables.read(path, texts=text_columns)
         check_na_values(tables.na_values, table.file_columns, table.path)
     values = pd.DataFrame({name: table.numbers(name, key) for name, key in columns.items()})
     times = moments(table, time, "data.time") if time else None
     columns_of_times = [] if time else _columns_of_times(table, {*columns, series})
     if series:
         table.check(series, "data.series")
-    needed = dict.fromkeys([*columns, *filter(None, [series]), *columns_of_times])
-    steps = in_order(steps_of_rows(table.select(needed), series), None)
+    needed_columns = dict.fromkeys([*columns, *columns_of_times])
+    if series:
+        needed_columns[series] = None
+    steps = in_order(steps_of_rows(table.select(needed_columns), series), None)
     _check_order(steps, columns_of_times)
     values = values.iloc[steps.rows]
-    return [
-        _series(name, table, values.iloc[start:stop], times, fill=fill)
-        for name, (start, stop) in zip(steps.names, pairwise(steps.starts.tolist()), strict=True)
-    ]
+    all_series = []
+    for name, (start, stop) in zip(steps.names, pairwise(steps.starts.tolist()), strict=True):
+        all_series.append(_series(name, table, values.iloc[start:stop], times, fill=fill))
+    return all_series
 
 
-def _columns_of_times(table: Columns, named: Collection[str | None]) -> list[str]:
+def _columns_of_times(table: Columns, named_columns: Collection[str | None]) -> list[str]:
     """The columns that no key names and that may have the times of the rows."""
-    others = [name for name in table.table.column_names if name not in named]
-    candidates = [name for name in others if looks_like_times(table, name)]
-    if len(candidates) > 1:  # some may be other times than those of the rows
-        candidates = [name for name in candidates if is_called_time(name)]
-    return candidates + [n for n in others if is_called_time(n) and not table.holds_texts(n)]
+    unnamed_columns = [name for name in table.table.column_names if name not in named_columns]
+    columns = [name for name in unnamed_columns if looks_like_times(table, name)]
+    if len(columns) > 1:
+        # Some may hold other times than those of the rows.
+        columns = [name for name in columns if is_called_time(name)]
+    for name in unnamed_columns:
+        if is_called_time(name) and not table.holds_texts(name):
+            columns.append(name)
+    return columns
 
 
 def _check_order(steps: Steps, columns_of_times: Sequence[str]) -> None:
@@ -158,35 +180,40 @@ def _series(name: str, table: Columns, values: Any, times: Any, *, fill: bool) -
     if times is not None:
         index = times[values.index]
         values = values.set_axis(index).reindex(_equal_steps(index, where))
-    known = values.notna().to_numpy()
-    if not known.any(axis=0).all():
-        column = values.columns[known.any(axis=0).argmin()]
+    is_known = values.notna().to_numpy()
+    has_values = is_known.any(axis=0)  # (columns,)
+    if not has_values.all():
+        column = values.columns[has_values.argmin()]
         raise UserError(f"{where}: every {column!r} is missing")
-    if not (fill or known.all()):
-        row, column = np.argwhere(~known)[0]
+    if not (fill or is_known.all()):
+        row, column = np.argwhere(~is_known)[0]
         step = f"row {values.index[row] + 1}" if times is None else values.index[row]
-        lacks = f"{step} has no {values.columns[column]!r}"
-        raise SettingError(
-            f"{where}: {lacks}: fill it, or set data.missing=last", f"{where}: {lacks}: fill it"
-        )
-    filled = last_known(values.to_numpy())  # nothing of what comes later
-    return TimedSeries(name, filled, known, None if times is None else values.index)
+        message = f"{where}: {step} has no {values.columns[column]!r}: fill it"
+        raise SettingError(f"{message}, or set data.missing=last", message)
+    # Only earlier values fill a gap, because nobody knows later ones in time.
+    filled_values = last_known(values.to_numpy())
+    return TimedSeries(name, filled_values, is_known, None if times is None else values.index)
 
 
 def _equal_steps(times: Any, where: str) -> Any:
     """The times with those that are missing between them."""
     import pandas as pd
 
-    wrong = times[1:] <= times[:-1]
-    if wrong.any():
-        raise _not_after(f"{where}: {times[1:][wrong][0]}")
-    step = pd.infer_freq(times) if len(times) > 2 else None  # months and business days, too
+    goes_back = times[1:] <= times[:-1]
+    if goes_back.any():
+        raise _not_after(f"{where}: {times[1:][goes_back][0]}")
+    step = None
+    if len(times) > 2:
+        step = pd.infer_freq(times)  # This knows months and business days, too.
     if step is None:
         step = times.to_series().diff().mode().get(0, pd.Timedelta(days=1))
         if times[-1] - times[0] >= 2 * len(times) * step:
             raise UserError(f"{where}: more than half of all rows are missing, in steps of {step}")
-    whole = pd.date_range(times[0], times[-1], freq=step)
-    if len(odd := times.difference(whole)):
-        after = f"is no multiple of the usual step, {step}, after {times[0]}"
-        raise UserError(f"{where}: {odd[0]} {after}: make the steps equal, such as by averages")
-    return whole
+    all_times = pd.date_range(times[0], times[-1], freq=step)
+    times_between = times.difference(all_times)
+    if len(times_between):
+        raise UserError(
+            f"{where}: {times_between[0]} is no multiple of the usual step, {step}, after "
+            f"{times[0]}: make the steps equal, such as by averages"
+        )
+    return all_times
