@@ -102,7 +102,7 @@ def test_every_shipped_file_gives_arguments_that_its_classes_take(
     word: str, config: Config
 ) -> None:
     composed = config(word, "++data.train=x", "++data.file=x", "++data.target=x", "++data.name=x")
-    names = arguments(get_object(composed.data._target_)).kinds
+    names = arguments(get_object(composed.data._target_)).arguments
     composed.data = {k: v for k, v in composed.data.items() if k in names or k == "_target_"}
     composed.trainer.accelerator = "cpu"  # also where there is no GPU
     plan_of(check_keys(composed))

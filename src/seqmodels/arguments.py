@@ -15,7 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pkgutil import resolve_name
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, NotRequired, TypeVar, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NotRequired,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -43,9 +54,9 @@ LARGEST_WEIGHT = 1e15
 Weight = Annotated[float, Number, Field(ge=0, le=LARGEST_WEIGHT)]
 Name = Annotated[str, Field(min_length=1)]
 
-# arguments of Lightning and PyTorch that take more in silence, or divide by it
-OTHERS = ("lightning.pytorch.", "torch.optim.")
-SILENT: dict[str, Any] = {
+# Lightning and PyTorch take more for these arguments, in silence, or divide by it.
+FRAMEWORKS = ("lightning.pytorch.", "torch.optim.")
+TYPES_IN_FRAMEWORKS: dict[str, Any] = {
     "gradient_clip_val": NonNegative | None,
     "accumulate_grad_batches": Count,
     "check_val_every_n_epoch": Count | None,
@@ -69,7 +80,9 @@ class ArgumentsOf:
     """
 
     def __init__(self, target: str, *given: str, **also: Any) -> None:
-        self.target, self.given, self.also = target, given, also
+        self.target = target
+        self.given = given
+        self.also = also
 
 
 def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
@@ -83,27 +96,35 @@ PLAIN_DICTS = (dict[str, Any], dict[str, Any] | None)
 CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
+class Argument(NamedTuple):
+    """What a signature says of one of its arguments."""
+
+    annotation: Any
+    is_needed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """The arguments of a class or function.
+    """The arguments of a class or function, by their names and in their order.
 
     Args:
-        kinds: by name, in their order, each one's type and whether it is needed.
-        more: whether it takes other names, too.
+        takes_more: whether it takes other names, too.
     """
 
     title: str
-    kinds: Mapping[str, tuple[Any, bool]]
-    more: bool = False
+    arguments: Mapping[str, Argument]
+    takes_more: bool = False
 
     def mapping_type(self, absent: Iterable[str] = ()) -> Any:
         """A type for pydantic: a mapping of these arguments, but those that are absent."""
         fields = {}
-        for name, (value_type, is_needed) in self.kinds.items():
+        for name, (value_type, is_needed) in self.arguments.items():
             if name not in absent:
                 fields[name] = value_type if is_needed else NotRequired[value_type]
-        mapping = cast(Any, TypedDict)(self.title.rpartition(".")[2], fields)
-        mapping.__pydantic_config__ = ConfigDict(**CONFIG, extra="allow" if self.more else "forbid")
+        class_name = self.title.rpartition(".")[2]
+        mapping = cast(Any, TypedDict)(class_name, fields)
+        extra: Literal["allow", "forbid"] = "allow" if self.takes_more else "forbid"
+        mapping.__pydantic_config__ = ConfigDict(**CONFIG, extra=extra)
         return Annotated[mapping, self]
 
     @functools.cache  # noqa: B019 (a signature lives as long as the process)
@@ -112,10 +133,10 @@ class Signature:
         return TypeAdapter(self.mapping_type(absent))
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        """The dotted names of all arguments, those of mappings of arguments too."""
-        for name, (value_type, _) in self.kinds.items():
+        """The dotted names of all arguments, and of those in mappings of arguments."""
+        for name, argument in self.arguments.items():
             yield f"{prefix}{name}"
-            for alternative in (value_type, *get_args(value_type)):
+            for alternative in (argument.annotation, *get_args(argument.annotation)):
                 for mark in getattr(alternative, "__metadata__", ()):
                     if isinstance(mark, Signature):
                         yield from mark.names(f"{prefix}{name}.")
@@ -123,8 +144,9 @@ class Signature:
 
 @functools.cache
 def arguments(target: Any, method: str = "__init__", owner: Any = None) -> Signature:
-    """The arguments of a function; or of a class, without `self`, as `merged_parameters` says. If
-    nothing says them, as of a class that is not written in Python, any are taken.
+    """The arguments of a function, or of a class, as `merged_parameters` gives them.
+
+    If nothing says them, as of a class that is not written in Python, any are taken.
 
     Args:
         method: of the class, whose arguments these are.
@@ -132,22 +154,18 @@ def arguments(target: Any, method: str = "__init__", owner: Any = None) -> Signa
     """
     title = target.__qualname__.removesuffix(".__init__")
     try:
-        hints, takes_more = merged_parameters(target, method)
-    except (TypeError, ValueError):  # `inspect` doesn't know its parameters
-        return Signature(title, {}, more=True)
-    kinds = {
-        name: (_value_type(hint, owner or target), needed) for name, (hint, needed) in hints.items()
-    }
-    return Signature(title, kinds, takes_more)
+        parameters, takes_more = merged_parameters(target, method)
+    except (TypeError, ValueError):  # `inspect` doesn't know its parameters.
+        return Signature(title, {}, takes_more=True)
+    arguments_by_name = {}
+    for name, (annotation, is_needed) in parameters.items():
+        value_type = _value_type(annotation, owner or target)
+        arguments_by_name[name] = Argument(value_type, is_needed)
+    return Signature(title, arguments_by_name, takes_more)
 
 
-Hints = dict[str, tuple[Any, bool]]
-"""By the name of an argument, its annotation, and whether it is needed."""
-
-
-def merged_parameters(target: Any, method: str = "__init__") -> tuple[Hints, bool]:
-    """The parameters of a function, or of a class and those of its bases that it passes on; and
-    whether it takes others, too.
+def merged_parameters(target: Any, method: str = "__init__") -> tuple[dict[str, Argument], bool]:
+    """The parameters of a function or class without `self`, and whether it takes others, too.
 
     A class that is built on another rarely repeats the parameters of its base. The name behind the
     `**` of its `__init__` says who takes all other arguments:
@@ -158,22 +176,25 @@ def merged_parameters(target: Any, method: str = "__init__") -> tuple[Hints, boo
 
     Of a name that both have, the class decides, but its base may say which keys a dict has.
     """
-    hints: Hints = {}
+    merged: dict[str, Argument] = {}
     takes_more = False
     for depth, (owner, function) in enumerate(_functions(target, method)):
-        parameters = [*inspect.signature(function).parameters.values()]
+        parameters = list(inspect.signature(function).parameters.values())
         if owner is not None:
             parameters = parameters[1:]  # The first one is `self`.
+        names_behind_stars = []
         for parameter in parameters:
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            if parameter.kind is parameter.VAR_KEYWORD:
+                names_behind_stars.append(parameter.name)
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
                 # A class may give its base what the base needs.
                 is_needed = parameter.default is parameter.empty and depth == 0
-                _merge(hints, parameter.name, _hint(parameter, function, owner), is_needed)
-        names_behind_stars = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
+                annotation = _annotation(parameter, function, owner)
+                _merge(merged, parameter.name, Argument(annotation, is_needed))
         takes_more = bool(names_behind_stars) and names_behind_stars != ["own"]
         if names_behind_stars != ["options"]:
             break
-    return hints, takes_more
+    return merged, takes_more
 
 
 def _functions(target: Any, method: str) -> list[tuple[type | None, Any]]:
@@ -181,59 +202,64 @@ def _functions(target: Any, method: str) -> list[tuple[type | None, Any]]:
     if not inspect.isclass(target):
         return [(None, target)]
     owners = [owner for owner in target.__mro__[:-1] if method in vars(owner)]
-    return [(owner, vars(owner)[method]) for owner in owners] or [(None, target)]
+    if not owners:
+        return [(None, target)]
+    return [(owner, vars(owner)[method]) for owner in owners]
 
 
-def _merge(hints: Hints, name: str, hint: Any, is_needed: bool) -> None:
+def _merge(merged: dict[str, Argument], name: str, argument: Argument) -> None:
     """Adds a parameter of a base to those of a class."""
-    if name not in hints:
-        hints[name] = (hint, is_needed)
-        return
-    hint_of_class, is_needed_by_class = hints[name]
-    if hint_of_class in (Any, *PLAIN_DICTS):
-        hints[name] = (hint, is_needed_by_class)
+    if name not in merged:
+        merged[name] = argument
+    elif merged[name].annotation in (Any, *PLAIN_DICTS):
+        # The base may say more of it, but the class decides whether it is needed.
+        merged[name] = Argument(argument.annotation, merged[name].is_needed)
 
 
-def _hint(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
-    if owner and owner.__module__.startswith(OTHERS) and parameter.name in SILENT:
-        return SILENT[parameter.name]
+def _annotation(parameter: inspect.Parameter, function: Any, owner: type | None) -> Any:
+    """The annotation of a parameter, read where it is a text; Any if there is none, or no type."""
+    is_of_framework = owner is not None and owner.__module__.startswith(FRAMEWORKS)
+    if is_of_framework and parameter.name in TYPES_IN_FRAMEWORKS:
+        return TYPES_IN_FRAMEWORKS[parameter.name]
     if parameter.annotation is parameter.empty:
         return Any
     names = dict(getattr(inspect.unwrap(function), "__globals__", {}))
     if is_dataclass(owner):  # Its `__init__` has fields of its bases, too.
         for base in owner.__mro__[1:]:
             names = {**vars(sys.modules[base.__module__]), **names}
-    holder = SimpleNamespace(__annotations__={"it": parameter.annotation})
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     try:
-        return typing.get_type_hints(holder, names, include_extras=True)["it"]
+        return typing.get_type_hints(holder, names, include_extras=True)[parameter.name]
     except Exception:  # noqa: BLE001 (an annotation may be any expression)
         return Any
 
 
-def _value_type(hint: Any, owner: Any) -> Any:
+def _value_type(annotation: Any, owner: Any) -> Any:
     """The type that pydantic is to check: any, if it doesn't know the annotation."""
-    if get_origin(hint) in (Union, UnionType):
-        alternatives = tuple(_value_type(alternative, owner) for alternative in get_args(hint))
+    if get_origin(annotation) in (Union, UnionType):
+        alternatives = tuple(_value_type(type_, owner) for type_ in get_args(annotation))
         return Union[alternatives]  # noqa: UP007
-    for mark in getattr(hint, "__metadata__", ()):
+    for mark in getattr(annotation, "__metadata__", ()):
         if isinstance(mark, ArgumentsOf):
             return _mapping_of_arguments(mark, owner)
+    signature = Signature("", {"value": Argument(annotation, is_needed=True)})
     try:
-        Signature("", {"it": (hint, True)}).reader(frozenset())
+        signature.reader(frozenset())
     except Exception:  # noqa: BLE001 (pydantic raises many kinds)
         return Any
-    return hint
+    return annotation
 
 
 def _mapping_of_arguments(mark: ArgumentsOf, owner: Any) -> Any:
+    """The type of a mapping whose keys are the arguments of another class."""
     is_full_name = "." in mark.target
     target = resolve_name(mark.target) if is_full_name else getattr(owner, mark.target)
-    kinds = dict(arguments(target).kinds)
+    keys = dict(arguments(target).arguments)
     for name, replaced_type in mark.also.items():
-        kinds[name] = (kinds[name][0] | replaced_type, False)
+        keys[name] = Argument(keys[name].annotation | replaced_type, is_needed=False)
     for name in mark.given:
-        kinds.pop(name, None)
-    return Signature(mark.target, kinds).mapping_type()
+        keys.pop(name, None)
+    return Signature(mark.target, keys).mapping_type()
 
 
 def validated(
@@ -249,14 +275,19 @@ def validated(
     Raises:
         UserError: for the first that is unknown, missing or wrong.
     """
-    absent_names = {*code_names}
-    # Their classes check the arguments of objects.
-    objects = {name: value for name, value in values.items() if _names_class(value)}
-    plain = {name: value for name, value in values.items() if name not in objects}
+    names_of_code = frozenset(code_names)
+    objects = {}  # The class of an object checks its arguments when it is built.
+    plain_values = {}
+    for name, value in values.items():
+        if _names_class(value):
+            objects[name] = value
+        else:
+            plain_values[name] = value
+    reader = takes.reader(frozenset([*names_of_code, *objects]))
     try:
-        checked_values = takes.reader(frozenset({*absent_names, *objects})).validate_python(plain)
+        checked_values = reader.validate_python(plain_values)
     except ValidationError as error:
-        names = [_dotted(key, name) for name in takes.names() if name not in absent_names]
+        names = [_dotted(key, name) for name in takes.names() if name not in names_of_code]
         raise UserError(_in_words(error.errors(), values, key, takes.title, names)) from None
     return {**checked_values, **objects}
 
@@ -265,26 +296,33 @@ def _in_words(
     errors: Sequence[Any], values: Mapping[str, Any], key: str, title: str, names: Sequence[str]
 ) -> str:
     """`model.window=0: input should be greater than or equal to 1`"""
-    places = [_place(error, values) for error in errors]
+    errors_by_place: dict[tuple[str, ...], list[Any]] = {}
+    for error in errors:
+        place = _place(error, values)
+        errors_by_place.setdefault(place, []).append(error)
+
     # Of alternatives, such as a name or a list, the one that fits best finds its fault deepest.
-    alternatives = [place for place in places if place[: len(places[0])] == places[0]]
-    place = max(alternatives, key=len)
-    errors_there = [error for error, other in zip(errors, places, strict=True) if other == place]
-    error, where = errors_there[0], _dotted(key, *place)
-    if error["type"] == "missing":
-        return missing_value(where)
-    if error["type"] == "extra_forbidden" and not key:
-        return unknown_key(where, names)
-    if error["type"] == "extra_forbidden":
-        text = unknown_key(where, names, f"an argument of {title}").removesuffix("?")
-        unknown_names = [
-            _dotted(key, *other)
-            for other_error, other in zip(errors, places, strict=True)
-            if other_error["type"] == "extra_forbidden"
-        ]
-        without = " ".join(f"~{name}" for name in unknown_names)
-        return f"{text}, or leave it out with {without}"
-    return f"{where}={_wrong_value(errors_there)}"
+    first_place = next(iter(errors_by_place))
+    depth = len(first_place)
+    alternatives = [place for place in errors_by_place if place[:depth] == first_place]
+    deepest_place = max(alternatives, key=len)
+    deepest_errors = errors_by_place[deepest_place]
+    argument = _dotted(key, *deepest_place)
+
+    error_type = deepest_errors[0]["type"]
+    if error_type == "missing":
+        return missing_value(argument)
+    if error_type != "extra_forbidden":
+        return f"{argument}={_wrong_value(deepest_errors)}"
+    if not key:
+        return unknown_key(argument, names)
+    removals = []
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            unknown_name = _dotted(key, *_place(error, values))
+            removals.append(f"~{unknown_name}")
+    text = unknown_key(argument, names, f"an argument of {title}").removesuffix("?")
+    return f"{text}, or leave it out with {' '.join(removals)}"
 
 
 def _wrong_value(errors: Sequence[Any]) -> str:
@@ -294,12 +332,16 @@ def _wrong_value(errors: Sequence[Any]) -> str:
     may_be_list = any(error["type"] in LIST_TYPES for error in errors)
     if may_be_list and isinstance(value, SINGLE):
         return f"{text}: this is a list, so write [{text}]"
-    messages = dict.fromkeys(error["msg"][:1].lower() + error["msg"][1:] for error in errors)
+    messages = []
+    for error in errors:
+        message = error["msg"][:1].lower() + error["msg"][1:]
+        if message not in messages:
+            messages.append(message)
     return f"{text}: {', or '.join(messages)}"
 
 
 def _place(error: Any, values: Any) -> tuple[str, ...]:
-    """Where it is, without the names that pydantic gives alternatives."""
+    """The keys that lead to the value of an error, without pydantic's names of alternatives."""
     names = list[str]()
     for name in error["loc"]:
         is_key = isinstance(values, Mapping) and name in values
@@ -316,11 +358,12 @@ def _dotted(*names: str) -> str:
 
 
 def _names_class(value: Any) -> bool:
+    """Whether a value says how to build an object, or one in it does."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(_names_class(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return any(map(_names_class, value))
-    return isinstance(value, Mapping) and (
-        "_target_" in value or any(map(_names_class, value.values()))
-    )
+        return any(_names_class(item) for item in value)
+    return False
 
 
 Init = TypeVar("Init", bound=Callable[..., Any])
@@ -328,12 +371,14 @@ SINGLE = (bool, int, float, str)
 PLAIN = (*SINGLE, list, tuple, Mapping)
 # The types of pydantic's errors for what should be a list.
 LIST_TYPES = ("list_type", "tuple_type", "sequence_str")
-CHECKED_ARGUMENTS = "_checked_arguments"  # an attribute of an object while `call_checked` makes it
+# While `call_checked` makes an object, this attribute of it holds what was checked.
+CHECKED_ARGUMENTS = "_checked_arguments"
 
 
 def checked(key: str = "") -> Callable[[Init], Init]:
-    """Have an `__init__`, or a function, check the plain values that it gets. It is for notebooks:
-    what `call_checked` gives it has been checked.
+    """Decorate an `__init__`, or a function, so that it checks the plain values that it gets.
+
+    It is for notebooks: what `call_checked` gives it has been checked.
 
     Args:
         key: what errors name before the argument: `model`.
@@ -348,21 +393,29 @@ def checked(key: str = "") -> Callable[[Init], Init]:
             instance: Any = args[0] if args else None
             owner: Any = type(instance) if args else None
             takes = arguments(init, owner=owner)
-            # The first `__init__` that names an argument is the one by which it was checked.
-            checked_values = getattr(instance, "__dict__", {}).get(CHECKED_ARGUMENTS, {})
-            unchecked_values = {}
-            for name, value in values.items():
-                is_plain = name in takes.kinds and isinstance(value, PLAIN)
-                if is_plain and checked_values.pop(name, None) is not value:
-                    unchecked_values[name] = value
+            unchecked_values = _unchecked_values(values, takes, instance)
             if unchecked_values:
-                validated(takes, unchecked_values, key, takes.kinds.keys() - unchecked_values)
+                absent_names = takes.arguments.keys() - unchecked_values
+                validated(takes, unchecked_values, key, absent_names)
             return init(*args, **kwargs)
 
         wrapper.checks_arguments = True  # type: ignore[attr-defined]
         return wrapper  # type: ignore[return-value]
 
     return decorate
+
+
+def _unchecked_values(values: Mapping[str, Any], takes: Signature, instance: Any) -> dict[str, Any]:
+    """The plain values but those that `call_checked` has checked for this object."""
+    checked_values = getattr(instance, "__dict__", {}).get(CHECKED_ARGUMENTS, {})
+    unchecked_values = {}
+    for name, value in values.items():
+        if name in takes.arguments and isinstance(value, PLAIN):
+            # The first `__init__` that names an argument is the one by which it was checked.
+            checked_value = checked_values.pop(name, None)
+            if checked_value is not value:
+                unchecked_values[name] = value
+    return unchecked_values
 
 
 def check_own_init(cls: type[Any], key: str) -> None:
@@ -372,8 +425,7 @@ def check_own_init(cls: type[Any], key: str) -> None:
 
 
 def call_checked(target: Any, checked_arguments: Mapping[str, Any], /, **others: Any) -> Any:
-    """An object of a class, whose `__init__` doesn't check these arguments again; or what a
-    function gives.
+    """Calls a class, whose `__init__` doesn't check these arguments again, or a function.
 
     The object itself holds what was checked, until it is made. So what a subclass gives its base
     instead is checked, and what another object gets that is made meanwhile.

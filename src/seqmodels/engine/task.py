@@ -113,7 +113,7 @@ class Task(pl.LightningModule):
             del hyper_parameters[name]
         super().__init__()
         signature = arguments(type(self))  # type: ignore[arg-type]  # a class of modules has a hash
-        for name in own.keys() - signature.kinds.keys():
+        for name in own.keys() - signature.arguments.keys():
             raise TypeError(f"unexpected keyword argument {name!r}")
         self.save_hyperparameters(hyper_parameters, logger=False)
         self.contract = self.contract_for(head)

@@ -88,15 +88,16 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
     """
     parameters = inspect.signature(function).parameters.values()
     takes_places = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-    kinds = arguments(function).kinds
+    arguments_by_name = arguments(function).arguments
     values, places = dict[str, Any](), list[str]()
     for word in words:
         sign, key, text = read_word(word)
         name = key.partition(".")[0]
         if text is not None and not sign and re.fullmatch(r"\w+(\.\w+)*", key):
-            if name not in kinds:
-                raise UserError(unknown_key(key, kinds))
-            may_be_none = key != name or NoneType in get_args(kinds[name][0])
+            if name not in arguments_by_name:
+                raise UserError(unknown_key(key, arguments_by_name))
+            alternatives = get_args(arguments_by_name[name].annotation)
+            may_be_none = key != name or NoneType in alternatives
             change(values, {key: None if text == "null" and may_be_none else text})
         elif word.startswith("-") or not takes_places:
             raise UserError(f"cannot read {shown(word)}: write key=value; --help shows the keys")
