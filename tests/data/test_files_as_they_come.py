@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.data import SeriesTable, Text
 from seqmodels.data.columns import cure_of
-from seqmodels.data.gaps import note_of_placeholders, placeholders
+from seqmodels.data.gaps import note_of_placeholders, placeholders, with_gaps
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 
@@ -285,8 +285,6 @@ def test_numbers_of_every_type_of_arrow_are_found() -> None:
             "lists": pa.array([[-99.0, 1.0], None], pa.list_(pa.float64(), 2)),
         }
     )
-    from seqmodels.data.gaps import with_gaps
-
     read = with_gaps(table, [-999.9, -99, 255])
     assert read.to_pydict() == {
         "half": [None, 1.0],
@@ -296,6 +294,27 @@ def test_numbers_of_every_type_of_arrow_are_found() -> None:
         "name": [None, "b"],
         "lists": [[None, 1.0], []],
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "same", "others"),
+    [
+        (
+            -99,
+            ["-99", "-99.0", " -099. ", "-9.9e1", "-9.900e+01"],
+            ["99", "-990", "-99.5", "-9.9e2"],
+        ),
+        (9999, ["9999", "+9999", "9999.00", "9.999E+03"], ["-9999", "99990", "9.999e-3"]),
+        (-2147483648, ["-2147483648", "-2.147483648e+09"], ["-2.14748e+09"]),
+        (0, ["0", "-0", "+0.0", "0.00e+00"], ["0.01", "00x"]),
+    ],
+)
+def test_a_number_that_stands_for_nothing_does_so_however_it_is_written(
+    number: float, same: list[str], others: list[str]
+) -> None:
+    assert {*map(float, same)} == {number}
+    read = with_gaps(pa.table({"x": [*same, *others]}), number)
+    assert read["x"].to_pylist() == [*[None] * len(same), *others]
 
 
 # ---------------------------------------------------------------- is said

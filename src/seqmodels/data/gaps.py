@@ -176,19 +176,26 @@ def _pattern(values: Sequence[Scalar]) -> str:
 
 
 def _pattern_of_number(number: float) -> str:
-    """A regular expression for a number: -99 is written -99.0, -099 and -9.9e1, too."""
-    digits = np.format_float_positional(abs(number), trim="-")
-    integer, _, fraction = digits.partition(".")
+    """A regular expression for a number: -99 is written -99.0, -099, -9.9e1 and -9.900e+01, too."""
     if number == 0:
         sign = r"[-+]?"
     elif number < 0:
         sign = "-"
     else:
         sign = r"\+?"
-    after_integer = rf"\.{fraction}0*" if fraction else r"(?:\.0*)?"
-    spellings = {f"{number:e}", f"{number!r}", f"{number:g}"}
-    patterns = [f"{sign}0*{integer}{after_integer}", *map(re.escape, spellings)]
-    return "|".join(patterns)
+    digits = _pattern_of_digits(np.format_float_positional(abs(number), trim="-"))
+
+    scientific = np.format_float_scientific(abs(number), trim="-")
+    mantissa, _, exponent = scientific.partition("e")
+    sign_of_exponent = "-" if exponent.startswith("-") else r"\+?"
+    power = rf"[eE]{sign_of_exponent}0*{abs(int(exponent))}"
+    return rf"{sign}(?:0*{digits}|{_pattern_of_digits(mantissa)}{power})"
+
+
+def _pattern_of_digits(digits: str) -> str:
+    """A regular expression for a number without a sign, whose fraction may end in zeros."""
+    integer, _, fraction = digits.partition(".")
+    return rf"{integer}\.{fraction}0*" if fraction else rf"{integer}(?:\.0*)?"
 
 
 def placeholders(values: np.ndarray) -> list[float]:
