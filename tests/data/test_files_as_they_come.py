@@ -377,6 +377,16 @@ def test_ordinary_columns_are_not_suspected_and_planted_numbers_are_found() -> N
     assert np.mean(found) >= 0.95
 
 
+def test_what_stands_for_nothing_repeats_and_is_not_most_of_a_column_of_zeros() -> None:
+    values = np.linspace(850, 1020, 100)
+    suspects = []
+    for number, count in ((-99, 2), (-99, 3), (-99, 70), (0, 59), (0, 61)):
+        column = values.copy()
+        column[:count] = number
+        suspects.append(placeholders(column))
+    assert suspects == [[], [-99], [-99], [0], []]
+
+
 def test_the_line_says_how_often_beside_what_and_which_key() -> None:
     random = np.random.default_rng(0)
     pressure = random.uniform(850, 1020, 1000).round()

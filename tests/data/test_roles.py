@@ -84,6 +84,16 @@ def test_a_counter_of_rows_or_of_steps_is_no_channel() -> None:
     assert told(given)[1] == said
 
 
+def test_a_counter_in_each_recording_counts_its_steps(tmp_path: Path) -> None:
+    for name in "abcd":
+        recording = pd.DataFrame({"x": NOISE[:5], "t": range(5)})
+        recording.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = pd.DataFrame({"file": [f"{name}.csv" for name in "abcd"], "label": [0, 1, 0, 1]})
+    files.to_csv(tmp_path / "all.csv", index=False)
+    channels, line = told(str(tmp_path / "all.csv"), series=None, files="file")
+    assert channels == ["x"] and "t (counts the steps: data.time=t sorts by it)" in line
+
+
 def test_an_id_beside_lists_is_no_channel() -> None:
     for ids in (np.arange(SERIES), np.random.default_rng(0).permutation(SERIES)):
         rows = {"id": ids, "x": [[*x] for x in NOISE.reshape(SERIES, STEPS)]}
@@ -172,6 +182,7 @@ def test_what_is_left_out_is_said_with_its_reason(values: Any, reason: str) -> N
 def test_what_is_not_surely_something_else_is_a_channel(values: Any) -> None:
     starts = (0, 3, 6) if len(values) == 6 else tuple(range(len(values) + 1))
     assert left_out(values, starts) == ""
+    assert left_out([4, 5, 9], (0, 2, 3)) == ""  # one difference makes no counter
 
 
 @pytest.mark.parametrize("name", ["time", "Timestamp", "time (s)"])

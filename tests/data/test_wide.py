@@ -101,6 +101,11 @@ def test_several_prefixes_are_several_channels() -> None:
     assert series_of(table, steps=["y", "x"]) == np.stack([y, x], axis=2).tolist()
 
 
+def test_lists_may_have_the_names_of_channels_in_the_place_of_their_columns() -> None:
+    lists = pd.DataFrame({"x": [[1.0, 2.0]] * 4, "y": [[3.0, 4.0]] * 4, "label": list("abab")})
+    assert series_of(lists, steps=["x_", "y."]) == [[[1.0, 3.0], [2.0, 4.0]]] * 4
+
+
 def test_a_wide_table_is_the_long_one_of_its_cells() -> None:
     table = wide().assign(age=np.linspace(0.1, 9, 24))
     long = table.melt(["id", "label", "age"], [f"t{step}" for step in range(STEPS)], "step", "t")
@@ -139,6 +144,7 @@ def test_texts_are_steps_too() -> None:
     table = pd.DataFrame({f"e{step}": list("abab" * 5) for step in range(3)})
     table["label"] = table.e0
     table.loc[3, "e2"] = None
+    table["e3"] = None  # which says nothing about its type
     examples = SeriesTable(table, steps="e", inputs=["e"]).read()["train"]
     assert [len(raw) for raw in examples.inputs][:5] == [3, 3, 3, 2, 3]
 
@@ -172,6 +178,7 @@ def test_what_can_be_understood_in_two_ways_is_refused() -> None:
     )
     two = wide(channels="xy").drop(columns="y3")
     assert "y has no column beside x3: give x, y as many steps" in refusal(two, steps=["x", "y"])
+    assert "y has no column beside x3: give x, y as many steps" in refusal(two, steps=["y", "x"])
     assert "rows 1 and 3 are both of series s0, but with data.steps each row is one" in refusal(
         table.replace({"id": {"s2": "s0"}}), steps="t", series="id"
     )
@@ -197,6 +204,7 @@ def test_a_table_that_looks_wide_is_told_of_the_key() -> None:
     assert "if each row is a series, set data.steps=t for t0 to t11; if each is a step" in refusal(
         wide()
     )
+    assert "set data.steps=t for t0 to t3" in refusal(wide(steps=4))
     assert "data.steps" not in refusal(wide(steps=3))
 
 
