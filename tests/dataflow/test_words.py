@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqmodels.data.loading import collate
 from seqmodels.dataflow import attribute
-from seqmodels.dataflow.steps import EACH, attributed, log_odds, pictures_of_steps
+from seqmodels.dataflow.steps import ROWS_UNDER_TITLE, attributed, log_odds, pictures_of_steps
 from tests.conftest import Script
 from tests.predictions import rows_of
 from tests.shipped import exported
@@ -86,7 +86,7 @@ def test_words_of_a_regressor_and_a_tagger(script: Script, tmp_path: Path) -> No
     pages = [(tmp_path / run / "figures" / "words.html").read_text() for run in ("values", "tags")]
     losses = {str(row["row"]): row["loss"] for row in rows_of(tmp_path / "values/predictions.csv")}
     largest, smallest = (re.findall(r"row (\d+),", part) for part in pages[0].split("<h2>")[1:])
-    assert not {*largest} & {*smallest} and 2 <= len(largest) <= EACH
+    assert not {*largest} & {*smallest} and 2 <= len(largest) <= ROWS_UNDER_TITLE
     assert [losses[n] for n in largest] == sorted(losses.values())[::-1][: len(largest)]
     assert [losses[n] for n in smallest] == sorted(losses.values())[: len(smallest)]
     assert re.search(r"row \d+, target NUM NOUN, prediction \w+ \w+, loss", pages[1])

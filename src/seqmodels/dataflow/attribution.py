@@ -25,14 +25,24 @@ RowName = Callable[[int], str]
 
 METHODS = ("integrated_gradients", "left_out")
 
-# A line from the baseline to a row is cut into pieces. One that lacks too much of the change of the
-# logit is cut again, `CUTS` times at most. Each has the points of Gauss and Legendre.
-PIECES, SMALLER_PIECES, CUTS, POINTS = 12, 4, 5, 2
-# A piece may lack this share of how far its row's logit moves along the line, and some eps of it.
-TOLERANCE, ROUNDING = 0.003, 8
+# A line from the baseline to a row is cut into so many pieces.
+PIECES = 12
+# A piece that lacks too much of the change of the logit is cut again into so many, `CUTS` times at
+# most.
+SMALLER_PIECES = 4
+CUTS = 5
+# In a piece, gradients are taken at so many points, those of Gauss and Legendre.
+POINTS = 2
+# A piece may lack this share of how far its row's logit moves along the line, and so many eps of
+# its logits.
+TOLERANCE = 0.003
+ROUNDING = 8
 
-STRETCHES = 20  # A series is left out in so many stretches.
-COPIES, STEPS = 128, 25_600  # No more rows, nor steps of all of them, are read at once.
+# A series is left out in so many stretches.
+STRETCHES = 20
+# No more rows, nor steps of all of them, are read at once.
+COPIES = 128
+STEPS = 25_600
 
 
 class Attributions(list[Tensor]):
@@ -125,8 +135,11 @@ def checked_lengths(lengths: Lengths, inputs: Tensor) -> Tensor:
     lengths = torch.as_tensor(lengths)
     count, time = inputs.shape[:2]
     if lengths.shape != (count,) or lengths.is_floating_point():
-        given = f"{tuple(lengths.shape)} {lengths.dtype}".replace("torch.", "")
-        raise UserError(f"lengths are {given}: give a whole number for each of {count} rows")
+        dtype = str(lengths.dtype).removeprefix("torch.")
+        raise UserError(
+            f"lengths are {tuple(lengths.shape)} {dtype}: give a whole number for each of {count} "
+            "rows"
+        )
     if count == 0:
         raise UserError("inputs have no rows: give at least one")
     for row, length in enumerate(lengths.tolist()):
@@ -155,10 +168,11 @@ def checked_baseline(baseline: Any, inputs: Tensor) -> Tensor:
 
 
 def _refuse_not_finite_inputs(inputs: Tensor, lengths: Tensor, row_name: RowName) -> None:
+    """Refuses nan and inf at steps of a row; padding may hold anything."""
     if not inputs.is_floating_point():
         return
     is_step = valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(2)
-    places = (is_step & ~inputs.isfinite()).nonzero()  # padding may hold anything
+    places = (is_step & ~inputs.isfinite()).nonzero()
     if len(places):
         row, step, feature = places[0].tolist()
         value = float(inputs[row, step, feature])
@@ -172,32 +186,50 @@ def counted_classes(
     function: Function, inputs: Tensor, lengths: Tensor, of: Any, step: Any, row_name: RowName
 ) -> Tensor:
     """The class that counts of each row `(B, 1)`, or at each step `(B, T)`: -100 where none."""
-    predictions, time = list[Tensor](), inputs.shape[1]
-    count = copies_at_once(time)
-    for some_inputs, some_lengths in zip(inputs.split(count), lengths.split(count), strict=True):
-        logits = function(some_inputs, some_lengths)
-        if not isinstance(logits, Tensor) or logits.dim() not in (2, 3):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UserError(f"function gave {shape}: let it give logits (B, C) or (B, T, C)")
-        predicted = logits.argmax(dim=-1)
-        if logits.dim() == 3:  # packed rows are as long as the longest of them
-            predicted = F.pad(predicted, (0, time - predicted.shape[1]))
-        predictions.append(predicted.view(len(some_inputs), -1))
-    classes = torch.cat(predictions)  # (B, 1), or (B, T)
-
-    counts = torch.ones_like(classes, dtype=torch.bool)
-    if logits.dim() == 3:
-        counts = valid_steps(lengths, time, classes.device)
+    classes, num_classes, has_steps = _predicted_classes(function, inputs, lengths)
+    time = inputs.shape[1]
+    is_counted = torch.ones_like(classes, dtype=torch.bool)
+    if has_steps:
+        is_counted = valid_steps(lengths, time, classes.device)
     if step is not None:
-        if logits.dim() == 2:
+        if not has_steps:
             raise UserError(f"step={step}: there is one prediction for each row, leave step out")
         step = checked_step(step, lengths, f"step={step}", row_name)
-        counted_step = lengths - 1 if step < 0 else torch.full_like(lengths, step)  # (B,)
+        counted_step = torch.full_like(lengths, step)  # (B,)
+        if step < 0:
+            counted_step = lengths - 1
         steps = torch.arange(time, device=classes.device)
-        counts = steps == counted_step.to(classes).unsqueeze(1)
+        is_counted = steps == counted_step.to(classes).unsqueeze(1)
     if of is not None:
-        classes = wanted_classes(of, counts, logits.shape[-1], row_name).to(classes)
-    return classes.where(counts, PADDING_TARGET)
+        classes = wanted_classes(of, is_counted, num_classes, row_name).to(classes)
+    return classes.where(is_counted, PADDING_TARGET)
+
+
+def _predicted_classes(
+    function: Function, inputs: Tensor, lengths: Tensor
+) -> tuple[Tensor, int, bool]:
+    """The class with the largest logit of each row `(B, 1)`, or at each step `(B, T)`; of how many
+    classes; and whether there are logits at every step."""
+    time = inputs.shape[1]
+    count = copies_at_once(time)
+    predictions = list[Tensor]()
+    for rows, row_lengths in zip(inputs.split(count), lengths.split(count), strict=True):
+        logits = function(rows, row_lengths)
+        if not isinstance(logits, Tensor):
+            raise UserError(
+                f"function gave {type(logits).__name__}: let it give logits (B, C) or (B, T, C)"
+            )
+        if logits.dim() not in (2, 3):
+            raise UserError(
+                f"function gave {tuple(logits.shape)}: let it give logits (B, C) or (B, T, C)"
+            )
+        predicted_classes = logits.argmax(dim=-1)
+        has_steps = logits.dim() == 3
+        if has_steps:  # Packed rows are as long as the longest of them.
+            missing_steps = time - predicted_classes.shape[1]
+            predicted_classes = F.pad(predicted_classes, (0, missing_steps))
+        predictions.append(predicted_classes.view(len(rows), -1))
+    return torch.cat(predictions), logits.shape[-1], has_steps
 
 
 def checked_step(step: Any, lengths: Tensor, argument: str, row_name: RowName) -> int:
@@ -217,8 +249,9 @@ def checked_step(step: Any, lengths: Tensor, argument: str, row_name: RowName) -
     return step
 
 
-def wanted_classes(of: Any, counts: Tensor, num_classes: int, row_name: RowName) -> Tensor:
-    """The class that `of` names for each row `(B, 1)` or step `(B, T)`, as `counts` has them."""
+def wanted_classes(of: Any, is_counted: Tensor, num_classes: int, row_name: RowName) -> Tensor:
+    """The class that `of` names for each row `(B, 1)` or step `(B, T)`, in the shape of
+    `is_counted`. Raises a `UserError` for one that counts and does not exist."""
     try:
         classes = torch.as_tensor(of)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -226,7 +259,7 @@ def wanted_classes(of: Any, counts: Tensor, num_classes: int, row_name: RowName)
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         raise UserError(f"of={of}: give the number of a class, 0 to {num_classes - 1}")
 
-    rows, steps = counts.shape
+    rows, steps = is_counted.shape
     if classes.dim() == 0:
         classes = classes.expand(rows, steps)
     elif classes.shape == (rows,):
@@ -237,24 +270,32 @@ def wanted_classes(of: Any, counts: Tensor, num_classes: int, row_name: RowName)
         shape = tuple(classes.shape)
         raise UserError(f"of is {shape}: give one class, or one for each of {rows} rows or steps")
 
-    wrong = counts.cpu() & ((classes < 0) | (classes >= num_classes)).cpu()
-    if wrong.any():
-        row, step = wrong.nonzero()[0].tolist()
-        place = "" if torch.as_tensor(of).dim() == 0 else f" of {row_name(row)}"
-        number = int(classes[row, step])
-        raise UserError(f"of={number}{place}: there are {num_classes} classes, counted from 0")
+    is_unknown = (classes < 0) | (classes >= num_classes)
+    is_wrong = is_counted.cpu() & is_unknown.cpu()
+    if is_wrong.any():
+        row, step = is_wrong.nonzero()[0].tolist()
+        argument = f"of={int(classes[row, step])}"
+        if torch.as_tensor(of).dim() > 0:
+            argument += f" of {row_name(row)}"
+        raise UserError(f"{argument}: there are {num_classes} classes, counted from 0")
     return classes
 
 
 def mean_logit(function: Function, inputs: Tensor, lengths: Tensor, classes: Tensor) -> Tensor:
-    """The logit of each row's class, `(B,)`; of several steps, the mean."""
+    """The logit of each row's class, `(B,)`; the mean, where several steps count.
+
+    Args:
+        classes: as `counted_classes` gives them.
+    """
     logits = exact(function(inputs, lengths))
     if logits.dim() == 2:
-        logits = logits.unsqueeze(1)
+        logits = logits.unsqueeze(1)  # (B, 1, C)
     classes = classes[:, : logits.shape[1]]
-    counts = classes >= 0
-    values = logits.gather(2, classes.clamp(min=0).unsqueeze(2)).squeeze(2)
-    return (values * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    is_counted = classes >= 0
+    indices = classes.clamp(min=0).unsqueeze(2)
+    logits_of_classes = logits.gather(2, indices).squeeze(2)  # (B, T)
+    sums = (logits_of_classes * is_counted).sum(dim=1)
+    return sums / is_counted.sum(dim=1).clamp(min=1)
 
 
 # ---------------------------------------------------------------- integrated gradients
@@ -262,21 +303,21 @@ def mean_logit(function: Function, inputs: Tensor, lengths: Tensor, classes: Ten
 
 def copies_at_once(time: int) -> int:
     """How many rows of this length are read at once."""
-    return min(max(STEPS // time, POINTS), COPIES)
+    copies = max(STEPS // time, POINTS)
+    return min(copies, COPIES)
 
 
 class Pieces(NamedTuple):
-    """Some pieces of lines: of which row each is, `(N,)`; at which shares of its line it begins and
-    ends, `(N, 2)`; and the logits there, `(N, 2)`."""
+    """N pieces of lines, each between two shares of its line."""
 
-    rows: Tensor
-    shares: Tensor
-    logits: Tensor
+    rows: Tensor  # (N,), the row of each piece's line
+    shares: Tensor  # (N, 2), where it begins and ends
+    logits: Tensor  # (N, 2), the logits at its ends
 
     def at(self, numbers: Tensor) -> Pieces:
-        """Those of these numbers."""
-        rows, shares = self.rows[numbers], self.shares[numbers]
-        return Pieces(rows, shares, self.logits[numbers.to(self.logits.device)])
+        """The pieces with these numbers."""
+        logits = self.logits[numbers.to(self.logits.device)]
+        return Pieces(self.rows[numbers], self.shares[numbers], logits)
 
 
 class Lines:
@@ -286,10 +327,13 @@ class Lines:
     def __init__(
         self, read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, start: Tensor
     ) -> None:
-        self.read, self.lengths, self.classes, self.dtype = read, lengths, classes, inputs.dtype
+        self.read = read
+        self.lengths = lengths
+        self.classes = classes
+        self.dtype = inputs.dtype
         is_step = valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(2)
         self.begin = exact(start.where(is_step, inputs))  # (B, T, F)
-        self.way = (exact(inputs) - self.begin).where(is_step, 0.0)
+        self.way = (exact(inputs) - self.begin).where(is_step, 0.0)  # (B, T, F), from the baseline
         self.copies = copies_at_once(inputs.shape[1])
 
     def points(self, rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -297,14 +341,20 @@ class Lines:
         lengths = self.lengths[rows]
         time = int(lengths.max())
         way = self.way[rows, :time]
-        inputs = self.begin[rows, :time] + shares.to(way).view(-1, 1, 1) * way
+        shares = shares.to(way).view(-1, 1, 1)
+        inputs = self.begin[rows, :time] + shares * way
         return inputs.to(self.dtype), lengths, self.classes[rows]
 
     @torch.no_grad()
     def logits(self, rows: Tensor, shares: Tensor) -> Tensor:
         """The logits at N points, `(N,)`."""
-        chunks = zip(rows.split(self.copies), shares.split(self.copies), strict=True)
-        return torch.cat([self.read(*self.points(*chunk)) for chunk in chunks])
+        row_chunks = rows.split(self.copies)
+        share_chunks = shares.split(self.copies)
+        logits = list[Tensor]()
+        for some_rows, some_shares in zip(row_chunks, share_chunks, strict=True):
+            inputs, lengths, classes = self.points(some_rows, some_shares)
+            logits.append(self.read(inputs, lengths, classes))
+        return torch.cat(logits)
 
     def slopes(self, rows: Tensor, shares: Tensor) -> Tensor:
         """The gradients at N points, up to the longest row of them: `(N, T, F)`."""
@@ -316,49 +366,58 @@ class Lines:
         return exact(slopes)
 
     def have_slopes(self) -> bool:
-        """Whether there is any gradient."""
+        """Whether logits have a gradient at all, by one point."""
         inputs, lengths, classes = self.points(torch.tensor([0]), torch.tensor([0.5]))
-        return self.read(inputs.requires_grad_().clone(), lengths, classes).requires_grad
+        inputs.requires_grad_()
+        logits = self.read(inputs.clone(), lengths, classes)
+        return logits.requires_grad
 
-    def whole(self) -> Pieces:
+    def uncut(self) -> Pieces:
         """Each line as one piece."""
         rows = torch.arange(len(self.lengths))
-        ends = [torch.full(rows.shape, share, dtype=torch.float64) for share in (0.0, 1.0)]
-        logits = [self.logits(rows, end) for end in ends]
-        return Pieces(rows, torch.stack(ends, dim=1), torch.stack(logits, dim=1))
+        begin = torch.zeros(rows.shape, dtype=torch.float64)
+        end = torch.ones(rows.shape, dtype=torch.float64)
+        logits = [self.logits(rows, begin), self.logits(rows, end)]
+        return Pieces(rows, torch.stack([begin, end], dim=1), torch.stack(logits, dim=1))
 
     def cut(self, pieces: Pieces, count: int) -> Pieces:
         """Each of N pieces cut into `count` of one length."""
         fractions = torch.linspace(0, 1, count + 1, dtype=torch.float64)
-        edges = torch.lerp(pieces.shares[:, :1], pieces.shares[:, 1:], fractions)
+        edges = torch.lerp(pieces.shares[:, :1], pieces.shares[:, 1:], fractions)  # (N, count + 1)
+
+        # Only the logits at inner edges are new.
         inner_rows = pieces.rows.repeat_interleave(count - 1)
-        inner_logits = self.logits(inner_rows, edges[:, 1:-1].flatten())
-        begin, end = pieces.logits.split(1, dim=1)
-        logits = torch.cat([begin, inner_logits.view(-1, count - 1), end], dim=1)
-        rows = pieces.rows.repeat_interleave(count)
+        inner_logits = self.logits(inner_rows, edges[:, 1:-1].flatten()).view(-1, count - 1)
+        logits_at_begin, logits_at_end = pieces.logits.split(1, dim=1)
+        logits = torch.cat([logits_at_begin, inner_logits, logits_at_end], dim=1)
+
         # Neighbours in a row of edges are the ends of a piece.
         return Pieces(
-            rows, edges.unfold(1, 2, 1).flatten(0, 1), logits.unfold(1, 2, 1).flatten(0, 1)
+            rows=pieces.rows.repeat_interleave(count),
+            shares=edges.unfold(1, 2, 1).flatten(0, 1),  # (N * count, 2)
+            logits=logits.unfold(1, 2, 1).flatten(0, 1),
         )
 
     def integrals(self, pieces: Pieces) -> Tensor:
         """The gradients along N pieces, times the way: `(N, T, F)`."""
-        nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(POINTS))
+        nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # for a line from -1 to 1
         begin, end = pieces.shares.split(1, dim=1)
-        shares = torch.lerp(begin, end, (1 + nodes) / 2)  # (N, P)
-        weights = (end - begin) * weights / 2
-        slopes = self.slopes(pieces.rows.repeat_interleave(POINTS), shares.flatten())
-        slopes = slopes.unflatten(0, (-1, POINTS))  # (N, P, T, F)
-        sums = (slopes * weights.to(slopes).view(-1, POINTS, 1, 1)).sum(dim=1)
+        shares = torch.lerp(begin, end, (1 + torch.from_numpy(nodes)) / 2)  # (N, P)
+        scaled_weights = (end - begin) * torch.from_numpy(weights) / 2  # (N, P)
+
+        rows = pieces.rows.repeat_interleave(POINTS)
+        slopes = self.slopes(rows, shares.flatten()).unflatten(0, (-1, POINTS))  # (N, P, T, F)
+        scaled_weights = scaled_weights.to(slopes).view(-1, POINTS, 1, 1)
+        sums = (slopes * scaled_weights).sum(dim=1)
         return sums * self.way[pieces.rows, : sums.shape[1]]
 
 
 def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
-    """The integrated gradients of padded rows `(B, T, F)`, and how much of each row's logit they
-    lacked, piece by piece, `(B,)`: that is spread over the steps."""
+    """The integrated gradients of padded rows `(B, T, F)`; and how much of each row's logit they
+    lacked before that was spread over the steps, `(B,)`, the sum over the pieces."""
     attributions = torch.zeros_like(lines.way)
     remainders = attributions.new_zeros(len(attributions))
-    pieces = lines.cut(lines.whole(), PIECES)
+    pieces = lines.cut(lines.uncut(), PIECES)
     changes = pieces.logits.diff(dim=1).squeeze(1)
     if not lines.have_slopes():
         if not changes.any():
@@ -372,37 +431,48 @@ def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
     rounding = ROUNDING * torch.finfo(lines.dtype).eps
 
     for cuts in range(CUTS + 1):
-        rough = list[Tensor]()
+        rough_numbers = list[Tensor]()  # the pieces that are to be cut again
         for numbers in torch.arange(len(pieces.rows)).split(lines.copies // POINTS):
             chunk = pieces.at(numbers)
-            rows = chunk.rows.to(attributions.device)
-            amounts = lines.integrals(chunk)
-            gaps = chunk.logits.diff(dim=1).squeeze(1) - amounts.sum(dim=(1, 2))
+            amounts = lines.integrals(chunk)  # (N, T, F)
+            gaps = chunk.logits.diff(dim=1).squeeze(1) - amounts.sum(dim=(1, 2))  # (N,)
             _refuse_not_finite(gaps, chunk.rows, row_name)
-            allowed = TOLERANCE * variations[rows] + rounding * chunk.logits.abs().sum(dim=1)
-            is_fine = gaps.abs() <= allowed
-            if cuts == CUTS:
+
+            rows = chunk.rows.to(attributions.device)
+            allowed_gaps = TOLERANCE * variations[rows] + rounding * chunk.logits.abs().sum(dim=1)
+            is_fine = gaps.abs() <= allowed_gaps
+            if cuts == CUTS:  # There is no cut left, so we take them as they are.
                 is_fine = torch.ones_like(is_fine)
-            amounts = spread(amounts, gaps)[is_fine]
-            attributions[:, : amounts.shape[1]].index_add_(0, rows[is_fine], amounts)
-            remainders.index_add_(0, rows[is_fine], gaps[is_fine].abs())
-            rough.append(numbers[~is_fine.cpu()])
-        rough_numbers = torch.cat(rough)
-        if len(rough_numbers) == 0:
+            rough_numbers.append(numbers[~is_fine.cpu()])
+
+            fine_rows = rows[is_fine]
+            fine_amounts = spread(amounts, gaps)[is_fine]
+            time = fine_amounts.shape[1]
+            attributions[:, :time].index_add_(0, fine_rows, fine_amounts)
+            remainders.index_add_(0, fine_rows, gaps[is_fine].abs())
+        numbers = torch.cat(rough_numbers)
+        if len(numbers) == 0:
             break
-        pieces = lines.cut(pieces.at(rough_numbers), SMALLER_PIECES)
+        pieces = lines.cut(pieces.at(numbers), SMALLER_PIECES)
     return attributions, remainders
 
 
 def spread(amounts: Tensor, gaps: Tensor) -> Tensor:
-    """What each piece lacks is added to its steps, in proportion to their size: they sum to the
-    change of its logit, unless none of them counts."""
+    """Adds what each piece lacks to its steps, in proportion to their size, so that they sum to the
+    change of its logit, unless none of them counts.
+
+    Args:
+        amounts: `(N, T, F)`, how much each step of a piece adds to its logit.
+        gaps: `(N,)`, what they lack.
+    """
     sizes = amounts.abs()
     totals = sizes.sum(dim=(1, 2)).clamp(min=torch.finfo(sizes.dtype).tiny)
-    return amounts + sizes * (gaps / totals).view(-1, 1, 1)
+    gap_per_size = (gaps / totals).view(-1, 1, 1)
+    return amounts + sizes * gap_per_size
 
 
 def _refuse_not_finite(values: Tensor, rows: Tensor, row_name: RowName) -> None:
+    """Refuses nan and inf among some values, each of which is of one of the rows."""
     is_wrong = ~values.isfinite()
     if is_wrong.any():
         row = int(rows[is_wrong.cpu()][0])
@@ -420,10 +490,14 @@ def rows_left_out(
     read: Read, inputs: Tensor, lengths: Tensor, classes: Tensor, row_name: RowName
 ) -> list[Tensor]:
     """What each step of each row changes: `(T,)` of tokens, `(T, F)` of features."""
-    of_one_row = features_left_out if inputs.is_floating_point() else tokens_left_out
     changes_by_row = list[Tensor]()
     for number, length in enumerate(lengths.tolist()):
-        changes = of_one_row(read, inputs[number, :length], classes[number, :length])
+        row = inputs[number, :length]
+        classes_of_row = classes[number, :length]
+        if inputs.is_floating_point():
+            changes = features_left_out(read, row, classes_of_row)
+        else:
+            changes = tokens_left_out(read, row, classes_of_row)
         if not changes.isfinite().all():
             raise UserError(
                 f"{row_name(number)}: its logit is nan or inf, or becomes so where a step is left "
@@ -439,38 +513,47 @@ def tokens_left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
     count = len(row)
     if count == 1:
         return torch.zeros(1)
-    places = torch.arange(count, device=row.device)
-    is_left_out = places == places.unsqueeze(1)  # (T, T): a row for each token
-    kept = places.expand(count, -1)[~is_left_out].view(count, -1)  # (T, T - 1)
-    whole_classes = shorter_classes = classes.expand(count, -1)
+    steps = torch.arange(count, device=row.device)
+    is_left_out = steps == steps.unsqueeze(1)  # (T, T): a row for each token
+    kept_steps = steps.expand(count, -1)[~is_left_out].view(count, -1)  # (T, T - 1)
+
+    full_classes = classes.expand(count, -1)
+    shorter_classes = full_classes
     if len(classes) > 1:
-        whole_classes = whole_classes.masked_fill(is_left_out, PADDING_TARGET)
-        shorter_classes = classes[kept]
-    whole_rows = row.expand(count, *row.shape)
-    whole_logits = _logits_of(read, whole_rows, whole_classes)
-    return whole_logits - _logits_of(read, row[kept], shorter_classes)
+        full_classes = full_classes.masked_fill(is_left_out, PADDING_TARGET)
+        shorter_classes = classes[kept_steps]
+    full_rows = row.expand(count, *row.shape)
+    full_logits = _logits_of(read, full_rows, full_classes)
+    shorter_logits = _logits_of(read, row[kept_steps], shorter_classes)
+    return full_logits - shorter_logits
 
 
 def features_left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
     """By how much the logit of a row falls with a straight line in place of some steps of a
     feature, `(T, F)`: they share it."""
     count, width = row.shape
-    features = torch.arange(width, device=row.device).unsqueeze(1)
-    whole_logit = _logits_of(read, row.unsqueeze(0), classes.unsqueeze(0))
-    changes = torch.zeros(row.shape, dtype=whole_logit.dtype, device=row.device)
+    features = torch.arange(width, device=row.device).unsqueeze(1)  # (F, 1)
+    logit = _logits_of(read, row.unsqueeze(0), classes.unsqueeze(0))
+    changes = torch.zeros(row.shape, dtype=logit.dtype, device=row.device)
     for steps in torch.arange(count, device=row.device).chunk(STRETCHES):
-        before, after = int(steps[0]) - 1, int(steps[-1]) + 1
-        # At an end of the row, the line is level; if it takes the whole row, it is 0.
-        neighbours = [row[step] for step in (before, after) if 0 <= step < count]
-        if not neighbours:
-            neighbours = [torch.zeros_like(row[0])]
-        shares = (steps - before).to(row).unsqueeze(1) / (after - before)
-        line = torch.lerp(neighbours[0], neighbours[-1], shares)  # (S, F)
-        copies = row.repeat(width, 1, 1)
+        line = _line_instead(row, steps)  # (S, F)
+        copies = row.repeat(width, 1, 1)  # (F, T, F): each lacks these steps of one feature
         copies[features, steps, features] = line.T
-        logits = _logits_of(read, copies, classes.expand(width, -1))
-        changes[steps] = (whole_logit - logits) / len(steps)
+        logits_without = _logits_of(read, copies, classes.expand(width, -1))  # (F,)
+        changes[steps] = (logit - logits_without) / len(steps)
     return changes
+
+
+def _line_instead(row: Tensor, steps: Tensor) -> Tensor:
+    """A straight line `(S, F)` in place of neighbouring steps of a row, from the step before them
+    to the step after. At an end of the row, the line is level; instead of a full row, it is 0."""
+    before = int(steps[0]) - 1
+    after = int(steps[-1]) + 1
+    neighbours = [row[step] for step in (before, after) if 0 <= step < len(row)]
+    if not neighbours:
+        neighbours = [torch.zeros_like(row[0])]
+    shares = (steps - before).to(row).unsqueeze(1) / (after - before)
+    return torch.lerp(neighbours[0], neighbours[-1], shares)
 
 
 def _logits_of(read: Read, rows: Tensor, classes: Tensor) -> Tensor:

@@ -25,9 +25,11 @@ from seqmodels.screen import Screen
 
 log = logging.getLogger(__name__)
 
-DRAWN_STEPS = 5  # in dataflow.svg
-MOST_STEPS = 512  # to trace of long rows with a prediction at every step: thousands take seconds
-OURS = {"seqmodels", "torch"}
+DRAWN_STEPS = 5  # The picture has room for no more.
+# Rows with a prediction at every step are traced up to here: thousands of steps take seconds.
+MOST_STEPS = 512
+# Our tests audit the modules of these packages thoroughly.
+TESTED_PACKAGES = {"seqmodels", "torch"}
 
 
 class Dataflow(Callback):
@@ -45,39 +47,52 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: SequenceBatch | None = None  # to draw, from the validation split
+        self._batch: SequenceBatch | None = None  # what is drawn, if possible a validation batch
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        most = MOST_STEPS if task.contract.per == "step" else batch.inputs.shape[1]
-        seen = trace(task.network, few_steps(batch, task.network.window or most))
+        most_steps = batch.inputs.shape[1]
+        if task.contract.per == "step":
+            most_steps = MOST_STEPS
+        if task.network.window:
+            most_steps = task.network.window
+        traced = trace(task.network, few_steps(batch, most_steps))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
-        Screen().print(tensor_table(task, seen, batch))
-        held_out = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task) or batch
-        self._batch = few_steps(held_out)
+        Screen().print(tensor_table(task, traced, batch))
+        validation_batch = _first_batch(trainer.fit_loop.epoch_loop.val_loop, task)
+        self._batch = few_steps(validation_batch or batch)
         _draw(task, self._batch, trainer)
 
     def _audit(self, task: Task, batch: SequenceBatch) -> None:
-        kind, inputs = "per_step" if task.contract.per == "step" else "sequence", batch.inputs
-        how: dict[str, Any] = {"causal": task.contract.causal, "thorough": not only_ours(task)}
-        narrow: Any = nullcontext()
+        """Audits the network on a batch; a finding is an error or a warning, with its cure."""
+        inputs = batch.inputs
+        kind = "per_step" if task.contract.per == "step" else "sequence"
+        options: dict[str, Any] = {
+            "causal": task.contract.causal,
+            "thorough": not only_ours(task),
+        }
+        vocabulary: Any = nullcontext()  # how much of it is audited: at first all
         if isinstance(batch, PairBatch):
-            kind, how["target_inputs"] = "seq2seq", batch.target.inputs
+            kind = "seq2seq"
+            options["target_inputs"] = batch.target.inputs
         elif not inputs.is_floating_point():
             inputs = inputs % MOST_TOKENS
-            narrow = few_tokens(task.network.head.output, task.network.embedding)
-        with narrow:
-            result = audit(task.network, inputs, batch.lengths, kind, **how)
+            vocabulary = few_tokens(task.network.head.output, task.network.embedding)
+        with vocabulary:
+            result = audit(task.network, inputs, batch.lengths, kind, **options)
+
         for finding in result.findings:
-            what = f"{finding.name}: {finding.evidence}; {MISTAKES[finding.name].cure}"
-            found = f"model.head={task.network.head.name}: {what}"
+            message = (
+                f"model.head={task.network.head.name}: {finding.name}: {finding.evidence}; "
+                f"{MISTAKES[finding.name].cure}"
+            )
             if finding.severity == "error" and self.refuse:
-                raise UserError(f"{found}; set callbacks.dataflow.refuse=false to train anyway")
-            log.warning(found)
+                raise UserError(f"{message}; set callbacks.dataflow.refuse=false to train anyway")
+            log.warning(message)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._batch is not None:
@@ -91,29 +106,38 @@ class Dataflow(Callback):
 
 
 def only_ours(task: Task) -> bool:
-    """Whether PyTorch and this package, whose tests are thorough, define all parts of a model."""
-    return {type(part).__module__.partition(".")[0] for part in task.modules()} <= OURS
+    """Whether PyTorch and this package, whose tests are thorough, define all modules of a task."""
+    packages = {type(module).__module__.partition(".")[0] for module in task.modules()}
+    return packages <= TESTED_PACKAGES
 
 
 def _first_batch(loop: Any, task: Task) -> SequenceBatch | None:
-    # from a new loader, because the one of the training may be in the middle of an epoch; before
-    # the training starts, Lightning has no public name for the loaders that `fit` was given
+    """The first batch of a loop's data, on the task's device; None for a loop without data."""
+    # We make a new loader, because the one of the training may be in the middle of an epoch. Before
+    # the training starts, Lightning has no public name for the loaders that `fit` was given.
     if not loop._data_source.is_defined():
         return None
-    loaders = loop._data_source.dataloader()
-    return task.ready(next(iter(loaders[0] if isinstance(loaders, list | tuple) else loaders)))
+    loader = loop._data_source.dataloader()
+    if isinstance(loader, list | tuple):
+        loader = loader[0]
+    batch = next(iter(loader))
+    return task.ready(batch)
 
 
 def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
-    # after a training, Lightning has moved the task to the CPU
-    picture = to_svg(draw(task, trace(task.network, task.ready(batch)), row=1))
+    """Draws the second row of a batch, which has padding, in `dataflow.svg` of the run folder."""
+    # After a training, Lightning has moved the task to the CPU, so the batch follows it.
+    traced = trace(task.network, task.ready(batch))
+    picture = to_svg(draw(task, traced, row=1))
     write_text(Path(trainer.default_root_dir, "dataflow.svg"), picture)
 
 
 def few_steps(batch: SequenceBatch, most: int = DRAWN_STEPS) -> SequenceBatch:
     """Two rows, cut to so many steps, the second with a step of padding; of a pair, both sides."""
     first = int(batch.lengths.argmax())
-    second = next((row for row in range(len(batch)) if row != first), first)
+    second = 1 if first == 0 else 0
+    if len(batch) == 1:
+        second = first
 
     def cut(side: SequenceBatch) -> SequenceBatch:
         time = min(int(side.lengths[first]), most)

@@ -15,7 +15,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqmodels.batch import PADDING_ID, SequenceBatch
-from seqmodels.dataflow.attribution import Attributions, RowName, attribute, checked_step
+from seqmodels.dataflow.attribution import (
+    Attributions,
+    Function,
+    RowName,
+    attribute,
+    checked_step,
+)
 from seqmodels.device import exact
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, choices
@@ -24,11 +30,19 @@ from seqmodels.screen import figure_text, visible
 
 log = logging.getLogger(__name__)
 
-INPUTS = ("input", "tokens", "steps")  # what of it is no caption
-HOW = "steps that are read: dark dots count for the prediction, light orange against it (~ roughly)"
-ROUGH = 0.2  # a remainder, as a share of its row's largest step: single steps are rough
-EACH, MOST_TOKENS, MOST_STEPS = 6, 100, 2_000  # wrong rows, and right ones; what is longer is not
-COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])  # also in grey
+# These cells of a row are its input, or say where it stands, and are left out of a caption.
+NO_CAPTION = ("input", "tokens", "steps", "source_row")
+LEGEND = (
+    "steps that are read: dark dots count for the prediction, light orange against it (~ roughly)"
+)
+# A row is rough if its remainder is a larger share of its largest step.
+ROUGH = 0.2
+ROWS_UNDER_TITLE = 6
+# Longer rows are left out.
+MOST_TOKENS = 100
+MOST_STEPS = 2_000
+# These colours differ in grey, too.
+COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Which words count</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
@@ -65,18 +79,22 @@ def attributed(
         return f"input {(first or 1) + row}"
 
     with torch.no_grad():
-        decided = task.network.head.decode(task.network.encode(batch))
-    has_values = decided.is_floating_point()
-    counted_class, step = _target(task, of, batch.lengths, row_name)
-    classes = decided if counted_class is None else counted_class
-    if has_values and counted_class is None:
+        decisions = task.network.head.decode(task.network.encode(batch))
+    has_values = decisions.is_floating_point()
+    classes: Any
+    classes, step = _target(task, of, batch.lengths, row_name)
+    if classes is None and has_values:
         classes = 0  # the first of the values
+    elif classes is None:
+        classes = decisions
 
     def answers(states: RNNOutput, rows: SequenceBatch) -> Tensor:
         if has_values:
             return task.network.head.decode(states)
         logits = task.network.read_out(states, rows)
-        return log_odds(logits) if odds else logits
+        if odds:
+            return log_odds(logits)
+        return logits
 
     def read_inputs(inputs: Tensor, lengths: Tensor) -> Tensor:
         rows = SequenceBatch(inputs, lengths)
@@ -87,16 +105,17 @@ def attributed(
         return answers(task.network.read(embedded, lengths), rows)
 
     inputs = batch.inputs
+    read: Function = read_inputs
     is_embedded = method == "integrated_gradients" and not inputs.is_floating_point()
-    if is_embedded:
+    if is_embedded:  # No line leads from token to token, but one leads from vector to vector.
+        read = read_embedded
         with torch.no_grad():
             inputs = task.network.embed(batch)
             if isinstance(baseline, str) and baseline == "zero":
-                padding = torch.full_like(batch.inputs[:1, :1], PADDING_ID)
-                baseline = task.network.embed(SequenceBatch(padding, torch.tensor([1])))[0, 0]
+                baseline = _embedded_padding(task, batch)
 
     attributions = attribute(
-        read_embedded if is_embedded else read_inputs,
+        read,
         inputs,
         batch.lengths,
         classes,
@@ -106,28 +125,41 @@ def attributed(
         row_name=row_name,
     )
     if is_embedded:
-        by_token = [row.sum(dim=1) for row in attributions]
-        attributions = Attributions(by_token, attributions.remainder)
+        amounts_by_token = [amounts.sum(dim=1) for amounts in attributions]
+        attributions = Attributions(amounts_by_token, attributions.remainder)
     if first is not None:
         _warn_of_rough_rows(attributions, row_name)
     return attributions
 
 
+def _embedded_padding(task: Task, batch: SequenceBatch) -> Tensor:
+    """The vector of the padding token, `(E,)`."""
+    padding = torch.full_like(batch.inputs[:1, :1], PADDING_ID)
+    padding_batch = SequenceBatch(padding, torch.tensor([1]))
+    return task.network.embed(padding_batch)[0, 0]
+
+
 def _refuse_without_answers(task: Task) -> None:
+    """Refuses a task that has no name for what it predicts."""
     if task.answers:
         return
-    why = "each value is many steps ahead, or has no name"
+    task_name = type(task).__name__
     if task.contract.kind.decoder:
-        why = "its decoder writes token by token"
-    raise UserError(f"steps of a {type(task).__name__} can't be attributed: {why}")
+        raise UserError(
+            f"steps of a {task_name} can't be attributed: its decoder writes token by token"
+        )
+    raise UserError(
+        f"steps of a {task_name} can't be attributed: each value is many steps ahead, or has no "
+        "name"
+    )
 
 
 def _warn_of_rough_rows(attributions: Attributions, row_name: RowName) -> None:
-    rough_inputs = ", ".join(map(row_name, rough_rows(attributions)))
-    if rough_inputs:
+    names = [row_name(row) for row in rough_rows(attributions)]
+    if names:
         log.warning(
-            f"{rough_inputs}: the steps sum to what they should, but single ones are rough: the "
-            "network is too steep, or has too many kinks, on the way from the baseline"
+            f"{', '.join(names)}: the steps sum to what they should, but single ones are rough: "
+            "the network is too steep, or has too many kinks, on the way from the baseline"
         )
 
 
@@ -135,12 +167,12 @@ def _target(
     task: Task, of: Any, lengths: Tensor, row_name: RowName
 ) -> tuple[int | None, int | None]:
     """The class that counts, None for what is predicted, and the step, None for all of them."""
-    by_step = task.contract.per == "step"
-    step = -1 if by_step and task.contract.causal else None
+    has_steps = task.contract.per == "step"
+    step = -1 if has_steps and task.contract.causal else None
     if of is None:
         return None, step
     is_number = isinstance(of, Integral) and not isinstance(of, bool)
-    if by_step and is_number:
+    if has_steps and is_number:
         return None, checked_step(of, lengths, f"of={of}", row_name)
     if str(of) not in task.answers:
         raise UserError(f"of={of}: {choices(str(of), task.answers)}")
@@ -149,22 +181,26 @@ def _target(
 
 def rough_rows(attributions: Attributions) -> list[int]:
     """The rows with a remainder that is large beside their largest step."""
-    largest = torch.stack([row.abs().max() for row in attributions])
-    return (attributions.remainder > ROUGH * largest).nonzero().flatten().tolist()
+    largest_amounts = torch.stack([amounts.abs().max() for amounts in attributions])
+    is_rough = attributions.remainder > ROUGH * largest_amounts
+    return is_rough.nonzero().flatten().tolist()
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Of each class against all others."""
+    """The log-odds of each class against all others, from logits `(..., C)`."""
     logits = exact(logits)
-    top, whole = logits.argmax(dim=-1, keepdim=True), logits.logsumexp(dim=-1, keepdim=True)
-    others = whole + torch.log1p(-(logits - whole).exp())  # of the top one, it loses all digits
-    of_top = logits.scatter(-1, top, -torch.inf).logsumexp(dim=-1, keepdim=True)
-    return logits - others.scatter(-1, top, of_top)
+    log_total = logits.logsumexp(dim=-1, keepdim=True)
+    log_others = log_total + torch.log1p(-(logits - log_total).exp())
+    # Of the top class, that difference loses all digits, so we sum the others.
+    top = logits.argmax(dim=-1, keepdim=True)
+    log_others_of_top = logits.scatter(-1, top, -torch.inf).logsumexp(dim=-1, keepdim=True)
+    log_others = log_others.scatter(-1, top, log_others_of_top)
+    return logits - log_others
 
 
 def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
-    """Of a test, `steps.png` of series and `words.html` of texts: the first rows that are wrong and
-    that are right, or of numbers those with the largest losses and the smallest.
+    """Draws `steps.png` of series or `words.html` of texts after a test: the first rows that are
+    wrong and that are right, or of numbers those with the largest losses and the smallest.
 
     Args:
         task: what it has told of its rows says which these are.
@@ -173,13 +209,13 @@ def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
     if task.contract.causal or not task.answers or not len(getattr(data, "raw", ())):
         return {}
     is_series = task.hparams["data"].get("inputs") == "features"
-    longest = MOST_STEPS if is_series else MOST_TOKENS
-    told = {
-        number: row
-        for number, row in sorted((task.told or {}).items())
-        if data.lengths[number] <= longest and math.isfinite(row.get("loss", 0.0))
+    most_steps = MOST_STEPS if is_series else MOST_TOKENS
+    outcomes = {
+        number: outcome
+        for number, outcome in sorted((task.told or {}).items())
+        if data.lengths[number] <= most_steps and math.isfinite(outcome.get("loss", 0.0))
     }
-    rows_by_title = rows_to_show(told)
+    rows_by_title = rows_to_show(outcomes)
     if not rows_by_title:
         return {}
     if is_series:
@@ -188,42 +224,63 @@ def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
     return {"words.html": page} if page else {}
 
 
-def rows_to_show(told: Mapping[int, Mapping[str, Any]]) -> dict[str, list[int]]:
-    """The numbers of some rows under each title, of those that were told of."""
-    if all("prediction" in row for row in told.values()):
-        is_right = {number: row["prediction"] == row.get("target") for number, row in told.items()}
-        titles = "The first that are wrong", "The first that are right"
-        groups = [
-            [number for number in told if not is_right[number]],
-            [number for number in told if is_right[number]],
-        ]
-    else:  # numbers
-        by_loss = sorted(told, key=lambda number: -told[number]["loss"])
-        half = (1 + len(by_loss)) // 2
-        titles = "The largest losses", "The smallest losses"
-        groups = [by_loss[:half], by_loss[half:][::-1]]
-    pairs = zip(titles, groups, strict=True)
-    return {title: numbers[:EACH] for title, numbers in pairs if numbers}
+def rows_to_show(outcomes: Mapping[int, Mapping[str, Any]]) -> dict[str, list[int]]:
+    """The numbers of some rows under each title.
+
+    Args:
+        outcomes: for the number of each row, what a task has told of it.
+    """
+    if all("prediction" in outcome for outcome in outcomes.values()):
+        rows_by_title = _by_correctness(outcomes)
+    else:
+        rows_by_title = _by_loss(outcomes)
+    return {title: rows[:ROWS_UNDER_TITLE] for title, rows in rows_by_title.items() if rows}
+
+
+def _by_correctness(outcomes: Mapping[int, Mapping[str, Any]]) -> dict[str, list[int]]:
+    wrong_rows = list[int]()
+    right_rows = list[int]()
+    for row, outcome in outcomes.items():
+        if outcome["prediction"] == outcome.get("target"):
+            right_rows.append(row)
+        else:
+            wrong_rows.append(row)
+    return {"The first that are wrong": wrong_rows, "The first that are right": right_rows}
+
+
+def _by_loss(outcomes: Mapping[int, Mapping[str, Any]]) -> dict[str, list[int]]:
+    rows = sorted(outcomes, key=lambda row: -outcomes[row]["loss"])  # the largest loss first
+    half = (1 + len(rows)) // 2
+    smallest_first = rows[half:][::-1]
+    return {"The largest losses": rows[:half], "The smallest losses": smallest_first}
 
 
 def page_of_words(task: Task, data: Any, rows_by_title: Mapping[str, Sequence[int]]) -> str:
     """The page of texts; empty if no input is a text."""
-    told, sections = task.told or {}, ""
+    outcomes = task.told or {}
+    sections = ""
     for title, numbers in rows_by_title.items():
-        articles = "".join(article(task, data, number, told[number]) for number in numbers)
-        if articles:
-            sections += f"<h2>{title}</h2>\n{articles}"
-    return PAGE + sections if sections else ""
+        articles = [article(task, data, number, outcomes[number]) for number in numbers]
+        text = "".join(articles)
+        if text:
+            sections += f"<h2>{title}</h2>\n{text}"
+    if not sections:
+        return ""
+    return PAGE + sections
 
 
 def caption(row: Mapping[str, Any]) -> str:
     """`row 3, target a, prediction b, probability 0.41, loss 1.2`"""
-    cells = []
+    cells = list[str]()
     for name, value in row.items():
-        if isinstance(value, list) and name in ("target", "prediction"):  # tags
+        if isinstance(value, list) and name in ("target", "prediction"):  # These are tags.
             value = " ".join(map(str, value))
-        if name not in (*INPUTS, "source_row") and not isinstance(value, list):
-            cells.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+        if name in NO_CAPTION or isinstance(value, list):
+            continue
+        if isinstance(value, float):
+            cells.append(f"{name} {value:.3g}")
+        else:
+            cells.append(f"{name} {value}")
     return visible(", ".join(cells))
 
 
@@ -237,27 +294,30 @@ def article(task: Task, data: Any, number: int, row: Mapping[str, Any]) -> str:
     shares = iter(shares_of_largest(changes).tolist())
     text = ""
     for piece, is_token in pieces:
-        shown = escape(visible(piece))
+        escaped_piece = escape(visible(piece))
         share = next(shares) if is_token else 0.0
         if share == 0:
-            text += shown
+            text += escaped_piece
             continue
         colour = "37, 99, 235" if share > 0 else "217, 119, 6"
         style = f"background: rgba({colour}, {0.6 * abs(share):.2f})"
-        text += f'<span style="{style}" title="{share:+.2f}">{shown}</span>'
-    head = escape(caption(row))
-    return f"<article>\n<p><small>{head}</small></p>\n<p>{text}</p>\n</article>\n"
+        text += f'<span style="{style}" title="{share:+.2f}">{escaped_piece}</span>'
+    header = escape(caption(row))
+    return f"<article>\n<p><small>{header}</small></p>\n<p>{text}</p>\n</article>\n"
 
 
 def shares_of_largest(amounts: Tensor) -> Tensor:
-    """From -1 to 1: each amount, where the largest of them is 1 or -1."""
-    return amounts / amounts.abs().max().clamp(min=1e-30)
+    """Scales amounts to -1 to 1, so that the largest of them is 1 or -1."""
+    largest = amounts.abs().max().clamp(min=1e-30)
+    return amounts / largest
 
 
 def draw_steps(task: Task, data: Any, rows_by_title: Mapping[str, Sequence[int]]) -> Figure:
-    """The features of rows as lines, with a dot at each step, as large as it counts in its row."""
-    told = task.told or {}
-    height, width = max(map(len, rows_by_title.values())), len(rows_by_title)
+    """Draws the features of rows as lines, with a dot at each step, as large as it counts in its
+    row; a column for each title."""
+    outcomes = task.told or {}
+    width = len(rows_by_title)
+    height = max(len(numbers) for numbers in rows_by_title.values())
     figure = Figure(figsize=(6 * width, 1.5 * height + 0.8), layout="constrained")
     grid = figure.subplots(height, width, squeeze=False)
     for column, (title, numbers) in zip(grid.T, rows_by_title.items(), strict=True):
@@ -265,31 +325,34 @@ def draw_steps(task: Task, data: Any, rows_by_title: Mapping[str, Sequence[int]]
         attributions = attributed(task, batch, first=None)
         rough = rough_rows(attributions)
         for row, number in enumerate(numbers):
-            amounts = attributions[row]
-            draw_row(column[row], batch.inputs[row, : len(amounts)].float().cpu(), amounts)
-            mark = "~ " if row in rough else ""
-            text = figure_text(f"{mark}{caption(told[number])}", most=70)
+            amounts = attributions[row]  # (T, F)
+            values = batch.inputs[row, : len(amounts)].float().cpu()
+            draw_row(column[row], values, amounts)
+            text = caption(outcomes[number])
+            if row in rough:
+                text = f"~ {text}"
+            text = figure_text(text, most=70)
             if row == 0:
                 text = f"{title}\n{text}"
             column[row].set_title(text, fontsize="small")
-        for axes in column[len(numbers) :]:
-            axes.set_axis_off()
-    figure.supxlabel(HOW, fontsize="medium")
+        for empty_axes in column[len(numbers) :]:
+            empty_axes.set_axis_off()
+    figure.supxlabel(LEGEND, fontsize="medium")
     return figure
 
 
 def draw_row(axes: Any, values: Tensor, amounts: Tensor) -> None:
-    """The features `(T, F)` of a row, and a dot for each amount `(T, F)`."""
+    """Draws the features `(T, F)` of a row, and a dot for each amount `(T, F)`."""
     shares = shares_of_largest(amounts)
     steps = torch.arange(len(values)).unsqueeze(1).expand_as(values)
     order = shares.abs().flatten().argsort()  # The largest dots are drawn last, on top.
-    steps, heights, shares = (each.flatten()[order] for each in (steps, values, shares))
+    sorted_shares = shares.flatten()[order]
     axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
     axes.scatter(
-        steps,
-        heights,
-        s=45 * shares.abs(),
-        c=shares,
+        steps.flatten()[order],
+        values.flatten()[order],
+        s=45 * sorted_shares.abs(),
+        c=sorted_shares,
         cmap=COLOURS,
         vmin=-1,
         vmax=1,

@@ -97,7 +97,7 @@ def _rows_and_steps(rows: int, step_size: int) -> tuple[str, str]:
 def _sizes(task: Task, trace: Trace, batch: SequenceBatch) -> dict[str, int]:
     """What the letters of rows and steps stand for in a whole batch."""
     count, length = batch.inputs.shape[:2]
-    time = min(length, task.network.window or length)
+    time = min(length, task.network.window or length)  # the steps that are read at once
     rows, step_size = _rows_and_step_sizes(trace)
     b, t = _rows_and_steps(rows, step_size)
     return {"B": count, "T": time, b: count * rows, t: -(-time // step_size)}
@@ -127,37 +127,54 @@ def _destinations(task: Task, trace: Trace) -> dict[str, str]:
 def where_read(trace: Trace, name: str) -> str:
     """Names the cells that have a share: `every step, both directions`, `layer 2, forward`."""
     if name == "output":
-        return f"{_steps(trace)}, {_directions(trace.output.any(dim=(0, 1)))}".removesuffix(", ")
-    layers: dict[str, list[str]] = {}  # by the directions that are read of them
-    for number, row in enumerate(trace.cells[name].any(dim=0), 1):  # (L, D)
-        if row.any():
-            layers.setdefault(_directions(row), []).append(str(number))
-    return "; ".join(
-        f"layer{'s' * (len(numbers) > 1)} {' and '.join(numbers)}, {direction}".removesuffix(", ")
-        for direction, numbers in layers.items()
-    )
+        is_read = trace.output.any(dim=(0, 1))  # (D,)
+        return _with_directions(_steps(trace), is_read)
+
+    layers_by_directions: dict[tuple[bool, ...], list[str]] = {}
+    for number, is_read in enumerate(trace.cells[name].any(dim=0), start=1):
+        if is_read.any():
+            directions = tuple(is_read.tolist())
+            layers_by_directions.setdefault(directions, []).append(str(number))
+
+    places = list[str]()
+    for directions, layers in layers_by_directions.items():
+        noun = "layers" if len(layers) > 1 else "layer"
+        place = f"{noun} {' and '.join(layers)}"
+        places.append(_with_directions(place, torch.tensor(directions)))
+    return "; ".join(places)
+
+
+def _with_directions(place: str, is_read: Tensor) -> str:
+    """A place, and which directions `(D,)` of it are read, if there are two."""
+    if len(is_read) == 1:
+        return place
+    if bool(is_read.all()):
+        return f"{place}, both directions"
+    if bool(is_read[0]):
+        return f"{place}, forward"
+    return f"{place}, backward"
 
 
 def reached(trace: Trace) -> str:
     """Says how many of the valid input steps reach a logit of their row, unless all do."""
-    count, total = int((trace.inputs > 0).sum()), int(trace.lengths.sum())
-    return "" if count == total else f"{count / total:.0%} of the steps reach the logits"
-
-
-def _directions(read: Tensor) -> str:
-    if len(read) == 1:
+    count = int((trace.inputs > 0).sum())
+    total = int(trace.lengths.sum())
+    if count == total:
         return ""
-    return "both directions" if bool(read.all()) else "forward" if bool(read[0]) else "backward"
+    return f"{count / total:.0%} of the steps reach the logits"
 
 
 def _steps(trace: Trace) -> str:
-    read, lengths = trace.output.any(dim=2), trace.lengths.unsqueeze(1)  # (B, T), (B, 1)
-    steps = torch.arange(read.shape[1])
-    for name, there in (
-        ("every step", steps < lengths),
-        ("own last step", steps == lengths - 1),
-        ("first step", (steps == 0).expand_as(read)),
-    ):
-        if read.equal(there):
-            return name
-    return f"{int(read.sum()) / int(lengths.sum()):.0%} of the steps"
+    """Which steps of `output` are read: `every step`, `own last step`, `12% of the steps`."""
+    is_read = trace.output.any(dim=2)  # (B, T)
+    lengths = trace.lengths.unsqueeze(1)  # (B, 1)
+    steps = torch.arange(is_read.shape[1])  # (T,)
+    if is_read.equal(steps < lengths):
+        return "every step"
+    if is_read.equal(steps == lengths - 1):
+        return "own last step"
+    is_first_step = (steps == 0).expand_as(is_read)
+    if is_read.equal(is_first_step):
+        return "first step"
+    share = int(is_read.sum()) / int(lengths.sum())
+    return f"{share:.0%} of the steps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,8 +19,10 @@ from seqmodels.network import Network
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.vocabulary import Vocabulary
 
-DIRECTIONS_OF_GRADIENT = 4  # random combinations of the logits whose gradients are taken
-MOST_TOKENS = 512  # of a vocabulary: more have logits of the same features
+# We take the gradients of so many random combinations of the logits.
+DIRECTIONS_OF_GRADIENT = 4
+# So many tokens of a vocabulary are enough: the logits of more depend on the same features.
+MOST_TOKENS = 512
 Select = Callable[[RNNOutput], Tensor]
 
 
@@ -32,7 +34,7 @@ class Trace:
     the sum over all cells of that row. What has a share of 0 is not read.
     """
 
-    shapes: dict[str, tuple[int, ...]]  # of every tensor from the inputs to the logits, in order
+    shapes: dict[str, tuple[int, ...]]  # every tensor from the inputs to the logits, in order
     lengths: Int[Tensor, " batch"]
     output: Float[Tensor, "batch time directions"]  # 0 at padding, where `output` is constant
     finals: dict[str, Float[Tensor, "batch layers directions"]]  # h_n, c_n and others
@@ -46,7 +48,11 @@ class Trace:
     @property
     def shares(self) -> dict[str, float]:
         """The share of each tensor, mean over rows; they sum to 1."""
-        return {name: float(of.flatten(1).sum(dim=1).mean()) for name, of in self.cells.items()}
+        shares = dict[str, float]()
+        for name, cells in self.cells.items():
+            shares_by_row = cells.flatten(1).sum(dim=1)  # (B,)
+            shares[name] = float(shares_by_row.mean())
+        return shares
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -56,50 +62,77 @@ class Trace:
 
 def trace(network: Network, batch: SequenceBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
-    reads; then, which inputs reach the logits through the whole network. Leaves it as it was. The
-    batch must be on its device.
+    reads; then, which inputs reach the logits through the whole network. Leaves the network as it
+    was. The batch must be on its device.
 
     Raises:
         UserError: if the head reads other tensors than it declares in `reads`.
     """
     head = network.head
-    with isolated([network]), ExitStack() as narrow:
+    with isolated([network]):
         rows = network.rows_to_read(batch)
         embedded = network.embed(rows).detach().requires_grad_()
         convolved = network.encoder_inputs(embedded, rows.lengths)
         states = network.encoder(convolved, rows.lengths)
-        traced = states.tensors
-        cut = {name: tensor.detach().requires_grad_() for name, tensor in traced.items()}
-        leaves = RNNOutput.of(cut, states.lengths)
-        narrow.enter_context(few_tokens(head.output))
-        selected, logits = head.select(leaves), network.read_out(leaves, batch)
-        norms = _gradient_norms(logits, [*cut.values()])
-        read_from: Select = partial(network.read_out, batch=batch)
-        projected = any(bool(norm.any()) for norm in norms) or not isinstance(selected, Tensor)
-        if not projected:  # the projection has zero weights
-            norms, read_from = _gradient_norms(selected, [*cut.values()]), head.select
-        _check_declaration(head, read_from, leaves, dict(zip(cut, norms, strict=True)))
 
-        output, *final = norms
-        output = output.unflatten(-1, (states.h_n.shape[1], -1)).norm(dim=-1)  # (B, T, D)
-        output = output * states.mask.cpu().unsqueeze(-1)
-        final = [norm.norm(dim=-1).permute(2, 0, 1) for norm in final]  # (L, D, B, H) -> (B, L, D)
-        total = sum(part.flatten(1).sum(dim=1) for part in (output, *final))
-        output, *final = (_share(part, total) for part in (output, *final))
-    on_the_way = {"inputs": batch.inputs, "embedded": embedded}
+        # The head reads copies without a history: gradients end at them.
+        tensors = states.tensors
+        copies = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
+        copied_states = RNNOutput.of(copies, states.lengths)
+        sources = list(copies.values())
+        with few_tokens(head.output):
+            selected = head.select(copied_states)
+            logits = network.read_out(copied_states, batch)
+            read_out: Select = partial(network.read_out, batch=batch)
+            norms = _gradient_norms(logits, sources)
+            reach_logits = any(bool(norm.any()) for norm in norms)
+            is_projected = reach_logits or not isinstance(selected, Tensor)
+            if not is_projected:  # The projection has zero weights: we measure what it gets.
+                read_out = head.select
+                norms = _gradient_norms(selected, sources)
+            norms_by_name = dict(zip(copies, norms, strict=True))
+            _check_declaration(head, read_out, copied_states, norms_by_name)
+    output, finals = _shares_of_cells(norms, states)
+
+    tensors_in_order = {"inputs": batch.inputs, "embedded": embedded}
     if network.convolutions is not None:
-        on_the_way["convolved"] = convolved
-    on_the_way |= traced | {"selected": selected, "logits": logits}
-    # a decoder gets the tensors as they are
-    shapes = {n: tuple(of.shape) for n, of in on_the_way.items() if isinstance(of, Tensor)}
-    if isinstance(head.output, Vocabulary):
+        tensors_in_order["convolved"] = convolved
+    tensors_in_order |= tensors | {"selected": selected, "logits": logits}
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in tensors_in_order.items()
+        if isinstance(tensor, Tensor)  # What is selected for a decoder is no tensor.
+    }
+    if isinstance(head.output, Vocabulary):  # Only a few of its tokens were measured.
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
-    finals = dict(zip(states.finals, final, strict=True))
-    return Trace(shapes, rows.lengths, output, finals, _reach(network, batch, projected))
+    inputs = _reach(network, batch, is_projected)
+    return Trace(shapes, rows.lengths, output, finals, inputs)
 
 
-def _reach(network: Network, batch: SequenceBatch, projected: bool) -> Tensor:
-    """Which input steps reach the logits, or what the head selects, through the whole network."""
+def _shares_of_cells(norms: list[Tensor], states: RNNOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    """The shares within `output` `(B, T, D)`, and within each final state `(B, L, D)`.
+
+    Args:
+        norms: how much the logits depend on each element of `output` `(B, T, D*H)`, and of each
+            final state `(L, D, B, H)`.
+    """
+    norms_of_output, *norms_of_finals = norms
+    directions = states.h_n.shape[1]
+    output = norms_of_output.unflatten(-1, (directions, -1)).norm(dim=-1)
+    output = output * states.mask.cpu().unsqueeze(-1)
+    total = output.flatten(1).sum(dim=1)  # (B,), over all cells of all tensors
+    finals = list[Tensor]()
+    for norms_of_final in norms_of_finals:
+        cells = norms_of_final.norm(dim=-1).permute(2, 0, 1)  # (L, D, B, H) -> (B, L, D)
+        finals.append(cells)
+        total = total + cells.flatten(1).sum(dim=1)
+    shares_of_finals = [_share(cells, total) for cells in finals]
+    return _share(output, total), dict(zip(states.finals, shares_of_finals, strict=True))
+
+
+def _reach(network: Network, batch: SequenceBatch, is_projected: bool) -> Tensor:
+    """The share of each input step `(B, T)` in the logits, or in what the head selects if that is
+    not projected, through the whole network."""
     rows = network.rows_to_read(batch)
     with isolated([network]):
         embedded = network.embed(rows).detach().requires_grad_()
@@ -107,16 +140,22 @@ def _reach(network: Network, batch: SequenceBatch, projected: bool) -> Tensor:
             # A row of a network with windows is read as a whole here.
             encoder_inputs = network.encoder_inputs(embedded, rows.lengths)
             states = network.encoder(encoder_inputs, rows.lengths)
-            result = network.read_out(states, batch) if projected else network.head.select(states)
-            [gradient] = _gradient_norms(result, [embedded])
-    norms = gradient.norm(dim=-1)
+            if is_projected:
+                result = network.read_out(states, batch)
+            else:
+                result = network.head.select(states)
+            [norms_of_features] = _gradient_norms(result, [embedded])  # (B, T, E)
+    norms = norms_of_features.norm(dim=-1)
     return _share(norms, norms.sum(dim=-1))
 
 
 def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextManager[None]:
     """Within: the softmax over a vocabulary, and embeddings, end after `MOST_TOKENS`."""
-    tables: list[nn.Module] = [output.project] if isinstance(output, Vocabulary) else []
-    tables += [p for each in embeddings for p in each.modules() if isinstance(p, nn.Embedding)]
+    tables = list[nn.Module]()
+    if isinstance(output, Vocabulary):
+        tables.append(output.project)
+    for embedding in embeddings:
+        tables += [module for module in embedding.modules() if isinstance(module, nn.Embedding)]
     weights = [weight for table in tables for weight in table.parameters()]
     return changed(weights, lambda data: data[:MOST_TOKENS])
 
@@ -124,7 +163,8 @@ def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextMana
 def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:
     """How much the last dimension of `result` depends on each element of each source: the root of
     the mean square over random combinations, which are the same for all rows and steps."""
-    squares = [torch.zeros(source.shape, dtype=torch.float64) for source in sources]  # no underflow
+    # In float64, the square of a small gradient is not 0.
+    squares = [torch.zeros(source.shape, dtype=torch.float64) for source in sources]
     generator = torch.Generator().manual_seed(0)
     if not result.requires_grad:
         return squares
@@ -139,33 +179,53 @@ def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:
     return [(square / DIRECTIONS_OF_GRADIENT).sqrt() for square in squares]
 
 
-def _share(part: Tensor, total: Tensor) -> Tensor:
-    shape = total.shape + (1,) * (part.dim() - total.dim())
-    return (part / total.where(total > 0, 1.0).view(shape)).float()
+def _share(cells: Tensor, total: Tensor) -> Tensor:
+    """Divides the cells `(B, ...)` of each row by the row's total `(B,)`, unless that is 0."""
+    divisor = total.where(total > 0, 1.0)
+    missing_dimensions = cells.dim() - total.dim()
+    divisor = divisor.view(total.shape + (1,) * missing_dimensions)
+    return (cells / divisor).float()
 
 
 def _check_declaration(
-    head: Head, read_from: Select, leaves: RNNOutput, norms: dict[str, Tensor]
+    head: Head, read_out: Select, states: RNNOutput, norms: dict[str, Tensor]
 ) -> None:
+    """Refuses a head that reads other tensors than it declares.
+
+    Args:
+        norms: for each tensor, how much the result of `read_out` depends on its elements.
+    """
+    declared = set(head.reads)
     measured = {name for name, norm in norms.items() if bool(norm.any())}
-    # a gradient can be 0 at one point, as of a saturated unit or where a maximum is elsewhere
-    measured |= {each for each in {*head.reads} - measured if _changes(read_from, leaves, each)}
-    if measured != {*head.reads}:
-        found = tuple(name for name in norms if name in measured)
+    # A gradient can be 0 at one point, as of a saturated unit or where a maximum is elsewhere.
+    for name in declared - measured:
+        if _changes(read_out, states, name):
+            measured.add(name)
+    if measured == declared:
+        return
+
+    names = tuple(name for name in norms if name in measured)
+    if not names:
         raise UserError(
             f"head {head.name!r} declares reads={head.reads}, but by their gradients its logits "
-            f"depend on {' and '.join(found) or 'none of the tensors'}: "
-            + (f"declare reads={found}, or change select" if found else "change select")
+            "depend on none of the tensors: change select"
         )
+    raise UserError(
+        f"head {head.name!r} declares reads={head.reads}, but by their gradients its logits "
+        f"depend on {' and '.join(names)}: declare reads={names}, or change select"
+    )
 
 
 def _changes(function: Select, states: RNNOutput, name: str) -> bool:
-    """Whether random changes of that tensor, of several sizes, change the result."""
+    """Whether random changes of the tensor of this name, of several sizes, change the result."""
     generator = torch.Generator().manual_seed(0)
-    before, tensors = function(states), states.tensors
+    tensors = states.tensors
+    result = function(states)
     for size in (1.0, 10.0, 0.1, 100.0):
-        noise = size * torch.randn(tensors[name].shape, generator=generator).to(tensors[name])
-        changed_one = tensors | {name: tensors[name] + noise}
-        if not torch.equal(before, function(RNNOutput.of(changed_one, states.lengths))):
+        noise = torch.randn(tensors[name].shape, generator=generator).to(tensors[name])
+        changed_tensor = tensors[name] + size * noise
+        changed_tensors = tensors | {name: changed_tensor}
+        changed_states = RNNOutput.of(changed_tensors, states.lengths)
+        if not torch.equal(result, function(changed_states)):
             return True
     return False
