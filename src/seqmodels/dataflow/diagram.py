@@ -401,9 +401,10 @@ def colours(drawing: Drawing) -> list[ColorTriplet | None]:
 def to_svg(drawing: Drawing) -> str:
     """The drawing as a self-contained SVG."""
     reading, _, network = drawing.title.rpartition(": ")
-    legend = LEGEND[:1]
-    if any(box.share for box in drawing.boxes if box.kind == "input"):
-        legend = LEGEND
+    shares_of_inputs = [box.share for box in drawing.boxes if box.kind == "input"]
+    legend = list(LEGEND)
+    if not any(shares_of_inputs):
+        legend = legend[:1]
 
     # No letter of a title is wider than `WIDE` on average, nor one of the smaller legend.
     texts = [reading, network, *(text for _, text in legend)]
