@@ -29,13 +29,16 @@ Role = Literal[
     "left out",
 ]
 
-INDEX = re.compile(
-    r"|Unnamed: \d+|__index_level_\d+__"
-)  # the rows of a frame, as pandas names them
-OF_AN_ARRAY = re.compile(r"channel \d+|.*\[\d+\]", re.DOTALL)  # channels that never had names
-GROUPS = range(4, 10_000)  # the different names in a column that may say whose a series is
-FEW_GAPS = 3  # texts that may all stand for a gap
-FIRST_ROWS = 1_000  # which say of most columns already that their numbers are not whole
+# The names that pandas gives to an index without a name, as it writes it beside the columns.
+INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+# The names that we give to channels of arrays, which have no names.
+OF_AN_ARRAY = re.compile(r"channel \d+|.*\[\d+\]", re.DOTALL)
+# A column that says whose each series is has so many different names.
+GROUPS = range(4, 10_000)
+# Among numbers, so many different texts may all stand for a gap.
+FEW_GAPS = 3
+# Of most columns, these rows say already that their numbers are not whole.
+FIRST_ROWS = 1_000
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")  # 1,234.5
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5
 
@@ -45,8 +48,9 @@ class ColumnRole:
     """What a column is.
 
     Args:
-        reason: why it is left out, and what to do to read it; of a channel, what to know of it.
-        may_be_group: whether it may say whose each series is, as a patient's name does.
+        reason: why the column is left out, and what to do to read it; or, for a channel, where it
+            is from.
+        may_be_group: whether the column may say whose each series is, as a patient's name does.
     """
 
     column: str
@@ -68,52 +72,67 @@ def roles_of(
     roles = []
     for column in steps.columns.table.column_names:
         if column in keys:
-            roles.append(ColumnRole(column, keys[column]))
-        elif inputs is not None and column in inputs:
-            roles.append(ColumnRole(column, "channel"))
+            role = ColumnRole(column, keys[column])
+        elif inputs is None:
+            role = _role_by_content(steps, column, has_times)
+        elif column in inputs:
+            role = ColumnRole(column, "channel")
         else:
-            role = _role(steps, column, has_times)
-            if inputs is not None:
-                role = ColumnRole(column, "left out", may_be_group=role.may_be_group)
-            roles.append(role)
+            # The key needs no reason, but a column may still say whose a series is.
+            may_be_group = _role_by_content(steps, column, has_times).may_be_group
+            role = ColumnRole(column, "left out", may_be_group=may_be_group)
+        roles.append(role)
     return roles
 
 
 def channels_line(roles: Sequence[ColumnRole]) -> str:
-    """`channels: ax, ay, age (of people.csv)`."""
+    """A line with all channels, such as `channels: ax, ay, age (of people.csv) (set data.inputs to
+    choose)`."""
     channels = [_with_reason(role) for role in roles if role.role == "channel"]
     return f"channels: {listed(channels)} (set data.inputs to choose)"
 
 
 def left_out_line(roles: Sequence[ColumnRole]) -> str:
-    """`left out: event_type (5 texts: name it in data.inputs to read it)`; empty if nothing is."""
+    """A line with the columns that are left out, by their reasons, such as `left out: event_type (5
+    texts: name it in data.inputs to read it)`; empty if no column is."""
     columns_by_reason = dict[str, list[str]]()
     for role in roles:
         if role.role == "left out":
             columns_by_reason.setdefault(role.reason, []).append(role.column)
-    pieces = []
-    for reason, names in columns_by_reason.items():
-        quoted = [shown(name) or "a column without a name" for name in names]
-        end = f" ({reason})" if reason else ""
-        pieces.append(listed(quoted) + end)
-    return f"left out: {'; '.join(pieces)}" if pieces else ""
+    if not columns_by_reason:
+        return ""
+    clauses = []
+    for reason, columns in columns_by_reason.items():
+        clause = listed([shown(column) or "a column without a name" for column in columns])
+        if reason:
+            clause += f" ({reason})"
+        clauses.append(clause)
+    return f"left out: {'; '.join(clauses)}"
 
 
 def check_channels(path: str, roles: Sequence[ColumnRole]) -> None:
     """Raises a `UserError` if no column is a channel, which says why each is none."""
-    if not any(role.role == "channel" for role in roles):
-        left_out = left_out_line(roles)
-        end = f"; {left_out}" if left_out else ""
-        raise UserError(f"{path} has no column with numbers: set data.inputs{end}")
+    if any(role.role == "channel" for role in roles):
+        return
+    message = f"{path} has no column with numbers: set data.inputs"
+    left_out = left_out_line(roles)
+    if left_out:
+        message += f"; {left_out}"
+    raise UserError(message)
 
 
 def _with_reason(role: ColumnRole) -> str:
     return f"{role.column} ({role.reason})" if role.reason else role.column
 
 
-def _role(steps: Steps, column: str, has_times: bool) -> ColumnRole:
-    """Of a column that no key names."""
-    if reason := _why_never_read(steps.columns, column, has_times):
+def _role_by_content(steps: Steps, column: str, has_times: bool) -> ColumnRole:
+    """The role of a column that no key names, by its name and its values.
+
+    Args:
+        has_times: whether another column has the times of the steps.
+    """
+    reason = _why_never_read(steps.columns, column, has_times)
+    if reason:
         return ColumnRole(column, "left out", reason)
     if steps.columns.holds_texts(column):
         return _role_of_texts(steps, column)
@@ -121,7 +140,7 @@ def _role(steps: Steps, column: str, has_times: bool) -> ColumnRole:
 
 
 def _why_never_read(columns: Columns, column: str, has_times: bool) -> str:
-    """Why a column is left out whatever its values are; empty if these decide."""
+    """Why a column is left out whatever its texts or numbers are; empty if these decide."""
     if INDEX.fullmatch(column):
         return "an index"
     if columns.kind(column) == "list":
@@ -136,23 +155,25 @@ def _why_never_read(columns: Columns, column: str, has_times: bool) -> str:
 
 
 def _role_of_numbers(steps: Steps, column: str, has_times: bool) -> ColumnRole:
+    """The role of a column of numbers, among which there may be a few texts."""
     columns = steps.columns
     values, is_wrong = columns.parsed(column)
     if np.isnan(values).all():
         return ColumnRole(column, "left out", "no value")
     if is_called_time(column):
-        where = "in data.inputs to read it"
-        if not has_times:
-            where = f"in data.time, or {where}"
-        return ColumnRole(column, "left out", f"times: name it {where}")
-    is_named_by_place = OF_AN_ARRAY.fullmatch(column) is not None
+        reason = "times: name it in data.time, or in data.inputs to read it"
+        if has_times:
+            reason = "times: name it in data.inputs to read it"
+        return ColumnRole(column, "left out", reason)
+    is_of_array = OF_AN_ARRAY.fullmatch(column) is not None
     is_quantity = is_wrong.any() or _are_booleans(columns, column) or not _are_whole(values)
-    if is_named_by_place or is_quantity:
+    if is_of_array or is_quantity:
         return _channel(columns, column)
     return _role_of_whole_numbers(steps, column, values, has_times)
 
 
 def _channel(columns: Columns, column: str) -> ColumnRole:
+    """The role of a channel, which says whether it is from the table of labels."""
     origin = ""
     if _is_of_labels(columns, column):
         origin = f"of {Path(columns.origins[column].paths[0]).name}"
@@ -160,47 +181,52 @@ def _channel(columns: Columns, column: str) -> ColumnRole:
 
 
 def _is_of_labels(columns: Columns, column: str) -> bool:
-    """Whether a column is from the second table, with a row for each series."""
+    """Whether a column is from the table of labels, which has a row for each series."""
     return column in columns.origins and columns.origins[column].files is None
 
 
 def _role_of_whole_numbers(
     steps: Steps, column: str, values: np.ndarray, has_times: bool
 ) -> ColumnRole:
-    """Of numbers that may count, or name whose a series is."""
+    """The role of a column of whole numbers. They may count the rows or the steps, be measured, or
+    say whose a series is, as a patient's number does."""
     if _counts_rows(steps.columns, column, values):
         return ColumnRole(column, "left out", "counts the rows")
-    is_inside = steps.is_inside()
+    is_inside = steps.is_inside()  # (N - 1,), from each step to the next
     if not is_inside.any():
         return _channel(steps.columns, column)
     differences = np.diff(values)[is_inside]
     if len(differences) > 1 and (differences == 1).all():
-        cure = "" if has_times else f": data.time={column} sorts by it"
-        return ColumnRole(column, "left out", f"counts the steps{cure}")
-    is_known = ~np.isnan(values)
-    is_same = (differences == 0) | ~(is_known[1:] | is_known[:-1])[is_inside]
-    if _is_of_labels(steps.columns, column) or not is_same.all():
+        reason = "counts the steps"
+        if not has_times:
+            reason += f": data.time={column} sorts by it"
+        return ColumnRole(column, "left out", reason)
+    is_missing = np.isnan(values)
+    are_both_missing = (is_missing[1:] & is_missing[:-1])[is_inside]
+    is_constant = bool(((differences == 0) | are_both_missing).all())  # within each series
+    if _is_of_labels(steps.columns, column) or not is_constant:
         return _channel(steps.columns, column)
-    of_series = values[steps.starts[:-1]]
-    if (of_series == of_series[0]).all():
+    series_values = values[steps.starts[:-1]]  # (S,)
+    if (series_values == series_values[0]).all():
         return ColumnRole(column, "left out", "the same everywhere")
     return ColumnRole(
         column,
         "left out",
         "whole numbers, the same at all steps of a series: name it in data.group if it says whose "
         "a series is, or in data.inputs to read it",
-        may_be_group=bool(is_known.all()) and _are_few(len(np.unique(of_series)), steps),
+        may_be_group=not is_missing.any() and _may_name_groups(series_values, steps),
     )
 
 
 def _role_of_texts(steps: Steps, column: str) -> ColumnRole:
+    """The role of a column of texts: it is left out, but may say whose a series is."""
     names = steps.columns.names(column)
+    series_codes = names.codes[steps.starts[:-1]]  # (S,)
+    is_constant = (steps.repeated(series_codes) == names.codes).all()  # within each series
+    may_be_group = False
+    if is_constant and (series_codes >= 0).all():
+        may_be_group = _may_name_groups(series_codes, steps)
     texts = [text for text in names.names if text]
-    of_series = names.codes[steps.starts[:-1]]
-    is_constant = bool((steps.repeated(of_series) == names.codes).all())
-    may_be_group = (
-        is_constant and bool((of_series >= 0).all()) and _are_few(len(np.unique(of_series)), steps)
-    )
     reason = "no value"
     if texts:
         reason = _about_texts(steps.columns, column, names, texts)
@@ -209,68 +235,75 @@ def _role_of_texts(steps: Steps, column: str) -> ColumnRole:
 
 def _about_texts(columns: Columns, column: str, names: Names, texts: Sequence[str]) -> str:
     """What a column of texts holds, and what to do to read it."""
-    is_wrong = columns.parsed(column)[1]
+    with_comma = [text for text in texts if "," in text]
+    if with_comma:
+        number = shown(repr(with_comma[0]))
+        if all(map(THOUSANDS.fullmatch, texts)):
+            return f"numbers with a comma between thousands, such as {number}: write them without"
+        if all(map(DECIMAL_COMMA.fullmatch, texts)):
+            decimal = setting("data.decimal", ",")
+            return f"numbers with a decimal comma, such as {number}: set {decimal}"
+
+    _, is_wrong = columns.parsed(column)
     wrong_texts = [names.names[code] for code in np.unique(names.codes[is_wrong])]
     example = shown(repr(wrong_texts[0] if wrong_texts else texts[0]))
-    has_comma = any("," in text for text in texts)
-    if has_comma and all(map(THOUSANDS.fullmatch, texts)):
-        number = _first_with_comma(texts)
-        return f"numbers with a comma between thousands, such as {number}: write them without"
-    if has_comma and all(map(DECIMAL_COMMA.fullmatch, texts)):
-        decimal = setting("data.decimal", ",")
-        return f"numbers with a decimal comma, such as {_first_with_comma(texts)}: set {decimal}"
-    known_count = int((names.codes >= 0).sum())
-    if int(is_wrong.sum()) < known_count:
-        share = f"{100 * is_wrong.sum() / known_count:.0f} % texts, such as {example}"
+    wrong_count = int(is_wrong.sum())
+    value_count = int((names.codes >= 0).sum())
+    if wrong_count < value_count:
+        share = f"{100 * wrong_count / value_count:.0f} % texts, such as {example}"
         if len(wrong_texts) > FEW_GAPS:
             return share
         return f"{share}: {setting('data.na_values', sorted(wrong_texts))} makes gaps of these"
     if len(texts) > MANY_TEXTS:
         return f"{len(texts):,} different texts, such as {example}"
-    count = f"{len(texts):,} text{'s' if len(texts) > 1 else ''}"
+    count = "1 text" if len(texts) == 1 else f"{len(texts):,} texts"
     return f"{count}, such as {example}: name it in data.inputs to read it"
 
 
-def _first_with_comma(texts: Sequence[str]) -> str:
-    return shown(repr(next(text for text in texts if "," in text)))
-
-
-def _are_few(count: int, steps: Steps) -> bool:
-    """Whether so many names may be those of groups of the series."""
+def _may_name_groups(series_values: np.ndarray, steps: Steps) -> bool:
+    """Whether the values of the series, `(S,)`, are so few that they may say whose each series
+    is."""
+    count = len(np.unique(series_values))
     return count in GROUPS and 2 * count < len(steps.starts)
 
 
 def _are_booleans(columns: Columns, column: str) -> bool:
+    """Whether a column holds only true and false, which may be written as texts."""
     if columns.kind(column) != "text":
         return columns.kind(column) == "boolean"
-    return {name.lower() for name in columns.names(column).names if name not in MISSING} <= {*TRUTH}
+    names = columns.names(column).names
+    words = {name.lower() for name in names if name not in MISSING}
+    return words <= TRUTH.keys()
 
 
 def _are_whole(values: np.ndarray) -> bool:
-    """Whether all that are known are whole numbers."""
-    for rows in (values[:FIRST_ROWS], values):
-        if not ((rows == np.floor(rows)) | np.isnan(rows)).all():
+    """Whether all numbers that are not missing are whole."""
+    for numbers in (values[:FIRST_ROWS], values):
+        is_whole = (numbers == np.floor(numbers)) | np.isnan(numbers)
+        if not is_whole.all():
             return False
     return True
 
 
 def _counts_rows(columns: Columns, column: str, values: np.ndarray) -> bool:
-    """Whether numbers rise by 1 from row to row of their file."""
+    """Whether the numbers of a column rise by 1 from row to row of their file."""
     origin = columns.origins.get(column)
-    rows = origin.rows if origin else columns.file_rows
-    if rows is None:
-        rows = np.arange(len(values))
-    if origin is not None and origin.files is not None:  # rows of several files
+    if origin is not None and origin.files is not None:
+        # The rows are from several files, each of which counts from 0.
         return False
-    for part in (slice(FIRST_ROWS), slice(None)):
-        if not (values[part] - rows[part] == values[0] - rows[0]).all():
+    rows = columns.file_rows_of(np.arange(len(values)))
+    if origin is not None:
+        rows = origin.rows
+    for count in (FIRST_ROWS, len(values)):
+        differences = values[:count] - rows[:count]
+        if not (differences == differences[0]).all():
             return False
-    return bool(np.ptp(rows) > 1)  # two rows say nothing
+    return bool(np.ptp(rows) > 1)  # Two rows say nothing.
 
 
 def unsorted_times(steps: Steps, roles: Sequence[ColumnRole]) -> Iterator[str]:
-    """Columns that are called times, have no role, and go back within a series: the rows are not in
-    the order of their steps."""
+    """Notes on columns that are called times, have no role, and go back within a series: the rows
+    are not in the order of their steps."""
     if any(role.role == "time" for role in roles):
         return
     for role in roles:
@@ -278,9 +311,10 @@ def unsorted_times(steps: Steps, roles: Sequence[ColumnRole]) -> Iterator[str]:
             continue
         step = step_back(steps, role.column)
         if step is not None:
+            series = steps.called(steps.series(step))
+            row = steps.columns.file_row(step)
             yield (
-                f"{steps.columns.path}: {role.column} goes back within "
-                f"{steps.called(steps.series(step))}, at row {steps.columns.file_row(step)}: set "
+                f"{steps.columns.path}: {role.column} goes back within {series}, at row {row}: set "
                 f"data.time={role.column} to sort the steps by it"
             )
 
