@@ -20,9 +20,12 @@ from seqmodels.files import read_lines
 if TYPE_CHECKING:
     import pyarrow as pa
 
-USUAL_SEPARATORS = ",;\t|"  # to look for where a file has another one
-LINES = 20  # of a file to look at before it is read
-BLOCK = 16 << 20  # bytes of a file to read at a time, which hold the longest row
+# The separators that a file may have instead of the one that is set.
+USUAL_SEPARATORS = ",;\t|"
+# So many lines of a file are looked at before it is read.
+LINES = 20
+# So many bytes of a file are read at a time. A row can't be longer.
+BLOCK = 16 << 20
 DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
 WITH_COMMA = r"^\s*([-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?)\s*$"
 WITH_POINT = r"^\s*[-+]?[0-9]*\.[0-9]+\s*$"
@@ -30,15 +33,15 @@ WITH_POINT = r"^\s*[-+]?[0-9]*\.[0-9]+\s*$"
 
 @dataclass(frozen=True, kw_only=True)
 class Separated:
-    """How to read such a file.
+    """How to read a file whose lines are fields with a separator between them.
 
     Args:
         separator: what stands between two fields.
         quotes: whether double quotes enclose fields, in which a line may end.
         columns: the names of the columns, where the first line has none.
-        encoding: of the file.
+        encoding: the encoding of the file.
         decimal: what stands before the fraction of a number, `.` or `,`.
-        missing: texts that stand for a number that is missing, besides an empty one.
+        missing: the texts that stand for a number that is missing, besides an empty one.
     """
 
     separator: str
@@ -51,12 +54,12 @@ class Separated:
     def read(
         self, path: str, wanted: Collection[str], texts: Collection[str] | None
     ) -> tuple[pa.Table, Sequence[str]]:
-        """The columns of a file that are wanted, and the names of all.
+        """The columns of a file that are wanted, and the names of all its columns.
 
         Args:
-            wanted: without any, all.
-            texts: the columns that stay texts; of the others, those are numbers of which all fields
-                are; None: all stay texts.
+            wanted: the columns to read; if empty, all.
+            texts: the columns that stay texts. Another column becomes one of numbers if all its
+                fields are numbers. None: all columns stay texts.
 
         Raises:
             UserError: if the file is in another encoding or has another separator, or if its first
@@ -65,30 +68,32 @@ class Separated:
         """
         import pyarrow as pa
 
+        # Numbers are read in smaller blocks than texts.
+        block_size = BLOCK if texts is None else BLOCK // 4
         try:
             self._check_first_lines(path, wanted, texts)
-            names, number_columns = self._header(path, BLOCK if texts is None else BLOCK // 4)
-            has_one_column = len(names) == 1  # where an empty line is a row without a value
-            types = {name: pa.string() for name in names if name in wanted or not wanted}
+            names, numeric_names = self._header(path, block_size)
+            # In a file with one column, an empty line is a row without a value.
+            has_empty_rows = len(names) == 1
+            text_types = {name: pa.string() for name in names if name in wanted or not wanted}
             if texts is None:
-                return self._body(path, types, BLOCK, empty_lines=has_one_column), names
-            numbers = [name for name in types if name in number_columns and name not in texts]
-            number_types = types | dict.fromkeys(numbers, pa.float64())
+                return self._body(path, text_types, block_size, empty_lines=has_empty_rows), names
+            columns = [name for name in text_types if name in numeric_names and name not in texts]
+            types = text_types | dict.fromkeys(columns, pa.float64())
             with suppress(pa.ArrowInvalid):
-                block = BLOCK // 4  # of rows of numbers
-                return self._body(path, number_types, block, empty_lines=has_one_column), names
+                return self._body(path, types, block_size, empty_lines=has_empty_rows), names
             # There is a text among numbers further down, or a line that cannot be read.
-            table = self._body(path, types, BLOCK, empty_lines=has_one_column)
-            return _as_numbers(table, numbers), names
+            table = self._body(path, text_types, BLOCK, empty_lines=has_empty_rows)
+            return _as_numbers(table, columns), names
+        except UserError:
+            raise
         except (ValueError, LookupError) as error:
-            if not isinstance(error, UserError):
-                for _ in read_lines(path, self.encoding):
-                    pass  # which names a line that is not in this encoding
-                self._check_row_length(path, error, BLOCK if texts is None else BLOCK // 4)
+            self._check_encoding(path)
+            self._check_row_length(path, error, block_size)
             raise
 
     def _header(self, path: str, block_size: int) -> tuple[list[str], set[str]]:
-        """The names of all columns, and which of them begin with numbers."""
+        """The names of all columns, and those of the columns that begin with numbers."""
         from pyarrow import csv as arrow_csv
 
         options = self._options(block_size, empty_lines=False)
@@ -100,13 +105,14 @@ class Separated:
     def _body(
         self, path: str, types: dict[str, Any], block_size: int, *, empty_lines: bool
     ) -> pa.Table:
-        """All rows, of columns of these types."""
+        """All rows of the columns that have one of these types."""
         from pyarrow import csv as arrow_csv
 
         options = self._options(block_size, empty_lines=empty_lines)
         return arrow_csv.read_csv(path, **options, convert_options=self._conversion(types))
 
     def _conversion(self, types: dict[str, Any]) -> Any:
+        """Arrow's options for columns of these types; without any, it reads all and guesses."""
         from pyarrow import csv as arrow_csv
 
         return arrow_csv.ConvertOptions(
@@ -117,6 +123,7 @@ class Separated:
         )
 
     def _options(self, block_size: int, *, empty_lines: bool) -> dict[str, Any]:
+        """Arrow's options to read and to parse."""
         from pyarrow import csv as arrow_csv
 
         parse = arrow_csv.ParseOptions(
@@ -133,8 +140,13 @@ class Separated:
         )
         return {"read_options": read, "parse_options": parse}
 
+    def _check_encoding(self, path: str) -> None:
+        """Raises a `UserError` that names the first line that is not in the encoding."""
+        for _ in read_lines(path, self.encoding):
+            pass
+
     def _check_row_length(self, path: str, error: Exception, block_size: int) -> None:
-        """Raises a `UserError` for an error of Arrow about a row that is longer than a block."""
+        """Raises a `UserError` if an error of Arrow is about a row that is longer than a block."""
         is_about_length = "straddling object" in str(error) or "Empty CSV" in str(error)
         if is_about_length and Path(path).stat().st_size > block_size:
             raise UserError(
@@ -142,7 +154,7 @@ class Separated:
                 "or with fewer columns"
             ) from error
 
-    # mistakes that the first lines show
+    # Mistakes that the first lines show
 
     def _check_first_lines(
         self, path: str, wanted: Collection[str], texts: Collection[str] | None
@@ -171,58 +183,67 @@ class Separated:
     ) -> None:
         """Raises a `UserError` if another separator is meant."""
         names = rows[0] if self.columns is None else list(self.columns)
-        if re.fullmatch(r"sep=.", lines[0].strip()):
-            separator = setting("data.separator", lines[0].strip()[-1])
-            first_line = f"{path}: remove its first line, {lines[0].strip()}"
+        first_line = lines[0].strip()
+        # Spreadsheets write the separator into a line of its own.
+        if re.fullmatch(r"sep=.", first_line):
+            separator = first_line[-1]
+            cure = f"{path}: remove its first line, {first_line}"
             raise SettingError(
-                f"{first_line}, and set {separator}",
-                f"{first_line}, and separate it by {self.separator!r}, as the training file is",
+                f"{cure}, and set {setting('data.separator', separator)}",
+                f"{cure}, and separate it by {self.separator!r}, as the training file is",
             )
         if len(names) == 1 and names[0] in wanted:
             return
-        if other := self._other_separator(lines, rows, names):
-            cures = setting("data.separator", other)
-            if self.decimal != "," and _have_decimal_commas(self._fields(lines, other)[1:]):
-                cures += f" {setting('data.decimal', ',')}"
-            problem = f"{path} is separated by {other!r}, not by {self.separator!r}"
+        separator = self._other_separator(lines, rows, names)
+        if separator:
+            settings = setting("data.separator", separator)
+            rows_below = self._fields(lines, separator)[1:]
+            if self.decimal != "," and _have_decimal_commas(rows_below):
+                settings += f" {setting('data.decimal', ',')}"
+            problem = f"{path} is separated by {separator!r}, not by {self.separator!r}"
             raise SettingError(
-                f"{problem}: set {cures}", f"{problem}, as the training file is: write it so"
+                f"{problem}: set {settings}", f"{problem}, as the training file is: write it so"
             )
 
     def _fields(self, lines: Sequence[str], separator: str) -> list[list[str]]:
-        """The fields of these lines; none if they are too long to look at."""
+        """The fields of each line; empty if a field is too long to look at."""
+        rows = list[list[str]]()
         with suppress(csv.Error):
             if self.quotes:
-                rows = [*csv.reader(lines, delimiter=separator)]
+                rows = list(csv.reader(lines, delimiter=separator))
             else:
-                rows = [*csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)]
-            # The last line may be in the middle of a field.
-            return rows[:-1] if len(lines) >= LINES else rows
-        return []
+                rows = list(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE))
+        if len(lines) >= LINES:
+            # The last line may end in the middle of a field.
+            rows = rows[:-1]
+        return rows
 
     def _other_separator(
         self, lines: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
     ) -> str:
-        """The separator that divides these lines evenly, where the one that is set does not."""
-        if len(names) > 1 and {*map(len, rows)} == {len(names)}:
+        """The separator that divides these lines evenly, if the one that is set doesn't; else an
+        empty text."""
+        is_even = all(len(fields) == len(names) for fields in rows)
+        if len(names) > 1 and is_even:
             return ""
         for separator in USUAL_SEPARATORS.replace(self.separator, ""):
             counts = [len(fields) for fields in self._fields(lines, separator)]
-            is_even = {*counts} == {len(names) if self.columns else counts[0]}
+            expected_count = len(names) if self.columns else counts[0]
+            is_even = all(count == expected_count for count in counts)
             if counts[0] > 1 and (is_even or len(names) == 1):
                 return separator
         return ""
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raises a `UserError` for a name that stands twice."""
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{source}: two columns are called '{shown(twice)}'; rename one of them")
+    """Raises a `UserError` for a name that two columns have."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{source}: two columns are called '{shown(name)}'; rename one of them")
 
 
 def _as_numbers(table: pa.Table, columns: Collection[str]) -> pa.Table:
-    """The table with numbers in those of these columns of texts that hold nothing else."""
+    """The table in which these columns of texts become numbers, if they hold nothing else."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -230,20 +251,26 @@ def _as_numbers(table: pa.Table, columns: Collection[str]) -> pa.Table:
     for column in columns:
         with suppress(pa.ArrowInvalid):
             texts = pc.utf8_trim_whitespace(arrays[column])
-            arrays[column] = pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), pa.float64())
+            is_empty = pc.equal(texts, "")
+            arrays[column] = pc.cast(pc.if_else(is_empty, None, texts), pa.float64())
     return pa.table(arrays)
 
 
 def _check_decimal(
     rows: Sequence[Sequence[str]], names: Sequence[str], texts: Collection[str], path: str
 ) -> None:
-    """Raises a `UserError` if a column holds numbers with a decimal comma, and none a point."""
+    """Raises a `UserError` if a column holds only numbers with a decimal comma. If some number has
+    a decimal point, commas are something else."""
+    all_fields = [field for fields in rows for field in fields]
+    if any(DECIMAL_POINT.fullmatch(field) for field in all_fields):
+        return
     for column, *fields in zip(names, *rows[1:], strict=False):
-        commas = [field for field in fields if DECIMAL_COMMA.fullmatch(field.strip())]
-        if column not in texts and commas and len(commas) == len([*filter(None, fields)]):
-            if any(DECIMAL_POINT.fullmatch(field) for row in rows for field in row):
-                return  # the commas are of something else
-            problem = f"{path}: {shown(column)} holds numbers such as {commas[0]!r}"
+        if column in texts:
+            continue
+        filled_fields = [field for field in fields if field]
+        has_comma = [bool(DECIMAL_COMMA.fullmatch(field.strip())) for field in filled_fields]
+        if filled_fields and all(has_comma):
+            problem = f"{path}: {shown(column)} holds numbers such as {filled_fields[0]!r}"
             raise SettingError(
                 f"{problem}: set {setting('data.decimal', ',')}",
                 f"{problem}: write them with a point, as the training file has them",
@@ -251,43 +278,50 @@ def _check_decimal(
 
 
 def _check_header(rows: Sequence[Sequence[str]], path: str) -> None:
-    """Raises a `UserError` if the first line does not name the columns."""
-    names, *others = rows
+    """Raises a `UserError` if the first line does not name the columns. Numbers that increase may
+    be the names of steps."""
+    names, *rows_below = rows
     numbers = [as_number(name) for name in names]
+    are_numbers = all(map(math.isfinite, numbers))
     is_increasing = all(first < second for first, second in pairwise(numbers))
-    if len(names) > 1 and all(map(math.isfinite, numbers)) and not is_increasing:
+    if len(names) > 1 and are_numbers and not is_increasing:
         problem = f"{path}: its first line holds numbers"
         raise SettingError(
             f"{problem}: set data.columns to the names of its columns",
             f"{problem}: write the names of the columns there, as the training file has them",
         )
-    counts = [len(fields) for fields in others]
-    count = counts[-1] if counts else 0
-    if len(names) < count and counts[-3:] == [count] * 3:
+    last_counts = [len(fields) for fields in rows_below[-3:]]
+    is_even = len(set(last_counts)) == 1
+    if len(last_counts) == 3 and is_even and len(names) < last_counts[0]:
         raise UserError(
-            f"{path}: its first line has {len(names)} of {count} fields: remove what stands before "
-            "the names of the columns"
+            f"{path}: its first line has {len(names)} of {last_counts[0]} fields: remove what "
+            "stands before the names of the columns"
         )
 
 
 def _check_no_header(rows: Sequence[Sequence[str]], names: Sequence[str], path: str) -> None:
-    """Raises a `UserError` if the columns have names, and the first line has some, too."""
-    first = rows[0]
-    pairs = zip(first, names, strict=False)
-    is_named = [field.strip().lower() == name.lower() for field, name in pairs]
-    is_text_among_numbers = list[bool]()
+    """Raises a `UserError` if the columns have names, and the first line looks like names, too: at
+    least half of its fields are the names, or it has a text above all columns of numbers."""
+    first_fields = rows[0]
+    named_count = 0
+    for field, name in zip(first_fields, names, strict=False):
+        if field.strip().lower() == name.lower():
+            named_count += 1
+    is_text_above_numbers = list[bool]()  # for each column of numbers
     for field, *fields_below in zip(*rows, strict=False):
-        if fields_below and all(math.isfinite(as_number(below)) for below in fields_below):
-            is_text_among_numbers.append(math.isinf(as_number(field)))
-    has_text_in_each = bool(is_text_among_numbers) and all(is_text_among_numbers)
-    if sum(is_named) * 2 >= len(names) or has_text_in_each:
+        are_numbers = [math.isfinite(as_number(below)) for below in fields_below]
+        if are_numbers and all(are_numbers):
+            is_text_above_numbers.append(math.isinf(as_number(field)))
+    has_texts_above = bool(is_text_above_numbers) and all(is_text_above_numbers)
+    if named_count * 2 >= len(names) or has_texts_above:
         raise UserError(
-            f"{path}: its first line, {shown(','.join(first))}, looks like names of columns: leave "
-            "data.columns out, or remove the line"
+            f"{path}: its first line, {shown(','.join(first_fields))}, looks like names of "
+            "columns: leave data.columns out, or remove the line"
         )
 
 
 def _have_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether some fields are numbers with a decimal comma, and none has a decimal point."""
     fields = [field.strip() for row in rows for field in row]
     if any(DECIMAL_POINT.fullmatch(field) for field in fields):
         return False
@@ -295,7 +329,7 @@ def _have_decimal_commas(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def with_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
-    """The table with a point in the place of the decimal comma in these columns of texts."""
+    """The table with a point instead of the decimal comma in these columns of texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -307,21 +341,27 @@ def with_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
 
 
 def check_no_points(table: pa.Table, texts: Collection[str], path: str) -> None:
-    """Raises a `UserError` for a number with a point, which is one for thousands, in a file that
-    has decimal commas. `texts` are columns that hold no numbers."""
+    """Raises a `UserError` for a number with a point among numbers with decimal commas: the point
+    separates thousands.
+
+    Args:
+        texts: the columns that hold no numbers.
+    """
     import pyarrow.compute as pc
 
     for name, column in columns_by_name(table).items():
         if name in texts or not _holds_strings(column):
             continue
-        if not pc.any(pc.match_substring_regex(column, WITH_COMMA)).as_py():
+        has_comma = pc.match_substring_regex(column, WITH_COMMA)
+        if not pc.any(has_comma).as_py():
             continue
         has_point = pc.match_substring_regex(column, WITH_POINT)
         if pc.any(has_point).as_py():
             row = pc.index(has_point, True).as_py()
+            number = shown(repr(column[row].as_py()))
             raise UserError(
-                f"{path}: row {row + 1} has {shown(repr(column[row].as_py()))} as {name!r}, among "
-                "numbers with decimal commas: write numbers without separators of thousands"
+                f"{path}: row {row + 1} has {number} as {name!r}, among numbers with decimal "
+                "commas: write numbers without separators of thousands"
             )
 
 
