@@ -18,12 +18,16 @@ from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.times import Times
 from seqmodels.errors import SettingError, UserError, choices, listed, shown
 
-MOST_STEPS = 160  # of a series that is stacked automatically
+# A series that is stacked automatically has at most so many steps.
+MOST_STEPS = 160
 MOST = np.finfo(np.float32).max
-FLOAT64_ROUNDING = 1e-13  # of a number: what is smaller beside it is none
+# Differences below these shares of a number are rounding, not values.
+FLOAT64_ROUNDING = 1e-13
 FLOAT32_ROUNDING = 2.4e-7  # two last digits
-FAR, NEARLY_ALL = 5, 0.9  # deviations from training, and the share of values further away
-FEWEST_STEPS = 10  # of each text of a category, on average
+# A channel is in other units if this share of its values is so many deviations from training.
+FAR, NEARLY_ALL = 5, 0.9
+# Each of the many texts of a category has at least so many steps, on average.
+FEWEST_STEPS = 10
 
 Stack = Count | Literal["auto"]
 Missing = Literal["error", "interpolate", "last", "mark"]
@@ -36,22 +40,30 @@ class TableSeries:
 
     numbers: Float[np.ndarray, "time numeric"]  # nan where one is missing
     columns: Sequence[str]  # the names of all channels
-    texts: Mapping[str, Names] = field(default_factory=dict)  # of the channels that hold texts
+    texts: Mapping[str, Names] = field(default_factory=dict)  # by channel, if it holds texts
     name: str = ""
-    times: Times | None = None  # of its steps, if it has some
-    number: int = 0  # of the series, in its table
+    times: Times | None = None  # one for each step
+    number: int = 0  # the position of the series in its table
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def part(self, start: int, stop: int) -> TableSeries:
-        """Its steps from `start` to before `stop`."""
+        """The steps from `start` to before `stop`."""
         times = None if self.times is None else self.times[start:stop]
         texts = {column: names.part(start, stop) for column, names in self.texts.items()}
         return replace(self, numbers=self.numbers[start:stop], texts=texts, times=times)
 
     def after(self, last: Times, elapsed_channel: str) -> TableSeries:
-        """The same, with the time from another step to its first one in a channel."""
+        """The same series, whose channel of elapsed time knows the step before its first one.
+
+        Args:
+            last: the time of that step.
+            elapsed_channel: the channel of elapsed time.
+
+        Raises:
+            UserError: if the first step is not after it.
+        """
         assert self.times is not None
         elapsed = last.until(self.times[:1])
         if elapsed <= 0:
@@ -66,7 +78,7 @@ class TableSeries:
         return np.asarray(self.numbers, dtype)
 
     def content(self) -> bytes:
-        """What it consists of, for a hash: the same from each file that holds it."""
+        """The numbers and texts as bytes, for a hash: the same from each file that holds them."""
         content = f"{self.numbers.shape} ".encode() + self.numbers.tobytes()
         for names in self.texts.values():
             content += b"\0" + repr(names.texts.tolist()).encode()
@@ -76,8 +88,9 @@ class TableSeries:
 class Series(InputEncoder, name="features"):
     """Scales each channel, and may stack several steps into one.
 
-    The features of a step are its scaled channels; then of each channel of texts a 1 for the text
-    that it has, of those in training, and a 0 for the others; then the marks of `missing`.
+    The features of a step are, in this order: its scaled channels of numbers; for each channel of
+    texts a 1 for the text that it has and a 0 for each of the others in training; the marks of
+    `missing`.
 
     Args:
         stack: put the channels of this many steps side by side into one step; the last step repeats
@@ -96,7 +109,7 @@ class Series(InputEncoder, name="features"):
     mean: np.ndarray
     deviation: np.ndarray
     columns: list[str] | None  # the names of the channels
-    categories: list[list[str] | None]  # of each channel, the texts in training; None: numbers
+    categories: list[list[str] | None]  # the texts of each channel in training; None: numbers
 
     @checked("data")
     def __init__(
@@ -112,64 +125,74 @@ class Series(InputEncoder, name="features"):
 
     @property
     def holds_texts(self) -> dict[str, bool]:
-        """The names of the channels, each with whether it holds texts."""
-        of_texts = [names is not None for names in self.categories]
-        return dict(zip(self.columns or (), of_texts, strict=True))
+        """Whether each channel holds texts, by its name."""
+        holds_texts = [texts is not None for texts in self.categories]
+        return dict(zip(self.columns or (), holds_texts, strict=True))
 
     def called(self, channel: int) -> str:
-        """A channel, for an error."""
+        """A channel, as messages call it."""
         return shown(self.columns[channel]) if self.columns else f"channel {channel + 1}"
 
     def fit(self, raw: Sequence[Any]) -> None:
-        self.columns = [*raw[0].columns] if isinstance(raw[0], TableSeries) else None
-        width = np.shape(raw[0])[-1] if self.columns is None and np.ndim(raw[0]) else 0
-        texts = getattr(raw[0], "texts", {})
-        self.categories = [
-            _texts_in(raw, column) if column in texts else None
-            for column in self.columns or [""] * width
-        ]
-        self._find_places()
-        series = [*self._clean(raw, "the training split")]
-        longest = max(map(len, series))
-        count = sum(map(len, series))
-        found: dict[str, list[Any]] = {"mean": [], "deviation": [], "marked": []}
-        for n, texts_of_training in enumerate(self.categories):
-            steps = np.concatenate([each[:, n] for each in series])
-            if (unknown := np.isnan(steps)).any():
-                found["marked"].append(n)
-            if texts_of_training is not None:
-                different = len(texts_of_training)
-                if different > MANY_TEXTS and FEWEST_STEPS * different > count:
-                    raise UserError(
-                        f"data.inputs: {self.called(n)} has {different:,} different texts in "
-                        f"{count:,} training steps: write numbers, or leave it out"
-                    )
-            elif unknown.all():
+        self.columns, self.categories = _columns_and_categories(raw)
+        self._number_channels()
+        all_series = [*self._clean(raw, "the training split")]
+        means, deviations, marked = list[float](), list[float](), list[int]()
+        for channel, texts in enumerate(self.categories):
+            values = np.concatenate([series[:, channel] for series in all_series])
+            is_missing = np.isnan(values)
+            if is_missing.any():
+                marked.append(channel)
+            if texts is not None:
+                self._check_text_count(channel, len(texts), len(values))
+                continue
+            if is_missing.all():
                 raise UserError(
-                    f"every value of {self.called(n)} is missing in training: leave it out of "
-                    "data.inputs"
+                    f"every value of {self.called(channel)} is missing in training: leave it out "
+                    "of data.inputs"
                 )
-            else:
-                mean, deviation = mean_and_deviation(steps[:, None])
-                found["mean"].append(mean.item())
-                found["deviation"].append(deviation.item())
-        self.note = self._about_constants(series)
-        stacked = -(-longest // MOST_STEPS) if self.stack == "auto" else self.stack
-        fitted = {"categories": self.categories, "stacked": stacked, "columns": self.columns}
-        self.load({**found, **fitted})
+            mean, deviation = mean_and_deviation(values[:, None])
+            means.append(mean.item())
+            deviations.append(deviation.item())
+        self.note = self._note_of_constants(all_series)
+        stacked = self.stack
+        if stacked == "auto":
+            longest = max(len(series) for series in all_series)
+            stacked = -(-longest // MOST_STEPS)
+        self.load(
+            {
+                "mean": means,
+                "deviation": deviations,
+                "marked": marked,
+                "categories": self.categories,
+                "stacked": stacked,
+                "columns": self.columns,
+            }
+        )
 
-    def _about_constants(self, series: Sequence[np.ndarray]) -> str:
-        """Which channels `scale=series` makes 0 in all series; empty if it makes none."""
+    def _check_text_count(self, channel: int, text_count: int, step_count: int) -> None:
+        """Raises a `UserError` for a channel with so many different texts that it is hardly a
+        category."""
+        if text_count > MANY_TEXTS and FEWEST_STEPS * text_count > step_count:
+            raise UserError(
+                f"data.inputs: {self.called(channel)} has {text_count:,} different texts in "
+                f"{step_count:,} training steps: write numbers, or leave it out"
+            )
+
+    def _note_of_constants(self, all_series: Sequence[np.ndarray]) -> str:
+        """A note on the channels that `scale=series` makes 0 in all series; empty if it makes
+        none."""
         if self.scale != "series":
             return ""
         is_constant = np.ones(len(self.numeric), bool)
-        for values in series:
-            numbers = self._numbers(values)
-            spread = np.fmax.reduce(numbers) - np.fmin.reduce(numbers)  # without gaps
+        for series in all_series:
+            numbers = self._numbers(series)
+            spread = np.fmax.reduce(numbers) - np.fmin.reduce(numbers)  # Both skip gaps.
             is_constant &= ~(spread > 0)
         if not is_constant.any():
             return ""
-        names = listed(self.called(self.numeric[n]) for n in np.flatnonzero(is_constant))
+        channels = [self.numeric[position] for position in np.flatnonzero(is_constant)]
+        names = listed(map(self.called, channels))
         return (
             f"data.scale=series makes 0 of {names}, the same at all steps of each series: set "
             "data.scale=both"
@@ -181,47 +204,61 @@ class Series(InputEncoder, name="features"):
 
     def _encoded(self, clean: Iterable[np.ndarray], source: str) -> list[Tensor]:
         """Encodes series as `_clean` gives them."""
-        encoded, far, count = [], np.zeros(len(self.mean)), 0
+        encoded = []
+        step_count = 0
+        far_counts = np.zeros(len(self.mean))  # for each channel, the values far from training
         for series in clean:
             steps = self.features(series)
             if self.stacked > 1:
                 steps = stack_steps(steps, self.stacked)
             encoded.append(torch.from_numpy(steps.astype(np.float32)))
-            apart = np.abs(self._numbers(series) - self.mean) > FAR * self.deviation
-            far, count = far + apart.sum(axis=0), count + len(series)
-        for n in np.flatnonzero(far > NEARLY_ALL * count) if self.scale != "series" else ():
-            what = self.called(self.numeric[n])
-            self.doubts[source, what] = (
-                f"{source}: {100 * far[n] / count:.0f} % of the values of {what} lie further than "
+            is_far = np.abs(self._numbers(series) - self.mean) > FAR * self.deviation
+            far_counts += is_far.sum(axis=0)
+            step_count += len(series)
+        if self.scale != "series":
+            self._doubt_units(far_counts, step_count, source)
+        return encoded
+
+    def _doubt_units(self, far_counts: np.ndarray, step_count: int, source: str) -> None:
+        """Notes the channels of numbers that nearly always lie far from training."""
+        for position in np.flatnonzero(far_counts > NEARLY_ALL * step_count):
+            channel = self.called(self.numeric[position])
+            percentage = 100 * far_counts[position] / step_count
+            self.doubts[source, channel] = (
+                f"{source}: {percentage:.0f} % of the values of {channel} lie further than "
                 f"{FAR} deviations from training: are they in other units?"
             )
-        return encoded
 
     def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> list[Tensor]:
         if self.missing != "last":
             return self.encode(raw, "inputs")
-        before = kept.setdefault("last", [np.full((1, self.num_channels), np.nan)] * len(raw))
-        filled = [
-            last_known(np.concatenate([last, steps]))
-            for last, steps in zip(before, self._clean(raw, "inputs"), strict=True)
-        ]
+        # The last known values before these steps, (1, channels) for each row.
+        nothing_known = np.full((1, self.num_channels), np.nan)
+        last_values = kept.setdefault("last", [nothing_known] * len(raw))
+        filled = []
+        for last, steps in zip(last_values, self._clean(raw, "inputs"), strict=True):
+            filled.append(last_known(np.concatenate([last, steps])))
         kept["last"] = [steps[-1:] for steps in filled]
         return self._encoded([steps[1:] for steps in filled], "inputs")
 
     def reads_whole_rows(self) -> str:
-        known = ("last", "error", "mark")
-        by_steps = {"stack": (1,), "missing": known, "scale": ("split", "none")}
-        for name, fits in by_steps.items():
-            if (value := self.given[name]) not in fits:
-                why = "reads later steps" if name == "missing" else "needs all of a series"
-                return f"data.{name}={value} {why}: train with data.{name}={fits[0]}"
+        if self.stack != 1:
+            return f"data.stack={self.stack} needs all of a series: train with data.stack=1"
+        if self.missing == "interpolate":
+            return "data.missing=interpolate reads later steps: train with data.missing=last"
+        if self.scale in ("series", "both"):
+            return f"data.scale={self.scale} needs all of a series: train with data.scale=split"
         return ""
 
     def features(self, series: Float[np.ndarray, "time channels"]) -> np.ndarray:
-        """What the network reads of a series without gaps, or with those that are marked. In a
-        channel of texts, the series has the place of each among those of training, and -1 for
-        another one."""
-        numbers, scaled = self._numbers(series), list[np.ndarray]()
+        """The features of each step, `(time, features)`, which the network reads.
+
+        Args:
+            series: without gaps, or with those that are marked. A channel of texts holds the
+                position of each text among those of training, and -1 for a text that is new.
+        """
+        numbers = self._numbers(series)
+        scaled = list[np.ndarray]()
         if self.scale in ("split", "both"):
             scaled.append((numbers - self.mean) / self.deviation)
         if self.scale in ("series", "both"):
@@ -229,24 +266,28 @@ class Series(InputEncoder, name="features"):
             scaled.append((numbers - mean) / deviation)
         if not scaled:
             scaled.append(np.where(np.isnan(numbers), self.mean, numbers))
-        marks = [np.isnan(series[:, self.marked])] if self.missing == "mark" else []
-        return np.concatenate([*map(np.nan_to_num, scaled), *self._one_hot(series), *marks], axis=1)
+        features = [*map(np.nan_to_num, scaled), *self._one_hot(series)]
+        if self.missing == "mark":
+            features.append(np.isnan(series[:, self.marked]))
+        return np.concatenate(features, axis=1)
 
     def _numbers(self, series: np.ndarray) -> np.ndarray:
-        """The channels of numbers: of most data, all."""
-        return series[:, self.numeric] if self._places else series
+        """The channels of numbers, which are all in most data."""
+        return series[:, self.numeric] if self._code_by_text else series
 
     def _one_hot(self, series: np.ndarray) -> list[np.ndarray]:
-        return [
-            series[:, [n]] == np.arange(len(names))
-            for n, names in enumerate(self.categories)
-            if names is not None
-        ]
+        """For each channel of texts, whether each step has each text of training, `(time,
+        texts)`."""
+        one_hot = []
+        for channel, texts in enumerate(self.categories):
+            if texts is not None:
+                one_hot.append(series[:, [channel]] == np.arange(len(texts)))
+        return one_hot
 
-    def plain(self, given: Any) -> np.ndarray:
-        """The numbers of a series as they stand in it, and its texts as in `features`: what
-        baselines read."""
-        series = self._values(given, "a series")
+    def plain(self, raw: Any) -> np.ndarray:
+        """What baselines read of a series, `(time, features)`: its numbers without scaling, and its
+        texts as in `features`."""
+        series = self._values(raw, "a series")
         return np.concatenate([self._numbers(series), *self._one_hot(series)], axis=1)
 
     def name(self, raw: Any) -> dict[str, Any]:
@@ -258,95 +299,140 @@ class Series(InputEncoder, name="features"):
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)
-        self.mean, self.deviation = np.array(fitted["mean"]), np.array(fitted["deviation"])
+        self.mean = np.array(fitted["mean"])
+        self.deviation = np.array(fitted["deviation"])
         self.columns, self.categories = fitted["columns"], fitted["categories"]
-        self.marked, self.stacked = fitted["marked"], int(fitted["stacked"])
-        self._find_places()
-        times_scaled = 2 if self.scale == "both" else 1
-        of_texts = sum(len(names) for names in self.categories if names is not None)
-        marks = len(self.marked) if self.missing == "mark" else 0
-        self.num_inputs = (len(self.numeric) * times_scaled + of_texts + marks) * self.stacked
+        self.marked = fitted["marked"]
+        self.stacked = int(fitted["stacked"])
+        self._number_channels()
+        scaled_count = len(self.numeric)
+        if self.scale == "both":
+            scaled_count *= 2
+        text_count = sum(len(texts) for texts in self.categories if texts is not None)
+        mark_count = len(self.marked) if self.missing == "mark" else 0
+        self.num_inputs = (scaled_count + text_count + mark_count) * self.stacked
 
-    def _find_places(self) -> None:
-        """Where the channels of numbers are, and each text of the others."""
-        self.numeric = [n for n, names in enumerate(self.categories) if names is None]
-        self._places = {
-            n: {name: place for place, name in enumerate(names)}
-            for n, names in enumerate(self.categories)
-            if names is not None
-        }
+    def _number_channels(self) -> None:
+        """Keeps which channels hold numbers, and of the others the number of each text."""
+        self.numeric = list[int]()
+        self._code_by_text = dict[int, dict[str, int]]()  # by channel
+        for channel, texts in enumerate(self.categories):
+            if texts is None:
+                self.numeric.append(channel)
+            else:
+                self._code_by_text[channel] = {text: code for code, text in enumerate(texts)}
 
-    def _values(self, given: Any, where: str) -> Float[np.ndarray, "time channels"]:
-        """The channels of training, by their names if both have some."""
-        if not isinstance(given, TableSeries) or self.columns is None:
-            values = np.asarray(getattr(given, "numbers", given), dtype=np.float64)
-            if self._places and values.ndim == 2:
-                names = listed(self.columns or ())
-                raise UserError(
-                    f"{where} has no names for its channels, and some hold texts: give a table "
-                    f"with {names}"
-                )
-            return values[:, None] if values.ndim == self.num_channels == 1 else values
-        return self._values_by_name(given, where)
+    def _values(self, raw: Any, where: str) -> Float[np.ndarray, "time channels"]:
+        """The channels of training, by their names if both have some. Texts are numbers, as in
+        `features`."""
+        if isinstance(raw, TableSeries) and self.columns is not None:
+            return self._values_by_name(raw, where)
+        values = np.asarray(getattr(raw, "numbers", raw), dtype=np.float64)
+        if self._code_by_text and values.ndim == 2:
+            raise UserError(
+                f"{where} has no names for its channels, and some hold texts: give a table "
+                f"with {listed(self.columns or ())}"
+            )
+        return values[:, None] if values.ndim == self.num_channels == 1 else values
 
-    def _values_by_name(self, given: TableSeries, where: str) -> np.ndarray:
-        """As `_values`, where both have names."""
+    def _values_by_name(self, series: TableSeries, where: str) -> np.ndarray:
+        """The channels of training, by their names, `(time, channels)`."""
         columns = self.columns or []
-        known_columns = {*given.columns}  # of which a table may have very many
+        columns_of_series = set(series.columns)  # A table may have very many.
         for column in columns:
-            if column not in known_columns:
-                names = choices(column, given.columns)
+            if column not in columns_of_series:
+                names = choices(column, series.columns)
                 raise UserError(f"{where} has no column {column!r}: {names}")
-        numeric = [column for column in given.columns if column not in given.texts]
-        wanted = [columns[n] for n in self.numeric]
-        numbers = given.numbers
-        if wanted != numeric:
-            places = {column: place for place, column in enumerate(numeric)}
-            numbers = numbers[:, [places[column] for column in wanted]]
-        if not self._places:
+        numeric_columns = [columns[channel] for channel in self.numeric]
+        numeric_of_series = [column for column in series.columns if column not in series.texts]
+        numbers = series.numbers
+        if numeric_columns != numeric_of_series:
+            positions = {column: number for number, column in enumerate(numeric_of_series)}
+            numbers = numbers[:, [positions[column] for column in numeric_columns]]
+        if not self._code_by_text:
             return numbers
-        values = np.empty((len(given), self.num_channels))
+        values = np.empty((len(series), self.num_channels))
         values[:, self.numeric] = numbers
-        for n in self._places:
-            values[:, n] = self._codes(given.texts[columns[n]], n, where)
+        for channel in self._code_by_text:
+            names_of_steps = series.texts[columns[channel]]
+            values[:, channel] = self._codes(names_of_steps, channel, where)
         return values
 
     def _codes(self, names: Names, channel: int, where: str) -> np.ndarray:
-        """The place of each text among those of training; -1 for another, nan for none."""
-        places = self._places[channel]
-        lookup = np.array([*(places.get(name, -1) for name in names.names), np.nan], np.float64)
-        codes = lookup[names.codes]
-        source, column = where.partition(": series")[0], self.called(channel)
-        if (is_new := codes == -1).any() and (source, column) not in self.doubts:
+        """The position of each step's text among those of training, `(time,)`; -1 for a text that
+        is new, nan without a text."""
+        code_by_text = self._code_by_text[channel]
+        training_codes = [code_by_text.get(name, -1) for name in names.names]
+        # The code -1 of `names`, which stands for no text, reads the last one.
+        codes = np.array([*training_codes, np.nan], np.float64)[names.codes]
+        source, _, _ = where.partition(": series")
+        column = self.called(channel)
+        is_new = codes == -1
+        if is_new.any() and (source, column) not in self.doubts:
+            new_text = names.texts[is_new.argmax()]
             self.doubts[source, column] = (
-                f"{source}: {column} has {shown(repr(names.texts[is_new.argmax()]))}, which was "
-                f"not in training ({listed(places)}): such texts read as none of them"
+                f"{source}: {column} has {shown(repr(new_text))}, which was not in training "
+                f"({listed(code_by_text)}): such texts read as none of them"
             )
         return codes
 
     def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
-        for number, given in enumerate(raw, first):
-            where = f"{source}: series {shown(getattr(given, 'name', '') or str(number))}"
-            series = self._values(given, where)
-            if series.ndim != 2 or not len(series) or series.shape[1] != self.num_channels:
-                wanted = f"(steps, {self.num_channels}): steps come first, then channels"
-                raise UserError(f"{where} has shape {series.shape}, not {wanted}")
-            if (np.abs(series) > MOST).any():
-                raise UserError(f"{where} has a value beyond those of float32: leave it missing")
-            missing = int(np.isnan(series).sum())
-            if missing and self.missing == "error":
+        """The channels of training of each series, `(time, channels)`, checked, and with the gaps
+        filled as `missing` says."""
+        for number, raw_series in enumerate(raw, first):
+            name = getattr(raw_series, "name", "") or str(number)
+            where = f"{source}: series {shown(name)}"
+            series = self._values(raw_series, where)
+            self._check_values(series, where)
+            gap_count = int(np.isnan(series).sum())
+            if gap_count == 0:
+                yield series
+                continue
+            if self.missing == "error":
+                plural = "s" if gap_count > 1 else ""
                 raise UserError(
-                    f"{where} has {missing} missing value{'s' if missing > 1 else ''}; fill them, "
-                    "or train with data.missing=interpolate, last or mark"
+                    f"{where} has {gap_count} missing value{plural}; fill them, or train with "
+                    "data.missing=interpolate, last or mark"
                 )
-            if missing and self.missing == "interpolate":  # but not between texts
+            if self.missing == "interpolate":
+                # Nothing lies between two texts, so only numbers are filled.
                 series = series.copy()
                 series[:, self.numeric] = interpolate(series[:, self.numeric], where)
-            yield last_known(series) if missing and self.missing == "last" else series
+            elif self.missing == "last":
+                series = last_known(series)
+            yield series
+
+    def _check_values(self, series: np.ndarray, where: str) -> None:
+        """Raises a `UserError` for a series of another shape, or with a number that is too
+        large."""
+        if series.ndim != 2 or not len(series) or series.shape[1] != self.num_channels:
+            raise UserError(
+                f"{where} has shape {series.shape}, not (steps, {self.num_channels}): steps come "
+                "first, then channels"
+            )
+        if (np.abs(series) > MOST).any():
+            raise UserError(f"{where} has a value beyond those of float32: leave it missing")
+
+
+def _columns_and_categories(
+    raw: Sequence[Any],
+) -> tuple[list[str] | None, list[list[str] | None]]:
+    """The names of the channels, or None if they have none; and the different texts of each
+    channel, or None if it holds numbers."""
+    first_series = raw[0]
+    if isinstance(first_series, TableSeries):
+        columns = list(first_series.columns)
+        categories = [
+            _texts_in(raw, column) if column in first_series.texts else None for column in columns
+        ]
+        return columns, categories
+    channel_count = np.shape(first_series)[-1] if np.ndim(first_series) else 0
+    return None, [None] * channel_count
 
 
 def _texts_in(raw: Sequence[TableSeries], column: str) -> list[str]:
-    """The different texts of some series in a channel, sorted."""
+    """The different texts of a channel, of all series together, sorted."""
+    # Series of one table share its names, so that these are looked at once for each table.
     codes_by_table = dict[int, list[np.ndarray]]()
     names_by_table = dict[int, list[str]]()
     for series in raw:
@@ -363,25 +449,28 @@ def _texts_in(raw: Sequence[TableSeries], column: str) -> list[str]:
 def mean_and_deviation(
     values: Float[np.ndarray, "steps columns"],
 ) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
-    """Of what is known of each column: nan and 1 where nothing is. The deviation of a constant, but
-    for rounding, is 1."""
+    """The mean and the deviation of each column without its gaps; nan and 1 if it has no value. The
+    deviation of a column that is constant, but for rounding, is 1."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of columns where nothing is
+        # NumPy warns of columns without a value.
+        warnings.simplefilter("ignore", RuntimeWarning)
         least = np.nanmin(values, axis=0)
-        apart = values - least  # the sums of a large level would lose their digits
-        deviation = np.nanstd(apart, axis=0)
-        deviation = np.where(deviation > rounding_of(values), deviation, 1.0)
-        return least + np.nanmean(apart, axis=0), deviation
+        # Sums of values of a large level would lose their digits.
+        differences = values - least
+        mean = least + np.nanmean(differences, axis=0)
+        deviation = np.nanstd(differences, axis=0)
+        is_constant = ~(deviation > rounding_of(values))
+        return mean, np.where(is_constant, 1.0, deviation)
 
 
 def rounding_of(
     values: Float[np.ndarray, "steps columns"], *, so_far: bool = False
 ) -> Float[np.ndarray, "*steps columns"]:
-    """How far the numbers of each column may be off by rounding, beside the largest of them: those
-    that float32 holds may come from there. Nan where nothing is known.
+    """How far the numbers of each column may be off by rounding, which grows with the largest of
+    them. Numbers that float32 holds may have been rounded to it. Nan for a column without values.
 
     Args:
-        so_far: at each step, by what is known up to it.
+        so_far: whether to say it at each step, from the numbers up to it.
     """
     with np.errstate(over="ignore"):
         is_of_float32 = (values.astype(np.float32) == values) | np.isnan(values)
@@ -396,27 +485,33 @@ def rounding_of(
 
 def last_known(series: Float[np.ndarray, "time channels"]) -> Float[np.ndarray, "time channels"]:
     """Repeats the last known value of each channel where one is missing; nan before the first."""
-    known, steps = ~np.isnan(series), np.arange(len(series))[:, None]
-    last = np.maximum.accumulate(np.where(known, steps, 0), axis=0)
-    return np.take_along_axis(series, last, axis=0)
+    is_known = ~np.isnan(series)
+    steps = np.arange(len(series))[:, None]
+    known_steps = np.where(is_known, steps, 0)
+    last_known_steps = np.maximum.accumulate(known_steps, axis=0)  # (time, channels)
+    return np.take_along_axis(series, last_known_steps, axis=0)
 
 
 def interpolate(
     series: Float[np.ndarray, "time channels"], where: str
 ) -> Float[np.ndarray, "time channels"]:
     """Fills nan linearly, channel by channel; at the ends with the nearest value."""
-    known, steps = ~np.isnan(series), np.arange(len(series))
-    if not known.any(axis=0).all():
-        without = f"{where} has a channel without any value to interpolate from"
-        raise SettingError(f"{without}: set data.missing=mark", f"{without}: give it one")
-    channels = zip(series.T, known.T, strict=True)
-    return np.stack([np.interp(steps, steps[there], x[there]) for x, there in channels], axis=1)
+    is_known = ~np.isnan(series)
+    if not is_known.any(axis=0).all():
+        problem = f"{where} has a channel without any value to interpolate from"
+        raise SettingError(f"{problem}: set data.missing=mark", f"{problem}: give it one")
+    steps = np.arange(len(series))
+    filled_channels = []
+    for values, is_value in zip(series.T, is_known.T, strict=True):
+        filled_channels.append(np.interp(steps, steps[is_value], values[is_value]))
+    return np.stack(filled_channels, axis=1)
 
 
 def stack_steps(
     series: Float[np.ndarray, "time channels"], count: int
 ) -> Float[np.ndarray, "steps all_channels"]:
     """Puts the channels of each `count` steps side by side; the end repeats the last step."""
-    missing = -len(series) % count
-    filled = np.concatenate([series, np.repeat(series[-1:], missing, axis=0)])
+    missing_count = -len(series) % count
+    repeated_end = np.repeat(series[-1:], missing_count, axis=0)
+    filled = np.concatenate([series, repeated_end])
     return filled.reshape(len(filled) // count, -1)
