@@ -181,7 +181,7 @@ def test_a_beam_of_full_width_finds_what_an_exhaustive_search_finds(seed: int) -
 def test_a_beam_keeps_what_a_loop_by_hand_keeps(
     beam: int, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqmodels.tasks.seq2seq.search.EVERY", 2)  # leaves finished ones out
+    monkeypatch.setattr("seqmodels.tasks.seq2seq.search.LOOK_EVERY", 2)  # leaves finished ones out
     chain = Chain(12, seed=2)
     found = run(chain, beam=beam, longest=longest)
     for row in range(12):

@@ -45,28 +45,36 @@ def write(
     Raises:
         UserError: for a prompt with unknown tokens, or an option that is out of range; at once.
     """
-    ids, generator = [START_ID, *data.ids_of(prompt)], torch.Generator().manual_seed(seed)
+    prompt_ids = [START_ID, *data.ids_of(prompt)]
+    generator = torch.Generator().manual_seed(seed)
 
     def choose(logits: Tensor, inputs: Tensor) -> Tensor:
-        last = logits[0, -1].float().cpu()
-        last[[START_ID, UNKNOWN_ID]] = -torch.inf  # they stand for no text
-        token = draw(last, temperature, top_p, generator)
+        last_logits = logits[0, -1].float().cpu()
+        last_logits[[START_ID, UNKNOWN_ID]] = -torch.inf  # They stand for no text.
+        token = draw(last_logits, temperature, top_p, generator)
         return torch.tensor([[token]], device=inputs.device)
 
     def pieces() -> Iterator[str]:
-        # `shown` ends before `waiting`: whether a space comes between them depends on both
-        shown, waiting, was_training = ids, list[int](), task.training
-        batch = SequenceBatch(torch.tensor([ids], device=task.device), torch.tensor([len(ids)]))
+        # Tokens wait until the characters that they end are whole. Whether a space comes between
+        # those that are written and those that wait depends on both.
+        written_ids = prompt_ids
+        waiting_ids: list[int] = []
+        was_training = task.training
+        inputs = torch.tensor([prompt_ids], device=task.device)
+        batch = SequenceBatch(inputs, torch.tensor([len(prompt_ids)]))
         tokens = task.network.roll_forward(batch, choose)
         try:
             for _ in range(length):
                 task.eval()
                 with torch.inference_mode():
-                    waiting.append(int(next(tokens)))
+                    waiting_ids.append(int(next(tokens)))
                 task.train(was_training)
-                piece = data.text_of([*shown, *waiting])[len(data.text_of(shown)) :]
-                if not piece.endswith("\ufffd"):  # the beginning of a character
-                    shown, waiting = waiting, []
+                written_text = data.text_of(written_ids)
+                whole_text = data.text_of([*written_ids, *waiting_ids])
+                piece = whole_text[len(written_text) :]
+                has_unfinished_character = piece.endswith("\ufffd")
+                if not has_unfinished_character:
+                    written_ids, waiting_ids = waiting_ids, []
                     yield piece
         finally:
             task.train(was_training)
@@ -86,7 +94,8 @@ def draw(
     logits = logits / temperature
     probabilities = logits.softmax(dim=-1)
     if top_p is not None and top_p < 1:
-        ranked, order = probabilities.sort(descending=True)
-        beyond = ranked.cumsum(dim=0) - ranked >= top_p  # the likeliest is never among them
-        probabilities = probabilities.index_fill(0, order[beyond], 0.0)
+        sorted_probabilities, order = probabilities.sort(descending=True)
+        # A token goes if those before it hold enough; the likeliest one has none before it.
+        before = sorted_probabilities.cumsum(dim=0) - sorted_probabilities
+        probabilities = probabilities.index_fill(0, order[before >= top_p], 0.0)
     return int(torch.multinomial(probabilities, 1, generator=generator))

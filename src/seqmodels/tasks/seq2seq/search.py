@@ -15,7 +15,8 @@ Next = Callable[[Tensor, Any], tuple[Tensor, Any]]
 Take = Callable[[Any, Tensor], Any]
 """`(carried, rows (N',)) -> carried`: of these rows, in this order."""
 
-EVERY = 8  # steps, after which finished sources are left out: to look waits for the device
+# After so many steps, finished sources are left out: to look for them waits for the device.
+LOOK_EVERY = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,44 +61,57 @@ def search(
         beam: sequences to keep for each source.
         longest: the largest number of tokens, without the end token.
     """
-    left = torch.arange(rows, device=device)  # the sources that are still written for
+    sources = torch.arange(rows, device=device)  # (B,): those that are still written for
     if beam > 1:
-        carried = take(carried, left.repeat_interleave(beam))
-    # of the beginnings of each source only the first counts at the start: the others are the same
-    total = torch.full((rows, beam), -torch.inf, device=device)
+        carried = take(carried, sources.repeat_interleave(beam))
+    # Of each source's beginnings only the first counts at the start: the others are the same.
+    total = torch.full((rows, beam), -torch.inf, device=device)  # log-probabilities
     total[:, 0] = 0.0
     counts = torch.zeros_like(total)  # tokens, with the end
     written = torch.full((rows, beam, longest), end, device=device)
-    token, ended = torch.full((rows, beam), start, device=device), torch.zeros_like(total).bool()
-    found = written.clone(), total.clone(), counts.clone()
+    token = torch.full((rows, beam), start, device=device)
+    has_ended = torch.zeros_like(total).bool()
+    # What is written for all sources, as far as it was looked at.
+    all_written, all_total, all_counts = written.clone(), total.clone(), counts.clone()
+
     for number in range(longest):
         log_p, carried = step(token.flatten(), carried)
-        size = min(beam, log_p.shape[1])  # more continuations of one cannot all stay
-        log_p, token = log_p.unflatten(0, (-1, beam)).topk(size, dim=2)
-        log_p[ended], token[ended] = -torch.inf, end
-        log_p[..., 0][ended] = 0.0  # the one continuation of an ended sequence is itself
-        sums, count = total.unsqueeze(2) + log_p, counts + ~ended
-        scores = sums / count.unsqueeze(2)
-        kept = scores.flatten(1).topk(beam, dim=1).indices
-        total, token = sums.flatten(1).gather(1, kept), token.flatten(1).gather(1, kept)
+        size = min(beam, log_p.shape[1])  # More continuations of one sequence can't all stay.
+        log_p, token = log_p.unflatten(0, (-1, beam)).topk(size, dim=2)  # (B, N, size)
+        # The one continuation of an ended sequence is itself.
+        log_p[has_ended] = -torch.inf
+        token[has_ended] = end
+        log_p[..., 0][has_ended] = 0.0
+
+        totals = total.unsqueeze(2) + log_p
+        new_counts = counts + ~has_ended
+        scores = totals / new_counts.unsqueeze(2)
+        kept = scores.flatten(1).topk(beam, dim=1).indices  # (B, N), of N * size continuations
+        total = totals.flatten(1).gather(1, kept)
+        token = token.flatten(1).gather(1, kept)
         parents = kept // size
-        counts = count.gather(1, parents)
+        counts = new_counts.gather(1, parents)
         written = torch.take_along_dim(written, parents.unsqueeze(2), 1)
         written[:, :, number] = token
-        ended = (token == end) | total.isneginf()
-        origins = parents + beam * torch.arange(len(left), device=device).unsqueeze(1)
-        looks = number % EVERY == EVERY - 1 or number == longest - 1
+        has_ended = (token == end) | total.isneginf()
+
+        # The rows of what is carried from which the next step goes on.
+        first_rows = beam * torch.arange(len(sources), device=device)
+        carried_rows = parents + first_rows.unsqueeze(1)
+        looks = number % LOOK_EVERY == LOOK_EVERY - 1 or number == longest - 1
         if looks:
-            for whole, part in zip(found, (written, total, counts), strict=True):
-                whole[left] = part
-            running = (~ended.all(dim=1)).nonzero().squeeze(1)
+            all_written[sources] = written
+            all_total[sources] = total
+            all_counts[sources] = counts
+            running = (~has_ended.all(dim=1)).nonzero().squeeze(1)
             if not len(running):
                 break
-            left, total, counts, written = (x[running] for x in (left, total, counts, written))
-            token, ended, origins = (x[running] for x in (token, ended, origins))
+            sources, total, counts = sources[running], total[running], counts[running]
+            written, token, has_ended = written[running], token[running], has_ended[running]
+            carried_rows = carried_rows[running]
         if looks or beam > 1:
-            carried = take(carried, origins.flatten())
-    written, total, counts = found
-    ranked = (total / counts).topk(beam, dim=1)
-    tokens = torch.take_along_dim(written, ranked.indices.unsqueeze(2), 1)
-    return Found(tokens, (tokens != end).sum(dim=2), ranked.values)
+            carried = take(carried, carried_rows.flatten())
+
+    best = (all_total / all_counts).topk(beam, dim=1)
+    tokens = torch.take_along_dim(all_written, best.indices.unsqueeze(2), 1)
+    return Found(tokens, (tokens != end).sum(dim=2), best.values)
