@@ -59,10 +59,9 @@ class Cell(nn.Module):
             cls.states = ("h", "c")
         if cls.states[0] != "h" or "c" in cls.states[2:]:
             raise ValueError(f"{cls.__name__}.states is {cls.states}: h comes first, then c")
-        if name is None:  # a common base of several cells
+        if name is None:  # The class is a common base of several cells.
             return
-        known: Any = CELLS.get(name)
-        if known is not None and not made_again(cls, getattr(known, "args", [known])[0]):
+        if name in CELLS and not made_again(cls, _class_of(CELLS[name])):
             raise ValueError(f"two cells are called {name!r}")
         CELLS[name] = partial(SteppedRNN, cls)
 
@@ -74,6 +73,11 @@ class Cell(nn.Module):
         """Each state after each step, `(B, T, ...)`, of `steps` `(B, T, F)`, all at once: override
         it for a cell whose gates don't read its state. None: step by step."""
         return None
+
+
+def _class_of(builder: Any) -> type:
+    """The class that an entry of `CELLS` runs: PyTorch's own, or a `Cell`."""
+    return builder.args[0] if isinstance(builder, partial) else builder
 
 
 def made_again(one: type, other: type) -> bool:
@@ -104,53 +108,81 @@ class SteppedRNN(nn.Module):
         locked_dropout: bool = False,
     ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bidirectional, self.dropout = bidirectional, dropout
-        self.locked_dropout, self.output_size = locked_dropout, hidden_size
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.locked_dropout = locked_dropout
         suffixes = ("", "_reverse") if bidirectional else ("",)
         self.names = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
+        self.output_size = hidden_size
         for number, name in enumerate(self.names):
-            above = number >= len(suffixes)  # the first layer
-            made = cell(len(suffixes) * self.output_size if above else input_size, hidden_size)
-            self.add_module(name, made)
-            sizes = {f"{state}_n": made.widths.get(state, hidden_size) for state in cell.states}
-            zeros = [torch.zeros(1, size) for size in sizes.values()]
+            is_in_first_layer = number < len(suffixes)
+            width = input_size if is_in_first_layer else len(suffixes) * self.output_size
+            built_cell = cell(width, hidden_size)
+            self.add_module(name, built_cell)
+            # The width of each state, by its name in `RNNOutput.finals`, is the same in all cells.
+            self.state_sizes = {
+                f"{state}_n": built_cell.widths.get(state, hidden_size) for state in cell.states
+            }
+            zeros = [torch.zeros(1, size) for size in self.state_sizes.values()]
             with torch.no_grad():
-                self.output_size = made.output(state_of(*zeros)).shape[1]
-        self.state_sizes = sizes  # by the names in `RNNOutput.finals`
+                self.output_size = built_cell.output(state_of(*zeros)).shape[1]
 
     def forward(
         self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """`output`, zero at padding, and the final states, as `nn.LSTM(batch_first=True)` gives
         them for packed rows. `lengths`: on the CPU; None: no row is padded."""
-        (batch, time), device = inputs.shape[:2], inputs.device
-        lengths = torch.full((batch,), time) if lengths is None else lengths
+        batch, time = inputs.shape[:2]
+        device = inputs.device
+        if lengths is None:
+            lengths = torch.full((batch,), time)
+        has_padding = bool((lengths < time).any())
         step = torch.arange(time, device=device)
-        last = on_device(lengths, device).unsqueeze(1) - 1
-        valid = (step <= last).unsqueeze(2)  # (B, T, 1)
-        ragged = valid if bool((lengths < time).any()) else None
-        # what a direction reads: after a row's end, its last step again, so that neither padding
-        # nor zeros, which a cell may divide by, can spoil a gradient
-        places, first = torch.minimum(step, last), torch.arange(batch, device=device) * time
-        orders = [(first.unsqueeze(1) + x).flatten() for x in (places, last - places)]
-        zeros = (inputs.new_zeros(len(self.names), batch, n) for n in self.state_sizes.values())
-        states = zip(*(zeros if hx is None else parts_of(hx)), strict=True)
-        finals: list[tuple[Tensor, ...]] = []
+        last = on_device(lengths, device).unsqueeze(1) - 1  # (B, 1)
+        is_valid = (step <= last).unsqueeze(2)  # (B, T, 1)
+
+        # After a row's end, a direction reads its last step again, so that neither padding nor
+        # zeros, which a cell may divide by, can spoil a gradient.
+        forward_steps = torch.minimum(step, last)  # (B, T)
+        backward_steps = last - forward_steps
+        row_starts = (torch.arange(batch, device=device) * time).unsqueeze(1)
+        orders = [  # Each is (B * T,), and counts the steps of all rows.
+            (row_starts + forward_steps).flatten(),
+            (row_starts + backward_steps).flatten(),
+        ]
+
+        if hx is None:
+            sizes = self.state_sizes.values()
+            initial_states = [inputs.new_zeros(len(self.names), batch, size) for size in sizes]
+        else:
+            initial_states = list(parts_of(hx))
+        states = list(zip(*initial_states, strict=True))  # by layer and direction
+        final_states: list[tuple[Tensor, ...]] = []
+        directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
-            if layer:
-                kept = inputs[:, :1] if self.locked_dropout else inputs
-                inputs = inputs * F.dropout(torch.ones_like(kept), self.dropout, self.training)
+            if layer > 0:
+                inputs = self._dropped(inputs)
             outputs = []
-            for direction in range(len(self.names) // self.num_layers):
-                cell = self.get_submodule(self.names[len(finals)])
-                steps, state = _read(inputs, orders[direction]), next(states)
-                output, final = _run(cell, steps, state, ragged, last)
+            for direction in range(directions):
+                number = layer * directions + direction
+                cell = self.get_submodule(self.names[number])
+                steps = _read(inputs, orders[direction])
+                output, final_state = _run(
+                    cell, steps, states[number], is_valid if has_padding else None, last
+                )
                 outputs.append(_read(output, orders[direction]))
-                finals.append(final)
+                final_states.append(final_state)
             inputs = torch.cat(outputs, dim=2)
-        parts = (torch.stack(part) for part in zip(*finals, strict=True))
-        return inputs.masked_fill(~valid, 0.0), state_of(*parts)
+        stacked_states = [torch.stack(tensors) for tensors in zip(*final_states, strict=True)]
+        return inputs.masked_fill(~is_valid, 0.0), state_of(*stacked_states)
+
+    def _dropped(self, inputs: Tensor) -> Tensor:
+        """The dropout between layers, `(B, T, F)`."""
+        ones = torch.ones_like(inputs[:, :1] if self.locked_dropout else inputs)
+        return inputs * F.dropout(ones, self.dropout, self.training)
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:
@@ -160,19 +192,33 @@ def _read(rows: Tensor, order: Tensor) -> Tensor:
 def _run(
     cell: Any, steps: Tensor, state: tuple[Tensor, ...], valid: Tensor | None, last: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The output of each step, `(B, T, H)`, and the state of each row after its own last one,
-    `last` `(B, 1)`."""
-    if (made := cell.parallel(steps, state_of(*state))) is not None:
-        return cell.output(made), tuple(last_step(p, last.squeeze(1) + 1) for p in parts_of(made))
+    """The output of each step, `(B, T, H)`, and the state of each row after its own last one.
+
+    Args:
+        valid: `(B, T, 1)`; None if all steps are.
+        last: `(B, 1)`, the last step of each row.
+    """
+    all_states = cell.parallel(steps, state_of(*state))
+    if all_states is not None:
+        output = cell.output(all_states)
+        lengths = last.squeeze(1) + 1
+        return output, tuple(last_step(states, lengths) for states in parts_of(all_states))
     outputs = []
     for number, x in enumerate(steps.unbind(1)):
-        made = parts_of(cell(x, state_of(*state)))
+        next_state = parts_of(cell(x, state_of(*state)))
         if valid is not None:
-            parts = zip(made, state, strict=True)
-            made = tuple(torch.where(valid[:, number], *pair) for pair in parts)
-        state = made
+            next_state = _where(valid[:, number], next_state, state)
+        state = next_state
         outputs.append(cell.output(state_of(*state)))
     return torch.stack(outputs, dim=1), state
+
+
+def _where(
+    running: Tensor, next_state: tuple[Tensor, ...], state: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """The next state of the rows that are running, and the old one of those that have ended."""
+    pairs = zip(next_state, state, strict=True)
+    return tuple(torch.where(running, new, old) for new, old in pairs)
 
 
 Recurrent = nn.RNNBase | SteppedRNN
