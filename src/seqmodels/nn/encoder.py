@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, cast
@@ -26,7 +26,7 @@ from seqmodels.plugins import import_plugins
 # Measured on a CPU of two cores: with fewer, a call by blocks costs more than it saves.
 FEWEST_STEPS = 16
 FEWEST_STEPS_TO_TRAIN = 6
-# The same: `B * H` up to which a GRU on rows of one length trains faster by hand, by 1.05 to 1.5
+# Up to this `B * H`, a GRU on rows of one length trains faster by hand there, by 1.05 to 1.5.
 LARGEST_BY_HAND = 4096
 
 
@@ -78,8 +78,12 @@ class RNNOutput(ShowsShapes):
     @property
     def finals(self) -> dict[str, Tensor]:
         """Every final state by name: `h_n`, `c_n` if there is one, and `others`."""
-        c_n = {} if self.c_n is None else {"c_n": self.c_n}
-        return {"h_n": self.h_n, **c_n, **(self.others or {})}
+        states = {"h_n": self.h_n}
+        if self.c_n is not None:
+            states["c_n"] = self.c_n
+        if self.others is not None:
+            states.update(self.others)
+        return states
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -90,7 +94,9 @@ class RNNOutput(ShowsShapes):
     def of(cls, tensors: Mapping[str, Tensor], lengths: Tensor) -> RNNOutput:
         """The one that has these `tensors`."""
         others = dict(tensors)
-        output, h_n, c_n = others.pop("output"), others.pop("h_n"), others.pop("c_n", None)
+        output = others.pop("output")
+        h_n = others.pop("h_n")
+        c_n = others.pop("c_n", None)
         return cls(output, h_n, c_n, lengths, others=others or None)
 
     @property
@@ -99,7 +105,8 @@ class RNNOutput(ShowsShapes):
 
         Pass it to `nn.LSTM`, `nn.GRU`, `nn.RNN` or `RecurrentEncoder` as the initial state.
         """
-        return state_of(*(final.flatten(0, 1) for final in self.finals.values()))
+        states = [final.flatten(0, 1) for final in self.finals.values()]
+        return state_of(*states)
 
 
 class RecurrentEncoder(nn.Module):
@@ -134,7 +141,7 @@ class RecurrentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if cell not in CELLS:
-            import_plugins()  # one of them may have it
+            import_plugins()  # A plugin may have it.
         if cell not in CELLS:
             raise UserError(f"encoder.cell={cell}: {choices(cell, CELLS)}")
         if dropout and num_layers == 1:
@@ -142,9 +149,14 @@ class RecurrentEncoder(nn.Module):
                 f"encoder.dropout is {dropout}, but it acts between layers and there is only one: "
                 "set encoder.dropout=0 or encoder.num_layers=2"
             )
-        is_own = cell not in ("lstm", "gru", "rnn")
-        options: dict[str, Any] = {"proj_size": proj_size} if proj_size else {}
-        options |= {"locked_dropout": locked_dropout} if is_own else {"batch_first": True}
+        is_custom = cell not in ("lstm", "gru", "rnn")
+        options: dict[str, Any] = {}
+        if proj_size:
+            options["proj_size"] = proj_size
+        if is_custom:
+            options["locked_dropout"] = locked_dropout
+        else:
+            options["batch_first"] = True
         with refusing("encoder", ValueError):
             self.rnn = CELLS[cell](
                 input_size,
@@ -154,14 +166,20 @@ class RecurrentEncoder(nn.Module):
                 bidirectional=bidirectional,
                 **options,
             )
-        self.cell, self.packing, self.locked_dropout = cell, packing, locked_dropout
-        self.num_layers, self.bidirectional = num_layers, bidirectional
+        self.cell = cell
+        self.packing = packing
+        self.locked_dropout = locked_dropout
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
         self.num_directions = 2 if bidirectional else 1
         # `H`, the width of one direction of `output`
-        self.output_size: int = self.rnn.output_size if is_own else proj_size or hidden_size
-        sizes = {"h_n": self.output_size, **({"c_n": hidden_size} if cell == "lstm" else {})}
-        # the width of each final state, by its name in `RNNOutput.finals`
-        self.state_sizes: dict[str, int] = self.rnn.state_sizes if is_own else sizes
+        self.output_size: int = self.rnn.output_size if is_custom else proj_size or hidden_size
+        # The width of each final state, by its name in `RNNOutput.finals`.
+        self.state_sizes: dict[str, int] = {"h_n": self.output_size}
+        if is_custom:
+            self.state_sizes = self.rnn.state_sizes
+        elif cell == "lstm":
+            self.state_sizes["c_n"] = hidden_size
 
     def forward(
         self,
@@ -181,24 +199,29 @@ class RecurrentEncoder(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
-        shortest, longest = map(int, torch.aminmax(lengths)) if batch else (1, time)
+        shortest, longest = 1, time  # in a batch without rows
+        if batch:
+            shortest, longest = map(int, torch.aminmax(lengths))
         if shortest < 1 or longest > time:
             raise ValueError(f"lengths are {shortest} to {longest}, of inputs with {time} steps")
         dtype = recurrent_dtype(inputs.device)
         if not isinstance(self.rnn, nn.RNNBase):
-            output, final = self.rnn(inputs[:, :longest], state, lengths)
+            output, final_state = self.rnn(inputs[:, :longest], state, lengths)
         elif dtype is None:
-            output, final = self._run(inputs, lengths, longest, state)
+            output, final_state = self._run(inputs, lengths, longest, state)
         else:
-            state = state_of(*(x.to(dtype) for x in parts_of(state))) if state is not None else None
+            if state is not None:
+                cast_tensors = [tensor.to(dtype) for tensor in parts_of(state)]
+                state = state_of(*cast_tensors)
             with torch.autocast(inputs.device.type, enabled=False):
-                output, final = self._run(inputs.to(dtype), lengths, longest, state, dtype)
+                output, final_state = self._run(inputs.to(dtype), lengths, longest, state, dtype)
         if output.shape[1] < time:
             output = F.pad(output, (0, 0, 0, time - longest))
-        layout = (self.num_layers, self.num_directions)  # (L*D, B, H) -> (L, D, B, H)
-        parts = (part.unflatten(0, layout) for part in parts_of(final))
-        named = dict(zip(self.state_sizes, parts, strict=True))
-        return RNNOutput.of({"output": output, **named}, lengths)
+        layout = (self.num_layers, self.num_directions)
+        tensors = {"output": output}
+        for name, final in zip(self.state_sizes, parts_of(final_state), strict=True):
+            tensors[name] = final.unflatten(0, layout)  # (L*D, B, H) -> (L, D, B, H)
+        return RNNOutput.of(tensors, lengths)
 
     def _run(
         self,
@@ -211,16 +234,19 @@ class RecurrentEncoder(nn.Module):
         """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states; run in
         `dtype`, that of `inputs`, or None if they are in its own."""
         call = self.rnn if dtype is None else partial(run_in, dtype, self.rnn)
-        by_layer = self._drops_by_layer(inputs)
-        if not by_layer and self._runs_whole(inputs, lengths, longest):
-            return call(inputs[:, :longest], state)
-        if not by_layer and self._packs(inputs, longest):
-            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-            output, final = call(packed, state)
-            time = inputs.shape[1]
-            return pad_packed_sequence(output, batch_first=True, total_length=time)[0], final
-        options: dict[str, Any] = {"locked_dropout": self.locked_dropout, "dtype": dtype}
-        return run_padded(cast(Any, self.rnn), inputs, lengths, state, **options)
+        if not self._drops_by_layer(inputs):
+            if self._runs_whole(inputs, lengths, longest):
+                return call(inputs[:, :longest], state)
+            if self._packs(inputs, longest):
+                return _run_packed(call, inputs, lengths, state)
+        return run_padded(
+            cast(Any, self.rnn),
+            inputs,
+            lengths,
+            state,
+            locked_dropout=self.locked_dropout,
+            dtype=dtype,
+        )
 
     def _drops_by_layer(self, inputs: Tensor) -> bool:
         """Whether the dropout between layers must not be PyTorch's own: if it is locked, and on a
@@ -230,10 +256,10 @@ class RecurrentEncoder(nn.Module):
 
     def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
         """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""
-        time, on_cpu = inputs.shape[1], inputs.device.type == "cpu"
-        if bool((lengths < longest).any()) or longest > (time if on_cpu else min(time, MOST_STEPS)):
+        has_padding = bool((lengths < longest).any())
+        if has_padding or (inputs.device.type != "cpu" and longest > MOST_STEPS):
             return False
-        return not (
+        trains_faster_by_hand = (
             self.cell == "gru"
             and self.packing != "packed"
             and torch.is_grad_enabled()
@@ -241,17 +267,29 @@ class RecurrentEncoder(nn.Module):
             and len(inputs) * self.rnn.hidden_size <= LARGEST_BY_HAND
             and runs_by_hand(self.rnn, inputs)
         )
+        return not trains_faster_by_hand
 
     def _packs(self, inputs: Tensor, longest: int) -> bool:
+        """Whether rows of several lengths are run by `pack_padded_sequence`."""
         if self.packing != "auto":
             return self.packing == "packed"
-        # cuDNN runs packed rows by its slowest algorithm, and the host waits for their order; on
-        # MPS they fail (PyTorch issue 102911)
+        # cuDNN runs packed rows by its slowest algorithm, and the host waits for their order. On
+        # MPS they fail (PyTorch issue 102911).
         if inputs.device.type != "cpu":
             return False
-        # measured (benchmarks/growth.py): padded is faster from some steps on, in inference only if
-        # oneDNN runs the cell
+        # From some steps on, padded is faster, in inference only if oneDNN runs the cell (measured
+        # in benchmarks/growth.py).
         if torch.is_grad_enabled():
             return longest < FEWEST_STEPS_TO_TRAIN
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
         return longest < FEWEST_STEPS or not by_onednn
+
+
+def _run_packed(
+    call: Callable[..., Any], inputs: Tensor, lengths: Tensor, state: State | None
+) -> tuple[Tensor, State]:
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    packed_output, final_state = call(packed, state)
+    time = inputs.shape[1]
+    output, _ = pad_packed_sequence(packed_output, batch_first=True, total_length=time)
+    return output, final_state
