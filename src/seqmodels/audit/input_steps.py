@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -13,69 +14,94 @@ from seqmodels.audit.probe import Probe, largest_of
 from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.padding import valid_steps
 
-MOST_STEPS = 32  # changed one by one, if gradients don't show that they are read
+# So many steps are changed one by one, if gradients don't show that they are read.
+MOST_STEPS = 32
 
 
 def unread_step(probe: Probe) -> str:
     """A valid step reaches no logit."""
     for lengths in (probe.lengths, probe.long_lengths()):
-        unread = valid_mask(lengths)
-        for draw in range(1 + MOST_DRAWS):
-            with probe.random_weights() if draw else nullcontext():
-                # a maximum reads only one of several steps, but any step if they are all alike
-                inputs = probe.sampler.batch(lengths, constant=draw % 2 == 1)
-                _keep_unread(probe, inputs, lengths, unread)
-            if not bool(unread.any()):
-                break
-        if bool(unread.any()) and not probe.parameters and _is_faint(probe, lengths, unread):
+        unread = _unread_steps(probe, lengths)
+        if not bool(unread.any()):
+            continue
+        if not probe.parameters and _is_faint(probe, lengths, unread):
             reason = "unread_step: a step moves these logits no more than rounding does"
             probe.untested.append(reason)
-            break
-        for row, steps in enumerate(unread):
-            if bool(steps.any()):
-                which = steps.nonzero().flatten().tolist()
-                named = f"step {which[0]}" if len(which) == 1 else f"steps {which[0]}..{which[-1]}"
-                return (
-                    f"in a row of {lengths[row]} steps, no change of {named} "
-                    f"({len(which)} in all) moves a logit of the row"
-                )
+            return ""
+        row = int(unread.any(dim=1).nonzero()[0])
+        steps = unread[row].nonzero().flatten().tolist()
+        range_of_steps = f"step {steps[0]}"
+        if len(steps) > 1:
+            range_of_steps = f"steps {steps[0]}..{steps[-1]}"
+        return (
+            f"in a row of {lengths[row]} steps, no change of {range_of_steps} "
+            f"({len(steps)} in all) moves a logit of the row"
+        )
     return ""
+
+
+def _unread_steps(probe: Probe, lengths: list[int]) -> Tensor:
+    """The valid steps, `(B, T)` bool, that reach no logit, whatever the weights are."""
+    unread = valid_mask(lengths)
+    for draw in range(1 + MOST_DRAWS):
+        with probe.random_weights() if draw else nullcontext():
+            # A maximum reads only one of several steps, but any step if they are all alike.
+            is_constant = draw % 2 == 1
+            inputs = probe.sampler.batch(lengths, constant=is_constant)
+            _keep_unread(probe, inputs, lengths, unread)
+        if not bool(unread.any()):
+            break
+    return unread
 
 
 def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tensor) -> None:
     """Keeps of `unread`, `(B, T)` bool, the steps without a gradient that move no logit."""
     unread &= ~_steps_with_gradient(probe, inputs, lengths)
-    steps = unread.any(dim=0).nonzero().flatten().tolist()
-    tested = steps[:: -(-len(steps) // MOST_STEPS)] if steps else []
-    unread &= torch.isin(torch.arange(inputs.shape[1]), torch.tensor(tested, dtype=torch.int64))
-    for step in tested:
+    unread_steps = unread.any(dim=0).nonzero().flatten().tolist()
+    stride = max(math.ceil(len(unread_steps) / MOST_STEPS), 1)
+    tested_steps = unread_steps[::stride]
+    is_tested = torch.zeros(inputs.shape[1], dtype=torch.bool)
+    is_tested[tested_steps] = True
+    unread &= is_tested
+    for step in tested_steps:
         moves = _moves(probe, inputs, lengths, step, draws=2)
-        unread[:, step] &= torch.stack([row.max() == 0 for row in moves])
+        is_still = [row.max() == 0 for row in moves]
+        unread[:, step] &= torch.stack(is_still)
 
 
 def _moves(
     probe: Probe, inputs: Tensor, lengths: list[int], step: int, draws: int = 1
 ) -> list[Tensor]:
     """How far new content at one step, small and large, moves each logit, row by row."""
-    before, rows = probe.rows(inputs, lengths), valid_mask(lengths)[:, step]
-    largest = [torch.zeros_like(row) for row in before]
+    before = probe.rows(inputs, lengths)
+    rows_with_step = valid_mask(lengths)[:, step]
+    moves = [torch.zeros_like(row) for row in before]
     for spread in (1.0, 10.0) * draws:
-        other = inputs.clone()
-        other[rows, step] = probe.sampler.content(len(inputs), 1, spread)[rows, 0].to(other)
-        both = zip(largest, before, probe.rows(other, lengths), strict=True)
-        largest = [most.maximum((one - moved).abs()) for most, one, moved in both]
-    return largest
+        content = probe.sampler.content(len(inputs), 1, spread)
+        new_inputs = inputs.clone()
+        new_inputs[rows_with_step, step] = content[rows_with_step, 0].to(inputs)
+        after = probe.rows(new_inputs, lengths)
+        for row, (row_before, row_after) in enumerate(zip(before, after, strict=True)):
+            moves[row] = moves[row].maximum((row_before - row_after).abs())
+    return moves
 
 
 def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     """Whether steps that do move logits hardly move them more than rounding does."""
     inputs = probe.sampler.batch(lengths)
-    largest = largest_of(probe.rows(inputs, lengths))
-    steps = range(0, inputs.shape[1], -(-inputs.shape[1] // MOST_STEPS))
-    by_step = (_moves(probe, inputs, lengths, step, draws=2) for step in steps)
-    moves = torch.stack([torch.stack([row.max() for row in rows]) for rows in by_step], dim=1)
-    read = (valid_mask(lengths) & ~unread)[:, list(steps)]
-    return not bool(read.any()) or float(moves[read].min()) < max(16 * probe.eps, 1e-3) * largest
+    time = inputs.shape[1]
+    steps = list(range(0, time, math.ceil(time / MOST_STEPS)))
+    is_read = (valid_mask(lengths) & ~unread)[:, steps]  # (B, S)
+    if not bool(is_read.any()):
+        return True
+    largest_logit = largest_of(probe.rows(inputs, lengths))
+    moves_by_step: list[Tensor] = []  # (B,) each
+    for step in steps:
+        moves = _moves(probe, inputs, lengths, step, draws=2)
+        largest_moves = [row.max() for row in moves]
+        moves_by_step.append(torch.stack(largest_moves))
+    smallest_move = float(torch.stack(moves_by_step, dim=1)[is_read].min())
+    return smallest_move < max(16 * probe.eps, 1e-3) * largest_logit
 
 
 def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Tensor:
@@ -83,33 +109,39 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
 
     All False if gradients cannot tell, as for a black box that embeds tokens.
     """
+    # The gradients are taken in these: features, or what the model's embeddings give.
     leaves: list[Tensor] = []
 
-    def leaf(embedded: Tensor) -> Tensor:
-        if embedded.shape[:2] != inputs.shape[:2]:
-            return embedded
-        leaves.append(embedded.detach().requires_grad_())
+    def leaf(features: Tensor) -> Tensor:
+        if features.shape[:2] != inputs.shape[:2]:
+            return features
+        leaves.append(features.detach().requires_grad_())
         return leaves[-1]
 
+    def replace_embedded(embedding: nn.Module, arguments: Any, embedded: Tensor) -> Tensor:
+        return leaf(embedded)
+
+    model_inputs = inputs
     if not probe.sampler.tokens:
-        inputs = leaf(inputs.to(probe.device, probe.dtype))
+        model_inputs = leaf(inputs.to(probe.device, probe.dtype))
     with ExitStack() as hooks:
-        for part in probe.modules.modules():
-            if isinstance(part, nn.Embedding):
-                hooks.enter_context(part.register_forward_hook(lambda *given: leaf(given[-1])))
-        logits, _ = probe.call(inputs, lengths)
-    reached = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+        for module in probe.modules.modules():
+            if isinstance(module, nn.Embedding):
+                hooks.enter_context(module.register_forward_hook(replace_embedded))
+        logits, _ = probe.call(model_inputs, lengths)
+    has_gradient = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     if not logits.requires_grad or not leaves:
-        return reached
-    # random weights, because the sum of logits may not depend on what each of them depends on
-    weights = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
-    if probe.kind == "per_step":  # ignore the logits at padding
-        steps = valid_steps(lengths, logits.shape[1], logits.device)
-        weights = weights * steps.view(*steps.shape, *[1] * (logits.dim() - 2))
-    for gradient in torch.autograd.grad(logits, leaves, weights, allow_unused=True):
+        return has_gradient
+    # The sum of the logits may not depend on what each of them depends on: take random factors.
+    factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
+    if probe.kind == "per_step":  # The logits at padding don't count.
+        is_valid = valid_steps(lengths, logits.shape[1], logits.device)  # (B, T)
+        dimensions_after_time = [1] * (logits.dim() - 2)
+        factors = factors * is_valid.view(*is_valid.shape, *dimensions_after_time)
+    for gradient in torch.autograd.grad(logits, leaves, factors, allow_unused=True):
         if gradient is not None:
-            reached |= (gradient.cpu() != 0).flatten(2).any(dim=2)
-    return reached
+            has_gradient |= (gradient.cpu() != 0).flatten(2).any(dim=2)
+    return has_gradient
 
 
 def stale_state(probe: Probe) -> str:
@@ -119,19 +151,36 @@ def stale_state(probe: Probe) -> str:
     """
     if probe.kind != "sequence":
         return ""
-    read: Any = False  # which logits of each row new content at its last step moves, (B, K)
+    reached = _logits_of_last_step(probe)
+    if reached is None:
+        return ""
+    is_stale = ~reached
+    row = int(_is_partly_true(reached).nonzero()[0])
+    stale_logits = is_stale[row].nonzero().flatten().tolist()
+    examples = ", ".join(map(str, stale_logits[:5]))
+    if len(stale_logits) > 5:
+        examples += ", ..."
+    return (
+        f"in a row of {probe.full[row]} steps, new content at the newest step never moves "
+        f"{len(stale_logits)} of {len(reached[row])} logits (number {examples}, counted from 0)"
+    )
+
+
+def _logits_of_last_step(probe: Probe) -> Tensor | None:
+    """The logits, `(B, K)` bool, that new content at the last step of their row moves with any
+    weights; None as soon as these are all or none in each row."""
+    reached: Tensor | None = None
     for draw in range(1 + MOST_DRAWS):
         with probe.random_weights() if draw else nullcontext():
-            moves = _moves(probe, probe.sampler.batch(probe.full), probe.full, step=-1)
-        read = read | (torch.stack(moves).reshape(len(moves), -1) != 0)
-        if not bool((read.any(dim=1) & ~read.all(dim=1)).any()):
-            return ""
-    for row, reached in enumerate(read):
-        if bool(reached.any()) and not bool(reached.all()):
-            stale = (~reached).nonzero().flatten().tolist()
-            which = ", ".join(map(str, stale[:5])) + (", ..." if len(stale) > 5 else "")
-            return (
-                f"in a row of {probe.full[row]} steps, new content at the newest step never moves "
-                f"{len(stale)} of {len(reached)} logits (number {which}, counted from 0)"
-            )
-    return ""
+            inputs = probe.sampler.batch(probe.full)
+            moves = _moves(probe, inputs, probe.full, step=-1)
+        is_moved = torch.stack(moves).reshape(len(moves), -1) != 0
+        reached = is_moved if reached is None else reached | is_moved
+        if not bool(_is_partly_true(reached).any()):
+            return None
+    return reached
+
+
+def _is_partly_true(rows: Tensor) -> Tensor:
+    """The rows, `(B,)` bool, of which some values are True and some are not."""
+    return rows.any(dim=1) & ~rows.all(dim=1)
