@@ -16,20 +16,31 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqmodels.device import random_state, set_random_state
 
-SMALL = 1_000_000  # weights of a model in which threads wait for each other
-OFF = {"training": False, "train": False, "dropout_p": 0.0}  # arguments, and how to draw nothing
-# what stands for all numbers that an operation draws, by its name without `_like` and `_`; not 0,
-# which would hide what is multiplied by it
-ALIKE: dict[str, Any] = dict.fromkeys(("rand", "randn"), 0.5)
-ALIKE |= dict.fromkeys(("bernoulli", "binomial", "cauchy", "exponential", "geometric"), 1.0)
-ALIKE |= dict.fromkeys(("log_normal", "poisson", "_sample_dirichlet", "_standard_gamma"), 1.0)
-ALIKE |= {  # from the operation's arguments
-    "multinomial": lambda given: given["self"].argmax(dim=-1, keepdim=True),
-    "normal": lambda given: given["mean"] + given["std"] / 2,
-    "randint": lambda given: given.get("low", 0),
-    "random": lambda given: given.get("from", 0),
-    "randperm": lambda given: torch.arange(given["n"]),
-    "uniform": lambda given: (given["from"] + given["to"]) / 2,
+# In models of fewer weights, threads wait for each other.
+SMALL = 1_000_000
+# The arguments of an operation with which it draws nothing.
+WITHOUT_DROPOUT = {"training": False, "train": False, "dropout_p": 0.0}
+# By the name of a random operation, without `_like` and `_`, a value that stands for all numbers
+# that it draws, or a function that gives one from its arguments. It is not 0, which would hide what
+# is multiplied by it.
+REPLACEMENTS: dict[str, float | Callable[[dict[str, Any]], Any]] = {
+    "rand": 0.5,
+    "randn": 0.5,
+    "bernoulli": 1.0,
+    "binomial": 1.0,
+    "cauchy": 1.0,
+    "exponential": 1.0,
+    "geometric": 1.0,
+    "log_normal": 1.0,
+    "poisson": 1.0,
+    "_sample_dirichlet": 1.0,
+    "_standard_gamma": 1.0,
+    "multinomial": lambda arguments: arguments["self"].argmax(dim=-1, keepdim=True),
+    "normal": lambda arguments: arguments["mean"] + arguments["std"] / 2,
+    "randint": lambda arguments: arguments.get("low", 0),
+    "random": lambda arguments: arguments.get("from", 0),
+    "randperm": lambda arguments: torch.arange(arguments["n"]),
+    "uniform": lambda arguments: (arguments["from"] + arguments["to"]) / 2,
 }
 
 
@@ -40,53 +51,66 @@ def isolated(modules: Iterable[nn.Module], seed: int = 0) -> Iterator[None]:
     Turns cuDNN off, because the backward pass of its recurrent kernels needs training mode. A small
     model runs in one thread.
     """
-    every, drawn = nn.ModuleList(modules), random.getstate()
-    modes = {part: part.training for part in every.modules()}
-    numpy = sys.modules.get("numpy")
-    drawn_by_numpy = numpy.random.get_state() if numpy else None
+    all_modules = nn.ModuleList(modules)
+    modes = {module: module.training for module in all_modules.modules()}
     threads = torch.get_num_threads()
-    devices = {tensor.device for tensor in chain(every.parameters(), every.buffers())}
-    drawn_there = {device: random_state(device) for device in devices if device.type != "cpu"}
     with (
-        torch.random.fork_rng([]),
+        _random_numbers_kept(all_modules),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.backends.cudnn.flags(enabled=False),
         warnings.catch_warnings(action="ignore"),  # about slow kernels
     ):
         seed_random_numbers(seed)
-        if sum(weight.numel() for weight in every.parameters()) < SMALL:
+        if sum(weight.numel() for weight in all_modules.parameters()) < SMALL:
             torch.set_num_threads(1)
         try:
-            for module in every:
+            for module in all_modules:
                 module.eval()
             yield
         finally:
-            for part, mode in modes.items():
-                part.training = mode
+            for module, mode in modes.items():
+                module.training = mode
             torch.set_num_threads(threads)
-            random.setstate(drawn)
-            for device, state in drawn_there.items():
+
+
+@contextmanager
+def _random_numbers_kept(modules: nn.ModuleList) -> Iterator[None]:
+    """After: the random number generators of Python, NumPy and PyTorch, also on the devices of
+    these modules, are as they were."""
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
+    python_state = random.getstate()
+    devices = {tensor.device for tensor in chain(modules.parameters(), modules.buffers())}
+    states_by_device = {device: random_state(device) for device in devices if device.type != "cpu"}
+    with torch.random.fork_rng([]):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            for device, state in states_by_device.items():
                 set_random_state(device, state)
             if numpy:
-                numpy.random.set_state(drawn_by_numpy)
+                numpy.random.set_state(numpy_state)
 
 
 @contextmanager
 def training(modules: nn.ModuleList, *frozen: type[nn.Module]) -> Iterator[None]:
     """Within: training mode, but evaluation mode for modules of the classes `frozen`. After:
     evaluation mode, and all buffers as they were."""
-    buffers = [(buffer, buffer.clone()) for buffer in modules.buffers()]
+    buffers = list(modules.buffers())
+    values_before = [buffer.clone() for buffer in buffers]
+    # In recurrent networks and attention, nothing but dropout depends on the mode.
+    without_training = (nn.RNNBase, nn.MultiheadAttention, *frozen)
     try:
-        # of recurrent networks and attention, training is dropout alone
-        for part in modules.modules():
-            part.training = not isinstance(part, (nn.RNNBase, nn.MultiheadAttention, *frozen))
+        for module in modules.modules():
+            module.training = not isinstance(module, without_training)
         yield
     finally:
-        for part in modules.modules():
-            part.training = False
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        for module in modules.modules():
+            module.training = False
+        for buffer, values in zip(buffers, values_before, strict=True):
+            buffer.copy_(values)
 
 
 class WithoutNoise(TorchDispatchMode):
@@ -95,7 +119,8 @@ class WithoutNoise(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # else PyTorch imports its compiler to keep it from here, for 0.8 s
+        # Else PyTorch imports its compiler to keep it from here, which takes 0.8 s.
+        return False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: Any = (), options: Any = None
@@ -104,21 +129,26 @@ class WithoutNoise(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded not in function.tags:
             return function(*arguments, **options)
         schema = function._schema
-        given = {each.name: each.default_value for each in schema.arguments}
-        given |= dict(zip(given, arguments, strict=False)) | options
-        given |= {name: value for name, value in OFF.items() if name in given}
-        result = function(**given)
-        name = schema.name.removeprefix("aten::").removesuffix("_").removesuffix("_like")
-        if name not in ALIKE:
+        by_name = {argument.name: argument.default_value for argument in schema.arguments}
+        by_name |= dict(zip(by_name, arguments, strict=False))
+        by_name |= options
+        for name, value in WITHOUT_DROPOUT.items():
+            if name in by_name:
+                by_name[name] = value
+        result = function(**by_name)
+        operation = schema.name.removeprefix("aten::").removesuffix("_").removesuffix("_like")
+        if operation not in REPLACEMENTS:
             return result
-        alike = ALIKE[name](given) if callable(ALIKE[name]) else ALIKE[name]
-        return result.copy_(torch.as_tensor(alike))
+        replacement = REPLACEMENTS[operation]
+        value = replacement(by_name) if callable(replacement) else replacement
+        return result.copy_(torch.as_tensor(value))
 
 
 def seed_random_numbers(seed: int) -> None:
     """Of Python, NumPy and PyTorch."""
     random.seed(seed)
-    if numpy := sys.modules.get("numpy"):
+    numpy = sys.modules.get("numpy")
+    if numpy:
         numpy.random.seed(seed)
     # With no accelerator, PyTorch would keep each seed with a stack trace, for when there is one.
     if torch.accelerator.is_available():
@@ -130,13 +160,15 @@ def seed_random_numbers(seed: int) -> None:
 @contextmanager
 def changed(tensors: Iterable[Tensor], change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within: `change` is applied to each floating-point tensor. After: they are as they were."""
-    before = {id(tensor): (tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()}
+    # A tied weight may come twice, and is changed once.
+    by_id = {id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}
+    data_before = [(tensor, tensor.data) for tensor in by_id.values()]
     try:
-        for tensor, data in before.values():
+        for tensor, data in data_before:
             tensor.data = change(data)
         yield
     finally:
-        for tensor, data in before.values():
+        for tensor, data in data_before:
             tensor.data = data
 
 
@@ -148,23 +180,27 @@ def in_float64(modules: nn.ModuleList) -> Iterator[None]:
     Their own dtype is never changed, because that would cut off the hooks by which several
     processes share gradients.
     """
-    every: Any = {"recurse": False, "remove_duplicate": False}
-    tensors = [
-        (part, name, tensor)
-        for part in modules.modules()
-        for name, tensor in [*part.named_parameters(**every), *part.named_buffers(**every)]
-        if tensor.is_floating_point()
-    ]
-    copies: dict[int, Tensor] = {}
-    for _, _, tensor in tensors:  # a tied weight is there twice
+    owned_tensors = list(_floating_point_tensors(modules))
+    copies: dict[int, Tensor] = {}  # A tied weight has two owners and one copy.
+    for _, _, tensor in owned_tensors:
         copy = tensor.detach().double()
         if isinstance(tensor, nn.Parameter):
             copy = nn.Parameter(copy, tensor.requires_grad)
         copies[id(tensor)] = copy
     try:
-        for part, name, tensor in tensors:
-            setattr(part, name, copies[id(tensor)])
+        for module, name, tensor in owned_tensors:
+            setattr(module, name, copies[id(tensor)])
         yield
     finally:
-        for part, name, tensor in tensors:
-            setattr(part, name, tensor)
+        for module, name, tensor in owned_tensors:
+            setattr(module, name, tensor)
+
+
+def _floating_point_tensors(modules: nn.ModuleList) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Each weight and buffer, with the module that owns it and its name there."""
+    for module in modules.modules():
+        weights = module.named_parameters(recurse=False, remove_duplicate=False)
+        buffers = module.named_buffers(recurse=False, remove_duplicate=False)
+        for name, tensor in chain(weights, buffers):
+            if tensor.is_floating_point():
+                yield module, name, tensor
