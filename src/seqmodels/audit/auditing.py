@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -77,21 +76,26 @@ def audit(
     if isinstance(model, str | Path):
         if target_inputs is not None:
             raise UserError("target_inputs are of a model: a graph with a decoder isn't audited")
-        options: Any = {"padding": padding, "states": states, "seed": seed}
-        return audit_onnx(model, inputs, lengths, kind, causal, **options)
+        return audit_onnx(
+            model, inputs, lengths, kind, causal, padding=padding, states=states, seed=seed
+        )
     if states is not None:
         raise UserError("states are of an ONNX file: a model takes and returns its state")
     _check_kind(kind, causal, target_inputs is not None)
-    sampler, targets = Sampler(inputs, lengths, seed, padding), None
+    sampler = Sampler(inputs, lengths, seed, padding)
+    targets = None
     if target_inputs is not None:
         targets = target_rows(target_inputs, sampler.lengths, seed)
     with set_up_probe(model, kind, sampler, seed, targets, thorough) as probe:
         result = Audit(untested=probe.untested)
+        # With logits of another shape, or a call that changes the next, no other check makes sense.
         if probe.wrong_shape:
             return result.found("row_count", probe.wrong_shape)
-        if evidence := leaks.remembers(probe):
+        evidence = leaks.remembers(probe)
+        if evidence:
             return result.found("state_mixup", evidence)
-        if evidence := leaks.random_state(probe):
+        evidence = leaks.random_state(probe)
+        if evidence:
             result.found("random_state", evidence)
             probe.quiet = True
         probe.measure_rounding()
@@ -99,7 +103,8 @@ def audit(
             result.found(name, evidence)
         if probe.stateful:
             result.found("state_mixup", leaks.state_mixup(probe))
-        if thorough and not {*result.names} - {"random_state"}:
+        has_other_findings = any(name != "random_state" for name in result.names)
+        if thorough and not has_other_findings:
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
             result.found("state_mixup", leaks.wrong_decoder_start(probe))
@@ -129,8 +134,11 @@ def _states(probe: Probe, result: Audit) -> None:
     networks that no gradient reaches."""
     networks = directions.states_read(probe)
     by_hand = directions.unrolled(probe, networks)
-    truncated = [text for network in networks for text in network.truncated()]
-    unread = [text for network in networks for text in network.unread()]
+    truncated: list[str] = []
+    unread: list[str] = []
+    for network in networks:
+        truncated += network.truncated()
+        unread += network.unread()
     truncated += directions.truncated_cells(by_hand)
     unread += directions.unread_cells(by_hand)
     result.found("truncated_direction", "; ".join(truncated))
@@ -148,28 +156,46 @@ def _states(probe: Probe, result: Audit) -> None:
 def _leaks(probe: Probe, causal: bool) -> Iterator[tuple[str, str]]:
     """Findings of what a row may not depend on, and their evidence. A batch leak looks like a
     padding leak, because other rows are longer: the first one counts."""
-    yield "batch_leak", (evidence := leaks.batch_leak(probe))
-    yield "padding_leak", "" if evidence else leaks.padding_leak(probe)
+    batch_leak = leaks.batch_leak(probe)
+    yield "batch_leak", batch_leak
+    if not batch_leak:
+        yield "padding_leak", leaks.padding_leak(probe)
     if causal or probe.kind == "seq2seq":
         yield "future_leak", leaks.future_leak(probe)
 
 
 def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
-    """Looks for the first leak that training mode alone has. Other rows may change the statistics
-    of batch normalisation, but padding may not."""
-    quiet, evidence = replace(probe, quiet=True, untested=[]), ""  # the same is told already
-    with probe.trying("leaks in training mode"):  # a model may ask for targets
+    """Looks for the first leak that training mode alone has."""
+    # What could not be tested in evaluation mode is told already.
+    quiet_probe = replace(probe, quiet=True, untested=[])
+    with probe.trying("leaks in training mode"):  # A model may ask for targets.
         with training(probe.modules, BATCH_NORM):
-            if leaks.random_state(quiet):
-                why = "its random numbers cannot be held still"
-                probe.untested.append(f"leaks in training mode: {why}")
+            if leaks.random_state(quiet_probe):
+                name, evidence = "", ""
+                probe.untested.append(
+                    "leaks in training mode: its random numbers cannot be held still"
+                )
             else:
-                found = chain([("state_mixup", leaks.remembers(quiet))], _leaks(quiet, causal))
-                name, evidence = next((pair for pair in found if pair[1]), ("", ""))
-        if not evidence and any(isinstance(p, BATCH_NORM) for p in probe.modules.modules()):
+                name, evidence = _first_leak(quiet_probe, causal)
+        # Other rows may change the statistics of batch normalisation, but padding may not.
+        has_batch_norm = any(isinstance(part, BATCH_NORM) for part in probe.modules.modules())
+        if not evidence and has_batch_norm:
             with training(probe.modules):
-                name, evidence = "padding_leak", leaks.padding_leak(quiet, alone=False)
-        result.found(name, evidence and f"in training mode, {evidence}")
+                name = "padding_leak"
+                evidence = leaks.padding_leak(quiet_probe, alone=False)
+        if evidence:
+            result.found(name, f"in training mode, {evidence}")
+
+
+def _first_leak(probe: Probe, causal: bool) -> tuple[str, str]:
+    """The first finding of a leak that has evidence, and that; two empty strings for none."""
+    evidence = leaks.remembers(probe)
+    if evidence:
+        return "state_mixup", evidence
+    for name, evidence in _leaks(probe, causal):
+        if evidence:
+            return name, evidence
+    return "", ""
 
 
 def audit_onnx(
@@ -203,19 +229,23 @@ def audit_onnx(
         padding = "none"
         untested.append("padding_leak: the graph takes no lengths; if you pad, set padding=<value>")
     if inputs is None:
-        sizes = graph.sizes | dict(sizes or {})
-        inputs, lengths = random_batch(graph, **sizes, seed=seed, padding=padding)
-        untested.append(f"inputs like yours: these are random, {sizes}")
+        input_sizes = graph.sizes | dict(sizes or {})
+        inputs, lengths = random_batch(graph, **input_sizes, seed=seed, padding=padding)
+        untested.append(f"inputs like yours: these are random, {input_sizes}")
     result = audit(graph, inputs, lengths, kind, causal, padding=padding, seed=seed)
-    if not torch.allclose(graph(inputs), graph(inputs), equal_nan=True):
+    logits = graph(inputs)
+    logits_again = graph(inputs)
+    if not torch.allclose(logits, logits_again, equal_nan=True):
         return Audit().found("random_state", "the same call twice gives other logits")
     if graph.states and graph.time:
         untested.append(f"lost_state: the graph takes {graph.time} steps at a time, and no others")
     elif graph.states:
-        rows = torch.cat([inputs[:, :MOST_STEPS]] * MOST_STEPS, dim=1)  # a chunk may be one step
+        # If the graph takes one step at a time, a row repeats it.
+        rows = torch.cat([inputs[:, :MOST_STEPS]] * MOST_STEPS, dim=1)
         streamed = audit_stream(graph.stream, rows, reset=graph.reset, seed=seed)
         result.findings.extend(streamed.findings)
         untested += streamed.untested
+    # What the graph says comes first.
     result.untested[:0] = untested
     return result
 

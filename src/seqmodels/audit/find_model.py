@@ -34,8 +34,9 @@ def audit_named(
     if target.endswith(".onnx"):
         return audit_onnx(target, sizes=sizes, **options), target
     model = find_model(target)
-    drawn = {name: options[name] for name in ("seed", "padding") if name in options}
-    return audit(model, *random_batch(model, **sizes or {}, **drawn), **options), model
+    options_of_both = {name: options[name] for name in ("seed", "padding") if name in options}
+    inputs, lengths = random_batch(model, **sizes or {}, **options_of_both)
+    return audit(model, inputs, lengths, **options), model
 
 
 def find_model(target: str) -> Callable[..., Any]:
@@ -47,37 +48,47 @@ def find_model(target: str) -> Callable[..., Any]:
     Raises:
         UserError: if there is no such model, or building it fails.
     """
-    place, colon, name = target.rpartition(":")
+    module_or_file, colon, name = target.rpartition(":")
     if not colon or not name:
         raise UserError(f"target={target} must be module:name or file.py:name")
-    module_name = _as_module(Path(place).resolve()) if place.endswith(".py") else place
+    if module_or_file.endswith(".py"):
+        module_name = _as_module(Path(module_or_file).resolve())
+    else:
+        module_name = module_or_file
     module = import_module(module_name, f"target={target}")
-    found = getattr(module, name, None)
-    if found is None:
-        names = [each for each, it in vars(module).items() if callable(it) and each[0] != "_"]
-        raise UserError(f"target={target}: no such name in {place}: {choices(name, names)}")
-    if not isinstance(found, nn.Module) and _takes_nothing(found):
+    model = getattr(module, name, None)
+    if model is None:
+        names = [
+            attribute
+            for attribute, value in vars(module).items()
+            if callable(value) and not attribute.startswith("_")
+        ]
+        raise UserError(
+            f"target={target}: no such name in {module_or_file}: {choices(name, names)}"
+        )
+    if not isinstance(model, nn.Module) and _takes_no_arguments(model):
         with unusable(f"target={target}() fails"):
-            found = found()
-    if inspect.isclass(found) or not callable(found):
+            model = model()
+    if inspect.isclass(model) or not callable(model):
         raise UserError(
             f"target={target} is no model: name one, or what builds it without arguments"
         )
-    return found
+    return model
 
 
 def _as_module(path: Path) -> str:
     """The name by which to import a file, from the folder that holds its package."""
     folder = next(parent for parent in path.parents if not (parent / "__init__.py").exists())
-    sys.path[:0] = [str(folder), ""]  # before the current folder, which may hold the same name
+    # The folder goes before the current one, which may hold the same name.
+    sys.path[:0] = [str(folder), ""]
     name = ".".join(path.relative_to(folder).with_suffix("").parts)
     if getattr(sys.modules.get(name), "__file__", None) != str(path):
         sys.modules.pop(name, None)
     return name
 
 
-def _takes_nothing(found: Any) -> bool:
+def _takes_no_arguments(function: Any) -> bool:
     with suppress(TypeError, ValueError):
-        inspect.signature(found).bind()
+        inspect.signature(function).bind()
         return True
     return False
