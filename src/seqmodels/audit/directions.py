@@ -26,7 +26,8 @@ MOST_DRAWS_OF_GRADIENTS = 4
 # A recurrence has at least so many.
 FEWEST_STEPS = 3
 
-Networks = dict[nn.Module, str]  # by each network, what a message calls it
+# What a message calls each network.
+Networks = dict[nn.Module, str]
 
 
 class StatesRead:
@@ -37,20 +38,24 @@ class StatesRead:
     """
 
     def __init__(self, name: str, rnn: Recurrent) -> None:
-        self.name, self.rnn = name, rnn
-        self.directions = ("forward", "backward") if rnn.bidirectional else ("forward",)
-        self.read: set[tuple[str, str]] = set()  # (direction, position), if it reaches a logit
-        self.called = False  # whether the model ran the network on rows with a middle
+        self.name = name
+        self.rnn = rnn
+        self.directions = ["forward", "backward"] if rnn.bidirectional else ["forward"]
+        # The pairs of direction and position that reach a logit.
+        self.read: set[tuple[str, str]] = set()
+        # Whether the model ran the network on rows with a middle.
+        self.called = False
 
     def __str__(self) -> str:
         return label_of(self.name, self.rnn)
 
     def unread(self) -> list[str]:
         """Evidence for each direction that reaches no logit."""
+        read_directions = {direction for direction, _ in self.read}
         return [
             f"{self}: no change of the last layer's {direction} states moves a logit"
             for direction in self.directions
-            if direction not in {read for read, _ in self.read}
+            if direction not in read_directions
         ]
 
     def truncated(self) -> list[str]:
@@ -59,15 +64,21 @@ class StatesRead:
 
         A pooling reads the middle as well, so this is a wrong index.
         """
+        start_of_direction = {"forward": "0", "backward": "length - 1"}
         return [
-            f"{self}: {direction} is read at step {start}, where it has seen only one step, and at "
-            "no step between there and its end"
-            for direction, start in (("forward", "0"), ("backward", "length - 1"))
-            if (direction, "start") in self.read
-            and (direction, "middle") not in self.read
-            and (self.rnn.bidirectional or ("forward", "end") not in self.read)
-            and direction in self.directions
+            f"{self}: {direction} is read at step {start_of_direction[direction]}, where it has "
+            "seen only one step, and at no step between there and its end"
+            for direction in self.directions
+            if self._is_truncated(direction)
         ]
+
+    def _is_truncated(self, direction: str) -> bool:
+        is_read_at_start = (direction, "start") in self.read
+        is_read_in_middle = (direction, "middle") in self.read
+        is_only_direction = len(self.directions) == 1
+        if is_only_direction and (direction, "end") in self.read:
+            return False
+        return is_read_at_start and not is_read_in_middle
 
 
 def label_of(path: str, network: nn.Module) -> str:
@@ -82,64 +93,78 @@ def states_read(probe: Probe) -> list[StatesRead]:
     Tries again with random weights where nothing changes: a unit may be saturated, or a maximum may
     lie at another step.
     """
-    found = {
-        id(part): StatesRead(name, part)
-        for module in probe.modules
-        for name, part in module.named_modules()
-        if isinstance(part, Recurrent)
-    }
-    for network in found.values():
+    networks: dict[int, StatesRead] = {}  # by the network's id
+    for root in probe.modules:
+        for name, module in root.named_modules():
+            if isinstance(module, Recurrent):
+                networks[id(module)] = StatesRead(name, module)
+    for network in networks.values():
         for draw in range(1 + MOST_DRAWS):
             with probe.random_weights() if draw else nullcontext():
-                _read(probe, network)
+                _note_reads(probe, network)
             if not network.called or not (network.unread() or network.truncated()):
                 break
-    return [network for network in found.values() if network.called]
+    return [network for network in networks.values() if network.called]
 
 
-def _read(probe: Probe, network: StatesRead) -> None:
+def _note_reads(probe: Probe, network: StatesRead) -> None:
+    """Adds to `network.read` what moves a logit with the present weights."""
     inputs = probe.sampler.batch(probe.full)
     before = probe.rows(inputs, probe.full)
     for direction, position, size in product(network.directions, POSITIONS, (1.0, 10.0)):
-        if (direction, position) not in network.read:
-            with _with_noise(network, direction, position, size):
-                after = probe.rows(inputs, probe.full)
-            if not all(map(torch.equal, before, after)):
-                network.read.add((direction, position))
+        if (direction, position) in network.read:
+            continue
+        with _with_noise(network, direction, position, size):
+            after = probe.rows(inputs, probe.full)
+        if not all(map(torch.equal, before, after)):
+            network.read.add((direction, position))
 
 
 def _with_noise(network: StatesRead, direction: str, position: str, size: float) -> RemovableHandle:
     """A hook: noise at one position of the last layer's `output`, `h_n` and `c_n`."""
-    count, number = len(network.directions), network.directions.index(direction)
+    direction_count = len(network.directions)
+    number = network.directions.index(direction)
     generator = torch.Generator().manual_seed(0)
 
-    def noise(tensor: Tensor) -> Tensor:
+    def noise_like(tensor: Tensor) -> Tensor:
         return size * torch.randn(tensor.shape, generator=generator).to(tensor)
 
-    def change(output: Any, parts: list[Tensor]) -> Any:
-        data = output.data if isinstance(output, PackedSequence) else output
+    def add_noise(output: Any, final_states: list[Tensor]) -> Any:
+        steps = output.data if isinstance(output, PackedSequence) else output  # (..., D*H)
         seen, length = _steps_seen(network.rnn, output, direction)
-        where = {"start": seen == 0, "middle": (seen > 0) & (seen < length - 1)}
-        here = where.get(position, seen == length - 1) & (length > 2)  # Fewer have no middle.
-        network.called |= bool((length > 2).any())
-        half = torch.arange(data.shape[-1]) // (data.shape[-1] // count) == number
-        data = data + noise(data) * (here.unsqueeze(-1) & half).to(data)
-        for part in parts if position == "end" else ():  # (L*D, B, H)
-            part[number - count] += noise(part[number - count])
-        return output._replace(data=data) if isinstance(output, PackedSequence) else data
+        has_middle = length > 2
+        network.called |= bool(has_middle.any())
+        if position == "start":
+            is_at_position = seen == 0
+        elif position == "middle":
+            is_at_position = (seen > 0) & (seen < length - 1)
+        else:
+            is_at_position = seen == length - 1
+        feature = torch.arange(steps.shape[-1])
+        width = steps.shape[-1] // direction_count
+        is_of_direction = feature // width == number
+        is_noisy = (is_at_position & has_middle).unsqueeze(-1) & is_of_direction
+        steps = steps + noise_like(steps) * is_noisy.to(steps)
+        if position == "end":
+            place_of_last_layer = number - direction_count  # in (L*D, B, H)
+            for states in final_states:
+                states[place_of_last_layer] += noise_like(states[place_of_last_layer])
+        return output._replace(data=steps) if isinstance(output, PackedSequence) else steps
 
-    return hook(network.rnn, change)
+    return hook(network.rnn, add_noise)
 
 
 def hook(rnn: Recurrent, change: Callable[[Any, list[Tensor]], Any]) -> RemovableHandle:
     """Makes a network return the output that `change` gives of its output and final states,
     `(L*D, B, H)` each, which it may change in place."""
 
-    def changed(module: Recurrent, arguments: Any, result: tuple[Any, Any]) -> tuple[Any, Any]:
-        parts = [part.clone() for part in parts_of(result[1])]
-        return change(result[0], parts), state_of(*parts)
+    def changed_result(network: Recurrent, arguments: Any, result: tuple[Any, Any]) -> Any:
+        output, final_state = result
+        final_states = [tensor.clone() for tensor in parts_of(final_state)]
+        changed_output = change(output, final_states)
+        return changed_output, state_of(*final_states)
 
-    return rnn.register_forward_hook(changed)
+    return rnn.register_forward_hook(changed_result)
 
 
 def _steps_seen(
@@ -149,88 +174,113 @@ def _steps_seen(
     both broadcast against `output` without its last dimension."""
     if isinstance(output, PackedSequence):
         counts = output.batch_sizes
+        rows_by_step = [torch.arange(int(count)) for count in counts]
+        row = torch.cat(rows_by_step)
         step = torch.arange(len(counts)).repeat_interleave(counts)
-        row = torch.cat([torch.arange(int(count)) for count in counts])
-        length = (counts.unsqueeze(1) > torch.arange(int(counts[0]))).sum(dim=0)[row]
+        # A row has as many steps as have more rows than its number.
+        lengths = (counts.unsqueeze(1) > rows_by_step[0]).sum(dim=0)
+        length = lengths[row]
     else:
-        axis = 1 if output.dim() == 3 and rnn.batch_first else 0
+        time_axis = 1 if output.dim() == 3 and rnn.batch_first else 0
         shape = [1] * (output.dim() - 1)
-        shape[axis] = -1
-        step = torch.arange(output.shape[axis]).view(shape)
-        length = torch.tensor(output.shape[axis])
+        shape[time_axis] = -1
+        step = torch.arange(output.shape[time_axis]).view(shape)
+        length = torch.tensor(output.shape[time_axis])
     return (step if direction == "forward" else length - 1 - step), length
 
 
-# networks that a model unrolls by itself
+# Networks that a model unrolls by itself.
 
 
-def unrolled(probe: Probe, looked_into: list[StatesRead]) -> dict[str, set[int]]:
+def unrolled(probe: Probe, networks: list[StatesRead]) -> dict[str, set[int]]:
     """The steps, counted from 1, from which a gradient comes, of each module with weights that are
-    applied to what they gave before, as by `nn.LSTMCell` in a loop; by its name."""
-    known = {id(weight) for network in looked_into for weight in network.rnn.parameters()}
-    names = {
-        id(weight): name.rpartition(".")[0] or name
-        for module in probe.modules
-        for name, weight in module.named_parameters()
-    }
-    weights = [w for w in probe.parameters if w.requires_grad and id(w) not in known]
-    steps_read: dict[str, set[int]] = {}
+    applied to what they gave before, as by `nn.LSTMCell` in a loop; by its name.
+
+    Args:
+        networks: those of which the states are checked; their weights don't count.
+    """
+    ids_of_checked_weights: set[int] = set()
+    for network in networks:
+        ids_of_checked_weights.update(map(id, network.rnn.parameters()))
+    names_by_id: dict[int, str] = {}
+    for root in probe.modules:
+        for name, weight in root.named_parameters():
+            module_name = name.rpartition(".")[0]
+            names_by_id[id(weight)] = module_name or name
+    weights = [
+        weight
+        for weight in probe.parameters
+        if weight.requires_grad and id(weight) not in ids_of_checked_weights
+    ]
+    steps_by_name: dict[str, set[int]] = {}
     for draw in range(MOST_DRAWS):
-        with probe.random_weights() if draw else ExitStack():
-            for weight, steps in _steps_with_gradient(probe, weights).items():
-                steps_read.setdefault(names.get(weight, ""), set()).update(steps)
-        if all(max(steps, default=0) > 1 for steps in steps_read.values()):
+        with probe.random_weights() if draw else nullcontext():
+            for weight_id, steps in _steps_with_gradient(probe, weights).items():
+                name = names_by_id.get(weight_id, "")
+                steps_by_name.setdefault(name, set()).update(steps)
+        if all(max(steps, default=0) > 1 for steps in steps_by_name.values()):
             break
-    return steps_read
+    return steps_by_name
 
 
-def truncated_cells(steps_read: dict[str, set[int]]) -> list[str]:
+def truncated_cells(steps_by_name: dict[str, set[int]]) -> list[str]:
     """Evidence for each module of `unrolled` that is read at its first step alone."""
-    where = "is read at its first step, where it has seen only one step, alone"
-    return [f"{name!r} {where}" for name, steps in steps_read.items() if steps == {1}]
+    return [
+        f"{name!r} is read at its first step, where it has seen only one step, alone"
+        for name, steps in steps_by_name.items()
+        if steps == {1}
+    ]
 
 
-def unread_cells(steps_read: dict[str, set[int]]) -> list[str]:
+def unread_cells(steps_by_name: dict[str, set[int]]) -> list[str]:
     """Evidence for each module of `unrolled` that is not read."""
-    none = "no gradient of a logit reaches any of its steps"
-    return [f"{name!r}: {none}" for name, steps in steps_read.items() if not steps]
+    return [
+        f"{name!r}: no gradient of a logit reaches any of its steps"
+        for name, steps in steps_by_name.items()
+        if not steps
+    ]
 
 
 def _steps_with_gradient(probe: Probe, weights: list[Tensor]) -> dict[int, set[int]]:
-    """By the id of each recurrent weight."""
+    """The steps from which a gradient comes, by the id of each recurrent weight."""
     logits, _ = probe.call(probe.sampler.batch(probe.full), probe.full)
     nodes = nodes_of(logits)
-    steps_read: dict[int, set[int]] = {}
+    steps_by_weight: dict[int, set[int]] = {}
     with ExitStack() as hooks:
-        for weight, uses in _uses(nodes, weights).items():
+        for weight_id, uses in _uses(nodes, weights).items():
             if len(uses) < FEWEST_STEPS:
                 continue
-            steps = _steps_of(nodes, uses)
-            if max(steps.values(), default=0) < FEWEST_STEPS:
+            step_of_node = _steps_of(nodes, uses)
+            if max(step_of_node.values(), default=0) < FEWEST_STEPS:
                 continue
-            steps_of_weight = steps_read.setdefault(weight, set())
+            # The hooks fill these sets while the gradient is taken.
+            steps = steps_by_weight.setdefault(weight_id, set())
             for node in uses:
-                note = partial(_note, steps_of_weight, steps[node])
-                hooks.callback(node.register_prehook(note).remove)
-        if steps_read:
+                add_step = partial(_add_step_with_gradient, steps, step_of_node[node])
+                handle = node.register_prehook(add_step)
+                hooks.callback(handle.remove)
+        if steps_by_weight:
             factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
             torch.autograd.grad(logits, weights, factors, allow_unused=True)
-    return steps_read
+    return steps_by_weight
 
 
 def _uses(nodes: list[Node], weights: list[Tensor]) -> dict[int, set[Node]]:
     """What is computed with each weight, which may be transposed or cut, by the weight's id."""
     uses: dict[int, set[Node]] = {id(weight): set() for weight in weights}
-    leads_to: dict[Node, int] = {}  # a weight, by its id
+    # The id of the weight that a node is, transposed or cut; 0 for a node that is none.
+    weight_of_node: dict[Node, int] = {}
     for node in nodes:
-        nodes_before = [before for before, _ in node.next_functions if before]
+        nodes_before = _nodes_before(node)
         if hasattr(node, "variable"):
-            leads_to[node] = id(node.variable)
+            weight_of_node[node] = id(node.variable)
         elif len(node.next_functions) == 1 and nodes_before:
-            leads_to[node] = leads_to.get(nodes_before[0], 0)
+            weight_of_node[node] = weight_of_node.get(nodes_before[0], 0)
         else:
-            for before in nodes_before:
-                uses.get(leads_to.get(before, 0), set()).add(node)
+            for node_before in nodes_before:
+                weight_id = weight_of_node.get(node_before, 0)
+                if weight_id in uses:
+                    uses[weight_id].add(node)
     return uses
 
 
@@ -239,17 +289,26 @@ def _steps_of(nodes: list[Node], uses: set[Node]) -> dict[Node, int]:
     order."""
     steps: dict[Node, int] = {}
     for node in nodes:
-        steps_before = [steps[before] for before, _ in node.next_functions if before]
-        steps[node] = max(steps_before, default=0) + (node in uses)
+        steps[node] = max((steps[before] for before in _nodes_before(node)), default=0)
+        if node in uses:
+            steps[node] += 1
     return steps
 
 
-def _note(steps: set[int], step: int, gradients: tuple[Tensor | None, ...]) -> None:
+def _nodes_before(node: Node) -> list[Node]:
+    """The nodes from which a node is computed."""
+    return [node_before for node_before, _ in node.next_functions if node_before]
+
+
+def _add_step_with_gradient(
+    steps: set[int], step: int, gradients: tuple[Tensor | None, ...]
+) -> None:
+    """Adds the step if any of these gradients is not 0."""
     if any(gradient is not None and bool(gradient.any()) for gradient in gradients):
         steps.add(step)
 
 
-# gradients
+# Gradients.
 
 
 def lost_gradient(probe: Probe) -> str:
@@ -281,67 +340,67 @@ def lost_gradient(probe: Probe) -> str:
 
 def _trainable_networks(probe: Probe) -> Networks:
     networks: Networks = {}
-    seen: set[nn.Module] = set()  # also the cells of a network
+    seen: set[nn.Module] = set()  # networks, and the cells in them
     for root in probe.modules:
-        for path, part in root.named_modules():
-            if part in seen or not isinstance(part, Recurrent | nn.RNNCellBase):
+        for path, module in root.named_modules():
+            if module in seen or not isinstance(module, Recurrent | nn.RNNCellBase):
                 continue
-            seen.update(part.modules())
-            name = label_of(path, part)
-            if any(weight.requires_grad for weight in part.parameters()):
-                networks[part] = name
+            seen.update(module.modules())
+            label = label_of(path, module)
+            if any(weight.requires_grad for weight in module.parameters()):
+                networks[module] = label
             else:
-                probe.untested.append(f"lost_gradient: {name} is frozen (requires_grad=False)")
+                probe.untested.append(f"lost_gradient: {label} is frozen (requires_grad=False)")
     return networks
 
 
 def _run_networks(probe: Probe, networks: Networks) -> tuple[Tensor, list[nn.Module]]:
     """The logits, and the networks that ran without gradients."""
-    without_gradients: dict[nn.Module, None] = {}
+    without_gradients: list[nn.Module] = []
 
     def note(network: nn.Module, inputs: Any) -> None:
-        if not torch.is_grad_enabled():
-            without_gradients[network] = None
+        if not torch.is_grad_enabled() and network not in without_gradients:
+            without_gradients.append(network)
 
     with ExitStack() as hooks:
         for network in networks:
             hooks.enter_context(network.register_forward_pre_hook(note))
         logits, _ = probe.call(probe.sampler.batch(probe.full), probe.full)
-    return logits, [*without_gradients]
+    return logits, without_gradients
 
 
 def _not_reached_networks(probe: Probe, networks: Networks) -> Networks:
     """The networks that no gradient of the logits reaches, whatever the weights are."""
-    left = dict(networks)
+    not_reached = dict(networks)
     for draw in range(MOST_DRAWS_OF_GRADIENTS):
-        if not left:
+        if not not_reached:
             break
         with probe.random_weights() if draw else nullcontext():
             logits, _ = probe.call(probe.sampler.batch(probe.full), probe.full)
-            for network in _reached_networks(probe, logits, left):
-                del left[network]
-    return left
+            for network in _reached_networks(probe, logits, not_reached):
+                del not_reached[network]
+    return not_reached
 
 
 def _reached_networks(probe: Probe, logits: Tensor, networks: Networks) -> list[nn.Module]:
     if not logits.requires_grad:
         return []
-    weights_of = {
-        network: [weight for weight in network.parameters() if weight.requires_grad]
-        for network in networks
-    }
-    weights = [weight for of_network in weights_of.values() for weight in of_network]
+    weights: list[Tensor] = []
+    network_of_weight: list[nn.Module] = []  # in the order of the weights
+    for network in networks:
+        for weight in network.parameters():
+            if weight.requires_grad:
+                weights.append(weight)
+                network_of_weight.append(network)
     # The sum of the logits may not depend on what each of them depends on: take random factors.
     factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
     gradients = torch.autograd.grad(logits, weights, factors, allow_unused=True)
-    reached_weights = {
-        weight
-        for weight, gradient in zip(weights, gradients, strict=True)
+    reached = {
+        network
+        for network, gradient in zip(network_of_weight, gradients, strict=True)
         if gradient is not None and bool(gradient.any())
     }
-    return [
-        network for network, of_network in weights_of.items() if reached_weights & {*of_network}
-    ]
+    return [network for network in networks if network in reached]
 
 
 def _moves_the_logits(probe: Probe, network: nn.Module) -> bool:
