@@ -24,41 +24,55 @@ from seqmodels.audit.modules import find_modules
 from seqmodels.audit.random_inputs import OTHERWISE, Sampler
 from seqmodels.errors import UserError, one_line
 
-MOST_ROWS = 2  # of a long batch
-SHORT = 12  # steps of a short batch: little fades within them, and they cost little
+# The rows of a long batch.
+MOST_ROWS = 2
+# The steps of a short batch: little fades within them, and they cost little.
+SHORT = 12
 
-Node = Any  # of the graph of autograd
+# A node of the graph of autograd.
+Node = Any
 
 
 @dataclass
 class Probe:
     """A model and how to run it. `set_up_probe` makes one and fills in all but the first fields."""
 
-    model: Callable[..., Any]  # (inputs, lengths) -> logits; (..., state) -> (logits, state)
+    # (inputs, lengths) -> logits; (..., state) -> (logits, state)
+    model: Callable[..., Any]
     kind: str
     sampler: Sampler
     seed: int
-    modules: nn.ModuleList  # what the model computes with; empty for a black box
-    hidden: Sequence[Tensor] = ()  # weights from which the logits of a black box were computed
+    # The modules that the model computes with; none for a black box.
+    modules: nn.ModuleList
+    # The weights from which the logits of a black box were computed.
+    hidden: Sequence[Tensor] = ()
     device: torch.device | str = "cpu"
-    dtype: torch.dtype = torch.float64  # of features; tokens keep theirs
-    # of a short batch that the model takes; with padding and longest first, if it takes such a one
+    # The type of features; tokens keep theirs.
+    dtype: torch.dtype = torch.float64
+    # The lengths of a short batch that the model takes, with padding and longest first if it can.
     lengths: list[int] = field(default_factory=list)
-    stateful: bool = False  # whether the model takes a state and returns one
-    wrong_shape: str = ""  # what is wrong with the shape of the logits
-    eps: float = 0.0  # the rounding unit of the logits
-    # how far logits may move by rounding alone, relative to the largest logit; a true leak moves
-    # them by about their own size
+    # Whether the model takes a state and returns one.
+    stateful: bool = False
+    # Evidence that the logits have a wrong shape.
+    wrong_shape: str = ""
+    # The rounding unit of the logits.
+    eps: float = 0.0
+    # How far logits may move by rounding alone, relative to the largest logit. A true leak moves
+    # them by about their own size.
     tolerance: float = 0.0
-    untested: list[str] = field(default_factory=list)  # what could not be tested, with the reason
-    quiet: bool = False  # whether random numbers are all alike in its calls
-    targets: Tensor | None = None  # `(rows, S)`, what a decoder reads; more rows than a batch
+    # The checks that could not be made, with the reason.
+    untested: list[str] = field(default_factory=list)
+    # Whether random numbers are all alike in its calls.
+    quiet: bool = False
+    # `(rows, S)`, what a decoder reads; more rows than a batch has.
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.carries = False  # whether the model has a parameter `state`
-        with suppress(TypeError, ValueError):  # of a function that is not written in Python
+        self.takes_state = False
+        # A function that is not written in Python may have no signature.
+        with suppress(TypeError, ValueError):
             forward = self.model.forward if isinstance(self.model, nn.Module) else self.model
-            self.carries = "state" in inspect.signature(forward).parameters
+            self.takes_state = "state" in inspect.signature(forward).parameters
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -72,19 +86,22 @@ class Probe:
 
     def call(self, inputs: Tensor, lengths: Sequence[int], state: Any = None) -> tuple[Any, Any]:
         """`(logits, state)`; the state is None if the model takes or returns none."""
-        named = {"state": state} if self.carries else {}
+        options: dict[str, Any] = {}
+        if self.takes_state:
+            options["state"] = state
         if self.targets is not None:
-            named["target_inputs"] = self.targets[: len(inputs)].to(self.device)
-        rows = inputs.to(self.device, inputs.dtype if self.sampler.tokens else self.dtype)
-        result = self.run(rows, torch.tensor(lengths), **named)
-        pair = self.carries and isinstance(result, tuple) and len(result) == 2
-        return result if pair else (result, None)
+            options["target_inputs"] = self.targets[: len(inputs)].to(self.device)
+        dtype = inputs.dtype if self.sampler.tokens else self.dtype
+        result = self.run(inputs.to(self.device, dtype), torch.tensor(lengths), **options)
+        if self.takes_state and isinstance(result, tuple) and len(result) == 2:
+            return result
+        return result, None
 
-    def run(self, *given: Tensor, **named: Any) -> Any:
+    def run(self, *arguments: Tensor, **options: Any) -> Any:
         """What the model gives, with the same random numbers each time."""
         seed_random_numbers(self.seed)
         with WithoutNoise() if self.quiet else nullcontext():
-            return self.model(*given, **named)
+            return self.model(*arguments, **options)
 
     def note_rounding(self, logits: Tensor) -> None:
         """Notes how far such logits may move by rounding in any network."""
@@ -95,7 +112,8 @@ class Probe:
         """The logits of each row, at its valid steps, on the CPU in float64."""
         lengths = lengths or self.lengths
         with torch.no_grad():
-            return self.valid(self.call(inputs, lengths)[0], lengths)
+            logits, _ = self.call(inputs, lengths)
+        return self.valid(logits, lengths)
 
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
         """Splits logits into rows, without padding, on the CPU in float64."""
@@ -112,12 +130,16 @@ class Probe:
         what: str = "logits",
     ) -> str:
         """How far the rows moved, in words; empty if no farther than by rounding."""
-        chosen, largest = range(len(before)) if rows is None else rows, largest_of(before)
-        if len(before) != len(after) or any(before[i].shape != after[i].shape for i in chosen):
+        if rows is None:
+            rows = range(len(before))
+        largest = largest_of(before)
+        if len(before) != len(after):
             return f"the shape of the {what}"
-        # `torch.stack`, because `max` of Python loses a nan
-        moves = torch.stack([(before[row] - after[row]).abs().max() for row in chosen])
-        if (farthest := float(moves.max())) <= self.tolerance * largest:
+        if any(before[row].shape != after[row].shape for row in rows):
+            return f"the shape of the {what}"
+        moves = [(before[row] - after[row]).abs().max() for row in rows]
+        farthest = float(torch.stack(moves).max())  # `max` of Python would lose a nan.
+        if farthest <= self.tolerance * largest:
             return ""
         return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
 
@@ -132,11 +154,13 @@ class Probe:
     def long_lengths(self) -> list[int]:
         """The lengths you give, cut so that no gradient underflows to 0."""
         dtype = self.dtype if self.dtype.is_floating_point else torch.get_default_dtype()
-        most = int(-math.log2(torch.finfo(dtype).tiny) / 4)
-        cut = [min(length, most) for length in self.sampler.lengths[:MOST_ROWS].tolist()]
-        with suppress(Exception):  # a model may refuse a shape in any way
-            self.rows(self.sampler.batch(cut), cut)
-            return cut
+        # A gradient may shrink by a factor of 16 at each step.
+        most_steps = int(-math.log2(torch.finfo(dtype).tiny) / 4)
+        lengths = self.sampler.lengths[:MOST_ROWS].tolist()
+        cut_lengths = [min(length, most_steps) for length in lengths]
+        with suppress(Exception):  # A model may refuse a shape in any way.
+            self.rows(self.sampler.batch(cut_lengths), cut_lengths)
+            return cut_lengths
         return self.lengths
 
     @contextmanager
@@ -167,9 +191,10 @@ class Probe:
 
         inputs = self.sampler.batch(self.lengths)
         before = self.rows(inputs)
-        largest = largest_of(before)
         with changed(self.parameters, blurred):
-            after = self.rows(inputs if self.sampler.tokens else blurred(inputs.to(self.dtype)))
+            blurred_inputs = inputs if self.sampler.tokens else blurred(inputs.to(self.dtype))
+            after = self.rows(blurred_inputs)
+        largest = largest_of(before)
         moved = largest_of(a - b for a, b in zip(before, after, strict=True))
         if moved > 0.25 * self.tolerance * largest:
             self.tolerance = 4 * moved / largest
@@ -194,44 +219,65 @@ def set_up_probe(
         UserError: if the model cannot be run.
     """
     modules = find_modules(model)
-    time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
-    half = time // 2
-    candidates = [  # longest first, because `pack_padded_sequence` may want that
-        [time, time, half, half, 1, 1],
-        [time, time, time - 1, time - 1],
-        sampler.lengths.tolist(),
-    ]
-    if sampler.unpadded:
-        candidates[:2] = [[time] * 6]
-    exact |= torch.get_float32_matmul_precision() != "highest"
-    exact |= any(weight.element_size() < 4 for weight in modules.parameters())
-    dtypes = (torch.float64, sampler.dtype) if exact else (sampler.dtype,)
     with isolated(modules, seed), ExitStack() as stack:
         probe = Probe(model, kind, sampler, seed, modules, dtype=sampler.dtype, targets=targets)
         if not modules:
             probe.hidden = _weights_in_graph(probe)
         if probe.parameters:
             probe.device = probe.parameters[0].device
-        for dtype, lengths in product(dtypes, candidates):
+        dtypes = [sampler.dtype]
+        if exact or _is_coarse(modules):
+            dtypes.insert(0, torch.float64)
+        problem = ""
+        for dtype, lengths in product(dtypes, _candidate_lengths(sampler)):
             probe.dtype = dtype
             with ExitStack() as attempt:
-                if not (problem := _problem(probe, lengths, attempt)):
+                problem = _problem(probe, lengths, attempt)
+                if not problem:
+                    # What the attempt has changed stays until the end.
                     stack.push(attempt.pop_all())
                     break
-        else:
+        if problem:
             raise UserError(f"the model cannot be run: {problem}; {OTHERWISE}")
-        if not probe.wrong_shape:
-            one, other = (probe.rows(sampler.batch(probe.lengths)) for _ in range(2))
-            if all(map(torch.equal, one, other)):
-                # a projection may start from zero weights, and then nothing moves the logits
-                stack.enter_context(probe.random_weights())
+        if not probe.wrong_shape and _is_constant(probe):
+            # A projection may start from zero weights, and then nothing moves the logits.
+            stack.enter_context(probe.random_weights())
         yield probe
+
+
+def _candidate_lengths(sampler: Sampler) -> list[list[int]]:
+    """The lengths of batches to try, one after the other."""
+    time = min(max(int(sampler.lengths.max()), SHORT // 2), SHORT)
+    half = time // 2
+    if sampler.unpadded:
+        short_batches = [[time] * 6]
+    else:
+        # The longest row comes first, because `pack_padded_sequence` may want that.
+        short_batches = [
+            [time, time, half, half, 1, 1],
+            [time, time, time - 1, time - 1],
+        ]
+    return [*short_batches, sampler.lengths.tolist()]
+
+
+def _is_coarse(modules: nn.ModuleList) -> bool:
+    """Whether a network is coarser than float32, or PyTorch may be."""
+    if torch.get_float32_matmul_precision() != "highest":
+        return True
+    return any(weight.element_size() < 4 for weight in modules.parameters())
+
+
+def _is_constant(probe: Probe) -> bool:
+    """Whether other inputs give the same logits."""
+    rows = probe.rows(probe.sampler.batch(probe.lengths))
+    rows_of_other_inputs = probe.rows(probe.sampler.batch(probe.lengths))
+    return all(map(torch.equal, rows, rows_of_other_inputs))
 
 
 def _weights_in_graph(probe: Probe) -> list[Tensor]:
     """The weights that the graph of a black box's logits leads to."""
     lengths = probe.sampler.lengths.tolist()
-    with suppress(Exception):  # `_problem` calls it again, and says what is wrong
+    with suppress(Exception):  # `_problem` calls it again, and says what is wrong.
         logits, _ = probe.call(probe.sampler.batch(lengths), lengths)
         return [node.variable for node in nodes_of(logits) if hasattr(node, "variable")]
     return []
@@ -243,8 +289,10 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     inputs = probe.sampler.batch(lengths)
     try:
         if probe.dtype != probe.sampler.dtype:
-            black_box = changed(probe.parameters, Tensor.double)
-            attempt.enter_context(in_float64(probe.modules) if probe.modules else black_box)
+            if probe.modules:
+                attempt.enter_context(in_float64(probe.modules))
+            else:
+                attempt.enter_context(changed(probe.parameters, Tensor.double))
         logits, state = probe.call(inputs, lengths)
     except Exception as error:  # noqa: BLE001 (a model may refuse a shape, a device float64)
         return f"{type(error).__name__}: {one_line(error)}"
@@ -252,7 +300,8 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         return f"it returns {type(logits).__name__} instead of logits"
     if not bool(logits.isfinite().all()):
         return f"logits are not finite for lengths {lengths}"
-    shape, rows = tuple(logits.shape), len(lengths)
+    shape = tuple(logits.shape)
+    rows = len(lengths)
     steps = max(lengths) if probe.targets is None else probe.targets.shape[1]
     is_sequence = probe.kind == "sequence"
     if is_sequence and len(shape) == 3 and shape[:2] == (rows, steps) and steps > 1:
@@ -260,7 +309,8 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     if not _fits(probe, shape, rows, steps):
         expected = f"{rows} rows" if is_sequence else f"{rows} rows of {steps} steps"
         probe.wrong_shape = f"logits for {expected} are {shape}"
-    probe.lengths, probe.stateful = lengths, state is not None
+    probe.lengths = lengths
+    probe.stateful = state is not None
     probe.note_rounding(logits)
     return ""
 
@@ -275,15 +325,19 @@ def _fits(probe: Probe, shape: tuple[int, ...], rows: int, steps: int) -> bool:
 
 
 def nodes_of(logits: Any) -> list[Node]:
-    """Of the graph of the logits, each after those that it was computed from."""
-    order, seen, ahead = list[Node](), set[Node](), [(getattr(logits, "grad_fn", None), False)]
-    while ahead:
-        node, expanded = ahead.pop()
-        if expanded:
+    """The nodes of the graph of the logits, each after those that it was computed from."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    # A node comes up twice: first to put those before it on top, then to take its own place.
+    stack = [(getattr(logits, "grad_fn", None), False)]
+    while stack:
+        node, is_ready = stack.pop()
+        if is_ready:
             order.append(node)
         elif node is not None and node not in seen:
             seen.add(node)
-            ahead += [(node, True), *((other, False) for other, _ in node.next_functions)]
+            stack.append((node, True))
+            stack.extend((node_before, False) for node_before, _ in node.next_functions)
     return order
 
 
@@ -291,9 +345,13 @@ def tensors_in(state: Any) -> list[Tensor]:
     """The tensors of a state, however they are nested in tuples, lists and dicts."""
     if isinstance(state, Tensor):
         return [state]
-    parts = state.values() if isinstance(state, dict) else state
-    nested = isinstance(state, dict | list | tuple)
-    return [tensor for part in parts for tensor in tensors_in(part)] if nested else []
+    if isinstance(state, dict):
+        state = list(state.values())
+    tensors: list[Tensor] = []
+    if isinstance(state, list | tuple):
+        for element in state:
+            tensors += tensors_in(element)
+    return tensors
 
 
 def largest_of(tensors: Iterable[Tensor]) -> float:

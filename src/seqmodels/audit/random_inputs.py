@@ -17,7 +17,9 @@ OTHERWISE = (
     "if your model takes or gives something else, audit a function that makes that of inputs and "
     "lengths: lambda inputs, lengths: model(...)"
 )
-TARGET_ROWS, TARGET_STEPS = 6, 13  # at least, of what a decoder reads
+# A decoder reads at least so many.
+TARGET_ROWS = 6
+TARGET_STEPS = 13
 
 
 def valid_mask(lengths: Sequence[int]) -> Tensor:
@@ -52,8 +54,10 @@ class Sampler:
         _check_shapes(inputs, lengths)
         if isinstance(padding, str):
             if not self.unpadded or bool((lengths != inputs.shape[1]).any()):
-                why = "give what padding always holds, or none if all rows have one length"
-                raise UserError(f"padding={padding}: {why}")
+                raise UserError(
+                    f"padding={padding}: give what padding always holds, or none if all rows have "
+                    "one length"
+                )
             padding = None
         self.generator = torch.Generator().manual_seed(seed)
         self.dtype = inputs.dtype
@@ -61,13 +65,15 @@ class Sampler:
         values = inputs.detach().cpu()
         self.padding_is_fixed = padding is not None
         self.padding = _padding(values, mask, padding)
-        self.mean, self.spread = torch.zeros(0), torch.ones(0)
+        self.mean = torch.zeros(0)
+        self.spread = torch.ones(0)
         if self.tokens:
             self.ids = self._tokens_to_draw(values[mask])
         else:
-            valid = values[mask].double()  # (steps, F)
-            self.mean, spread = valid.mean(dim=0), valid.std(dim=0, correction=0)
-            self.spread = spread.where(spread > 0, 1.0)
+            valid_values = values[mask].double()  # (steps, F)
+            deviation = valid_values.std(dim=0, correction=0)
+            self.mean = valid_values.mean(dim=0)
+            self.spread = deviation.where(deviation > 0, 1.0)
 
     def _tokens_to_draw(self, tokens: Tensor) -> Tensor:
         """Those of valid steps: whole words, if they have characters."""
@@ -75,7 +81,8 @@ class Sampler:
         if len(ids) == 1 and ids.dim() == 1:
             ids = torch.arange(int(ids) + 1)  # Smaller ids are tokens as well.
         if self.padding_is_fixed:  # No valid step holds it.
-            ids = ids[(ids != self.padding).view(len(ids), -1).any(dim=1)]
+            differs = (ids != self.padding).view(len(ids), -1).any(dim=1)
+            ids = ids[differs]
         if len(ids) < 2:
             raise UserError("inputs contain only token 0: give at least two different tokens")
         return ids
@@ -122,14 +129,20 @@ def _check_shapes(inputs: Tensor, lengths: Tensor) -> None:
 
 def _padding(values: Tensor, mask: Tensor, padding: int | float | None) -> Tensor:
     """What a step of padding holds: `padding`, or what you give, or 0."""
-    given = values[~mask]
+    values_at_padding = values[~mask]
     if padding is None:
-        return given[0] if len(given) else torch.zeros_like(values[0, 0])
-    fits = values.is_floating_point() or float(padding).is_integer()
-    held = torch.full_like(given, padding if fits else 0)
-    if not fits or not bool(torch.isclose(given, held, rtol=0, atol=0, equal_nan=True).all()):
+        has_padding = len(values_at_padding) > 0
+        return values_at_padding[0] if has_padding else torch.zeros_like(values[0, 0])
+    is_possible = values.is_floating_point() or float(padding).is_integer()
+    if not is_possible or not _holds_only(padding, values_at_padding):
         raise UserError(f"padding={padding}, but inputs hold something else at padding")
     return torch.full_like(values[0, 0], padding)
+
+
+def _holds_only(number: int | float, values: Tensor) -> bool:
+    """Whether all values are this number, which may be nan."""
+    expected = torch.full_like(values, number)
+    return bool(torch.isclose(values, expected, rtol=0, atol=0, equal_nan=True).all())
 
 
 def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
@@ -142,19 +155,24 @@ def target_rows(target_inputs: Tensor, lengths: Tensor, seed: int) -> Tensor:
     """
     if target_inputs.dtype != torch.int64 or target_inputs.dim() != 2 or not target_inputs.numel():
         raise UserError(f"target_inputs must be tokens (B, S) int64, got {shape_of(target_inputs)}")
-    steps = next(s for s in range(TARGET_STEPS, 2**31) if s not in lengths.tolist())
+    source_lengths = lengths.tolist()
+    steps = TARGET_STEPS
+    while steps in source_lengths:
+        steps += 1
     sampler = Sampler(target_inputs, None, seed, padding="none")
-    chosen = sampler.content(max(len(lengths), TARGET_ROWS), steps)
-    chosen[:, 0] = target_inputs[0, 0]
-    return chosen
+    targets = sampler.content(max(len(lengths), TARGET_ROWS), steps)
+    targets[:, 0] = target_inputs[0, 0]
+    return targets
 
 
 def _first_size(model: Callable[..., Any]) -> tuple[int | None, int | None]:
     """The number of features, or the vocabulary, that the model's first layer takes, if it says."""
-    for part in find_modules(model).modules():
+    for module in find_modules(model).modules():
         for name in ("num_embeddings", "input_size", "in_features", "in_channels"):
-            if isinstance(size := getattr(part, name, None), int):
-                return (None, size) if name == "num_embeddings" else (size, None)
+            size = getattr(module, name, None)
+            if not isinstance(size, int):
+                continue
+            return (None, size) if name == "num_embeddings" else (size, None)
     return None, None
 
 
@@ -180,12 +198,19 @@ def random_batch(
         features, vocabulary = _first_size(model)
     if (features is None) == (vocabulary is None):
         raise UserError("give one of input.features=<number> and input.vocabulary=<number>")
-    least = {"features": 1, "vocabulary": 2, "batch": 1, "time": 1}
-    for name, size in zip(least, (features, vocabulary, batch, time), strict=True):
-        if size is not None and size < least[name]:
-            raise UserError(f"input.{name} is {size}: it must be at least {least[name]}")
-    held = 0 if isinstance(padding, str) else padding or 0
-    if vocabulary is not None and held not in range(vocabulary):
+    checked_sizes = [
+        ("features", features, 1),
+        ("vocabulary", vocabulary, 2),
+        ("batch", batch, 1),
+        ("time", time, 1),
+    ]
+    for name, size, least in checked_sizes:
+        if size is not None and size < least:
+            raise UserError(f"input.{name} is {size}: it must be at least {least}")
+    padding_value: int | float = 0
+    if padding is not None and not isinstance(padding, str):
+        padding_value = padding
+    if vocabulary is not None and padding_value not in range(vocabulary):
         raise UserError(f"padding={padding} is not a token from 0 to {vocabulary - 1}")
     generator = torch.Generator().manual_seed(seed)
     shortest = time if padding == "none" else max(time // 4, 1)
@@ -195,5 +220,5 @@ def random_batch(
     else:
         assert features is not None
         inputs = torch.randn(batch, time, features, generator=generator)
-    inputs[~valid_steps(lengths, time)] = held
+    inputs[~valid_steps(lengths, time)] = padding_value
     return inputs, lengths
