@@ -15,9 +15,10 @@ from weakref import ReferenceType
 from torch import Tensor, nn
 
 # A model may refer to anything, such as all rows of a data set. These limits keep a search below
-# some hundredths of a second; what is near the model comes first.
+# some hundredths of a second; what is near the model comes first. A step leads from an object to
+# one that it holds.
 MOST_OBJECTS = 10_000
-MOST_STEPS = 8  # from the model to what it holds, to what that holds, ...
+MOST_STEPS = 8
 
 WITHOUT_CONTENTS = (Tensor, str, bytes, int, float, complex, ModuleType, NoneType)
 # Objects of these libraries keep no network of yours, and some of them hold a whole training.
@@ -35,14 +36,15 @@ def find_modules(model: Any) -> nn.ModuleList:
     part of another one comes with that.
     """
     modules: list[nn.Module] = []
-    parts_of_modules: set[int] = set()
-    reached = {id(model): model}  # by identity, which holds as long as the object is kept
+    ids_of_parts: set[int] = set()  # of these modules, and of all in them
+    # An id belongs to an object only as long as that is kept.
+    reached = {id(model): model}
     ahead = deque([(model, 0)])
     while ahead:
         value, steps = ahead.popleft()
-        if issubclass(type(value), nn.Module) and id(value) not in parts_of_modules:
+        if issubclass(type(value), nn.Module) and id(value) not in ids_of_parts:
             modules.append(value)
-            parts_of_modules.update(map(id, value.modules()))
+            ids_of_parts.update(map(id, value.modules()))
         if steps == MOST_STEPS:
             continue
         for content in islice(_contents(value), MOST_OBJECTS):
@@ -64,23 +66,26 @@ def _contents(value: Any) -> Iterable[Any]:
 
 def _contents_of_function(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
-        with suppress(ValueError):  # a name that is not set yet
+        with suppress(ValueError):  # The name is not set yet.
             yield cell.cell_contents
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
-    yield from vars(function).values()  # a decorator keeps there what it wraps
+    yield from vars(function).values()  # A decorator keeps there what it wraps.
     namespace = function.__globals__
     if _is_of_others(namespace.get("__name__")):
         return
-    names = [*dict.fromkeys(_names_in(function.__code__))]
+    names = list(dict.fromkeys(_names_in(function.__code__)))
     for name in names:
         if name not in namespace:
             continue
-        named = namespace[name]
-        yield named
-        if isinstance(named, ModuleType) and not _is_of_others(named.__name__):
-            # as in `my_models.network(inputs)`
-            yield from (vars(named)[attribute] for attribute in names if attribute in vars(named))
+        value = namespace[name]
+        yield value
+        if isinstance(value, ModuleType) and not _is_of_others(value.__name__):
+            # The function may read an attribute of it, as in `my_models.network(inputs)`.
+            attributes = vars(value)
+            for attribute in names:
+                if attribute in attributes:
+                    yield attributes[attribute]
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
@@ -108,7 +113,7 @@ def _contents_of_object(value: Any) -> Iterator[Any]:
     for parent in owner.__mro__:
         for slot in vars(parent).values():
             if isinstance(slot, MemberDescriptorType):
-                with suppress(AttributeError):  # it is not set yet
+                with suppress(AttributeError):  # It is not set yet.
                     yield slot.__get__(value)
     yield owner
 

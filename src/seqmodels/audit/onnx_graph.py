@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ MOST_VALUES = 10_000_000
 # These words tell a state's input from its output, as the last letters of h0 and hn do.
 ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|final|last"
 
-Shapes = dict[
-    str, list[Any]
-]  # of inputs, by their names: sizes that are fixed, and names of others
+# The shape of each input by its name: numbers where the graph fixes a size, else names of sizes.
+Shapes = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -42,41 +41,51 @@ class OnnxGraph:
 
     def __init__(self, path: Path | str, kind: str, states: Mapping[str, str] | None) -> None:
         graph, self.session = _load(path)
-        taken = self.session.get_inputs()
-        shapes: Shapes = {port.name: port.shape for port in taken}
+        input_ports = self.session.get_inputs()
+        shapes: Shapes = {port.name: port.shape for port in input_ports}
         _check_sizes(path, shapes)
-        # NumPy's names
-        self.types = {port.name: re.sub("float$", "single", port.type[7:-1]) for port in taken}
+        self.types = {port.name: _numpy_type(port.type) for port in input_ports}
         tokens = [name for name in shapes if "int" in self.types[name]]
-        ports = _ports(shapes, tokens, [output.name for output in graph.output], states)
-        self.inputs, self.lengths, self.logits = ports.inputs, ports.lengths, ports.logits
-        self.states, self.state, self.kind = ports.states, dict[str, Tensor](), kind
+        outputs = [output.name for output in graph.output]
+        ports = _ports(shapes, tokens, outputs, states)
+        self.inputs = ports.inputs
+        self.lengths = ports.lengths
+        self.logits = ports.logits
+        self.states = ports.states
+        self.state: dict[str, Tensor] = {}
+        self.kind = kind
+        # The shapes of inputs that get zeros: unknown ones, and states before a stream begins.
         self.zeros = {name: shapes.get(name, []) for name in [*ports.states, *ports.unknown]}
 
-        shape = [*shapes[self.inputs], None][:3]
-        self.time_first = "batch" in str(shape[1]) or str(shape[0]).lower().startswith(("t", "seq"))
-        rows, self.time, features = map(_fixed, shape)
+        first_size, second_size, features = [*shapes[self.inputs], None][:3]
+        self.time_first = "batch" in str(second_size) or str(first_size).lower().startswith(
+            ("t", "seq")
+        )
+        rows, self.time = _fixed(first_size), _fixed(second_size)
         if self.time_first:
             rows, self.time = self.time, rows
         self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20}
         if self.inputs in tokens:
             self.sizes["vocabulary"] = _vocabulary(graph)
         else:
-            self.sizes["features"] = features
+            self.sizes["features"] = _fixed(features)
 
         self.untested: list[str] = []
         for name in ports.unknown:
             self.untested.append(f"{name}: it gets zeros; states= may name its output")
         if rows or self.time:
             self.untested.append(f"other shapes than {shapes[self.inputs]}, which the graph fixes")
-        of_networks = "truncated_direction, unread_direction, lost_gradient"
-        self.untested.append(f"{of_networks}: a graph hides its states: audit the model")
+        self.untested.append(
+            "truncated_direction, unread_direction, lost_gradient: a graph hides its states: audit "
+            "the model"
+        )
 
     def __deepcopy__(self, memo: Any) -> OnnxGraph:
-        return copy.copy(self)  # a session can't be copied, and keeps nothing
+        return copy.copy(self)  # A session can't be copied, and keeps nothing.
 
     def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return self.run(inputs, {}, lengths)[0]
+        logits, *_ = self.run(inputs, {}, lengths)
+        return logits
 
     def run(self, inputs: Tensor, state: dict[str, Tensor], lengths: Any = None) -> list[Tensor]:
         """The logits and the states after them, from rows without padding if no lengths are
@@ -84,23 +93,27 @@ class OnnxGraph:
         rows, steps = inputs.shape[:2]
         feed = {self.inputs: inputs.transpose(0, 1) if self.time_first else inputs}
         for name, shape in self.zeros.items():
-            feed[name] = torch.zeros([n if isinstance(n, int) else rows for n in shape])
+            sizes = [size if isinstance(size, int) else rows for size in shape]
+            feed[name] = torch.zeros(sizes)
         if self.lengths:
             feed[self.lengths] = torch.full([rows], steps) if lengths is None else lengths
         feed |= state
-        arrays = {name: t.detach().numpy().astype(self.types[name]) for name, t in feed.items()}
+        arrays = {
+            name: tensor.detach().numpy().astype(self.types[name]) for name, tensor in feed.items()
+        }
         names = [self.logits, *self.states.values()]
-        logits, *after = map(torch.from_numpy, self.session.run(names, arrays))
-        turn = self.time_first and logits.dim() > 2
-        return [logits.transpose(0, 1) if turn else logits, *after]
+        logits, *states_after = map(torch.from_numpy, self.session.run(names, arrays))
+        if self.time_first and logits.dim() > 2:
+            logits = logits.transpose(0, 1)
+        return [logits, *states_after]
 
     def reset(self) -> None:
         self.state = {}
 
     def stream(self, chunk: Tensor) -> Tensor:
         """The logits of each step, or `(B, K)` after the chunk; keeps the states."""
-        logits, *after = self.run(chunk, self.state)
-        self.state = dict(zip(self.states, after, strict=True))
+        logits, *states_after = self.run(chunk, self.state)
+        self.state = dict(zip(self.states, states_after, strict=True))
         return logits if self.kind == "per_step" else logits.flatten(1)
 
 
@@ -123,9 +136,16 @@ def _load(path: Path | str) -> tuple[Any, Any]:
     return graph, onnxruntime.InferenceSession(str(path), options)
 
 
+def _numpy_type(port_type: str) -> str:
+    """NumPy's name for a type such as `tensor(float)`."""
+    name = port_type.removeprefix("tensor(").removesuffix(")")
+    return re.sub("float$", "single", name)
+
+
 def _check_sizes(path: Path | str, shapes: Shapes) -> None:
     for name, shape in shapes.items():
-        if math.prod(size for size in shape if isinstance(size, int)) > MOST_VALUES:
+        fixed_sizes = [size for size in shape if isinstance(size, int)]
+        if math.prod(fixed_sizes) > MOST_VALUES:
             raise UserError(
                 f"{path} fixes the shape of {name}, {shape}, which is too large to audit: "
                 "export it with smaller sizes, or with names for rows and steps"
@@ -140,18 +160,16 @@ def _ports(
         states = _states_by_name(shapes, outputs)
     vectors = [name for name in tokens if len(shapes[name]) == 1]
     lengths = next((name for name in vectors if name not in states), None)
-    inputs = [name for name in shapes if name != lengths]
-    if len(states) == len(inputs):  # A graph may take a series and give one, by the same name.
-        states = {name: output for name, output in states.items() if name != inputs[0]}
-    first, *others = _without(states, inputs)
-    logits, *_ = _without(states.values(), outputs)
+    inputs_and_states = [name for name in shapes if name != lengths]
+    if len(states) == len(inputs_and_states):
+        # A graph may take a series and give one, by the same name: that is no state.
+        series = inputs_and_states[0]
+        states = {name: output for name, output in states.items() if name != series}
+    inputs, *unexplained = [name for name in inputs_and_states if name not in states]
+    logits, *_ = [name for name in outputs if name not in states.values()]
     # The session itself says which tokens are missing.
-    return Ports(first, lengths, dict(states), logits, unknown=_without(tokens, others))
-
-
-def _without(known: Iterable[str], names: list[str]) -> list[str]:
-    known_names = {*known}
-    return [name for name in names if name not in known_names]
+    unknown = [name for name in unexplained if name not in tokens]
+    return Ports(inputs, lengths, dict(states), logits, unknown)
 
 
 def _fixed(size: Any) -> int | None:
@@ -160,18 +178,30 @@ def _fixed(size: Any) -> int | None:
 
 def _states_by_name(shapes: Shapes, outputs: list[str]) -> dict[str, str]:
     """Inputs and outputs whose names differ in their ends alone."""
-    outputs_by_stem = {_stem(name): name for name in outputs if _stem(name)}
-    return {name: outputs_by_stem[_stem(name)] for name in shapes if _stem(name) in outputs_by_stem}
+    outputs_by_stem = {_stem(output): output for output in outputs}
+    outputs_by_stem.pop("", None)
+    states: dict[str, str] = {}
+    for name in shapes:
+        stem = _stem(name)
+        if stem in outputs_by_stem:
+            states[name] = outputs_by_stem[stem]
+    return states
 
 
 def _vocabulary(graph: Any) -> int | None:
     """The rows of the first table in which the graph looks something up."""
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    tables = [stored.get(node.input[0]) for node in graph.node if node.op_type == "Gather"]
-    rows = [table.dims[0] for table in tables if table and len(table.dims) == 2]
-    return next(iter(rows), None)
+    stored_tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Gather":
+            continue
+        table = stored_tensors.get(node.input[0])
+        if table and len(table.dims) == 2:
+            return table.dims[0]
+    return None
 
 
 def _stem(name: str) -> str:
-    words = (word for word in re.split(r"[_./]", name) if not re.fullmatch(ENDS, word.lower()))
-    return "".join(word.rstrip("0nNxy") for word in words)
+    """What the names of a state's input and output have in common."""
+    words = [word for word in re.split(r"[_./]", name) if not re.fullmatch(ENDS, word.lower())]
+    words_without_ends = [word.rstrip("0nNxy") for word in words]
+    return "".join(words_without_ends)
