@@ -33,10 +33,12 @@ def mean_over_steps(states: RNNOutput) -> Tensor:
 def max_over_steps(states: RNNOutput) -> Tensor:
     """`(B, T, D*H) -> (B, D*H)`."""
     maximum = masked_max(states.output, states.lengths)
-    if (before := states.before) is None:
+    before = states.before
+    if before is None:
         return maximum
-    nothing = (before.steps == 0).unsqueeze(1)
-    return maximum.maximum(before.maximum.masked_fill(nothing, -torch.inf))
+    # For a stream that has read no step, the earlier maximum is 0, which may be the larger one.
+    has_no_steps = (before.steps == 0).unsqueeze(1)
+    return maximum.maximum(before.maximum.masked_fill(has_no_steps, -torch.inf))
 
 
 def pooled(states: RNNOutput) -> Pooled:
@@ -74,7 +76,9 @@ class ConcatPool(Head, name="concat_pool"):
 
     def select(self, states: RNNOutput) -> Tensor:
         final = states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
-        return torch.cat([final, max_over_steps(states), mean_over_steps(states)], dim=-1)
+        maximum = max_over_steps(states)
+        mean = mean_over_steps(states)
+        return torch.cat([final, maximum, mean], dim=-1)
 
 
 def weighted_sum(weights: Tensor, states: RNNOutput) -> Tensor:
@@ -92,11 +96,13 @@ class AttentionPool(Head, name="attention_pool"):
 
     def build(self, encoder: RecurrentEncoder, attention_size: Count | None = None) -> None:
         width = encoder.num_directions * encoder.output_size
-        self.hidden = nn.Linear(width, attention_size or width)
-        self.query = nn.Linear(attention_size or width, 1, bias=False)
+        hidden_width = attention_size or width
+        self.hidden = nn.Linear(width, hidden_width)
+        self.query = nn.Linear(hidden_width, 1, bias=False)
 
     def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
-        scores = self.query(self.hidden(states.output).tanh()).squeeze(-1)
+        hidden = self.hidden(states.output).tanh()
+        scores = self.query(hidden).squeeze(-1)  # (B, T)
         return masked_softmax(scores, states.lengths)
 
     def select(self, states: RNNOutput) -> Tensor:
