@@ -103,8 +103,8 @@ def audit(
             result.found(name, evidence)
         if probe.stateful:
             result.found("state_mixup", leaks.state_mixup(probe))
-        has_other_findings = any(name != "random_state" for name in result.names)
-        if thorough and not has_other_findings:
+        other_findings = set(result.names) - {"random_state"}
+        if thorough and not other_findings:
             _leaks_in_training(probe, causal, result)
         if kind == "seq2seq":
             result.found("state_mixup", leaks.wrong_decoder_start(probe))

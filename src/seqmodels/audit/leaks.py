@@ -44,10 +44,10 @@ def random_state(probe: Probe) -> str:
     # A reset of a stream may keep something. After this call, it is the same in all others.
     probe.rows(inputs)
     before = probe.rows(inputs)
-    with_same_numbers = probe.rows(inputs)
+    rows_with_same_numbers = probe.rows(inputs)
     probe.seed += 1
     moved = probe.moved(before, probe.rows(inputs))
-    if moved and not probe.moved(before, with_same_numbers):
+    if moved and not probe.moved(before, rows_with_same_numbers):
         return f"the same call, with other random numbers, moves {moved}"
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,11 +165,15 @@ def _ports(
         # A graph may take a series and give one, by the same name: that is no state.
         series = inputs_and_states[0]
         states = {name: output for name, output in states.items() if name != series}
-    inputs, *unexplained = [name for name in inputs_and_states if name not in states]
-    logits, *_ = [name for name in outputs if name not in states.values()]
+    inputs, *unexplained = _without(states, inputs_and_states)
+    logits, *_ = _without(states.values(), outputs)
     # The session itself says which tokens are missing.
-    unknown = [name for name in unexplained if name not in tokens]
+    unknown = _without(tokens, unexplained)
     return Ports(inputs, lengths, dict(states), logits, unknown)
+
+
+def _without(excluded: Collection[str], names: list[str]) -> list[str]:
+    return [name for name in names if name not in excluded]
 
 
 def _fixed(size: Any) -> int | None:

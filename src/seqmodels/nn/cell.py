@@ -149,7 +149,8 @@ class SteppedRNN(nn.Module):
         forward_steps = torch.minimum(step, last)  # (B, T)
         backward_steps = last - forward_steps
         row_starts = (torch.arange(batch, device=device) * time).unsqueeze(1)
-        orders = [  # Each is (B * T,), and counts the steps of all rows.
+        # For each direction, `(B * T,)`: which steps of `(B * T, ...)` it reads.
+        orders = [
             (row_starts + forward_steps).flatten(),
             (row_starts + backward_steps).flatten(),
         ]
@@ -159,7 +160,8 @@ class SteppedRNN(nn.Module):
             initial_states = [inputs.new_zeros(len(self.names), batch, size) for size in sizes]
         else:
             initial_states = list(parts_of(hx))
-        states = list(zip(*initial_states, strict=True))  # by layer and direction
+        # The tuple of tensors for each direction of each layer.
+        states = list(zip(*initial_states, strict=True))
         final_states: list[tuple[Tensor, ...]] = []
         directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
@@ -186,6 +188,7 @@ class SteppedRNN(nn.Module):
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:
+    """The steps of rows `(B, T, ...)` in this order `(B * T,)`, as rows."""
     return rows.flatten(0, 1).index_select(0, order).view_as(rows)
 
 

@@ -78,7 +78,7 @@ def run_padded(
 
     steps = rows.take(inputs)  # (N, F), and after a layer (N, D*H)
     directions = 2 if rnn.bidirectional else 1
-    final_states: list[tuple[Tensor, ...]] = []  # (h, c) or (h,), by layer and direction
+    final_states: list[tuple[Tensor, ...]] = []  # (h, c) or (h,), one for each direction
     for layer in range(rnn.num_layers):
         if layer > 0 and rnn.dropout:
             steps = _dropped(rnn, steps, rows, locked=locked_dropout)
@@ -169,7 +169,7 @@ def _run_direction(
     row_counts_of_next_blocks.append(0)
 
     outputs: list[Tensor] = []
-    ended_c: list[Tensor] = []  # of each block, the c_n of the rows that end in it
+    ended_c: list[Tensor] = []  # The c_n of the rows that end in each block.
     for block, shape, next_row_count in zip(blocks, shapes, row_counts_of_next_blocks, strict=True):
         row_count = shape[1]
         state = tuple(tensor[:, :row_count] for tensor in state)
@@ -190,12 +190,12 @@ def _run_direction(
             c = state[1][0]
             ended_c.append(c[next_row_count:])
 
-    whole_output = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    h_n = whole_output.index_select(0, rows.last)
+    output_of_blocks = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+    h_n = output_of_blocks.index_select(0, rows.last)
     if not is_lstm:
-        return whole_output, (h_n,)
+        return output_of_blocks, (h_n,)
     ended_c.reverse()  # The longest rows end last, and come first.
-    return whole_output, (h_n, torch.cat(ended_c))
+    return output_of_blocks, (h_n, torch.cat(ended_c))
 
 
 def _with_saturating_column(
@@ -448,13 +448,13 @@ class LayerByHand(torch.autograd.Function):
         # A gate's gradient is that of h times a factor that needs no later step. `d_gates` holds
         # these factors before the loop, and after it the gradients.
         d_gates = torch.empty_like(gates)
-        dn_dh = torch.empty_like(q)  # the factor of the sum in n
+        n_factor = torch.empty_like(q)  # The factor for what n is the tanh of.
         if is_gru:
             r, z, n = gates.split(size, dim=2)
             d_r, d_z, d_q = d_gates.split(size, dim=2)
-            by_tanh(1 - z, n, grad_input=dn_dh)
-            torch.mul(dn_dh, r, out=d_q)
-            by_sigmoid(q * dn_dh, r, grad_input=d_r)
+            by_tanh(1 - z, n, grad_input=n_factor)
+            torch.mul(n_factor, r, out=d_q)
+            by_sigmoid(q * n_factor, r, grad_input=d_r)
             by_sigmoid(h_before_steps - n, z, grad_input=d_z)
             d_three_gates = d_gates.unflatten(2, (3, size))
             by_step = _steps(rows, d_h, d_gates, d_three_gates, z)
@@ -462,7 +462,7 @@ class LayerByHand(torch.autograd.Function):
                 d_three_gates_t.mul_(d_after.unsqueeze(2))
                 d_before.addcmul_(d_after, z_t).baddbmm_(d_gates_t, w_hh)
         else:
-            by_tanh(torch.ones_like(dn_dh), h[:, batch:], grad_input=d_gates)
+            by_tanh(torch.ones_like(n_factor), h[:, batch:], grad_input=d_gates)
             for d_before, d_after, d_gate_t in reversed(_steps(rows, d_h, d_gates)):
                 d_gate_t.mul_(d_after)
                 d_before.baddbmm_(d_gate_t, w_hh)
@@ -470,10 +470,9 @@ class LayerByHand(torch.autograd.Function):
         d_w_hh = d_gates.transpose(1, 2) @ h_before_steps
         d_b_hh = d_gates.sum(1)
         if is_gru:
-            # From here on, the last third of `d_gates` belongs to the products with the inputs,
-            # which r doesn't multiply.
+            # From here on, the last third of `d_gates` is the gradient of W_in x, not of q.
             d_n = d_q
-            torch.mul(dn_dh, d_h[:, batch:], out=d_n)
+            torch.mul(n_factor, d_h[:, batch:], out=d_n)
         d_steps = torch.zeros_like(steps)
         d_weights: list[Tensor] = []
         for direction, d_gate in enumerate(d_gates):
