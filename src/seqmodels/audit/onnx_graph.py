@@ -58,12 +58,13 @@ class OnnxGraph:
         self.zeros = {name: shapes.get(name, []) for name in [*ports.states, *ports.unknown]}
 
         first_size, second_size, features = [*shapes[self.inputs], None][:3]
-        self.time_first = "batch" in str(second_size) or str(first_size).lower().startswith(
-            ("t", "seq")
-        )
-        rows, self.time = _fixed(first_size), _fixed(second_size)
+        is_second_for_rows = "batch" in str(second_size)
+        is_first_for_steps = str(first_size).lower().startswith(("t", "seq"))
+        self.time_first = is_second_for_rows or is_first_for_steps
         if self.time_first:
-            rows, self.time = self.time, rows
+            first_size, second_size = second_size, first_size
+        rows = _fixed(first_size)
+        self.time = _fixed(second_size)
         self.sizes: dict[str, Any] = {"batch": rows or 4, "time": self.time or 20}
         if self.inputs in tokens:
             self.sizes["vocabulary"] = _vocabulary(graph)

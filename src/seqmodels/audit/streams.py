@@ -258,12 +258,17 @@ class _Stream(Probe):
         if not whole:
             return ""
         single_steps = [1] * self.steps
-        uneven_chunks = self.uneven(self.steps)
-        return self._moved_by_chunks(whole, single_steps, "of 1 step") or self._moved_by_chunks(
-            whole, uneven_chunks, f"of {min(uneven_chunks)} to {max(uneven_chunks)} steps"
-        )
+        for chunks in (single_steps, self.uneven(self.steps)):
+            evidence = self._moved_by_chunks(whole, chunks)
+            if evidence:
+                return evidence
+        return ""
 
-    def _moved_by_chunks(self, whole: Logits, chunks: list[int], sizes: str) -> str:
+    def _moved_by_chunks(self, whole: Logits, chunks: list[int]) -> str:
+        """Chunks of these steps give other logits than `whole`, those of all steps at once."""
+        sizes = "of 1 step"
+        if max(chunks) > 1:
+            sizes = f"of {min(chunks)} to {max(chunks)} steps"
         with self.trying(f"lost_state, in chunks {sizes}"):
             after = self.logits(self.inputs, chunks)
             has_logits_of_each_step = len(whole[0]) > 1

@@ -143,6 +143,7 @@ class SteppedRNN(nn.Module):
         step = torch.arange(time, device=device)
         last = on_device(lengths, device).unsqueeze(1) - 1  # (B, 1)
         is_valid = (step <= last).unsqueeze(2)  # (B, T, 1)
+        valid_if_padded = is_valid if has_padding else None
 
         # After a row's end, a direction reads its last step again, so that neither padding nor
         # zeros, which a cell may divide by, can spoil a gradient.
@@ -172,9 +173,7 @@ class SteppedRNN(nn.Module):
                 number = layer * directions + direction
                 cell = self.get_submodule(self.names[number])
                 steps = _read(inputs, orders[direction])
-                output, final_state = _run(
-                    cell, steps, states[number], is_valid if has_padding else None, last
-                )
+                output, final_state = _run(cell, steps, states[number], valid_if_padded, last)
                 outputs.append(_read(output, orders[direction]))
                 final_states.append(final_state)
             inputs = torch.cat(outputs, dim=2)

@@ -277,8 +277,8 @@ class RecurrentEncoder(nn.Module):
         # MPS they fail (PyTorch issue 102911).
         if inputs.device.type != "cpu":
             return False
-        # From some steps on, padded is faster, in inference only if oneDNN runs the cell (measured
-        # in benchmarks/growth.py).
+        # From some steps on, padded is faster, in inference only if oneDNN runs the cell. (Measured
+        # in benchmarks/growth.py.)
         if torch.is_grad_enabled():
             return longest < FEWEST_STEPS_TO_TRAIN
         by_onednn = self.cell == "lstm" and not self.rnn.proj_size and inputs.dtype != torch.float64
