@@ -47,29 +47,30 @@ class LastCheckpoint(Checkpoint):
         self.step: int | None = None
         self._saved_at = 0.0
         self._received = 0
-        self._processes: Any = None  # the group to agree in
+        self._processes: Any = None  # the group of all processes, in which they agree
         self._handling = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._saved_at = time.monotonic()
         if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == self.path.name:
             self.step = trainer.global_step
-        if trainer.world_size > 1:  # on the CPU, so that no step waits for its device
+        if trainer.world_size > 1:
+            # This group sends numbers by the CPU, so that no step waits for its device.
             self._processes = distributed.new_group(backend="gloo")
         self._handling.enter_context(handling_signals(self._note))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # before a validation, which Lightning would skip when it resumes; checkpoints hold no
-        # gradients
+        # A state before a validation is not saved, because Lightning would skip the validation when
+        # it resumes; nor is one between two steps of gradients, because checkpoints hold none.
         if validation_follows(trainer, batch_idx) or accumulates(trainer):
             return
         self._end(self._save_if(self._is_time(), trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trained = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not trained or accumulates(trainer) or ends_epoch(trainer):
+        is_training = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not is_training or accumulates(trainer) or ends_epoch(trainer):
             return
         # The last state waits for the end of its epoch, whose metrics it needs: a training that is
         # resumed where it ends logs nothing more.
@@ -77,63 +78,74 @@ class LastCheckpoint(Checkpoint):
             self._end(self._save_if(True, trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        by_epoch = ends_epoch(trainer) or trainer.check_val_every_n_epoch is not None
-        self._save_if(by_epoch or ends_training(trainer) or self._is_time(), trainer)
+        saves_each_epoch = ends_epoch(trainer) or trainer.check_val_every_n_epoch is not None
+        self._save_if(saves_each_epoch or ends_training(trainer) or self._is_time(), trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._end(self._agree()[0])  # only now: the metrics of an epoch are logged after its end
+        # A signal ends the training only now: the metrics of an epoch are logged after its end.
+        signum, _ = self._agree()
+        self._end(signum)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._handling.close()
-        if trainer.is_global_zero:  # also where a signal ends the run: its resume may train nothing
+        if trainer.is_global_zero:
+            # This comes before a signal ends the run: its resume may train nothing.
             self.path.with_name("previous.ckpt").unlink(missing_ok=True)
-        self._end(self._agree()[0])
+        signum, _ = self._agree()
+        self._end(signum)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # A training that is resumed at its end has had none of the hooks above. If its last.ckpt
         # was damaged, or not there yet, its state is that of the other checkpoint.
-        resumed = Path(trainer.ckpt_path) if trainer.ckpt_path else self.path
-        if self.step is None and trainer.is_global_zero and resumed.name != self.path.name:
+        if self.step is not None or not trainer.is_global_zero or not trainer.ckpt_path:
+            return
+        resumed_path = Path(trainer.ckpt_path)
+        if resumed_path.name != self.path.name:
             with written_whole(self.path) as file:
-                file.write(resumed.read_bytes())
+                file.write(resumed_path.read_bytes())
 
     def on_exception(self, *_: Any) -> None:
         self._handling.close()
 
     def _is_time(self) -> bool:
-        passed = time.monotonic() - self._saved_at
-        return self.minutes is not None and passed >= 60 * self.minutes
+        """Whether the last state was saved too many minutes ago."""
+        seconds = time.monotonic() - self._saved_at
+        return self.minutes is not None and seconds >= 60 * self.minutes
 
-    def _save_if(self, due: bool, trainer: pl.Trainer) -> int:
+    def _save_if(self, is_due: bool, trainer: pl.Trainer) -> int:
         """Saves the state if that is due in any process, or any has received a signal, and it isn't
         saved yet. Returns the signal, or 0."""
-        signum, agreed = self._agree(due)
-        if (signum or agreed) and self.step != trainer.global_step:
+        signum, is_due_in_any = self._agree(is_due)
+        if (signum or is_due_in_any) and self.step != trainer.global_step:
             self._save(trainer)
         return signum
 
     def _save(self, trainer: pl.Trainer) -> None:
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        for logger in trainer.loggers:  # a run resumed from here does not log it again
+        # A run that is resumed from this state does not log again what was logged before.
+        for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.path)
-        self.step, self._saved_at = trainer.global_step, time.monotonic()
+        self.step = trainer.global_step
+        self._saved_at = time.monotonic()
 
-    def _agree(self, due: bool = False) -> tuple[int, bool]:
+    def _agree(self, is_due: bool = False) -> tuple[int, bool]:
         """The signal that any process has received, or 0; whether a checkpoint is due in any."""
         if self._processes is None:
-            return self._received, due
-        noted = torch.tensor([self._received, due])
-        distributed.all_reduce(noted, distributed.ReduceOp.MAX, self._processes)
-        signum, agreed = noted.tolist()
-        return signum, bool(agreed)
+            return self._received, is_due
+        largest = torch.tensor([self._received, is_due])  # of this process, then of all
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX, self._processes)
+        signum, is_due_in_any = largest.tolist()
+        return signum, bool(is_due_in_any)
 
     def _end(self, signum: int) -> None:
+        """Ends the training if a signal was received; 0 is none."""
         if signum:
             raise Interrupted(signum)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        """Keeps a signal for the end of the step; a second Ctrl-C ends the training at once."""
         if signum == signal.SIGINT and self._received == signal.SIGINT:
             raise Interrupted(signum)
         self._received = signum
@@ -167,23 +179,27 @@ class BestCheckpoint(ModelCheckpoint):
         monitor: Name | None = "validation/loss",
         mode: Literal["min", "max"] | None = None,
     ) -> None:
-        mode = mode or ("max" if monitor and more_is_better(monitor) else "min")
+        if mode is None:
+            mode = "max" if monitor and more_is_better(monitor) else "min"
         super().__init__(dirpath, "best", monitor, mode=mode, enable_version_counter=False)
         self.validation: dict[str, float] | None = None
-        self._loss: Tensor | None = None  # of the best state
+        self._loss: Tensor | None = None  # the validation loss of the best state
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
-        loss, before = trainer.callback_metrics.get("validation/loss"), self._loss
-        saves = super().check_monitor_top_k(trainer, current)
-        if not saves and current is not None and loss is not None and before is not None:
-            saves = bool(current == self.best_model_score) and bool(loss < before)
-        if saves:
+        """Whether the state is saved: its metric is better than the best one's, or as good with a
+        smaller loss."""
+        loss = trainer.callback_metrics.get("validation/loss")
+        is_better = super().check_monitor_top_k(trainer, current)
+        if not is_better and current is not None and loss is not None and self._loss is not None:
+            is_equal = bool(current == self.best_model_score)
+            is_better = is_equal and bool(loss < self._loss)
+        if is_better:
             self._loss = loss
-        return saves
+        return is_better
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        # a resumed state was judged by its validation before it was saved; it has no metric now
+        # A resumed state was judged by its validation before it was saved; it has no metric now.
         self._last_global_step_saved = trainer.global_step
 
     # The state at the end of the training waits for the end of its epoch, as `last.ckpt` does.
@@ -198,44 +214,55 @@ class BestCheckpoint(ModelCheckpoint):
         super().on_train_epoch_end(trainer, pl_module)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
-        for logger in trainer.loggers:  # a run that is killed now is resumed from this checkpoint
+        # A run that is killed now is resumed from this checkpoint.
+        for logger in trainer.loggers:
             logger.save()
         super()._save_checkpoint(trainer, filepath)
-        found = trainer.callback_metrics.items()
-        self.validation = {k: float(v) for k, v in found if k.startswith("validation/")} or None
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("validation/")
+        }
+        self.validation = metrics or None
 
-    # no path: the folder may lie elsewhere now, and a checkpoint doesn't say which file to replace
+    # A checkpoint keeps no path: the folder may lie elsewhere when it is resumed.
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": self.best_model_score, "loss": self._loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        score, self._loss = state_dict["score"], state_dict["loss"]
-        if score is None and self.monitor is not None:  # nothing was validated yet
+        score = state_dict["score"]
+        self._loss = state_dict["loss"]
+        if score is None and self.monitor is not None:  # Nothing was validated yet.
             return
-        path = self.best_model_path = self.kth_best_model_path = self.format_checkpoint_name({})
+        path = self.format_checkpoint_name({})
+        self.best_model_path = path
+        self.kth_best_model_path = path
         if score is not None:
-            self.best_model_score, self.best_k_models = score, {path: score}
+            self.best_model_score = score
+            self.best_k_models = {path: score}
 
 
 def accumulates(trainer: pl.Trainer) -> bool:
     """Whether the gradients of this batch are added to the next batch's."""
-    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    last = trainer.is_last_batch or ready == trainer.num_training_batches
-    return ready % trainer.accumulate_grad_batches != 0 and not last
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # with this one
+    is_last = trainer.is_last_batch or batches == trainer.num_training_batches
+    return batches % trainer.accumulate_grad_batches != 0 and not is_last
 
 
 def ends_epoch(trainer: pl.Trainer) -> bool:
     """Whether validation takes place at the end of each epoch only, or not at all: then Lightning
     saves the best checkpoint after the epoch instead of after the validation."""
-    by_epoch = trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
-    return by_epoch or not sum(trainer.num_val_batches)
+    if sum(trainer.num_val_batches) == 0:
+        return True
+    return trainer.check_val_every_n_epoch == 1 and trainer.val_check_interval == 1.0
 
 
 def ends_training(trainer: pl.Trainer) -> bool:
     """Whether the training ends with this batch: by its epochs, by its steps, or because a callback
     has stopped it and it has trained for `min_epochs` and `min_steps`."""
-    epochs, steps = trainer.current_epoch, trainer.global_step  # that are finished
+    epochs = trainer.current_epoch  # how many are finished
+    steps = trainer.global_step
     if trainer.is_last_batch:
         epochs += 1
         if epochs == trainer.max_epochs:
@@ -248,9 +275,13 @@ def ends_training(trainer: pl.Trainer) -> bool:
 
 def validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether a validation, or the end of the epoch, comes right after this batch."""
-    interval, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
-    none = epochs is not None and (trainer.current_epoch + 1) % epochs  # in this epoch
-    if trainer.is_last_batch or interval is None or math.isinf(interval) or none:
-        return trainer.is_last_batch
-    number = batch_idx if epochs is not None else trainer.fit_loop.total_batch_idx
-    return (number + 1) % int(interval) == 0
+    if trainer.is_last_batch:
+        return True
+    interval = trainer.val_check_batch
+    if interval is None or math.isinf(interval):
+        return False
+    epochs = trainer.check_val_every_n_epoch
+    if epochs is None:  # Batches are counted across epochs.
+        return (trainer.fit_loop.total_batch_idx + 1) % int(interval) == 0
+    has_validation = (trainer.current_epoch + 1) % epochs == 0
+    return has_validation and (batch_idx + 1) % int(interval) == 0

@@ -38,14 +38,14 @@ class EarlyStopping(LightningEarlyStopping):
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        reason, exhausted = self.stopping_reason, EarlyStoppingReason.PATIENCE_EXHAUSTED
-        if reason is exhausted and self.wait_count < self.patience:
+        was_impatient = self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED
+        if was_impatient and self.wait_count < self.patience:  # The patience is larger now.
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
-        elif reason is not EarlyStoppingReason.NOT_STOPPED:
+        elif self.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             log.warning(f"early stopping trains nothing more: {self.stopping_reason_message}")
             trainer.should_stop = True
 
-    # these two raise for a metric that is not there
+    # These two raise an error for a metric that is not there.
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with refusing("callbacks.early_stopping", RuntimeError):

@@ -19,7 +19,8 @@ from seqmodels.plain_values import flattened
 
 log = logging.getLogger(__name__)
 
-LARGE = 1e6
+# Nine digits tell a float32 from any other. Numbers from here on are of 64 bits, and have fifteen.
+LARGE_NUMBER = 1e6
 
 
 class Predictions(Callback):
@@ -30,54 +31,54 @@ class Predictions(Callback):
     each class or column.
 
     Args:
-        folder: to write to, or to warn of, where nothing can be written there; None: the run
-            folder, which needs them.
+        folder: where to write them, or to warn that nothing can be written; None: the run folder,
+            which needs them, so that a failure is an error.
 
     Attributes:
-        written: whether they were.
+        written: whether the predictions were written.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder, self.written = folder, False
+        self.folder = folder
+        self.written = False
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = {}
 
     def on_test_batch_end(self, trainer: Any, task: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        if not outputs or "rows" not in outputs:  # of a task with a test step of its own
+        if not outputs or "rows" not in outputs:  # The task has a test step of its own.
             return
-        numbers, count, told = batch.rows, trainer.world_size, task.told
-        if numbers is None:  # in the order of their batches, which processes share
-            first = trainer.global_rank + count * len(told)
-            numbers = range(first, first + count * len(batch), count)
+        numbers = batch.rows
+        if numbers is None:
+            # Rows have the order of their batches, of which each process takes every n-th row.
+            processes = trainer.world_size
+            first = trainer.global_rank + processes * len(task.told)
+            numbers = range(first, first + processes * len(batch), processes)
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
         name: Any = getattr(dataset, "row_name", lambda row: {})
         target_as_read = getattr(dataset, "targets_as_read", None)
         for row, outcome in zip(map(int, numbers), outputs["rows"], strict=True):
-            if target_as_read:  # with all its digits, of which standardised float32 loses some
+            if target_as_read:  # Standardised float32 loses some of its digits.
                 outcome = {**outcome, "target": target_as_read(row)}
-            told[row] = {"row": 1 + row, **flattened({**name(row), **outcome})}
+            task.told[row] = {"row": 1 + row, **flattened({**name(row), **outcome})}
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        rows = {n: row for told in from_every_process(pl_module.told) for n, row in told.items()}
-        parts = pl_module.score_parts(pl_module.sums["test"].of_all(pl_module.device))
-        tables = {"predictions.csv": [rows[n] for n in sorted(rows)], "scores.csv": parts}
+        outcomes = dict[int, Mapping[str, Any]]()
+        for outcomes_of_process in from_every_process(pl_module.told):
+            outcomes |= outcomes_of_process
+        sums = pl_module.sums["test"].of_all(pl_module.device)
+        scores = pl_module.score_parts(sums)
         if not trainer.is_global_zero:
             return
+        folder = self.folder or Path(trainer.default_root_dir)
         try:
-            for file, table in tables.items():
-                self._write(self.folder or Path(trainer.default_root_dir), file, table)
+            _write(folder, "predictions.csv", [outcomes[row] for row in sorted(outcomes)])
+            _write(folder, "scores.csv", scores)
             self.written = True
         except (OSError, UserError) as error:
             if self.folder is None:
                 raise
             log.warning("the predictions are not written: %s", one_line(error))
-
-    def _write(self, folder: Path, file: str, table: Sequence[Mapping[str, Any]]) -> None:
-        if columns := dict.fromkeys(name for row in table for name in row):
-            cells = ({k: _cell(_plain(v)) for k, v in row.items()} for row in table)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_table(folder / file, columns, cells)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.told = None
@@ -87,7 +88,7 @@ class Pictures(Callback):
     """Saves what the task's `pictures` draws of the test split in `figures/` of the run folder."""
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        sums = pl_module.sums["test"].of_all(pl_module.device)  # every process takes part
+        sums = pl_module.sums["test"].of_all(pl_module.device)  # Every process takes part.
         if not trainer.is_global_zero:
             return
         dataset: Any = getattr(trainer.test_dataloaders, "dataset", None)
@@ -95,12 +96,31 @@ class Pictures(Callback):
         write_pictures(folder, pl_module.pictures(dataset, sums))
 
 
+def _write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table with the columns of all its rows; none, if it has no columns."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    if not columns:
+        return
+    cells = ({column: _cell(value) for column, value in row.items()} for row in rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / name, columns, cells)
+
+
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    """A value of a table: lists as JSON, numbers with as many digits as they have."""
+    value = _rounded(value)
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return value
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        digits = 9 if abs(value) < LARGE else 15
-        return None if math.isnan(value) else float(f"{value:.{digits}g}")
-    return [*map(_plain, value)] if isinstance(value, list | tuple) else value
+def _rounded(value: Any) -> Any:
+    """Rounds floats, also those in lists; nan is None."""
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return None
+    digits = 9 if abs(value) < LARGE_NUMBER else 15
+    return float(f"{value:.{digits}g}")

@@ -20,7 +20,8 @@ from seqmodels.engine.task import LOGGED
 from seqmodels.metrics import show_with_unit
 from seqmodels.screen import Screen
 
-MINUTE = 60.0  # without a line, at most
+# Without a terminal, no more seconds pass without a line.
+MOST_SECONDS_WITHOUT_LINE = 60.0
 
 
 class LiveProgressBar(RichProgressBar):
@@ -37,8 +38,11 @@ class LiveProgressBar(RichProgressBar):
 
     def __init__(self, seconds: NonNegative = 0.2) -> None:
         super().__init__(refresh_rate=10)
-        self.seconds, self._in_lines = seconds, False
-        self._loss, self._updated_at, self._printed_at = dict[str, float](), 0.0, time.monotonic()
+        self.seconds = seconds
+        self._in_lines = False  # whether it prints lines instead of a bar
+        self._loss = dict[str, float]()  # the metric that the bar shows besides Lightning's
+        self._updated_at = 0.0
+        self._printed_at = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -51,55 +55,77 @@ class LiveProgressBar(RichProgressBar):
         super().on_train_start(trainer, pl_module)
         if self._in_lines:
             self._budget = find_budget(trainer, getattr(trainer, "datamodule", None))
-            self._began_at, self._done_before = time.monotonic(), self._done(trainer)
+            self._began_at = time.monotonic()
+            self._share_at_start = self._share_done(trainer)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *given: Any
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *batch: Any
     ) -> None:
         if self._is_due():
-            steps, done = self._budget.steps, self._done(trainer)
-            whole = f" of {steps:,}" if steps else ""
-            if done > self._done_before:
-                each = (time.monotonic() - self._began_at) / (done - self._done_before)
-                whole += f", at most {max(1, round((1 - done) * each / 60))} min left"
-            self._print(f"{_place(trainer)}{whole}: loss {float(outputs['loss']):.4f}")
-        waits = time.monotonic() - self._updated_at < self.seconds and not trainer.is_last_batch
-        if self.is_disabled or waits:
+            line = f"{_place(trainer)}{self._rest(trainer)}: loss {float(outputs['loss']):.4f}"
+            self._print(line)
+        was_just_updated = time.monotonic() - self._updated_at < self.seconds
+        if self.is_disabled or (was_just_updated and not trainer.is_last_batch):
             return
         self._loss = {"loss": float(outputs["loss"])}
-        super().on_train_batch_end(trainer, pl_module, outputs, *given)
-        if self.progress:  # without a limit of epochs, Lightning shows `Epoch 0/-2`
+        super().on_train_batch_end(trainer, pl_module, outputs, *batch)
+        if self.progress:
+            # Without a limit of epochs, Lightning shows `Epoch 0/-2`.
             for bar in self.progress.tasks:
-                self.progress.update(bar.id, description=bar.description.replace("/-2", "  "))
+                description = bar.description.replace("/-2", "  ")
+                self.progress.update(bar.id, description=description)
         self._updated_at = time.monotonic()
+
+    def _rest(self, trainer: pl.Trainer) -> str:
+        """How many steps there are, and how many minutes are left: empty where nobody knows."""
+        rest = ""
+        if self._budget.steps:
+            rest += f" of {self._budget.steps:,}"
+        share_done = self._share_done(trainer)
+        if share_done > self._share_at_start:
+            seconds = time.monotonic() - self._began_at
+            seconds_for_all = seconds / (share_done - self._share_at_start)
+            minutes_left = round((1 - share_done) * seconds_for_all / 60)
+            rest += f", at most {max(1, minutes_left)} min left"
+        return rest
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if self._in_lines and trainer.state.fn == "fit" and not trainer.sanity_checking:
             metrics = trainer.progress_bar_metrics.items()
-            numbers = ", ".join(f"{name} {show_with_unit(name, value)}" for name, value in metrics)
-            self._print(f"{_place(trainer)}: {numbers}")
+            numbers = [f"{name} {show_with_unit(name, value)}" for name, value in metrics]
+            self._print(f"{_place(trainer)}: {', '.join(numbers)}")
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *given: Any) -> None:
-        super().on_validation_batch_end(trainer, *given)
-        self._print_batch("validation", trainer.num_val_batches, given)
+    def on_validation_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_validation_batch_end(trainer, *arguments)
+        self._print_batch("validation", trainer.num_val_batches, arguments)
 
-    def on_test_batch_end(self, trainer: pl.Trainer, *given: Any) -> None:
-        super().on_test_batch_end(trainer, *given)
-        self._print_batch("test", trainer.num_test_batches, given)
+    def on_test_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_test_batch_end(trainer, *arguments)
+        self._print_batch("test", trainer.num_test_batches, arguments)
 
-    def _print_batch(self, split: str, counts: Sequence[int | float], given: Sequence[Any]) -> None:
+    def _print_batch(
+        self, split: str, counts: Sequence[int | float], arguments: Sequence[Any]
+    ) -> None:
+        """Says which batch this is, if a line is due.
+
+        Args:
+            counts: the number of batches of each loader.
+            arguments: those of Lightning's hook behind the trainer.
+        """
         if self._is_due():
-            self._print(f"{split}: batch {1 + given[3]:,} of {sum(counts):,}")
+            number = 1 + arguments[3]
+            self._print(f"{split}: batch {number:,} of {sum(counts):,}")
 
     def _is_due(self) -> bool:
-        return self._in_lines and time.monotonic() - self._printed_at >= MINUTE
+        return self._in_lines and time.monotonic() - self._printed_at >= MOST_SECONDS_WITHOUT_LINE
 
     def _print(self, line: str) -> None:
         Screen().print(line, soft_wrap=True)
         self._printed_at = time.monotonic()
 
-    def _done(self, trainer: pl.Trainer) -> float:
+    def _share_done(self, trainer: pl.Trainer) -> float:
+        """How much of the training is done, from 0 to 1."""
         return self._budget.progress(trainer.global_step, seconds_used(trainer))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
@@ -107,7 +133,7 @@ class LiveProgressBar(RichProgressBar):
         return {name.rpartition("/")[2]: f"{value:.3f}" for name, value in metrics.items()}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        # Lightning's two times and longer bar leave too little room for metrics on 80 columns
+        # Lightning's two times and longer bar leave too little room for metrics on 80 columns.
         description, bar, batches, _, speed = super().configure_columns(trainer)
         bar.bar_width = 10
         return [description, bar, batches, TimeRemainingColumn(compact=True), speed]
@@ -129,15 +155,21 @@ class StepMetrics(Callback):
         self._logged_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
-        if not every or step % every or step == self._logged_at:  # the last: gradients accumulate
+        interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step = trainer.global_step
+        if not interval or step % interval != 0:
             return
-        sums, self._logged_at = pl_module.sums, step
-        recent = sums["train"].since(sums[LOGGED])
+        if step == self._logged_at:  # Gradients accumulate: there was no step since.
+            return
+        self._logged_at = step
+        sums = pl_module.sums
+        recent_sums = sums["train"].since(sums[LOGGED])
         sums[LOGGED] = Sums(sums["train"].totals)
-        measured = pl_module.measured(recent, trainer.train_dataloader)
-        values = torch.stack([value.float() for value in measured.values()]).tolist()
-        names = (f"train/{name}_step" for name in measured)
-        metrics = {"epoch": trainer.current_epoch, **dict(zip(names, values, strict=True))}
+
+        values_by_name = pl_module.measured(recent_sums, trainer.train_dataloader)
+        values = torch.stack([value.float() for value in values_by_name.values()])
+        metrics: dict[str, float] = {"epoch": trainer.current_epoch}
+        for name, value in zip(values_by_name, values.tolist(), strict=True):
+            metrics[f"train/{name}_step"] = value
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step - 1)  # counted from 0, as Lightning does
+            logger.log_metrics(metrics, step=step - 1)  # Lightning counts from 0.

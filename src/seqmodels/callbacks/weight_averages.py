@@ -22,34 +22,42 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: PositiveFraction = 0.998) -> None:
-        super().__init__(use_buffers=False)  # they are constants, such as the weights of classes
+        # Buffers are constants, such as the weights of classes.
+        super().__init__(use_buffers=False)
         self.decay = decay
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device  # where the weights will be, after this hook
+        # The weights are not there yet, but will be after this hook, in this precision.
+        self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
-        if (average := self._average_model) is not None:
-            trainer.precision_plugin.convert_module(average)  # as it will convert the weights
-            average.n_averaged = average.n_averaged.cpu()  # it is read at every step
+        average = self._average_model
+        if average is not None:
+            trainer.precision_plugin.convert_module(average)
+            average.n_averaged = average.n_averaged.cpu()  # It is read at every step.
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._step = trainer.global_step  # of the last update
+        self._step = trainer.global_step  # the step of the last update
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """PyTorch's own update would copy the count to the device at every step, and wait."""
         average: Any = self._average_model
-        if trainer.global_step == self._step:  # the gradients accumulate
+        if trainer.global_step == self._step:  # The gradients accumulate.
             return
         self._step = trainer.global_step
         count = int(average.n_averaged)
-        kept = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
-        pairs = [*average.module.parameters()], [*pl_module.parameters()]
-        get_ema_multi_avg_fn(kept)(*pairs, average.n_averaged)
-        for own, other in zip(average.module.buffers(), pl_module.buffers(), strict=True):
-            own.copy_(other)
+        share_kept = 0.0
+        if count:
+            share_kept = min(self.decay, (1 + count) / (10 + count))
+        update = get_ema_multi_avg_fn(share_kept)
+        averaged_weights = list(average.module.parameters())
+        update(averaged_weights, list(pl_module.parameters()), average.n_averaged)
+
+        buffers = zip(average.module.buffers(), pl_module.buffers(), strict=True)
+        for averaged_buffer, buffer in buffers:
+            averaged_buffer.copy_(buffer)
         average.n_averaged += 1
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # else a validation after the training would exchange the best weights for the average
+        # A validation after the training would exchange the best weights for the average.
         self._average_model = None
