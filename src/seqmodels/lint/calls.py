@@ -82,7 +82,7 @@ def _with_effect(call: Call) -> Value:
     return after([EFFECTS_OF_FUNCTIONS[call.name]], call.value)
 
 
-# inputs that are turned or made
+# Inputs that are turned or made.
 
 
 def _flip(call: Call) -> Value:
@@ -169,7 +169,7 @@ def _narrow(call: Call) -> Value:
     return Inputs(frozenset({axis}))
 
 
-# outputs and final states
+# Outputs and final states.
 
 
 def _view(call: Call) -> Value:

@@ -90,7 +90,7 @@ class Reader:
                     return True
         return False
 
-    # statements
+    # Statements.
 
     def _read_statements(self, statements: list[Any]) -> None:
         for statement in statements:
@@ -111,6 +111,7 @@ class Reader:
                 self._read_statements(getattr(statement, block, []))
 
     def _look_at_expressions(self, statement: ast.stmt) -> None:
+        """Shows what a statement reads to `look`, from each whole expression to its parts."""
         for role, expression in ast.iter_fields(statement):
             if role in ("target", "annotation") or not isinstance(expression, ast.expr):
                 continue
@@ -151,6 +152,7 @@ class Reader:
         self.expressions_by_name[ast.unparse(target)] = expression
 
     def _set(self, target: ast.expr, value: Value) -> None:
+        """Notes what a target holds now, or that the file doesn't say it any more."""
         if isinstance(target, ast.Tuple | ast.List):
             for index, element in enumerate(target.elts):
                 self._set(element, entry(value, index))
@@ -162,7 +164,7 @@ class Reader:
             target = target.value  # `output[padding] = 0` changes an output in place.
         self.values.pop(ast.unparse(target), None)
 
-    # expressions
+    # Expressions.
 
     def value_of(self, node: ast.AST) -> Value:
         """What an expression holds; None: the file doesn't say."""
@@ -190,8 +192,9 @@ class Reader:
         value = self.value_of(node.value)
         if not isinstance(value, States):
             return cut(value, node.slice, self.source, self.counters)
-        if self._reads_last_step(node):
-            return replace(value, content="last_step", axes="", column=node)
+        last_step = self._last_step(node)
+        if last_step is not None:
+            return last_step
         index = node.slice
         if value.content in ("h_n", "c_n"):
             index = _without_whole_axes(index)
@@ -207,10 +210,7 @@ class Reader:
             return returned_by(function, call.value, node in self.carrying_calls)
         if last_name(node.func) in ("div", "true_divide") and call.arguments:
             return self._divided(call.value, call.arguments[0])
-        column = self.column_read(node)
-        if column is not None and column.axis == "T":
-            return replace(column.states, content="last_step", axes="", column=node)
-        return value_of_call(call)
+        return self._last_step(node) or value_of_call(call)
 
     def _value_of_operation(self, node: ast.BinOp) -> Value:
         if isinstance(node.op, ast.MatMult):
@@ -259,18 +259,20 @@ class Reader:
         """Whether what stands before a dot is `torch` or `F`: behind it are functions."""
         return ast.unparse(node) in {"torch", "F", *self.source.names_of_torch.values()}
 
-    # columns
+    # Columns.
 
     def column_read(self, node: ast.AST) -> Column | None:
         """The last entry of an axis that an index, or `select`, takes of an output."""
         states, indices = self._indexed(node)
         if not isinstance(states, States) or states.content not in CONTENTS_WITH_COLUMNS:
             return None
+        # `...` stands for the axes that have no index.
         if "..." in indices:
             position = indices.index("...")
             number_of_axes = len(states.axes) + 1 - len(indices)
             indices[position : position + 1] = [":"] * number_of_axes
 
+        # The first axis that is not taken as a whole, as the second one of output[:, -1].
         cut_axes = [axis for axis, index in enumerate(indices) if index != ":"]
         if not cut_axes or cut_axes[0] >= len(states.axes):
             return None
@@ -281,9 +283,12 @@ class Reader:
         is_one_of_more = first_axis == 0 and len(indices) > 1
         return Column(states, states.axes[first_axis], is_half, is_one_of_more)
 
-    def _reads_last_step(self, node: ast.Subscript) -> bool:
+    def _last_step(self, node: ast.AST) -> States | None:
+        """The last step of an output, if this is what an index, or `select`, takes of it."""
         column = self.column_read(node)
-        return column is not None and column.axis == "T"
+        if column is None or column.axis != "T":
+            return None
+        return replace(column.states, content="last_step", axes="", column=node)
 
     def _indexed(self, node: ast.AST) -> tuple[Value, list[str]]:
         """A value, and the indices that are taken of it: of `output.select(1, -1)`, `:` and -1."""

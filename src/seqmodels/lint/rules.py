@@ -56,13 +56,11 @@ POOLS = {
 # By the content of states, what their last column is made of all columns.
 RUNNING_POOLS = {"running_sum": "a running sum", "running_mean": "a running mean"}
 # Padding that changes nothing, or that the file doesn't show.
-HARMLESS_IN_A_MEAN = {NO_PADDING}
-HARMLESS_IN_A_SUM = {NO_PADDING, ZEROS, LEAST, UNKNOWN}
 HARMLESS_PADDING = {
-    "a mean": HARMLESS_IN_A_MEAN,
-    "a running mean": HARMLESS_IN_A_MEAN,
-    "a sum": HARMLESS_IN_A_SUM,
-    "a running sum": HARMLESS_IN_A_SUM,
+    "a mean": {NO_PADDING},
+    "a running mean": {NO_PADDING},
+    "a sum": {NO_PADDING, ZEROS, LEAST, UNKNOWN},
+    "a running sum": {NO_PADDING, ZEROS, LEAST, UNKNOWN},
     "a maximum": {NO_PADDING, LEAST, LOWEST, UNKNOWN},
     "a softmax": {NO_PADDING, LOWEST, UNKNOWN},
 }
@@ -275,7 +273,7 @@ def report_pool(check: CheckOfFunction, node: ast.AST, states: States, pool: str
     if not padding or states.padding in HARMLESS_PADDING[pool]:
         return
     # A mean of zeros at padding, times T / length, is the mean of valid steps.
-    is_mean = HARMLESS_PADDING[pool] == HARMLESS_IN_A_MEAN
+    is_mean = pool in ("a mean", "a running mean")
     if is_mean and states.padding in (ZEROS, LEAST) and check.scales_by_lengths:
         return
     verb = "counts" if padding == "certain" else "may count"
@@ -441,6 +439,7 @@ def states_read(check: CheckOfFunction, node: Any) -> None:
         return
     if not states.network.bidirectional:
         return
+    # States of one layer, as h_n.view(L, D, B, H) gives them, are of the same network.
     network = replace(states.network, layers=None)
     parent = check.source.parents.get(node)
     if states.content == "h_n" and isinstance(parent, ast.Subscript) and parent.value is node:
@@ -449,12 +448,12 @@ def states_read(check: CheckOfFunction, node: Any) -> None:
             check.networks_read_otherwise.add(network)
         elif not check.is_only_shown(parent):
             check.backward_states.append((parent, network))
-    elif not _is_followed(check, node, parent):
+    elif not _is_followed(check, parent):
         check.networks_read_otherwise.add(network)
 
 
-def _is_followed(check: CheckOfFunction, node: ast.AST, parent: ast.AST | None) -> bool:
-    """Whether the reader knows what becomes of states here, or nothing does."""
+def _is_followed(check: CheckOfFunction, parent: ast.AST | None) -> bool:
+    """Whether the reader knows what becomes of states in the node around them, or nothing does."""
     if isinstance(parent, ast.Attribute):
         if parent.attr in SHAPE_ATTRIBUTES:
             return True
@@ -536,12 +535,13 @@ def next_tokens(check: Check) -> None:
     if not re.search("cross_entropy|CrossEntropyLoss", source.text):
         return
     for node in source.nodes:
-        if _compares_with_next(_compared(node, source)):
+        expressions = _compared_expressions(node, source)
+        if _are_shifted_by_one(expressions):
             check.report(node, "RNN010")
             return
 
 
-def _compared(node: ast.AST, source: Source) -> list[ast.expr]:
+def _compared_expressions(node: ast.AST, source: Source) -> list[ast.expr]:
     """The logits and targets of a loss, or the values of an assignment that may become them."""
     if isinstance(node, ast.Call):
         function = getattr(node.func, "func", node.func)  # nn.NLLLoss()(logits, targets)
@@ -551,8 +551,8 @@ def _compared(node: ast.AST, source: Source) -> list[ast.expr]:
     return []
 
 
-def _compares_with_next(expressions: list[ast.expr]) -> bool:
-    """Whether of two expressions one lacks the last column, and the other the first."""
+def _are_shifted_by_one(expressions: list[ast.expr]) -> bool:
+    """Whether the first of two expressions lacks the last column, and the second the first."""
     if len(expressions) != 2:
         return False
     first_cuts, second_cuts = [list(_column_cuts(expression)) for expression in expressions]

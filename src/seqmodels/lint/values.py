@@ -135,7 +135,7 @@ class FinalState:
 Value = Network | Layers | Inputs | States | FinalState | None
 
 
-# networks and layers
+# Networks and layers.
 
 
 def network_made_by(node: ast.AST, source: Source) -> Network | None:
