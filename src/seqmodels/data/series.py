@@ -85,9 +85,9 @@ class SeriesTable(OwnFiles):
         series: the column that names the series of each row; None: each row is a series.
         time: the column to sort the steps of a series by, numbers or dates; None: they stand in
             order.
-        steps: what numbered columns have before their number, such as `t` for t0 to t99, which are
-            the steps of the series in each row; or a list of that for several channels, or of the
-            columns themselves for one.
+        steps: the prefix of numbered columns, such as `t` for t0 to t99, which are the steps of the
+            series in each row; or a list of prefixes for several channels, or of the columns
+            themselves for one.
         inputs: the channels; None: the columns of numbers that `roles_of` finds. A column of texts
             is a channel for each text that training has.
         label_column: the labels. If they vary within a series, each step has its own.
@@ -135,15 +135,17 @@ class SeriesTable(OwnFiles):
         if weight_column:
             self.roles = {**self.roles, "weight": weight_column}
         self.mismatch = ""  # why there is a target for each series or step
-        self._found: list[str] = []  # notes
-        self.guesses: list[str] = []  # those of what nobody has said
-        self.column_roles: list[ColumnRole] = []  # of the training split, once read
-        self._has_looked = False  # at the training split
+        self._table_notes: list[str] = []
+        self.guesses: list[str] = []  # the notes on what nobody has said
+        # What reading the training split sets:
+        self._has_looked = False
+        self.column_roles: list[ColumnRole] = []
         self._targets_of_training: TargetEncoder
-        self._channels: dict[str, bool] = {}  # of training, each with whether it holds texts
-        self._wide_channels: list[str] = []  # of `data.steps`
-        self._columns_of_steps: set[str] = set()  # of wide tables
-        self._train: dict[str, Steps] = {}  # by path; once read, until it becomes examples
+        self._channels: dict[str, bool] = {}  # whether each channel holds texts
+        self._wide_channels: list[str] = []  # the channels that `data.steps` gives
+        self._columns_of_steps: set[str] = set()  # the columns that wide tables had
+        # The steps of the training file, by its path, from their reading until they are examples.
+        self._train: dict[str, Steps] = {}
 
     def _check_keys(self) -> None:
         """Raises a `UserError` for keys that contradict each other."""
@@ -166,7 +168,7 @@ class SeriesTable(OwnFiles):
 
     @cached_property
     def targets(self) -> TargetEncoder:
-        """By the labels of the training split, or as `per` says."""
+        """The encoder of the targets, which follows from the training split and `per`."""
         self.look_at_training()
         return self._targets_of_training
 
@@ -183,38 +185,48 @@ class SeriesTable(OwnFiles):
             return
         [steps] = self._steps_of(path)
         self._train[path] = steps
-        names = {*steps.columns.table.column_names, *self._columns_of_steps}
-        check_na_values(self.tables.na_values, names, called(path))
+        columns = {*steps.columns.table.column_names, *self._columns_of_steps}
+        check_na_values(self.tables.na_values, columns, called(path))
         self._check_targets(steps)
         self._find_channels(steps)
-        several = self._several(steps)
-        same = f"{listed(self._targets)} is the same at all steps of each series"
-        if several and all(map(steps.is_only_in_one_step, self._targets)):
-            several += ", which is one for each series if you repeat it at each step"
-        self.mismatch = f"; {several or same}"
-        per: Per = "step" if several else "sequence"
-        self._targets_of_training = targets = self._encoder(self._per or per)
+        self._find_targets(steps)
+
+    def _find_targets(self, steps: Steps) -> None:
+        """Sees whether the training split has a target for each series or for each step, and which
+        others it may have."""
+        several_targets = self._several_targets(steps)
+        per: Per = "step" if several_targets else "sequence"
+        reason = several_targets
+        if not several_targets:
+            reason = f"{listed(self._targets)} is the same at all steps of each series"
+        elif all(map(steps.is_only_in_one_step, self._targets)):
+            reason += ", which is one for each series if you repeat it at each step"
+        self.mismatch = f"; {reason}"
+        targets = self._encoder(self._per or per)
+        self._targets_of_training = targets
         self.other_targets = []
-        if not several and per == targets.per:
+        if per == targets.per == "sequence":
             self.other_targets.append(("data.per=step", "step", self._encoder("step").target))
         if not self.value_columns and holds_numbers(steps.columns.names(self.label_column).names):
             words = setting("data.value_columns", [self.label_column])
             self.other_targets.append((words, targets.per, Values.target))
 
     def _check_targets(self, steps: Steps) -> None:
+        """Raises a `UserError` if a table lacks a column of targets."""
         key = "data.value_columns" if self.value_columns else "data.label_column"
         for column in self._targets:
             steps.columns.check(column, key)
 
     def _find_channels(self, steps: Steps) -> None:
         """Gives each column of the training split a role, and notes which."""
-        table, keys = steps.columns, self._keys()
+        table = steps.columns
         for column in self.chosen or ():
             table.check(column, "data.inputs")
-        self.column_roles = roles_of(steps, keys, self.chosen)
+        self.column_roles = roles_of(steps, self._keys(), self.chosen)
         check_channels(table.path, self.column_roles)
-        channels = [each.column for each in self.column_roles if each.role == "channel"]
-        channels = self.chosen or channels  # in their order
+        channels = self.chosen
+        if not channels:
+            channels = [role.column for role in self.column_roles if role.role == "channel"]
         self._channels = {column: table.holds_texts(column) for column in channels}
         if self.elapsed:
             if ELAPSED in table:
@@ -226,37 +238,49 @@ class SeriesTable(OwnFiles):
             self.column_roles.append(
                 ColumnRole(ELAPSED, "channel", f"since the {self.time} before")
             )
+        self._note_channels(steps)
+
+    def _note_channels(self, steps: Steps) -> None:
+        """Notes what each column of the training split is taken for, and what in them looks like a
+        mistake."""
+        numeric = [column for column, holds_texts in self._channels.items() if not holds_texts]
         left_out = left_out_line(self.column_roles)
-        channel_count = sum(not holds_texts for holds_texts in self._channels.values())
-        shape = note_of_shape(steps, channel_count, is_wide=self.steps is not None)
+        shape = note_of_shape(steps, len(numeric), is_wide=self.steps is not None)
+        notes = [left_out, shape, *unsorted_times(steps, self.column_roles)]
+        guesses = [shape]
         if not self.chosen:
-            self._found.append(channels_line(self.column_roles))
-            self.guesses += filter(None, [left_out])
-        self.guesses += filter(None, [shape])
-        self._found += filter(None, [left_out, shape, *unsorted_times(steps, self.column_roles)])
-        for column, holds_texts in self._channels.items():
-            if not holds_texts and not self._is_elapsed(column):
-                numbers = table.numbers(column)
-                self._found += filter(None, [note_of_placeholders(numbers, column, table.path)])
+            notes.insert(0, channels_line(self.column_roles))
+            guesses.insert(0, left_out)
+        for column in numeric:
+            if not self._is_elapsed(column):
+                numbers = steps.columns.numbers(column)
+                notes.append(note_of_placeholders(numbers, column, steps.columns.path))
+        # A note without a reason is empty.
+        self._table_notes += filter(None, notes)
+        self.guesses += filter(None, guesses)
 
     @property
     def _channels_of_training(self) -> dict[str, bool]:
-        """The channels that training has, each with whether it holds texts; none if nobody has
-        looked at it yet."""
+        """Whether each channel of training holds texts, by its name; empty before the training
+        split is read."""
         if self._fitted and self.inputs.columns:
             return self.inputs.holds_texts
         return self._channels
 
     def _keys(self) -> dict[str, Role]:
-        """What the configuration says of columns."""
+        """The roles of the columns that the configuration names."""
         keys = dict[str, Role]()
         if self.steps is not None:
             keys |= dict.fromkeys(self._wide_channels, "channel")
         keys |= dict.fromkeys(self._targets, "value" if self.value_columns else "label")
-        columns = {**self.roles, "file": self.files, "time": self.time, "series": self.by}
-        return keys | {column: cast(Role, role) for role, column in columns.items() if column}
+        column_by_role = {**self.roles, "file": self.files, "time": self.time, "series": self.by}
+        for role, column in column_by_role.items():
+            if column:
+                keys[column] = cast(Role, role)
+        return keys
 
     def _encoder(self, per: Per) -> TargetEncoder:
+        """The encoder of targets of each series or step."""
         if self.value_columns:
             return Values(self.value_columns, per)
         targets = Tags() if per == "step" else Classes()
@@ -265,21 +289,31 @@ class SeriesTable(OwnFiles):
 
     @property
     def _targets(self) -> list[str]:
+        """The columns of targets."""
         return self.value_columns or [self.label_column]
 
-    def _several(self, steps: Steps) -> str:
-        """Which series has several targets; empty if none has."""
-        found = (steps.varying(c, numbers=bool(self.value_columns)) for c in self._targets)
-        return next(filter(None, found), "")
+    def _several_targets(self, steps: Steps) -> str:
+        """A clause about the first series with several targets; empty if no series has."""
+        for column in self._targets:
+            several_values = steps.varying(column, numbers=bool(self.value_columns))
+            if several_values:
+                return several_values
+        return ""
 
     @property
     def spec(self) -> dict[str, Any]:
-        elapsed = {"elapsed": self.time} if self.elapsed else {}
-        return {**super().spec, "per": self.per, **elapsed}
+        spec = {**super().spec, "per": self.per}
+        if self.elapsed:
+            spec["elapsed"] = self.time
+        return spec
 
     def use_spec(self, spec: Mapping[str, Any]) -> None:
-        per = spec["per"]  # without the files
-        self.targets = Values(spec["values"], per) if "values" in spec else self._encoder(per)
+        # The files of training, which decide this otherwise, may be gone.
+        per = spec["per"]
+        if "values" in spec:
+            self.targets = Values(spec["values"], per)
+        else:
+            self.targets = self._encoder(per)
         super().use_spec(spec)
 
     def read_inputs(self, path: str) -> Iterator[Any]:
@@ -287,37 +321,51 @@ class SeriesTable(OwnFiles):
 
     def read_rows(self, path: str) -> Iterator[InputRow]:
         for raw, *also in self.read_file(path, targets=False):
-            is_in_file = also and path != "-"
-            yield InputRow(raw, also[0]) if is_in_file else InputRow(raw)
+            if also and path != "-":
+                yield InputRow(raw, also[0])
+            else:
+                # A row of standard input is in no file.
+                yield InputRow(raw)
 
     def read_file(
         self, path: str, targets: bool = True, by_line: bool = False
     ) -> Iterator[tuple[Any, ...]]:
-        """Each series of a file with its target or None, and what `Examples.also` holds of it.
-        Raises a `UserError` if the file cannot be read, or something in it is wrong.
+        """Each series of a file with its target, and with what `Examples.also` holds of it.
 
         Args:
             targets: whether to read more than the inputs.
             by_line: whether each line of standard input is a series.
+
+        Raises:
+            UserError: if the file cannot be read, or something in it is wrong.
         """
         if targets and not self._fitted:
             self.look_at_training()
         if ending(path) == ".ts":
             yield from rows_of_ts(path)
             return
-        train = self._train.pop(path, None)  # large
-        for steps in [train] if train else self._steps_of(path, targets, by_line):
-            yield from self._examples(steps, targets, training=train is not None)
+        # The training split may be large: once it is read here, nobody keeps it.
+        training_steps = self._train.pop(path, None)
+        if training_steps:
+            yield from self._examples(training_steps, targets, training=True)
+            return
+        for steps in self._steps_of(path, targets, by_line):
+            yield from self._examples(steps, targets)
 
     def read_steps(self, path: str) -> Iterator[Any]:
         for raw, *_ in self.read_file(path, targets=False, by_line=True):
-            for n in range(len(raw)):
-                yield raw.part(n, n + 1) if isinstance(raw, TableSeries) else raw[n : n + 1]
+            for step in range(len(raw)):
+                if isinstance(raw, TableSeries):
+                    yield raw.part(step, step + 1)
+                else:
+                    yield raw[step : step + 1]
 
     def describe(self, raw: Any) -> dict[str, Any]:
-        times = getattr(raw, "times", None) if self.per == "step" else None
-        timed = {} if times is None else {"time": times.texts()}
-        return {**super().describe(raw), **timed}
+        description = {**super().describe(raw)}
+        times = getattr(raw, "times", None)
+        if self.per == "step" and times is not None:
+            description["time"] = times.texts()
+        return description
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         return super().batch_of([*map(self._known_values, raw)], source, first)
@@ -328,15 +376,16 @@ class SeriesTable(OwnFiles):
         return super().batch_of_steps([*map(self._known_values, raw)], kept)
 
     def _known_values(self, series: Any) -> Any:
-        """A series with nan where a value stands for nothing; those of a table have it already."""
+        """A series with nan where a value stands for a gap; one of a table has it already."""
         if self.tables.na_values is None or isinstance(series, TableSeries):
             return series
         return array_with_gaps(series, self.tables.na_values, self.inputs.columns or [])
 
-    # from a table to its steps
+    # From a table to its steps
 
     def _steps_of(self, path: str, targets: bool = True, by_line: bool = False) -> Iterator[Steps]:
-        """Those of a file; of standard input, also of each series as soon as it is there."""
+        """The steps of a file. Of standard input, the steps of each series as soon as it is there,
+        then those of the rows that are steps."""
         if path != "-":
             yield self._ordered(self._read(path), targets)
             return
@@ -359,12 +408,17 @@ class SeriesTable(OwnFiles):
 
     @property
     def _texts(self) -> set[str]:
-        """Columns that hold no numbers, whatever they look like."""
-        roles = [column for role, column in self.roles.items() if role != "weight"]
-        return {*filter(None, (self.by, self.files, self.label_column, *roles))}
+        """The columns that hold no numbers, whatever they look like."""
+        columns = [column for role, column in self.roles.items() if role != "weight"]
+        columns.append(self.label_column)
+        if self.by:
+            columns.append(self.by)
+        if self.files:
+            columns.append(self.files)
+        return set(columns)
 
     def _ordered(self, table: Columns, targets: bool) -> Steps:
-        """The steps of a table in order, with what other tables say of their series."""
+        """The steps of a table in order, with the columns that `labels` has for their series."""
         rows = self._rows_of(table)
         if self.labels and rows.names is not None and self._lacks_labels(rows.columns, targets):
             series = self.by or self.files
@@ -378,8 +432,11 @@ class SeriesTable(OwnFiles):
         steps = in_order(rows, times)
         if times is not None:
             check_each_time_once(steps)
+            note = ""
             if not self.elapsed:
-                self._found += filter(None, [note_of_uneven_times(steps, str(self.time))])
+                note = note_of_uneven_times(steps, str(self.time))
+            if note:
+                self._table_notes.append(note)
         return steps
 
     def _rows_of(self, table: Columns) -> StepsOfSeries:
@@ -388,85 +445,104 @@ class SeriesTable(OwnFiles):
         if self.steps is not None:
             table = self._from_wide(table, self.steps)
         channels = [*(self.chosen or ()), *self._channels_of_training]
-        lists = [OF_LISTS.sub("", channel) for channel in channels]
-        wanted, guess = {*self._keys(), *channels, *lists}, not channels
+        list_columns = [OF_LISTS.sub("", channel) for channel in channels]
+        wanted = {*self._keys(), *channels, *list_columns}
+        guess = not channels
         if self.files and (self.files in table or not self._fitted):
             read = partial(self.tables.read, texts=self._texts)
             return steps_of_files(table, self.files, by, read, wanted, guess=guess)
         if table.lists:
             if self._fitted and by not in table:
-                by = None  # a new series needs no name
+                by = None  # A new series needs no name.
             return steps_of_lists(table, by, wanted, guess=guess)
-        if by is None and not self.files:  # which has one
-            columns = table.table.column_names
-            texts = choices("", filter(table.holds_texts, columns))
-            if wide := forgotten_steps(columns):
-                raise UserError(
-                    f"{table.path}: if each row is a series, {wide}; if each is a step, set "
-                    f"data.series: {texts}"
-                )
-            raise SettingError(
-                f"{table.path}: each row is a step, so set data.series: {texts}",
-                f"{table.path}: each row is a step, and this run reads a row for each series, with "
-                "its steps as lists in the cells",
-            )
+        if by is None and not self.files:
+            raise self._without_series(table)
         return steps_of_rows(table, by)
 
+    def _without_series(self, table: Columns) -> UserError:
+        """The error about a table whose rows are steps, if no key says of which series."""
+        columns = table.table.column_names
+        text_columns = choices("", filter(table.holds_texts, columns))
+        cure_if_wide = forgotten_steps(columns)
+        if cure_if_wide:
+            return UserError(
+                f"{table.path}: if each row is a series, {cure_if_wide}; if each is a step, set "
+                f"data.series: {text_columns}"
+            )
+        return SettingError(
+            f"{table.path}: each row is a step, so set data.series: {text_columns}",
+            f"{table.path}: each row is a step, and this run reads a row for each series, with "
+            "its steps as lists in the cells",
+        )
+
     def _lacks_labels(self, table: Columns, targets: bool) -> bool:
-        """Whether a table lacks a column that the second table is for: the training split may lack
-        any."""
+        """Whether a table lacks a column that `labels` may have. Before we know the channels, any
+        may be missing."""
         channels = self._channels_of_training
         if not channels:
             return True
         needed = [column for column in channels if not self._is_elapsed(column)]
-        needed += self._targets if targets else []
+        if targets:
+            needed += self._targets
         if not self._fitted:
             needed += self.roles.values()
         return not all(column in table for column in needed)
 
     def _from_wide(self, table: Columns, steps: str | list[str]) -> Columns:
-        """A wide table with lists in the place of its steps."""
+        """A wide table with lists instead of the columns of its steps."""
         self._columns_of_steps.update(table.table.column_names)
-        if isinstance(self.tables.na_values, Mapping) and not table.lists:  # by channel
+        if isinstance(self.tables.na_values, Mapping) and not table.lists:
             table = with_gaps_by_channel(table, steps, self.tables.na_values)
         table, note = with_lists(table, steps)
         self._wide_channels = table.lists
         if note and not self._fitted:
-            self._found.append(note)
+            self._table_notes.append(note)
         if self.by and self.by in table:
             names = table.filled(self.by, "data.series")
-            if both := rows_of_one_series(table, names):
-                raise UserError(f"{table.path}: {both}, but with data.steps each row is one")
+            repeated_name = rows_of_one_series(table, names)
+            if repeated_name:
+                raise UserError(
+                    f"{table.path}: {repeated_name}, but with data.steps each row is one"
+                )
         return table
 
     def _is_elapsed(self, column: str) -> bool:
         return self.elapsed and column == ELAPSED
 
-    # from steps to examples
+    # From steps to examples
 
     def _examples(
-        self, steps: Steps, wanted: bool = True, training: bool = False
+        self, steps: Steps, has_targets: bool = True, training: bool = False
     ) -> Iterator[tuple[Any, ...]]:
-        table = steps.columns
-        raw, first = self._series_of(steps), table.take(steps.starts[:-1])
-        if not wanted:
-            yield from self._with_ids(first.rows({}, raw), steps)
-            return
-        roles = {role: column for role, column in self.roles.items() if column in table}
-        roles.pop("id", None)
-        for role, column in roles.items():
-            if several := steps.varying(column, numbers=role == "weight"):
-                raise UserError(f"{table.path}: {several}: one is needed for all its steps")
-        if "group" not in roles and training:
-            roles |= {GROUP_KEY + column: column for column in group_columns(self.column_roles)}
-        targets = self._targets_of(steps, first)
-        yield from self._with_ids(first.rows(roles, raw, targets), steps)
-
-    def _targets_of(self, steps: Steps, first: Columns) -> Iterable[Any]:
-        """The raw target of each series.
+        """The rows that `read_file` gives of a table's series.
 
         Args:
-            first: the first step of each series.
+            has_targets: whether to give more than the inputs.
+            training: whether this is the training split, in which columns may name groups.
+        """
+        table = steps.columns
+        all_series = self._series_of(steps)
+        first_steps = table.take(steps.starts[:-1])  # a row for each series
+        if not has_targets:
+            yield from self._with_ids(first_steps.rows({}, all_series), steps)
+            return
+        roles = {role: column for role, column in self.roles.items() if column in table}
+        roles.pop("id", None)  # `_with_ids` adds them.
+        for role, column in roles.items():
+            several_values = steps.varying(column, numbers=role == "weight")
+            if several_values:
+                raise UserError(f"{table.path}: {several_values}: one is needed for all its steps")
+        if "group" not in roles and training:
+            for column in group_columns(self.column_roles):
+                roles[GROUP_KEY + column] = column
+        targets = self._targets_of(steps, first_steps)
+        yield from self._with_ids(first_steps.rows(roles, all_series, targets), steps)
+
+    def _targets_of(self, steps: Steps, first_steps: Columns) -> Iterable[Any]:
+        """The raw target of each series: one, or an array with one for each of its steps.
+
+        Args:
+            first_steps: the first step of each series.
         """
         self._check_targets(steps)
         if self.per == "step":
@@ -474,14 +550,17 @@ class SeriesTable(OwnFiles):
             if targets is None:
                 targets = steps.columns.names(self.label_column).texts
             return np.split(targets, steps.starts[1:-1])
-        if several := self._several(steps):
-            path = steps.columns.path
+        several_targets = self._several_targets(steps)
+        if several_targets:
+            problem = f"{steps.columns.path}: {several_targets}"
             raise SettingError(
-                f"{path}: {several}: to learn one at each step, leave out data.per=sequence",
-                f"{path}: {several}, and this run has one for each series: repeat it",
+                f"{problem}: to learn one at each step, leave out data.per=sequence",
+                f"{problem}, and this run has one for each series: repeat it",
             )
-        values = self._values_of(first)
-        return first.filled(self.label_column).texts if values is None else values
+        values = self._values_of(first_steps)
+        if values is None:
+            return first_steps.filled(self.label_column).texts
+        return values
 
     def _values_of(self, table: Columns) -> np.ndarray | None:
         """The numbers to predict in each row, `(N, K)`; None if labels are to be predicted."""
@@ -490,47 +569,58 @@ class SeriesTable(OwnFiles):
         return np.stack([table.numbers(column) for column in self.value_columns], axis=1)
 
     def _with_ids(self, rows: Iterator[tuple[Any, ...]], steps: Steps) -> Iterator[tuple[Any, ...]]:
-        """Rows of series whose last item is a dict, with the `id` of each series in it, or the
-        ids of its steps if these differ."""
+        """The rows of series, whose last item is a dict, with the `id` of each series in this dict,
+        or the ids of its steps if these differ."""
         column = self.roles.get("id")
         if column is None or column not in steps.columns:
             yield from rows
             return
-        for (*read, also), own_id in zip(rows, steps.ids(column), strict=True):
-            yield *read, {**also, "id": own_id}
+        for (*items, also), series_id in zip(rows, steps.ids(column), strict=True):
+            yield *items, {**also, "id": series_id}
 
     def _series_of(self, steps: Steps) -> list[TableSeries]:
-        """What the encoder reads of each series: the channels of training."""
+        """The series of a table, with the channels of training, which the encoder reads."""
         if not self._channels_of_training:
             self._find_channels(steps)
-        is_text = self._channels_of_training
-        table, columns = steps.columns, [*is_text]
-        of_table = [column for column in columns if not self._is_elapsed(column)]
-        places = columns_by_channel(of_table, table)
-        for column in places.values():
+        holds_texts = self._channels_of_training
+        table = steps.columns
+        table_channels = [channel for channel in holds_texts if not self._is_elapsed(channel)]
+        column_by_channel = columns_by_channel(table_channels, table)
+        for column in column_by_channel.values():
             table.check(column, "data.inputs")
-        numeric = [column for column in columns if not is_text[column]]
-        numbers = np.empty((len(table), len(numeric)))
-        for n, column in enumerate(numeric):
-            if self._is_elapsed(column):
-                numbers[:, n] = steps.elapsed()
+
+        numeric_channels = [channel for channel in holds_texts if not holds_texts[channel]]
+        numbers = np.empty((len(table), len(numeric_channels)))
+        for position, channel in enumerate(numeric_channels):
+            if self._is_elapsed(channel):
+                numbers[:, position] = steps.elapsed()
             else:
-                numbers[:, n] = table.numbers(places[column])
-        texts = {c: table.names(places[c]) for c in columns if is_text[c]}
-        return [
-            TableSeries(
+                numbers[:, position] = table.numbers(column_by_channel[channel])
+        texts = {}
+        for channel in holds_texts:
+            if holds_texts[channel]:
+                texts[channel] = table.names(column_by_channel[channel])
+
+        channels = list(holds_texts)
+        all_series = []
+        for number, (start, stop) in enumerate(pairwise(steps.starts.tolist())):
+            series = TableSeries(
                 numbers=numbers[start:stop],
-                columns=columns,
-                texts={column: names.part(start, stop) for column, names in texts.items()},
-                name=steps.names[n],
+                columns=channels,
+                texts={channel: names.part(start, stop) for channel, names in texts.items()},
+                name=steps.names[number],
                 times=None if steps.times is None else steps.times[start:stop],
-                number=n,
+                number=number,
             )
-            for n, (start, stop) in enumerate(pairwise(steps.starts.tolist()))
-        ]
+            all_series.append(series)
+        return all_series
 
     def _after(self, series: Any, row: int, kept: dict[str, Any]) -> Any:
-        """The next steps of a row, whose first one comes after what `kept` has as the last time."""
+        """The next steps of a row, whose elapsed time begins at the last step before them.
+
+        Args:
+            kept: what the steps before have left; it keeps the last time of each row.
+        """
         if not isinstance(series, TableSeries) or series.times is None:
             return series
         last_times = kept.setdefault("times", {})
@@ -541,16 +631,19 @@ class SeriesTable(OwnFiles):
 
     @property
     def notes(self) -> Sequence[str]:
-        shared = [] if "group" in self.roles else shared_names(self.examples)
-        return [*self._found, *super().notes, *shared]
+        notes = [*self._table_notes, *super().notes]
+        if "group" not in self.roles:
+            notes += shared_names(self.examples)
+        return notes
 
     @property
     def summary(self) -> Sequence[str]:
-        if not self.mismatch:  # a file of the archive says so
+        has_said_targets = not self.mismatch
+        if has_said_targets:
             return super().summary
-        what = "values" if self.value_columns else "a label"
+        target = "values" if self.value_columns else "a label"
         per = "series" if self.per == "sequence" else "step"
-        return [f"{line}; {what} for each {per}" for line in super().summary]
+        return [f"{line}; {target} for each {per}" for line in super().summary]
 
 
 class UEA(SeriesTable):
@@ -580,12 +673,14 @@ class UEA(SeriesTable):
 
 
 def _in_archive(name: str, split: Split) -> str:
-    """The file that sktime has of a split, or downloads."""
+    """The path of a split's file, which sktime has or downloads."""
     root = Path(str(distribution("sktime").locate_file("sktime")), "datasets")
     file = Path(name, f"{name}_{split.upper()}.ts")
     paths = [root / "data" / file, root / "local_data" / file]  # bundled, downloaded
-    known = "such as JapaneseVowels, PLAID or BasicMotions"
-    with unusable(f"data.name={name} is neither in sktime nor in its archive: choose one, {known}"):
+    with unusable(
+        f"data.name={name} is neither in sktime nor in its archive: choose one, such as "
+        "JapaneseVowels, PLAID or BasicMotions"
+    ):
         if not any(path.is_file() for path in paths):
             from sktime.datasets import load_UCR_UEA_dataset
 
