@@ -27,19 +27,20 @@ BASELINES = 13  # the version of the baselines in the cache
 class DataModule(pl.LightningDataModule):
     """Data for training and evaluation, and the encoding that new inputs need too."""
 
-    per: Per  # what there is one target for: each sequence, or each step
-    target: str  # by its name in `seqmodels.target.TARGETS`
-    datasets: Mapping[str, Any]  # encoded, by split; after `setup`
+    per: Per  # whether there is a target for each sequence or for each step
+    target: str  # the kind of target, a name in `seqmodels.target.TARGETS`
+    datasets: Mapping[str, Any]  # the encoded examples of each split; after `setup`
     batch_size: int
-    seed: int  # of the order of the training batches
-    pool: int = 50  # batches to sort by length together
-    mismatch: str = ""  # for a task that learns other targets: why it has those, after `; `
-    # (words, per, target): what targets it has for what, if these words configure it
+    seed: int  # the seed of the order of the training batches
+    pool: int = 50  # how many batches are sorted by length together
+    # Why the data has these targets, after `; `: for the error of a task that learns others.
+    mismatch: str = ""
+    # Further targets that the data may have: the words that configure it so, `per` and `target`.
     other_targets: Sequence[tuple[str, Per, str]] = ()
     looks_ahead: bool = True  # whether baselines at a step read later ones, as the network does
     reads_tables: bool = False  # whether it reads columns of a table, which may be in memory
     guesses: Sequence[str] = ()  # notes on what nobody has said, which a program may warn of
-    _logged: Collection[str] = ()  # doubts
+    _logged_doubts: Collection[str] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -60,7 +61,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the user should know of what `setup` has read."""
+        """Notes for the user on what `setup` has read."""
         return ()
 
     @property
@@ -98,20 +99,30 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define setup")
 
     def loader(self, dataset: Any, *, shuffle: bool = False) -> SequenceLoader:
-        """Batches of similar length of a dataset with `lengths`. Several processes share them.
+        """Batches of examples of similar length. Several processes share them.
 
         Args:
+            dataset: the encoded examples, with their `lengths`.
             shuffle: True in training, False to evaluate each example once.
         """
         rank, world_size = self.process
-        how = {"seed": self.seed, "pool": self.pool, "rank": rank, "world_size": world_size}
-        sampler = LengthBatchSampler(dataset.lengths, self.batch_size, shuffle=shuffle, **how)
+        sampler = LengthBatchSampler(
+            dataset.lengths,
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            pool=self.pool,
+            rank=rank,
+            world_size=world_size,
+        )
         return SequenceLoader(dataset, sampler, pin_memory=self.pins_memory)
 
     def train_dataloader(self) -> SequenceLoader:
-        # shuffled, trainer.overfit_batches would take other batches in every epoch
-        overfit = self.trainer is not None and self.trainer.overfit_batches  # type: ignore[attr-defined]
-        return self.loader(self.to_learn_from(), shuffle=not overfit)
+        shuffle = True
+        if self.trainer is not None:
+            # With trainer.overfit_batches, every epoch must take the same batches.
+            shuffle = not self.trainer.overfit_batches  # type: ignore[attr-defined]
+        return self.loader(self.to_learn_from(), shuffle=shuffle)
 
     def to_learn_from(self) -> Any:
         """The training split, one row for each example to learn from."""
@@ -132,19 +143,21 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define read_inputs")
 
     def read_rows(self, path: str) -> Iterator[InputRow]:
-        """As `read_inputs`, each with what its prediction can be joined by."""
+        """The raw inputs as `read_inputs` gives them, each with what its prediction can be joined
+        with the file by."""
         return map(InputRow, self.read_inputs(path))
 
     @property
     def doubts(self) -> Collection[str]:
-        """What the user should know of the inputs that `batch_of` has encoded."""
+        """Notes for the user on the inputs that `batch_of` has encoded."""
         return ()
 
     def warn(self) -> None:
         """Logs the `doubts` that it has not logged yet."""
-        for doubt in [each for each in self.doubts if each not in self._logged]:
+        new_doubts = [doubt for doubt in self.doubts if doubt not in self._logged_doubts]
+        for doubt in new_doubts:
             log.warning(doubt)
-        self._logged = {*self._logged, *self.doubts}
+        self._logged_doubts = {*self._logged_doubts, *new_doubts}
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
         """A batch of raw inputs, as `read_inputs` gives them, without targets: to predict with.
@@ -153,7 +166,8 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
     def reads_whole_rows(self) -> str:
-        """Why a row can't be encoded some steps at a time, and what can; empty if it can."""
+        """Why a row can't be encoded some steps at a time, and what to set so that it can; empty if
+        it can."""
         return ""
 
     def read_steps(self, path: str) -> Iterator[Any]:
@@ -161,17 +175,24 @@ class DataModule(pl.LightningDataModule):
         return self.read_inputs(path)
 
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
-        """As `batch_of`, of the next steps of rows; `kept` is what the steps before have left in
-        it, and empty where rows begin."""
+        """A batch of the next steps of rows, otherwise as `batch_of`.
+
+        Args:
+            kept: what the steps before have left in it; empty where rows begin.
+        """
         return self.batch_of(raw)
 
     def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        """A prediction for each raw input, of those for each row of `batch_of(raw)`."""
+        """A prediction for each raw input.
+
+        Args:
+            rows: the predictions for the rows of `batch_of(raw)`.
+        """
         return map(dict, rows)
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """The number of examples in each split; none where targets depend on each other."""
+        """The number of examples in each split; empty if targets depend on each other."""
         return {}
 
     def baselines(self) -> Baselines:
@@ -183,9 +204,9 @@ class DataModule(pl.LightningDataModule):
         def compute() -> Baselines:
             started = time.perf_counter()
             with show_progress("simple baselines"), unchanged_process():
-                found = self.compute_baselines()
+                baselines = self.compute_baselines()
             log.info(f"simple baselines took {time.perf_counter() - started:.1f} s")
-            return found
+            return baselines
 
         recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
         return cached_value("baselines", recipe, compute)
@@ -196,21 +217,23 @@ class DataModule(pl.LightningDataModule):
         return []
 
     def compute_baselines(self) -> Baselines:
-        """What `baselines` caches: by default, the baselines of the kind of target."""
+        """The metrics that `baselines` caches: by default, those of the kind of target."""
         compute = find_target(self.target).baselines
         return compute(self) if compute else {}
 
     @property
     def process(self) -> tuple[int, int]:
         """This process's rank, and the number of processes that share the data."""
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        if not self.trainer:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     @property
     def pins_memory(self) -> bool:
         """Whether batches go to a device that copies page-locked memory without a wait."""
-        trainer = self.trainer
-        return trainer is not None and not copies_at_once(trainer.strategy.root_device)
+        if self.trainer is None:
+            return False
+        return not copies_at_once(self.trainer.strategy.root_device)
 
     def val_dataloader(self) -> SequenceLoader:
         return self.split_loader("validation")
