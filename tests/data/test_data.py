@@ -142,3 +142,5 @@ def test_a_pass_that_is_resumed_at_its_end_leaves_the_next_one_whole() -> None:
     loader.load_state_dict({"epoch": 0, "given": 3})  # as trainer.limit_train_batches=3 ends it
     resumed, following = iter(loader), iter(loader)
     assert len([*following]) == 4 and len([*resumed]) == 1
+    loader.load_state_dict({"epoch": 0, "given": 4})  # as a whole pass ends
+    assert len([*loader]) == 4

@@ -158,6 +158,9 @@ LEFT_OUT: list[tuple[Any, str]] = [
     (pa.array([b"a"] * 6), "neither numbers nor texts"),
     (pa.array([[("k", 1)]] * 6, pa.map_(pa.string(), pa.int64())), "neither numbers nor texts"),
     (pa.array([[1, 2]] * 6), "lists that are not its steps"),
+    ([4, 4, 4, np.nan, np.nan, np.nan],
+     "whole numbers, the same at all steps of a series: name it in data.group if it says whose a "
+     "series is, or in data.inputs to read it"),
     ([1, 2, 3, 1, 2, 3], "counts the steps: data.time=c sorts by it"),
     ([9, 10, 11, 12, 13, 14], "counts the rows"),
 ]  # fmt: skip

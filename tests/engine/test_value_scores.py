@@ -28,7 +28,9 @@ def numbers(seed: int = 0) -> tuple[Tensor, Tensor]:
     targets = torch.randn(N, K, generator=generator) * torch.tensor([1.0, 20.0, 5.0])
     targets[::4, 1] = targets[5, :] = torch.nan
     noise = torch.randn(N, K, len(LEVELS), generator=generator).sort(-1).values
-    return targets.nan_to_num().unsqueeze(-1) + 2 * noise, targets
+    predicted = targets.nan_to_num().unsqueeze(-1) + 2 * noise
+    predicted[1, :, 0], predicted[2, :, 2] = targets[1], targets[2]  # an end of the interval
+    return predicted.sort(-1).values, targets
 
 
 def in_parts(predicted: Tensor, targets: Tensor, levels: list[float] | None) -> dict[str, float]:
@@ -59,8 +61,10 @@ def test_scores_of_values_are_those_of_another_library() -> None:
 
 @pytest.mark.parametrize(("shift", "score"), [(0.0, 1.0), (0.5, 0.0)])
 def test_a_constant_value_is_scored_as_elsewhere(shift: float, score: float) -> None:
-    sums = value_sums(torch.full((4, 1), 2.1 + shift), torch.full((4, 1), 2.1))
-    assert float(value_scores(sums)["r2"]) == r2_score([2.1] * 4, [2.1 + shift] * 4) == score
+    targets = torch.full((23, 1), 2.1)  # whose variance is 0 but for rounding
+    sums = value_sums(targets + shift, targets)
+    expected = r2_score(targets.double(), targets.double() + shift)
+    assert float(value_scores(sums)["r2"]) == expected == score
 
 
 def test_the_variance_of_numbers_far_from_0_keeps_its_digits() -> None:
