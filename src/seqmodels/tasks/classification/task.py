@@ -52,23 +52,26 @@ class SequenceClassifier(ClassTask):
     def targets_of(self, batch: SequenceBatch) -> list[str]:
         assert batch.targets is not None
         names = [*self.classes, UNSEEN_NAME]
-        return [names[n] for n in with_unseen_as(len(self.classes), batch.targets).tolist()]
+        class_numbers = with_unseen_as(len(self.classes), batch.targets).tolist()
+        return [names[number] for number in class_numbers]
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """With the probability of the predicted class, and of each, unless they are many."""
-        rows = []
-        for row in super().outcomes(batch, score):
-            label, probabilities = row["prediction"]["label"], row["prediction"]["probabilities"]
-            columns = probability_columns(probabilities)
-            probability = {"probability": probabilities[label], **columns}
-            rows.append({**row, "prediction": label, **probability})
-        return rows
+        outcomes = super().outcomes(batch, score)
+        for outcome in outcomes:
+            label = outcome["prediction"]["label"]
+            probabilities = outcome["prediction"]["probabilities"]
+            outcome["prediction"] = label
+            outcome["probability"] = probabilities[label]
+            outcome |= probability_columns(probabilities)
+        return outcomes
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"label": ..., "probabilities": {class: probability}}` for each row."""
-        rows, logits = [], self.network.head(states or self.network.encode(batch))
-        for row in logits.float().softmax(dim=-1).tolist():
-            probabilities = dict(zip(self.classes, row, strict=True))
+        logits = self.network.head(states or self.network.encode(batch))
+        rows = []
+        for class_probabilities in logits.float().softmax(dim=-1).tolist():
+            probabilities = dict(zip(self.classes, class_probabilities, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})
         return rows

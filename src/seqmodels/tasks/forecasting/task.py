@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -145,17 +146,18 @@ class Forecaster(Constants, ValueTask):
         return (*super().measures, *SCALED_SCORES)
 
     def count_errors(
-        self, made: Forecast, targets: Values, batch: SequenceBatch
+        self, forecast: Forecast, targets: Values, batch: SequenceBatch
     ) -> dict[str, Tensor]:
-        """What `scores` are made of, for each column: `value_sums`, then the `SCALED_SCORES`, of
-        forecasts and targets in their own units, nan where there is none."""
+        """Returns what `scores` are made of, for each column: `value_sums`, then the
+        `SCALED_SCORES`, of forecasts and targets in their own units, nan where there is none."""
         _, deviation, naive_error = self._scale(batch)
 
-        def scaled(errors: Tensor) -> list[Tensor]:
-            standardised = errors / deviation
-            return [errors / naive_error, standardised.square(), standardised]
+        def scaled_errors(errors: Tensor) -> list[Tensor]:
+            standardised_errors = errors / deviation
+            return [errors / naive_error, standardised_errors.square(), standardised_errors]
 
-        return {"values": value_sums(made, targets, self.levels, self.center, scaled)}
+        sums = value_sums(forecast, targets, self.levels, self.center, scaled_errors)
+        return {"values": sums}
 
     def scores_of(self, sums: Tensor) -> dict[str, Tensor]:
         return forecast_scores(sums)
@@ -191,20 +193,26 @@ class Forecaster(Constants, ValueTask):
 
     def _scale(self, batch: SequenceBatch, dims: int = 3) -> Sequence[Tensor]:
         assert batch.scale is not None
+        # Mean, deviation and naive error of each row, (B, 3, K) -> (B, 1, K) or (B, 1, K, 1) each.
         shape = len(batch), 1, self.count, *[1] * (dims - 3)
-        return [part.view(shape) for part in batch.scale.unbind(1)]
+        return [scale.view(shape) for scale in batch.scale.unbind(1)]
 
-    def restore(self, made: Tensor, batch: SequenceBatch) -> Tensor:
-        """Standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own units."""
-        mean, deviation, _ = self._scale(batch, made.dim())
-        return exact(made) * deviation + mean
+    def restore(self, standardised: Tensor, batch: SequenceBatch) -> Tensor:
+        """Returns standardised values of the targets `(B, T, K)`, or `(B, T, K, Q)`, in their own
+        units."""
+        mean, deviation, _ = self._scale(batch, standardised.dim())
+        return exact(standardised) * deviation + mean
 
 
 def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:
     """The scores of all known values, by name, from what `Forecaster.count_errors` counts."""
-    own, scaled = sums.tensor_split([-len(SCALED_SCORES)])
-    means = scaled.sum(1) / own[0].sum()
-    return {**value_scores(own), **dict(zip(SCALED_SCORES, means, strict=True))}
+    sums_in_own_units, scaled_sums = sums.tensor_split([-len(SCALED_SCORES)])
+    count = sums_in_own_units[0].sum()
+    scaled_means = scaled_sums.sum(1) / count
+    return {
+        **value_scores(sums_in_own_units),
+        **dict(zip(SCALED_SCORES, scaled_means, strict=True)),
+    }
 
 
 def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) -> Figure:
@@ -215,26 +223,32 @@ def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) ->
         task: a `Forecaster`.
         names: of the rows, as `WindowDataset.row_name` gives them.
     """
-    column, down = task.hparams["data"]["values"][0], -(-len(batch) // 2)
-    ahead = batch.targets.unflatten(1, (-1, task.count))[:, -task.horizon :]
-    before = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
-    read, came = (task.restore(values, batch)[..., 0].cpu() for values in (before, ahead))
-    made = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)
-    middle = decision(made, task.levels)
-    figure = Figure(figsize=(11, 2.6 * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, 2, squeeze=False).flatten()
-    steps = np.arange(1, task.horizon + 1)
-    for row, axes in enumerate(grid[: len(batch)]):
-        axes.plot(np.arange(1 - read.shape[1], 1), read[row], color="0.35", label="read")
-        axes.plot(steps, came[row], color="black", linestyle="--", label="what came")
+    column = task.hparams["data"]["values"][0]
+    num_panels = len(batch)
+    num_rows = math.ceil(num_panels / 2)
+    # Of the first column, in its own units.
+    values_read = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
+    values_read = task.restore(values_read, batch)[..., 0].cpu()
+    values_ahead = task.restore(task.network.targets_ahead(batch), batch)[..., 0].cpu()
+    forecast = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)
+    medians = decision(forecast, task.levels)
+
+    figure = Figure(figsize=(11, 2.6 * num_rows + 0.5), layout="constrained")
+    grid = figure.subplots(num_rows, 2, squeeze=False).flatten()
+    steps_read = np.arange(1 - values_read.shape[1], 1)
+    steps_ahead = np.arange(1, task.horizon + 1)
+    for row, axes in enumerate(grid[:num_panels]):
+        axes.plot(steps_read, values_read[row], color="0.35", label="read")
+        axes.plot(steps_ahead, values_ahead[row], color="black", linestyle="--", label="what came")
         if task.levels:
-            axes.fill_between(steps, made[row, :, 0], made[row, :, -1], color="tab:blue", alpha=0.2)
-        axes.plot(steps, middle[row], color="tab:blue", label="forecast")
+            lowest, highest = forecast[row, :, 0], forecast[row, :, -1]
+            axes.fill_between(steps_ahead, lowest, highest, color="tab:blue", alpha=0.2)
+        axes.plot(steps_ahead, medians[row], color="tab:blue", label="forecast")
         name = f"{names[row].get('series', '')} {column}".strip()
         axes.set_title(figure_text(name, most=50), fontsize="medium")
         axes.set_xlabel("steps from the origin")
         axes.grid(alpha=0.3)
-    for axes in grid[len(batch) :]:
+    for axes in grid[num_panels:]:
         axes.remove()
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure

@@ -64,15 +64,19 @@ class Regressor(ValueTask):
         return self.output.build(width, len(self.names), **scale, **options)
 
     def step(self, batch: SequenceBatch) -> Step:
-        score, targets, levels = self.score(batch), self._targets(batch), self.output.quantiles
-        made = self._moved(score.decision)
-        measured = known_values(made, targets, levels) if self.measures_more else None
-        return Step(replace(score, decision=made), self.count(made, targets), measured)
+        score = self.score(batch)
+        targets = self._targets(batch)
+        predicted = self._moved(score.decision)
+        measured = None
+        if self.measures_more:
+            measured = known_values(predicted, targets, self.output.quantiles)
+        return Step(replace(score, decision=predicted), self.count(predicted, targets), measured)
 
-    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What `scores` are made of, from what was predicted of a batch, `(B, [T], K)`, or
+    def count(self, predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Returns what `scores` are made of, from what was predicted of a batch, `(B, [T], K)`, or
         `(B, [T], K, Q)` with quantiles, and its targets, nan where there is none."""
-        return {"values": value_sums(made, targets, self.output.quantiles, self._values.mean)}
+        sums = value_sums(predicted, targets, self.output.quantiles, self._values.mean)
+        return {"values": sums}
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every

@@ -26,7 +26,8 @@ from seqmodels.tasks.tagging.spans import SpanCounter
 
 SERIES_DRAWN = 3
 MOST_COLOURS = 20  # that can be told apart
-UNKNOWN = {  # what a step has in place of a tag of the training
+# What a step has in place of a tag of the training.
+UNKNOWN = {
     PADDING_TARGET: None,
     UNSEEN_TARGET: UNSEEN_NAME,
     UNSEEN_TARGET - 1: f"I-{UNSEEN_NAME}",
@@ -72,8 +73,9 @@ class Tagger(ClassTask):
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        of_spans = mark_spans(self.classes)
-        return ("accuracy", *(("precision", "recall", "f1") if of_spans else ("macro_f1",)))
+        if mark_spans(self.classes):
+            return ("accuracy", "precision", "recall", "f1")
+        return ("accuracy", "macro_f1")
 
     def make_output(self, width: int, **options: Any) -> Output:
         if self.output.kind == "classes":
@@ -85,17 +87,20 @@ class Tagger(ClassTask):
             )
         return CRF(width, len(self.classes), **options)
 
-    def count(self, made: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What `scores` are made of, from the tags `(B, T)` that a batch was given and has."""
-        sums = super().count(made, targets)
-        return sums if self.spans is None else {**sums, "spans": self.spans(made, targets)}
+    def count(self, predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Returns what `scores` are made of, from the predicted and the true tags of a batch,
+        `(B, T)`."""
+        sums = super().count(predicted, targets)
+        if self.spans is not None:
+            sums["spans"] = self.spans(predicted, targets)
+        return sums
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The share of right steps; of tags that mark spans, also how well these are found."""
-        found = super().scores(sums)
+        scores_of_tags = super().scores(sums)
         if self.spans is None:
-            return found
-        return {"accuracy": found["accuracy"], **scores(sums["spans"].sum(1))}
+            return scores_of_tags
+        return {"accuracy": scores_of_tags["accuracy"], **scores(sums["spans"].sum(1))}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Precision, recall, f1 and number of the spans of each type; without spans, of each
@@ -106,7 +111,7 @@ class Tagger(ClassTask):
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The confusion matrix, and of series their tags beside those predicted."""
-        found = super().pictures(dataset, sums)
+        pictures = super().pictures(dataset, sums)
         if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST_COLOURS:
             batch = self.some_of(dataset, SERIES_DRAWN)
             predicted = self.network.head.decode(self.network.encode(batch)).cpu()
@@ -117,28 +122,30 @@ class Tagger(ClassTask):
             ]
             numbers = batch.rows.tolist()
             names = [dataset.row_name(n).get("series", f"row {n + 1}") for n in numbers]
-            found["tags.png"] = draw_tags(rows, names, self.classes)
-        return found
+            pictures["tags.png"] = draw_tags(rows, names, self.classes)
+        return pictures
 
     def targets_of(self, batch: SequenceBatch) -> list[list[str | None]]:
         assert batch.targets is not None
-        named = {**UNKNOWN, **dict(enumerate(self.classes))}
-        rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
-        return [[named[tag] for tag in row[:length]] for row, length in rows]
+        names = {**UNKNOWN, **dict(enumerate(self.classes))}
+        named_rows = []
+        for row, length in zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True):
+            named_rows.append([names[tag] for tag in row[:length]])
+        return named_rows
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
         """With the probability of each predicted tag, and of all, unless they are many; where a tag
         has one of its own."""
-        rows = []
-        for row in super().outcomes(batch, score):
-            tags, probabilities = row["prediction"]["tags"], row["prediction"].get("probabilities")
-            outcome = {**row, "prediction": tags}
+        outcomes = super().outcomes(batch, score)
+        for outcome in outcomes:
+            prediction = outcome["prediction"]
+            tags = prediction["tags"]
+            outcome["prediction"] = tags
+            probabilities = prediction.get("probabilities")
             if probabilities is not None:
-                steps = enumerate(tags)
-                outcome["probability"] = [probabilities[tag][step] for step, tag in steps]
+                outcome["probability"] = [probabilities[tag][step] for step, tag in enumerate(tags)]
                 outcome |= probability_columns(probabilities)
-            rows.append(outcome)
-        return rows
+        return outcomes
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """`{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step, and the
@@ -165,12 +172,13 @@ def draw_tags(rows: Sequence[Any], names: Sequence[str], tags: Sequence[str]) ->
         rows: `(true, predicted)`, numbers of tags `(T,)` each; a step below 0 has none.
         names: of the rows.
     """
-    colours = colormaps["tab10" if len(tags) <= 10 else "tab20"]
+    colours = colormaps["tab10"] if len(tags) <= 10 else colormaps["tab20"]
     figure = Figure(figsize=(11, 1.3 * len(rows) + 0.8), layout="constrained")
     grid = figure.subplots(len(rows), 1, squeeze=False).flatten()
     for axes, bars, name in zip(grid, rows, names, strict=True):
-        shown = np.ma.masked_less(np.stack(bars), 0)
-        axes.imshow(shown, colours, aspect="auto", vmin=-0.5, vmax=colours.N - 0.5, origin="upper")
+        masked_bars = np.ma.masked_less(np.stack(bars), 0)
+        limits = {"vmin": -0.5, "vmax": colours.N - 0.5}
+        axes.imshow(masked_bars, colours, aspect="auto", origin="upper", **limits)
         axes.set_yticks([0, 1], ["true", "predicted"])
         axes.set_title(figure_text(name, most=50), fontsize="medium")
     grid[-1].set_xlabel("step")
