@@ -167,9 +167,9 @@ class StepMetrics(Callback):
         sums[LOGGED] = Sums(sums["train"].totals)
 
         values_by_name = pl_module.measured(recent_sums, trainer.train_dataloader)
-        values = torch.stack([value.float() for value in values_by_name.values()])
+        values = torch.stack([value.float() for value in values_by_name.values()]).tolist()
         metrics: dict[str, float] = {"epoch": trainer.current_epoch}
-        for name, value in zip(values_by_name, values.tolist(), strict=True):
+        for name, value in zip(values_by_name, values, strict=True):
             metrics[f"train/{name}_step"] = value
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step - 1)  # Lightning counts from 0.
