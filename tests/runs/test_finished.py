@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.rnn import pack_sequence
 
 from seqmodels.batch import SequenceBatch
-from seqmodels.data import UEA, DataModule, Text
+from seqmodels.data import UEA, DataModule, SeriesTable, Text
 from seqmodels.dataflow.steps import rough_rows
 from seqmodels.errors import UserError
 from seqmodels.network import Network
@@ -84,6 +84,15 @@ def test_its_network_is_a_plain_module(films: Run) -> None:
     torch.testing.assert_close(
         logits.softmax(dim=1), torch.tensor([[*row.values()] for row in expected])
     )
+
+
+def test_a_ts_file_with_labels_is_predicted_without_them(tmp_path: Path) -> None:
+    rows = ("1,2:3,4:a", "2,3,1:0,1,2:b", "5:6:a", "1:1:b", "2:3:a", "3:2:b")
+    (tmp_path / "x.ts").write_text("\n".join(["@classLabel true a b", "@data", *rows]))
+    run = untrained(SeriesTable(str(tmp_path / "x.ts"), batch_size=2))
+    assert [row.identity for row in run.data.read_rows(str(tmp_path / "x.ts"))] == [{}] * 6
+    predicted = run.predict(run.read_inputs(str(tmp_path / "x.ts")), accelerator="cpu")
+    assert [*predicted[0]] == ["label", "probabilities"] and len(predicted) == 6
 
 
 def test_predictions_are_a_list_or_come_one_by_one(films: Run) -> None:

@@ -342,7 +342,8 @@ class SeriesTable(OwnFiles):
         if targets and not self._fitted:
             self.look_at_training()
         if ending(path) == ".ts":
-            yield from rows_of_ts(path)
+            for series, label in rows_of_ts(path):
+                yield (series, label) if targets else (series,)
             return
         # The training split may be large: once it is read here, nobody keeps it.
         training_steps = self._train.pop(path, None)
