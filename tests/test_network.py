@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,16 +114,39 @@ def test_the_audit_takes_it_and_finds_a_padded_step() -> None:
     assert "padding_leak" in audit(wrong, torch.randn(B, T, F), LENGTHS).names
 
 
-def test_onnxruntime_gives_its_logits(tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("example", [(3, 5), (6, 2), (2, 2), (17, 9)])  # rows, steps
+def test_onnxruntime_gives_its_logits(example: tuple[int, int], tmp_path: Path) -> None:
     model = network().eval()
-    program = make_graph(model, torch.randn(3, 5, F))
-    (tmp_path / "model.onnx").write_bytes(program.model_proto.SerializeToString())
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     inputs = torch.randn(B, T, F)
-    [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": LENGTHS.numpy()})
+    feed = {"inputs": inputs.numpy(), "lengths": LENGTHS.numpy()}
+    [logits] = session_of(make_graph(model, torch.randn(*example, F)), tmp_path).run(None, feed)
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), model(inputs, LENGTHS))
+
+
+@pytest.mark.parametrize("example", [(3, 5), (6, 2)])
+def test_a_graph_carries_the_state_of_any_number_of_rows(
+    example: tuple[int, int], tmp_path: Path
+) -> None:
+    model = network("last_hidden").eval()
+    graph = make_graph(model, torch.randn(*example, F), stream=True)
+    session = session_of(graph, tmp_path)
+    inputs, state = torch.randn(B, T, F), torch.zeros(1, B, H).numpy()
+    carried = {"h_0": state, "c_0": state}
+    for chunk in inputs.split(3, dim=1):
+        lengths = torch.full((B,), chunk.shape[1]).numpy()
+        feed = {"inputs": chunk.numpy(), "lengths": lengths, **carried}
+        logits, h_n, c_n = session.run(None, feed)
+        carried = {"h_0": h_n, "c_0": c_n}
+    with torch.no_grad():
+        whole = model(inputs, torch.full((B,), T))
+    torch.testing.assert_close(torch.from_numpy(logits), whole)
+
+
+def session_of(graph: Any, folder: Path) -> Any:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    (folder / "model.onnx").write_bytes(graph.model_proto.SerializeToString())
+    return onnxruntime.InferenceSession(folder / "model.onnx")
 
 
 def test_its_steps_are_attributed() -> None:
@@ -151,6 +175,7 @@ def test_its_linear_layers_are_quantised() -> None:
     quantization = pytest.importorskip("torch.ao.quantization")
     quantised = quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     inputs = torch.randn(B, T, F)
+    assert "quantized" in type(quantised.head.output.project).__module__
     with torch.no_grad():
         expected = model(inputs, LENGTHS)
         torch.testing.assert_close(quantised(inputs, LENGTHS), expected, atol=0.05, rtol=0.1)

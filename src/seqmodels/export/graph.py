@@ -147,13 +147,16 @@ def example_inputs(data: Mapping[str, Any]) -> Tensor:
     return torch.ones(BATCH, TIME, dtype=torch.int64)
 
 
-def carried_parts(network: Network) -> dict[str, Tensor]:
-    """What `carry` of a network takes for new rows, by name: all zero."""
-    sizes, layers = network.encoder.state_sizes, network.encoder.num_layers
-    parts = {n.removesuffix("_n"): torch.zeros(layers, BATCH, size) for n, size in sizes.items()}
+def carried_parts(network: Network, num_rows: int = BATCH) -> dict[str, Tensor]:
+    """What `carry` of a network takes for so many new rows, by name: all zero."""
+    encoder = network.encoder
+    parts = {}
+    for name, size in encoder.state_sizes.items():
+        parts[name.removesuffix("_n")] = torch.zeros(encoder.num_layers, num_rows, size)
     if network.head.streams == "pooled":
-        total = torch.zeros(BATCH, network.encoder.output_size, dtype=torch.float64)
-        parts |= Pooled(total, total.float(), torch.zeros(BATCH, dtype=torch.int64))._asdict()
+        total = torch.zeros(num_rows, encoder.output_size, dtype=torch.float64)
+        steps = torch.zeros(num_rows, dtype=torch.int64)
+        parts |= Pooled(total, total.float(), steps)._asdict()
     return parts
 
 
@@ -162,17 +165,20 @@ def make_graph(network: Network, inputs: Tensor, *, stream: bool = False) -> tor
     Logits of a row longer than the network's `window` are nan.
 
     Args:
-        inputs: an example of what it reads, of several rows and steps, as `example_inputs` gives.
+        inputs: an example of what it reads, of two rows and two steps or more.
         stream: with the state, as a network that carries one has it anyway: inputs `h_0`, `c_0`,
             all zero for new rows, and outputs `h_n`, `c_n` for the next call; of a head that pools,
             in the same way what it needs of earlier steps, `total`, `maximum` and `steps`.
 
     Raises:
-        UserError: for a network that cannot be exported, with the reason.
+        UserError: for a cell that ONNX has no node for, or a stream of a network that needs whole
+            rows. What PyTorch can't trace, it says itself.
     """
     if stream:
         network.check_streams()
-    names = carried_parts(network) if stream or network.carries_state else {}
+    names = {}
+    if stream or network.carries_state:
+        names = carried_parts(network, len(inputs))
     program = _traced(network, inputs, (*names.values(),))
     logger = logging.getLogger("torch.onnx")  # notes packages that it does not need
     level = logger.level
@@ -210,7 +216,7 @@ def _traced(
 ) -> torch.export.ExportedProgram:
     """What a network does with a batch."""
     rows, time = inputs.shape[:2]
-    lengths = torch.arange(time, time - rows, -1)
+    lengths = (time - torch.arange(rows)).clamp(min=1)
     batch = torch.export.Dim("batch")
     any_size = torch.export.Dim.DYNAMIC  # also where a network reads windows of one size
     shape_of_inputs = {0: batch, 1: any_size}
