@@ -48,7 +48,8 @@ class Network(nn.Module):
             next call can start.
     """
 
-    window: int | None = None  # the longest row that is read as a whole; None: any
+    # The longest row that is read as a whole; None: any.
+    window: int | None = None
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Network(nn.Module):
         rows = self.rows_to_read(batch)
         return self.score_embedded(self.embed(rows), rows)
 
-    # the steps of both
+    # The steps of `encode` and `score`.
 
     def rows_to_read(self, batch: SequenceBatch) -> SequenceBatch:
         """Returns the rows that the embedding reads: those of the batch, unless this kind of
@@ -148,7 +149,7 @@ class Network(nn.Module):
         weights = cast(Any, self.head).weights(states)
         return unpad_sequence(weights, states.lengths, batch_first=True)
 
-    # streams: rows that are read some steps at a time
+    # Streams are rows that are read some steps at a time.
 
     def check_streams(self, reason: str = "") -> None:
         """Raises UserError if this network needs whole rows, or if its data does for the reason
@@ -162,12 +163,16 @@ class Network(nn.Module):
         text if it can."""
         head = self.head
         if self.encoder.bidirectional:
-            one = "model.encoder.bidirectional=false and, for one prediction a row, "
-            one += "model.head=last_hidden"
-            return f"its backward direction starts at a row's end: train with {one}"
+            return (
+                "its backward direction starts at a row's end: train with "
+                "model.encoder.bidirectional=false and, for one prediction a row, "
+                "model.head=last_hidden"
+            )
         if self.convolutions is not None:
-            none = "model.embedding.convolutions=null"
-            return f"its convolutions read later steps, too: train with {none}"
+            return (
+                "its convolutions read later steps, too: train with "
+                "model.embedding.convolutions=null"
+            )
         if head.output.links_steps:
             return "it decides on all steps of a row together: train with model.output.kind=classes"
         if head.streams is None and "output" in head.reads:

@@ -258,6 +258,10 @@ class ValueOutput(Constants, Output):
 
     in_own_units = restore  # predictions
 
+    def moved(self, predicted: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
+        """Predictions after what a calibration has learned of quantiles: single values stay."""
+        return predicted
+
 
 def pinball(
     errors: Float[Tensor, "*values quantiles"], levels: Float[Tensor, " quantiles"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ from seqmodels.batch import SequenceBatch
 from seqmodels.device import on_device
 from seqmodels.network import Network
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import ERRORS, ErrorName, Quantiles, Score
+from seqmodels.nn.outputs import ERRORS, ErrorName, Quantiles, Score, ValueOutput
 from seqmodels.padding import last_step
 
 Values = Float[Tensor, "batch horizon values"]
@@ -106,27 +106,32 @@ class DirectForecast(ForecastNetwork):
         """Returns the score of a batch, whose decision is the forecast, as `forecast` returns
         it."""
         score = super().score(batch)
-        return replace(score, decision=self._calibrated(self._of_windows(score.decision, batch)))
+        forecast = self._of_windows(score.decision, batch)
+        return replace(score, decision=self._output.moved(forecast))
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         """Returns the standardised forecasts `(B, H * K)`, or their quantiles `(B, H * K * Q)`."""
         predicted = self.head(states)  # (B * K, H), or (B * K, H * Q)
         if self.predicts_quantiles:
             predicted = predicted.unflatten(1, (self.horizon, -1))
-        return self._calibrated(self._of_windows(predicted, batch)).flatten(1)
+        forecast = self._of_windows(predicted, batch)
+        return self._output.moved(forecast).flatten(1)
 
     def forecast(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
-        return self._calibrated(self.uncalibrated(batch, states))
+        return self._output.moved(self.uncalibrated(batch, states))
 
     def uncalibrated(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
         """Returns what `forecast` returns, with quantiles as they were learned."""
-        output: Any = self.head.output
         logits = self.head(states or self.encode(batch))
-        predicted = output.in_own_units(output.standardised(logits))  # (B * K, H), or (..., Q)
-        return self._of_windows(predicted, batch)
+        standardised = self._output.standardised(logits)  # (B * K, H), or (B * K, H, Q)
+        return self._of_windows(self._output.in_own_units(standardised), batch)
 
     def reads_whole_rows(self) -> str:
         return "a direct forecast reads its window at once: train with model.head=every_step"
+
+    @property
+    def _output(self) -> ValueOutput:
+        return cast(ValueOutput, self.head.output)
 
     def _of_windows(self, predicted: Tensor, batch: SequenceBatch) -> Tensor:
         # What was predicted for the rows that the embedding read, standardised as the data is:
@@ -143,11 +148,6 @@ class DirectForecast(ForecastNetwork):
         if not self.subtracts_last:
             return torch.zeros_like(values[:, :1])
         return last_step(values, batch.lengths).unsqueeze(1)
-
-    def _calibrated(self, forecast: Forecast) -> Forecast:
-        if isinstance(self.head.output, Quantiles):
-            return self.head.output.moved(forecast)
-        return forecast
 
 
 class RecursiveForecast(ForecastNetwork):

@@ -16,7 +16,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.network import Network, WindowedNetwork
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Quantiles, ValueOutput
+from seqmodels.nn.outputs import ValueOutput
 
 
 class Regressor(ValueTask):
@@ -94,9 +94,7 @@ class Regressor(ValueTask):
 
     def _moved(self, predicted: Tensor) -> Tensor:
         """What was predicted in its own units; quantiles `(B, [T], K, Q)` after their shifts."""
-        if isinstance(self._values, Quantiles):
-            return self._values.moved(predicted, self._values.deviation.unsqueeze(-1))
-        return predicted
+        return self._values.moved(predicted, self._values.deviation.unsqueeze(-1))
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self._targets(batch), self._steps(batch))
