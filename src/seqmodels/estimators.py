@@ -136,43 +136,65 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         """
         if y is None:
             raise ValueError("this estimator requires y to be passed, but the target y is None")
-        rows, also = self._rows(X), {"group": groups, "weight": sample_weight}
-        also = {k: column_or_1d(each).tolist() for k, each in also.items() if each is not None}
+        rows = self._rows(X)
+        further_columns = {}
+        for name, column in (("group", groups), ("weight", sample_weight)):
+            if column is not None:
+                further_columns[name] = column_or_1d(column).tolist()
         if len(rows) < 2:
             raise ValueError("X has 1 sample: give one more, to choose the best weights by")
-        if "weight" in also and not any(also["weight"]):
+        if "weight" in further_columns and not any(further_columns["weight"]):
             raise ValueError("every sample_weight is zero")
         labels = self._labels(column_or_1d(y, warn=True))
-        texts = not has_names(rows) and isinstance(rows[0], str)
-        seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31)
-        words = self.words(texts, seed := int(seed))
-        words += ["data.weight_column=weight"] * ("weight" in also)
-        words += ["data.group=group"] * ("group" in also)  # else it would be a channel
+        are_texts = not has_names(rows) and isinstance(rows[0], str)
+        seed = self._seed()
+        words = self.words(are_texts, seed)
+        if "weight" in further_columns:
+            words.append("data.weight_column=weight")
+        if "group" in further_columns:  # Without this, it would be a channel.
+            words.append("data.group=group")
         with _errors(), self._quiet():
-            if not texts:
-                also["series"] = [f"X[{number}]" for number in range(len(rows))]
-            table = rows_of((rows, labels, also), "X")
-            examples = Examples([*range(len(rows))], labels, "fit", also)
-            strata = labels if self._task == "classifier" else None
-            parts = cut_off(examples, self.validation_fraction, seed, "validation", strata)
-            splits = zip(("train", "validation", "test"), (*parts, parts[1]), strict=True)
-            data = {name: table.take(each.inputs) for name, each in splits}
-            if self.folder is None:  # with its tables, of which a search would fill the cache
-                words += [f"paths.cache={(temporary := self._temporary())}"]
-            place = self.folder or f"{temporary}/run"
-            config = compose(*words, f"folder={place}")
+            if not are_texts:
+                further_columns["series"] = [f"X[{number}]" for number in range(len(rows))]
+            tables = self._tables_by_split(rows, labels, further_columns, seed)
+            folder = self.folder
+            if folder is None:
+                # A search would fill the cache with its tables.
+                temporary_folder = self._temporary()
+                folder = f"{temporary_folder}/run"
+                words.append(f"paths.cache={temporary_folder}")
+            config = compose(*words, f"folder={folder}")
             if isinstance(self.class_weight, Mapping):
                 weights = {f"{name}": weight for name, weight in self.class_weight.items()}
                 config.model.output.class_weights = weights
-            training = prepare(config, words, data)
+            training = prepare(config, words, tables)
             fit(training, words)
-            self._load(place)
+            self._load(folder)
         for guess in training.data.guesses:
             warnings.warn(guess, UserWarning, stacklevel=2)
-        self.history_ = read_metrics(Path(place) / "metrics.csv")
+        self.history_ = read_metrics(Path(folder) / "metrics.csv")
         return self
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _tables_by_split(
+        self, rows: Any, labels: Any, further_columns: Mapping[str, Any], seed: int
+    ) -> dict[str, Any]:
+        """The tables of training and validation; the validation stands for a test, too, which a
+        training needs."""
+        table = rows_of((rows, labels, further_columns), "X")
+        row_numbers = [*range(len(rows))]
+        examples = Examples(row_numbers, labels, "fit", further_columns)
+        strata = labels if self._task == "classifier" else None
+        train, validation = cut_off(examples, self.validation_fraction, seed, "validation", strata)
+        return {
+            "train": table.take(train.inputs),
+            "validation": table.take(validation.inputs),
+            "test": table.take(validation.inputs),
+        }
 
     def _temporary(self) -> str:
         """A folder that goes with this object."""
