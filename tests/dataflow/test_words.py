@@ -16,7 +16,13 @@ from torch import Tensor
 
 from seqmodels.data.loading import collate
 from seqmodels.dataflow import attribute
-from seqmodels.dataflow.steps import ROWS_UNDER_TITLE, attributed, log_odds, pictures_of_steps
+from seqmodels.dataflow.steps import (
+    ROWS_UNDER_TITLE,
+    attributed,
+    caption,
+    log_odds,
+    pictures_of_steps,
+)
 from tests.conftest import Script
 from tests.predictions import rows_of
 from tests.shipped import exported
@@ -195,3 +201,9 @@ def test_a_test_without_a_row_to_show_draws_nothing() -> None:
     task.told, data.lengths = told, [10_000] * len(data.lengths)
     assert pictures_of_steps(task, data) == {}
     assert pictures_of_steps(task, SimpleNamespace()) == {}
+
+
+def test_a_caption_has_the_loss_and_no_probability_of_each_class() -> None:
+    row = {"row": 3, "target": "a", "prediction": "b", "probability": 0.41}
+    row |= {"probability.a": 0.3, "probability.b": 0.41, "steps": 9, "loss": 1.2}
+    assert caption(row) == "row 3, target a, prediction b, probability 0.41, loss 1.2"

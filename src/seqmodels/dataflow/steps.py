@@ -275,7 +275,8 @@ def caption(row: Mapping[str, Any]) -> str:
     for name, value in row.items():
         if isinstance(value, list) and name in ("target", "prediction"):  # These are tags.
             value = " ".join(map(str, value))
-        if name in NO_CAPTION or isinstance(value, list):
+        is_of_one_class = name.startswith("probability.")  # There may be many of them.
+        if name in NO_CAPTION or is_of_one_class or isinstance(value, list):
             continue
         if isinstance(value, float):
             cells.append(f"{name} {value:.3g}")
