@@ -23,7 +23,7 @@ def test_forecasts_read_files_in_the_same_way(tmp_path: Path) -> None:
     options: dict[str, Any] = {"separator": ";", "decimal": ",", "missing": "last"}
     data = Windows(path, "kwh", horizon=2, window=4, na_values=[-99], **options)
     data.setup()
-    assert (~data.series[0].known).sum() == 8
+    assert (~data.series[0].is_known).sum() == 8
     assert "8 of 400 values are missing" in data.notes[0]
     with pytest.raises(UserError, match="is separated by ';', not by ',': set 'data.separator"):
         Windows(path, "kwh", horizon=2, window=4).setup()

@@ -123,7 +123,7 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
         abs(series.values[at, 0] - series.values[origin, 0])
         for origin in range(60 - 1, 80 - H)
         for at in range(origin + 1, origin + 1 + H)
-        if series.known[at, 0]
+        if series.is_known[at, 0]
     ]
     assert baselines["validation/mae"]["naive"] == pytest.approx(np.mean(errors), rel=1e-5)
 

@@ -51,9 +51,9 @@ def forecast_baselines(datasets: Mapping[str, Any], period: int) -> Baselines:
 
 
 def _repeated(windows: Any, rows: np.ndarray, period: int) -> np.ndarray:
-    steps_ahead = np.arange(len(windows.ahead))
-    steps_of_last_period = steps_ahead % period - period + len(windows.read)
-    num_values = windows.known.shape[1]
+    steps_ahead = np.arange(len(windows.steps_ahead))
+    steps_of_last_period = steps_ahead % period - period + len(windows.steps_read)
+    num_values = windows.num_targets
     return windows.steps(rows, steps_of_last_period)[..., :num_values]
 
 
@@ -86,7 +86,7 @@ def _linear(datasets: Mapping[str, Any]) -> dict[str, Forecast]:
 def _pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns windows `(N, W)` and what follows them `(N, H)`, both less the windows' last values;
     of a column each, without those that lack a value to forecast."""
-    num_values = windows.known.shape[1]
+    num_values = windows.num_targets
     every = math.ceil(len(windows) * num_values / MOST_ROWS)
     rows = np.arange(0, len(windows), every)
     window_values, last_values = _less_last_values(windows, rows)
@@ -98,8 +98,8 @@ def _pairs(windows: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _less_last_values(windows: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns windows less their last values `(B * K, W)`, and these `(B, 1, K)`."""
-    num_values = windows.known.shape[1]
-    values = windows.steps(rows, windows.read)[..., :num_values]  # (B, W, K)
+    num_values = windows.num_targets
+    values = windows.steps(rows, windows.steps_read)[..., :num_values]  # (B, W, K)
     last_values = values[:, -1:]
     differences = (values - last_values).transpose(0, 2, 1)
     return differences.reshape(len(rows) * num_values, -1), last_values

@@ -28,7 +28,7 @@ class TimedSeries:
     name: str
     # Where a value isn't known, the last known one stands there; nan before the first.
     values: Float[np.ndarray, "time columns"]
-    known: Bool[np.ndarray, "time columns"]
+    is_known: Bool[np.ndarray, "time columns"]
     # A `DatetimeIndex` that knows its frequency, if the file has one.
     times: Any = None
     # (3, columns): mean, deviation and naive error, once they are known.
@@ -45,7 +45,7 @@ class TimedSeries:
     @property
     def known_values(self) -> Float[np.ndarray, "time columns"]:
         """`values` with nan where one is not known."""
-        return np.where(self.known, self.values, np.nan)
+        return np.where(self.is_known, self.values, np.nan)
 
     def scale_so_far(self, period: int) -> Float[np.ndarray, "time 3 columns"]:
         """What `scale` is after each step; nan before the first known value.
@@ -70,7 +70,7 @@ class TimedSeries:
         return replace(
             self,
             values=self.values[start:stop],
-            known=self.known[start:stop],
+            is_known=self.is_known[start:stop],
             times=None if self.times is None else self.times[start:stop],
         )
 

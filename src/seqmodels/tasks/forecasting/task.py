@@ -62,8 +62,10 @@ class Forecaster(Constants, ValueTask):
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
-    answers = ()  # of each value, many steps ahead are logits
-    center: Tensor  # (K,), of the targets in training
+    # No answers can be chosen for attributions: each value has logits for many steps ahead.
+    answers = ()
+    # (K,): the mean of the targets in training.
+    center: Tensor
     network: ForecastNetwork
 
     def __init__(
@@ -80,14 +82,19 @@ class Forecaster(Constants, ValueTask):
         self.count = len(data["values"])
         super().__init__(data, encoder, head, norm=norm, segment=segment, **options)
         self.levels: list[float] | None = self.output.quantiles
-        center = torch.tensor(data["mean"], dtype=torch.float64)[:, : self.count].mean(0)
-        self.register_buffer("center", center, persistent=False)  # saved in the data's spec
-        inputs = data["num_inputs"] > self.count
-        if self.contract.per == "step" and (inputs or self.levels):
+        mean_of_series = torch.tensor(data["mean"], dtype=torch.float64)[:, : self.count]  # (S, K)
+        # A checkpoint needs no center, because it holds the spec of the data.
+        self.register_buffer("center", mean_of_series.mean(0), persistent=False)
+        refused_key = None
+        if data["num_inputs"] > self.count:
+            refused_key = "data.inputs"
+        elif self.levels:
+            refused_key = "model.output.quantiles"
+        if self.contract.per == "step" and refused_key is not None:
             raise UserError(
                 f"model.head={head} forecasts step by step from its own forecasts, without "
-                f"{'data.inputs' if inputs else 'model.output.quantiles'}: leave that out, or "
-                "choose a head that forecasts all at once, such as model.head=last_hidden"
+                f"{refused_key}: leave that out, or choose a head that forecasts all at once, "
+                "such as model.head=last_hidden"
             )
 
     @classmethod
@@ -96,7 +103,7 @@ class Forecaster(Constants, ValueTask):
             return cls.contract
         return replace(cls.contract, per="step", causal=True, stateful=True)
 
-    # its network: a head that reads every step forecasts one step, any other all of them
+    # The network. A head that reads every step forecasts one step, any other all of them.
 
     @property
     def network_class(self) -> type[ForecastNetwork]:
@@ -129,17 +136,19 @@ class Forecaster(Constants, ValueTask):
         )
         return {**data, "num_inputs": num_features}
 
-    # steps
+    # Steps
 
     def step(self, batch: SequenceBatch) -> Step:
         score = self.score(batch)
         forecast = self.restore(score.decision, batch)
         targets = self.restore(self.network.targets_ahead(batch), batch)
-        measured = known_values(forecast, targets, self.levels) if self.measures_more else None
+        measured = None
+        if self.measures_more:
+            measured = known_values(forecast, targets, self.levels)
         sums = self.count_errors(forecast, targets, batch)
         return Step(replace(score, decision=forecast), sums, measured)
 
-    # scores
+    # Scores
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
@@ -162,7 +171,7 @@ class Forecaster(Constants, ValueTask):
     def scores_of(self, sums: Tensor) -> dict[str, Tensor]:
         return forecast_scores(sums)
 
-    # predictions
+    # Predictions
 
     def forecast(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Forecast:
         """The next values of each row, or their quantiles, in their own units."""
@@ -178,9 +187,8 @@ class Forecaster(Constants, ValueTask):
         return self.named(self.forecast(batch, states), self._steps(batch), are_predicted=True)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
-        return self.named(
-            self.restore(self.network.targets_ahead(batch), batch), self._steps(batch)
-        )
+        targets = self.restore(self.network.targets_ahead(batch), batch)
+        return self.named(targets, self._steps(batch))
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
         """The first column of some forecasts beside what came."""

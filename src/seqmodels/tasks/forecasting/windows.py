@@ -27,42 +27,60 @@ from seqmodels.target import Baselines
 from seqmodels.tasks.forecasting.baselines import forecast_baselines
 from seqmodels.tasks.forecasting.series import TimedSeries, read_series
 
+# What `Windows.spec` holds of each series.
 SCALES = ("series", "mean", "deviation", "naive_error")
+
+Bounds = Mapping[str, tuple[int, int]]
+"""The steps of a series at which each split begins and ends."""
 
 
 @dataclass(eq=False)
 class WindowDataset(Dataset[SequenceBatch]):
-    """Windows of series, taken when a batch is made: the values are in memory once."""
+    """Windows of series, which are cut when a batch is made: the values are in memory once."""
 
-    values: Float[np.ndarray, "steps columns"]  # of all series; float32 if they are standardised
-    known: Bool[np.ndarray, "steps targets"]  # where there is something to forecast
-    starts: Int[np.ndarray, " windows"]  # where each window begins
-    scales: Float[np.ndarray, "scales 3 columns"]  # as `TimedSeries.scale` is
-    scaled: Int[np.ndarray, " windows"]  # which of these each window has
-    window: int  # the steps that are read
-    horizon: int  # those after them to forecast
-    series: Sequence[TimedSeries]  # whose values these are
+    # The values of all series, one after the other; float32 if they are standardised.
+    values: Float[np.ndarray, "steps columns"]
+    # Where there is a value to forecast.
+    is_known: Bool[np.ndarray, "steps targets"]
+    # The step at which each window begins.
+    starts: Int[np.ndarray, " windows"]
+    # The mean, the deviation and the naive error of each column, as `TimedSeries.scale` has them.
+    scales: Float[np.ndarray, "scales 3 columns"]
+    # The number of the scale that each window has.
+    scale_numbers: Int[np.ndarray, " windows"]
+    # How many steps are read.
+    window: int
+    # How many steps after them are forecast.
+    horizon: int
+    # The series, to name the rows.
+    series: Sequence[TimedSeries]
 
     def __post_init__(self) -> None:
-        self.begins = np.cumsum([0, *map(len, self.series)])
-        self.read = np.arange(self.window)
-        self.ahead = np.arange(self.window, self.window + self.horizon)
+        self.series_starts = np.cumsum([0, *map(len, self.series)])  # (S + 1,), in steps
+        # Steps of a window, counted from where it begins.
+        self.steps_read = np.arange(self.window)
+        self.steps_ahead = np.arange(self.window, self.window + self.horizon)
+        self.steps_scored = self.steps_ahead
         # Where values are missing, a task that learns from the window, too, must know which were.
-        self.has_gaps = not self.known.all()
-        self.scored = np.arange(1, self.ahead[-1] + 1) if self.has_gaps else self.ahead
+        self.has_gaps = not self.is_known.all()
+        if self.has_gaps:
+            self.steps_scored = np.arange(1, self.window + self.horizon)
         self.lengths = torch.full((len(self.starts),), self.window)
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitems__(self, indices: Sequence[int]) -> SequenceBatch:
-        """Inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by side; where
-        values are missing, with those of the window but its first step, `(B, (W - 1 + H) * K)`."""
+        """Returns inputs `(B, W, C)`, and targets `(B, H * K)`, the K values of a step side by
+        side. Where values are missing, the targets also hold those of the window but its first
+        step, `(B, (W - 1 + H) * K)`."""
         rows = np.asarray(indices)
+        inputs = torch.from_numpy(self.steps(rows, self.steps_read))
+        targets = torch.from_numpy(self._known_values(rows, self.steps_scored))
         return SequenceBatch(
-            torch.from_numpy(self.steps(rows, self.read)),
-            torch.full((len(rows),), len(self.read)),
-            torch.from_numpy(self._known_values(rows, self.scored)).flatten(1),
+            inputs,
+            torch.full((len(rows),), self.window),
+            targets.flatten(1),
             scale=torch.from_numpy(self.scale(rows)),
             rows=torch.from_numpy(rows),
         )
@@ -70,43 +88,57 @@ class WindowDataset(Dataset[SequenceBatch]):
     def steps(
         self, rows: Int[np.ndarray, " batch"], offsets: Int[np.ndarray, " read"]
     ) -> Float[np.ndarray, "batch read columns"]:
-        """Steps of windows, at these offsets from where they begin, standardised."""
+        """Returns steps of windows, at these offsets from where they begin, standardised."""
         values = self.values[self.starts[rows, None] + offsets]
         if values.dtype == np.float32:
             return values
-        return standardised(values, self.scales[self.scaled[rows]])
+        scales = self.scales[self.scale_numbers[rows]]  # (B, 3, C)
+        return standardised(values, scales)
 
     def targets(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch ahead targets"]:
-        """What follows windows, standardised; nan where it is missing."""
-        return self._known_values(rows, self.ahead)
+        """Returns the values to forecast after windows, standardised; nan where one is missing."""
+        return self._known_values(rows, self.steps_ahead)
 
     def _known_values(
         self, rows: Int[np.ndarray, " batch"], offsets: Int[np.ndarray, " steps"]
     ) -> Float[np.ndarray, "batch steps targets"]:
-        known = self.known[self.starts[rows, None] + offsets]
-        values = self.steps(rows, offsets)[..., : known.shape[2]]
-        return np.where(known, values, np.float32(np.nan))
+        is_known = self.is_known[self.starts[rows, None] + offsets]  # (B, T, K)
+        values = self.steps(rows, offsets)[..., : self.num_targets]
+        return np.where(is_known, values, np.float32(np.nan))
+
+    @property
+    def num_targets(self) -> int:
+        """How many columns are forecast: the first ones of the values."""
+        return self.is_known.shape[1]
 
     def scale(self, rows: Int[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3 targets"]:
-        """That of the values to forecast, of the series of windows."""
-        return self.scales[self.scaled[rows], :, : self.known.shape[1]]
+        """Returns the scale of the values to forecast, for each window."""
+        return self.scales[self.scale_numbers[rows], :, : self.num_targets]
 
     def row_name(self, row: int) -> dict[str, Any]:
-        """The series of a window, and the step of its first forecast, from 0, with its time."""
+        """Returns the series of a window, if it has a name, and the step of its first forecast,
+        from 0, with its time, if the file has one."""
         start = int(self.starts[row])
-        number = int(np.searchsorted(self.begins, start, "right")) - 1
-        series, step = self.series[number], start + len(self.read) - int(self.begins[number])
-        name = {"series": series.name} if series.name else {}
-        time = {} if series.times is None else {"time": str(series.times[step])}
-        return {**name, "step": step, **time}
+        series_number = int(np.searchsorted(self.series_starts, start, "right")) - 1
+        series = self.series[series_number]
+        step = start + self.window - int(self.series_starts[series_number])
+        name: dict[str, Any] = {}
+        if series.name:
+            name["series"] = series.name
+        name["step"] = step
+        if series.times is not None:
+            name["time"] = str(series.times[step])
+        return name
 
 
 def standardised(
     values: Float[np.ndarray, "*batch steps columns"], scale: Float[np.ndarray, "*batch 3 columns"]
 ) -> Float[np.ndarray, "*batch steps columns"]:
-    """Values as a network reads them: the mean before the first one that is known."""
-    mean, deviation = scale[..., :1, :], scale[..., 1:2, :]
-    return np.nan_to_num((values - mean) / deviation).astype(np.float32)
+    """Returns values as a network reads them; before the first known one of a series, its mean."""
+    mean = scale[..., :1, :]
+    deviation = scale[..., 1:2, :]
+    standardised_values = (values - mean) / deviation
+    return np.nan_to_num(standardised_values).astype(np.float32)
 
 
 class Windows(ReadsTables):
@@ -123,8 +155,8 @@ class Windows(ReadsTables):
             memory, as `as_file` takes them.
         target: the column to forecast, or several.
         inputs: further columns to read; the targets are always read.
-        time: the column with the time of each row, to check that steps are equal, and to continue
-            it; None: they are.
+        time: the column with the time of each row. With it, steps are checked to be equal, and
+            forecasts continue the times. None: the rows are equal steps.
         series: the column that says which of several series a row is of.
         horizon: how many steps to forecast.
         window: how many steps to read.
@@ -132,8 +164,8 @@ class Windows(ReadsTables):
         period: after how many steps the series repeat; None: `TimedSeries.usual_period`.
         missing: `error` refuses missing rows and values; `last` repeats the last known value, which
             is read and never scored; before the first known one, the mean of the training split.
-        batch_size: windows in a batch, on each device.
-        seed: of the order of the training batches.
+        batch_size: how many windows a batch has, on each device.
+        seed: the seed of the order of the training batches.
         validation_fraction, test_fraction: the shares of each series.
         options: `columns`, `separator` and the other arguments of `ReadsTables`.
     """
@@ -163,24 +195,39 @@ class Windows(ReadsTables):
         super().__init__(**options)
         self.targets = [target] if isinstance(target, str) else list(target)
         self.columns = [*self.targets, *inputs]
-        named = [*self.columns, *filter(None, (time, series))]
-        for name in [each for each in named if named.count(each) > 1]:
-            raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
+        column_names = [*self.columns]
+        column_names += [name for name in (time, series) if name]
+        for name in column_names:
+            if column_names.count(name) > 1:
+                raise UserError(f"column {shown(name)!r} is named twice: targets are always read")
+        # The key that names each column with numbers, for errors.
         self.keys = dict.fromkeys(self.targets, "data.target")
         self.keys |= dict.fromkeys(inputs, "data.inputs")
-        self.time, self.by, self.fill = time, series, missing == "last"
+        self.time = time
+        self.series_column = series
+        self.fills_gaps = missing == "last"
         self.file = as_file(file, "data.file")
-        self.horizon, self.window, self.stride = horizon, window, stride
-        self.period, self.batch_size, self.seed = period, batch_size, seed
-        self.fractions = validation_fraction, test_fraction
-        self.scales: dict[str, Any] = {}  # until `setup` or `use_spec`
+        self.horizon = horizon
+        self.window = window
+        self.stride = stride
+        self.period = period
+        self.batch_size = batch_size
+        self.seed = seed
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        # The names and scales of the series in training, as `spec` has them; `setup` or `use_spec`
+        # sets them, and `setup` sets the series and the datasets.
+        self.scales: dict[str, Any] = {}
         self.series: list[TimedSeries] = []
-        self._placeholders: list[str] = []  # notes
-        self.unseen: list[str] = []  # series that training never saw
         self.datasets: dict[str, WindowDataset] = {}
+        # The names of the series that training never saw, for `doubts`.
+        self.unseen: list[str] = []
+        # Notes on numbers that may stand for missing values.
+        self._placeholder_notes: list[str] = []
 
     def fits(self, per: Per, target: str) -> bool:
-        return target == self.target  # a window has all that forecasts by steps need
+        # A task of either `per` can learn, because a window has what forecasts by steps need, too.
+        return target == self.target
 
     @property
     def title(self) -> str:
@@ -188,15 +235,17 @@ class Windows(ReadsTables):
 
     @property
     def notes(self) -> Sequence[str]:
-        missing_count = sum(int((~series.known).sum()) for series in self.series)
-        count = sum(series.known.size for series in self.series)
-        notes = [*self._placeholders, *self.doubts]
-        if missing_count:
-            note = (
-                f"{missing_count:,} of {count:,} values are missing and repeat the last known one"
+        num_values, num_missing = 0, 0
+        for series in self.series:
+            num_values += series.is_known.size
+            num_missing += int((~series.is_known).sum())
+        notes = []
+        if num_missing:
+            notes.append(
+                f"{num_missing:,} of {num_values:,} values are missing and repeat the last known "
+                "one"
             )
-            notes.insert(0, note)
-        return notes
+        return [*notes, *self._placeholder_notes, *self.doubts]
 
     @property
     def doubts(self) -> Collection[str]:
@@ -208,18 +257,21 @@ class Windows(ReadsTables):
     @property
     def summary(self) -> Sequence[str]:
         sizes = [f"{split} {len(dataset):,}" for split, dataset in self.datasets.items()]
-        series = f" of {len(self.series):,} series" if len(self.series) > 1 else ""
-        steps = f"{self.window} + {self.horizon} steps; period {self.period}"
-        return [f"{self.title}: {', '.join(sizes)} windows{series}, {steps}"]
+        windows = f"{', '.join(sizes)} windows"
+        if len(self.series) > 1:
+            windows += f" of {len(self.series):,} series"
+        steps = f"{self.window} + {self.horizon} steps"
+        return [f"{self.title}: {windows}, {steps}; period {self.period}"]
 
     @property
     def spec(self) -> dict[str, Any]:
         """What a task has to know, as plain values.
 
-        `columns`: all that are read; `values`: the targets, the first of them; `horizon`, `window`
-        and `period`; `series`, their names; `mean` and `deviation` `(S, C)`, of each column in the
-        training split; `naive_error` `(S, K)`, the mean absolute error there of repeating the last
-        period, by which the mean absolute scaled error divides (Hyndman and Koehler 2006,
+        `columns` are all that are read, and `values` the targets, the first of them. `horizon`,
+        `window` and `period` are in steps. `series` has the names of the series; `mean` and
+        `deviation` `(S, C)` are those of each column in the training split; `naive_error` `(S, K)`
+        is the mean absolute error there of repeating the last period, by which the mean absolute
+        scaled error divides (Hyndman and Koehler 2006,
         https://doi.org/10.1016/j.ijforecast.2006.03.001).
         """
         return {
@@ -236,11 +288,12 @@ class Windows(ReadsTables):
     def use_spec(self, spec: Mapping[str, Any]) -> None:
         if list(spec["columns"]) != self.columns:
             raise UserError(f"the checkpoint reads the columns {', '.join(spec['columns'])}")
-        self.scales, self.period = {name: spec[name] for name in SCALES}, spec["period"]
+        self.scales = {name: spec[name] for name in SCALES}
+        self.period = spec["period"]
 
     @cached_property
     def fingerprint(self) -> str:
-        contents = [[series.name, series.values, series.known] for series in self.series]
+        contents = [[series.name, series.values, series.is_known] for series in self.series]
         starts = [dataset.starts for dataset in self.datasets.values()]
         return digest([self.window, self.horizon], *contents, starts)
 
@@ -249,161 +302,222 @@ class Windows(ReadsTables):
             return
         self.series = self._read(self.file)
         self._note_placeholders()
-        bounds = [self._cut(series) for series in self.series]
+        bounds = [self._bounds_of_splits(series) for series in self.series]
         if not self.scales:
             self.period = self.period or self.series[0].usual_period
-            scales: dict[str, list[Any]] = {name: [] for name in SCALES}
-            for series, bounds_of_series in zip(self.series, bounds, strict=True):
-                train = series.part(*bounds_of_series["train"])
-                scale = (numbers.tolist() for numbers in self._scale_of_training(train))
-                for name, value in zip(SCALES, (train.name, *scale), strict=True):
-                    scales[name].append(value)
-            self.scales = scales
+            self.scales = self._learn_scales(bounds)
         self.datasets = self._windows(self.series, bounds, self.file)
 
     def _note_placeholders(self) -> None:
-        values = [series.known_values for series in self.series]
-        for column, numbers in zip(self.columns, np.concatenate(values).T, strict=True):
+        values = np.concatenate([series.known_values for series in self.series])  # (steps, C)
+        for column, numbers in zip(self.columns, values.T, strict=True):
             if note := note_of_placeholders(numbers, column, called(self.file)):
-                self._placeholders.append(note)
+                self._placeholder_notes.append(note)
 
-    def _read(self, path: str, least: int = 1) -> list[TimedSeries]:
+    def _read(self, path: str, min_steps: int = 1) -> list[TimedSeries]:
         all_series = read_series(
-            path, self.keys, self.time, self.by, fill=self.fill, tables=self.tables
+            path,
+            self.keys,
+            self.time,
+            self.series_column,
+            fill=self.fills_gaps,
+            tables=self.tables,
         )
         for series in all_series:
-            if len(series) < least:
+            if len(series) < min_steps:
                 raise UserError(
-                    f"{called(path)}: {len(series):,} steps{series.of} are too few: give {least:,}"
+                    f"{called(path)}: {len(series):,} steps{series.of} are too few: "
+                    f"give {min_steps:,}"
                 )
         return all_series
 
-    def _cut(self, series: TimedSeries) -> dict[str, tuple[int, int]]:
-        """Where the splits of a series begin and end."""
-        steps, (validation, test) = len(series), self.fractions
-        end = steps - round(test * steps)
-        cut = end - round(validation * steps)
-        if cut < self.window + self.horizon or min(end - cut, steps - end) < self.horizon:
+    def _bounds_of_splits(self, series: TimedSeries) -> Bounds:
+        num_steps = len(series)
+        test_start = num_steps - round(self.test_fraction * num_steps)
+        validation_start = test_start - round(self.validation_fraction * num_steps)
+        num_validation = test_start - validation_start
+        num_test = num_steps - test_start
+        has_enough_to_train = validation_start >= self.window + self.horizon
+        has_enough_to_evaluate = min(num_validation, num_test) >= self.horizon
+        if not (has_enough_to_train and has_enough_to_evaluate):
             raise UserError(
-                f"{called(self.file)}: {steps:,} steps{series.of} are too few: training needs a "
-                f"window and a horizon, {self.window:,} + {self.horizon:,} steps, and has {cut:,}; "
-                f"the other splits need a horizon, and have {end - cut:,} and {steps - end:,}: "
-                "lower data.window, data.horizon or the fractions, or give more rows"
+                f"{called(self.file)}: {num_steps:,} steps{series.of} are too few: training needs "
+                f"a window and a horizon, {self.window:,} + {self.horizon:,} steps, and has "
+                f"{validation_start:,}; the other splits need a horizon, and have "
+                f"{num_validation:,} and {num_test:,}: lower data.window, data.horizon or the "
+                "fractions, or give more rows"
             )
-        return {"train": (0, cut), "validation": (cut, end), "test": (end, steps)}
-
-    def _scale_of_training(self, train: TimedSeries) -> tuple[np.ndarray, ...]:
-        period, count = self.period or 1, len(self.targets)
-        values = train.known_values
-        steps = np.abs(values[period:] - values[:-period])[:, :count]
-        if any(np.isnan(found).all(axis=0).any() for found in (values, steps)):
-            of = f"the train split{train.of} of {len(train):,} steps"
-            cure = f"give more rows, or lower data.period, which is {period:,}"
-            raise UserError(f"{called(self.file)}: too few values are known in {of}: {cure}")
-        mean, deviation = mean_and_deviation(values)
-        error = np.nanmean(steps, axis=0)
-        differs = error > rounding_of(values)[:count]  # else each period is as the last one
-        return mean, deviation, np.where(differs, error, deviation[:count])
-
-    @cached_property
-    def trained_scales(self) -> dict[str, np.ndarray]:
-        """The scale of each series in training, `(1, 3, C)`, by its name."""
-        # Nobody forecasts the other columns.
-        errors_of_others = [np.nan] * (len(self.columns) - len(self.targets))
-        scales = zip(*(self.scales[name] for name in SCALES), strict=True)
         return {
-            name: np.array([[mean, deviation, [*error, *errors_of_others]]])
-            for name, mean, deviation, error in scales
+            "train": (0, validation_start),
+            "validation": (validation_start, test_start),
+            "test": (test_start, num_steps),
         }
 
+    def _learn_scales(self, bounds: Sequence[Bounds]) -> dict[str, Any]:
+        """Returns the names of all series and their scales in the training split, as plain lists
+        with an entry for each series."""
+        scales: dict[str, list[Any]] = {name: [] for name in SCALES}
+        for series, bounds_of_series in zip(self.series, bounds, strict=True):
+            train = series.part(*bounds_of_series["train"])
+            mean, deviation, naive_error = self._scale_of_training(train)
+            scales["series"].append(train.name)
+            scales["mean"].append(mean.tolist())
+            scales["deviation"].append(deviation.tolist())
+            scales["naive_error"].append(naive_error.tolist())
+        return scales
+
+    def _scale_of_training(
+        self, train: TimedSeries
+    ) -> tuple[
+        Float[np.ndarray, " columns"],
+        Float[np.ndarray, " columns"],
+        Float[np.ndarray, " targets"],
+    ]:
+        """Returns the mean, the deviation and the naive error of a series in training."""
+        period = self.period or 1
+        num_targets = len(self.targets)
+        values = train.known_values  # (T, C)
+        # The errors of a forecast that repeats the last period.
+        naive_errors = np.abs(values[period:] - values[:-period])[:, :num_targets]
+        has_values = (~np.isnan(values)).any(axis=0)  # (C,)
+        has_errors = (~np.isnan(naive_errors)).any(axis=0)  # (K,)
+        if not (has_values.all() and has_errors.all()):
+            raise UserError(
+                f"{called(self.file)}: too few values are known in the train split{train.of} of "
+                f"{len(train):,} steps: give more rows, or lower data.period, which is {period:,}"
+            )
+        mean, deviation = mean_and_deviation(values)
+        naive_error = np.nanmean(naive_errors, axis=0)
+        # Where each period is as the last one, the naive error is 0 but for rounding.
+        is_above_rounding = naive_error > rounding_of(values)[:num_targets]
+        return mean, deviation, np.where(is_above_rounding, naive_error, deviation[:num_targets])
+
+    @cached_property
+    def trained_scales(self) -> dict[str, Float[np.ndarray, "1 3 columns"]]:
+        """The scale of each series in training, by its name."""
+        # Columns that are not forecast have no naive error.
+        errors_of_inputs = [np.nan] * (len(self.columns) - len(self.targets))
+        scales = {}
+        for name, mean, deviation, naive_error in zip(
+            self.scales["series"],
+            self.scales["mean"],
+            self.scales["deviation"],
+            self.scales["naive_error"],
+            strict=True,
+        ):
+            scales[name] = np.array([[mean, deviation, [*naive_error, *errors_of_inputs]]])
+        return scales
+
     def _scales(
-        self, series: Sequence[TimedSeries], source: str, least: int | None = None
-    ) -> list[np.ndarray]:
-        """Of each series the scale in training, `(1, 3, C)`; if training never saw it, one for each
-        step, `(T, 3, C)`.
+        self, all_series: Sequence[TimedSeries], source: str, steps_before: int | None = None
+    ) -> list[Float[np.ndarray, "scales 3 columns"]]:
+        """Returns the scale of each series in training, `(1, 3, C)`. A series that training never
+        saw has one for each step, `(T, 3, C)`.
 
         Args:
-            least: how many steps there are before the first forecast; None: all.
+            steps_before: how many steps there are before the first forecast; None: all.
         """
-        scales, self.unseen = list[np.ndarray](), []
-        for one_series in series:
-            scale = self.trained_scales.get(one_series.name)
+        scales = []
+        self.unseen = []
+        for series in all_series:
+            scale = self.trained_scales.get(series.name)
             if scale is None:
-                scale = one_series.scale_so_far(self.period or 1)
-                is_unknown = np.isnan(scale[(least or len(one_series)) - 1, 0])
-                if is_unknown.any():
-                    column = self.columns[is_unknown.argmax()]
-                    raise UserError(
-                        f"{source}: no {column!r}{one_series.of} is known before the first "
-                        "forecast, and training never saw it: leave its first rows out"
-                    )
-                self.unseen.append(one_series.name or "a series without a name")
+                scale = self._scale_so_far(series, source, steps_before or len(series))
+                self.unseen.append(series.name or "a series without a name")
             scales.append(scale)
         return scales
 
+    def _scale_so_far(
+        self, series: TimedSeries, source: str, steps_before: int
+    ) -> Float[np.ndarray, "time 3 columns"]:
+        """Returns the scale of a series after each step. Raises a `UserError` if a column has no
+        value in the `steps_before` the first forecast."""
+        scale = series.scale_so_far(self.period or 1)
+        is_unknown = np.isnan(scale[steps_before - 1, 0])  # (C,)
+        if is_unknown.any():
+            column = self.columns[is_unknown.argmax()]
+            raise UserError(
+                f"{source}: no {column!r}{series.of} is known before the first forecast, and "
+                "training never saw it: leave its first rows out"
+            )
+        return scale
+
     def _windows(
-        self,
-        series: Sequence[TimedSeries],
-        bounds: Sequence[Mapping[str, tuple[int, int]]],
-        source: str,
+        self, all_series: Sequence[TimedSeries], bounds: Sequence[Bounds], source: str
     ) -> dict[str, WindowDataset]:
-        """The windows whose horizon lies within these bounds of their series, by the split's name.
-        They may begin before, so that the first steps of a split are forecast, too."""
-        scales_of_series = self._scales(series, source, self.window)
-        scales = np.concatenate(scales_of_series)
-        first_scales = np.cumsum([0, *map(len, scales_of_series)])
-        values = [one_series.values for one_series in series]
-        if len(scales) == len(series):  # all of training, which takes each value often
+        """Returns the windows whose horizon lies within the bounds of a split, by the split's
+        name."""
+        scales_by_series = self._scales(all_series, source, self.window)
+        scales = np.concatenate(scales_by_series)
+        first_scales = np.cumsum([0, *map(len, scales_by_series)])
+        values = [series.values for series in all_series]
+        if len(scales) == len(all_series):
+            # Training saw each series, so there is one scale for all of its windows. Training reads
+            # each value often: it is standardised once.
             values = [*map(standardised, values, scales)]
         all_values = np.concatenate(values)
-        known = np.concatenate([one_series.known[:, : len(self.targets)] for one_series in series])
-        first_steps = np.cumsum([0, *map(len, series)])[:-1].tolist()
+        first_steps = np.cumsum([0, *map(len, all_series)])
+        is_known = np.concatenate([series.is_known for series in all_series])
+        is_known = is_known[:, : len(self.targets)]
         datasets = {}
         for split in bounds[0]:
-            starts, scale_numbers, is_any_known = [], [], False
-            for n, first_step in enumerate(first_steps):
-                first, end = bounds[n][split]
-                is_any_known |= bool(known[first_step + first : first_step + end].any())
-                last_start = end - self.window - self.horizon
-                starts_in_series = np.arange(
-                    max(first - self.window, 0), last_start + 1, self.stride
-                )
-                starts.append(first_step + starts_in_series)
-                # A series of training has one scale, another one a scale for each step.
-                steps_before = np.minimum(starts_in_series + self.window, len(scales_of_series[n]))
-                scale_numbers.append(first_scales[n] + steps_before - 1)
-            if not is_any_known:
+            starts, scale_numbers = [], []
+            has_known_values = False
+            for number, series in enumerate(all_series):
+                split_start, split_stop = bounds[number][split]
+                if series.is_known[split_start:split_stop, : len(self.targets)].any():
+                    has_known_values = True
+                starts_in_series = self._window_starts(split_start, split_stop)
+                starts.append(first_steps[number] + starts_in_series)
+                # A series of training has one scale, another one has a scale for each step: its
+                # window has that of the last step that is read.
+                last_scale = len(scales_by_series[number]) - 1
+                last_steps_read = starts_in_series + self.window - 1
+                scale_numbers.append(first_scales[number] + np.minimum(last_steps_read, last_scale))
+            if not has_known_values:
                 raise UserError(
                     f"{source}: no {', '.join(self.targets)} is known in the {split} split; there "
                     "is nothing to compare with"
                 )
             datasets[split] = WindowDataset(
                 all_values,
-                known,
+                is_known,
                 np.concatenate(starts),
                 scales,
                 np.concatenate(scale_numbers),
                 self.window,
                 self.horizon,
-                series,
+                all_series,
             )
         return datasets
 
+    def _window_starts(self, split_start: int, split_stop: int) -> Int[np.ndarray, " windows"]:
+        """Returns the steps of a series at which windows begin whose horizon lies in a split. They
+        may begin before the split, so that its first steps are forecast, too."""
+        first_start = max(split_start - self.window, 0)
+        last_start = split_stop - self.window - self.horizon
+        return np.arange(first_start, last_start + 1, self.stride)
+
     def file_loader(self, path: str) -> SequenceLoader:
-        series = self._read(path, self.window + self.horizon)
-        bounds = [{"file": (0, len(one_series))} for one_series in series]
-        return self.loader(self._windows(series, bounds, path)["file"])
+        all_series = self._read(path, self.window + self.horizon)
+        bounds: list[Bounds] = [{"file": (0, len(series))} for series in all_series]
+        datasets = self._windows(all_series, bounds, path)
+        return self.loader(datasets["file"])
 
     def read_inputs(self, path: str) -> Iterator[TimedSeries]:
-        series = self._read(path, self.window)
-        for one_series, scale in zip(series, self._scales(series, path), strict=True):
-            steps = len(one_series)
-            yield replace(one_series.part(steps - self.window, steps), scale=scale[-1])
+        all_series = self._read(path, self.window)
+        all_scales = self._scales(all_series, path)
+        for series, scales in zip(all_series, all_scales, strict=True):
+            last_window = series.part(len(series) - self.window, len(series))
+            yield replace(last_window, scale=scales[-1])
 
     def batch_of(self, raw: Sequence[Any], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        """As `DataModule` says; also of arrays `(T, columns)`."""
-        series = [self._series(each, f"{source}: series {n}") for n, each in enumerate(raw, first)]
-        return self._batch_of(series)
+        """Encodes inputs as `DataModule.batch_of` does, and also arrays `(T, columns)`."""
+        all_series = [
+            self._series(values, f"{source}: series {number}")
+            for number, values in enumerate(raw, first)
+        ]
+        return self._batch_of(all_series)
 
     def reads_whole_rows(self) -> str:
         if "" in self.scales["series"]:
@@ -411,40 +525,59 @@ class Windows(ReadsTables):
         return "each series is scaled by its own values: train with data.series=null"
 
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
-        """Of arrays `(t, columns)`, if training had only one series."""
-        steps = (self._series(each, f"row {n}", len(each)) for n, each in enumerate(raw, 1))
-        return self._batch_of([*steps])
+        """Encodes arrays `(t, columns)`, if training had only one series."""
+        all_series = [
+            self._series(values, f"row {number}", len(values))
+            for number, values in enumerate(raw, 1)
+        ]
+        return self._batch_of(all_series)
 
     def read_steps(self, path: str) -> Iterator[np.ndarray]:
-        """One step of each line: its values, or the only one, as JSON."""
+        """Reads a step from each line: its values, or the only one, as JSON."""
         for number, line in enumerate(read_lines(path), 1):
             with refusing(f"{path}: line {number} is not the values of a step", ValueError):
                 yield np.array(json.loads(line), np.float64).reshape(1, -1)
 
-    def _batch_of(self, series: Sequence[TimedSeries]) -> SequenceBatch:
-        scale = np.stack([each.scale for each in series])
-        values = standardised(np.stack([each.values for each in series]), scale)
-        lengths = torch.tensor([values.shape[1]] * len(series))
-        of_targets = torch.from_numpy(scale[..., : len(self.targets)])
-        return SequenceBatch(torch.from_numpy(values), lengths, scale=of_targets)
+    def _batch_of(self, all_series: Sequence[TimedSeries]) -> SequenceBatch:
+        scales = np.stack([series.scale for series in all_series])  # (B, 3, C)
+        values = np.stack([series.values for series in all_series])  # (B, T, C)
+        inputs = torch.from_numpy(standardised(values, scales))
+        lengths = torch.tensor([inputs.shape[1]] * len(all_series))
+        target_scales = torch.from_numpy(scales[..., : len(self.targets)])
+        return SequenceBatch(inputs, lengths, scale=target_scales)
 
-    def _series(self, raw: Any, where: str, steps: int | None = None) -> TimedSeries:
+    def _series(self, raw: Any, where: str, num_steps: int | None = None) -> TimedSeries:
+        """Returns the last steps of an array as a series with its scale.
+
+        Args:
+            raw: an array `(T, columns)`, or a series, which is returned as it is.
+            where: the place of the array, for errors.
+            num_steps: how many steps; None: a window.
+        """
         if isinstance(raw, TimedSeries):
             return raw
-        steps, whole = steps or self.window, np.asarray(raw, np.float64)
-        values = whole[-steps:]
-        if values.shape != (steps, len(self.columns)) or not np.isfinite(values).all():
-            wanted = f"{steps:,} known steps of {', '.join(self.columns)}"
-            raise UserError(f"{where} has shape {np.shape(raw)}: give {wanted}")
-        [scale] = self._scales([TimedSeries("", whole, np.isfinite(whole))], where)
-        return TimedSeries("", values, np.isfinite(values), scale=scale[-1])
+        num_steps = num_steps or self.window
+        all_values = np.asarray(raw, np.float64)
+        values = all_values[-num_steps:]
+        has_right_shape = values.shape == (num_steps, len(self.columns))
+        if not has_right_shape or not np.isfinite(values).all():
+            raise UserError(
+                f"{where} has shape {np.shape(raw)}: give {num_steps:,} known steps of "
+                f"{', '.join(self.columns)}"
+            )
+        whole_series = TimedSeries("", all_values, np.isfinite(all_values))
+        [scales] = self._scales([whole_series], where)
+        return TimedSeries("", values, np.isfinite(values), scale=scales[-1])
 
     def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        """Beside each forecast its series, and the times of it, where the file has them."""
-        for each, row in zip(raw, rows, strict=True):
-            name = {"series": each.name} if self.by else {}
-            timed = getattr(each, "times", None) is not None  # of an array there are none
-            yield {**name, **({"time": each.after(self.horizon)} if timed else {}), **row}
+        """Adds to each forecast its series, and its times, where the file has them."""
+        for series, row in zip(raw, rows, strict=True):
+            description = {}
+            if self.series_column:
+                description["series"] = series.name
+            if getattr(series, "times", None) is not None:  # An array has no times.
+                description["time"] = series.after(self.horizon)
+            yield {**description, **row}
 
     def compute_baselines(self) -> Baselines:
         return forecast_baselines(self.datasets, self.period or 1)
