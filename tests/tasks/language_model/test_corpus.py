@@ -139,7 +139,7 @@ def test_unknown_tokens_are_counted_with_their_bytes(tmp_path: Path) -> None:
     test = written(tmp_path, "test.txt", "a é b !\n" * 20)
     data = made(train, test, test)
     assert set(data.tokenizer.tokens[2:]) == set("abc \n")  # of the training
-    unknown = {split: (of.unknown, of.unknown_bytes) for split, of in data.tokens.items()}
+    unknown = {split: (of.num_unknown, of.unknown_bytes) for split, of in data.tokens.items()}
     assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
     assert unknown["train"] == (0, 0)
     assert data.summary[2] == "test 160 tokens of 180 bytes, 37.5 % of all, 25.00 % unknown"

@@ -167,7 +167,7 @@ class Chain(StreamDataModule):
             for step in range(size):
                 state = following[state, drawn[step]]
                 ids[step + 1] = state + 2
-            self.tokens[split] = TokenFile(ids, num_bytes=size, unknown=0)
+            self.tokens[split] = TokenFile(ids, num_bytes=size, num_unknown=0)
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_tokens_are_those_of_the_usual_loop_from_frequent_to_rare(
 def test_unknown_tokens_are_charged_for_their_own_bytes_only(tmp_path: Path) -> None:
     test = "  a é \t bb 東京 n't \r\n\r\n ccc \n"
     data = data_of(tmp_path, "a bb ccc\n" * 9, test)
-    assert data.tokens["test"].unknown == 3
+    assert data.tokens["test"].num_unknown == 3
     assert data.tokens["test"].unknown_bytes == len("é東京n't".encode())
     assert data.tokens["test"].num_bytes == len(test.encode())
     assert data.tokens["train"].unknown_bytes == 0

@@ -20,7 +20,7 @@ from seqmodels.tasks.language_model.streams import StreamDataset, WindowSampler
 
 def numbered(count: int) -> TokenFile:
     """The tokens 1, 2, 3, ... after the start 0: a token is its own place."""
-    return TokenFile(np.arange(count + 1, dtype=np.uint16), num_bytes=2 * count, unknown=0)
+    return TokenFile(np.arange(count + 1, dtype=np.uint16), num_bytes=2 * count, num_unknown=0)
 
 
 def windows(
@@ -74,7 +74,7 @@ def test_evaluation_scores_every_token_exactly_once(
 
 
 def test_what_is_unknown_has_to_be_spelled_out() -> None:
-    tokens = TokenFile(np.zeros(11, np.uint8), num_bytes=40, unknown=2, unknown_bytes=10)
+    tokens = TokenFile(np.zeros(11, np.uint8), num_bytes=40, num_unknown=2, unknown_bytes=10)
     dataset = StreamDataset(tokens, 2, drop_last=False)
     assert dataset.tokens_per_byte == 0.25 and dataset.spelling_bits_per_byte == 2.0
     task = LanguageModel({"inputs": "tokens", "num_inputs": 5}, {"hidden_size": 2})

@@ -61,7 +61,7 @@ class StreamDataModule(DataModule):
         window: steps after which the gradient is cut (truncated backpropagation through time).
         evaluation_streams: streams to read in parallel in evaluation, over all devices together, so
             that the result does not depend on the number of devices; at least one on each.
-        split_seed: of the cut by files.
+        split_seed: the seed of the cut by files.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
 
     Raises:
@@ -70,7 +70,8 @@ class StreamDataModule(DataModule):
 
     per: Per = "step"
     target: str = "next_token"
-    text = staticmethod(read_text)  # of a file that the user names
+    # It reads a file that the user names.
+    text = staticmethod(read_text)
 
     def __init__(
         self,
@@ -90,9 +91,12 @@ class StreamDataModule(DataModule):
         self.options = TokenizerOptions(
             tokenizer, lowercase, min_count, vocabulary_size, keep_whitespace=True
         )
-        self.tokenizer: Any = None  # until `setup` or `use_spec`: a `Tokenizer`
-        self.batch_size, self.window = batch_size, window
-        self.evaluation_streams, self.split_seed = evaluation_streams, split_seed
+        # A `Tokenizer`, after `setup` or `use_spec`.
+        self.tokenizer: Any = None
+        self.batch_size = batch_size
+        self.window = window
+        self.evaluation_streams = evaluation_streams
+        self.split_seed = split_seed
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.texts: dict[str, Texts] = {}
         self.tokens: dict[str, TokenFile] = {}
@@ -119,40 +123,48 @@ class StreamDataModule(DataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.tokens:
             return
-        found: dict[Any, Texts] = dict(self.read())
+        splits: dict[Any, Texts] = dict(self.read())
         for split, fraction in self.fractions.items():
-            if split not in found:
-                found["train"], found[split] = cut_off(found["train"], fraction, self.split_seed)
-        self.texts = {split: found[split] for split in SPLITS}
+            if split not in splits:
+                remaining_texts, texts = cut_off(splits["train"], fraction, self.split_seed)
+                splits["train"] = remaining_texts
+                splits[split] = texts
+        self.texts = {split: splits[split] for split in SPLITS}
         for split, texts in self.texts.items():
             if not size(texts):
                 raise UserError(f"the {split} split of {self.title} has no text")
         if self.tokenizer is None:
-            self.tokenizer = self._learn(self.texts["train"])
-        self.tokens = {s: token_file(s, self.texts[s], self.tokenizer) for s in SPLITS}
+            self.tokenizer = self._learn_tokenizer(self.texts["train"])
+        self.tokens = {
+            split: token_file(split, texts, self.tokenizer) for split, texts in self.texts.items()
+        }
 
-    def _learn(self, texts: Texts) -> Tokenizer:
+    def _learn_tokenizer(self, texts: Texts) -> Tokenizer:
         def learn() -> dict[str, Any]:
             with show_progress(f"learning {self.options.level} tokens"):
                 return Tokenizer.learn(sample(texts), self.options).state()
 
         recipe = [FORMAT, fingerprint({"train": texts}), asdict(self.options)]
-        return Tokenizer.load(cached_value("tokenizers", recipe, learn))
+        state = cached_value("tokenizers", recipe, learn)
+        return Tokenizer.load(state)
 
     @property
     def summary(self) -> Sequence[str]:
         """`train 9,025 tokens of 9,103 bytes, 90.2 % of all, 0.12 % unknown`, for each split."""
-        ends = " with line ends" if self.options.level == "space" else ""
-        whole = sum(tokens.num_bytes for tokens in self.tokens.values())
-        return [
-            f"{split} {len(tokens):,} tokens{ends} of {tokens.num_bytes:,} bytes, "
-            f"{100 * tokens.num_bytes / whole:.1f} % of all, "
-            f"{100 * tokens.unknown / max(len(tokens), 1):.2f} % unknown"
-            for split, tokens in self.tokens.items()
-        ]
+        kept_spaces = " with line ends" if self.options.level == "space" else ""
+        bytes_in_all = sum(tokens.num_bytes for tokens in self.tokens.values())
+        lines = []
+        for split, tokens in self.tokens.items():
+            percent_of_all = 100 * tokens.num_bytes / bytes_in_all
+            percent_unknown = 100 * tokens.num_unknown / max(len(tokens), 1)
+            lines.append(
+                f"{split} {len(tokens):,} tokens{kept_spaces} of {tokens.num_bytes:,} bytes, "
+                f"{percent_of_all:.1f} % of all, {percent_unknown:.2f} % unknown"
+            )
+        return lines
 
     def batch_of(self, raw: Sequence[str], source: str = "inputs", first: int = 1) -> SequenceBatch:
-        """The tokens of each text after the id that marks the start, as in training.
+        """Returns the tokens of each text after the id that marks the start, as in training.
 
         At step `t`, the input is the token that the model has to follow with token `t`; at the last
         step, it is the text's last token. Unknown tokens are allowed.
@@ -160,62 +172,80 @@ class StreamDataModule(DataModule):
         return self.batch_of_steps(raw, {})
 
     def batch_of_steps(self, raw: Sequence[str], kept: dict[str, Any]) -> SequenceBatch:
-        start = [START_ID] * (not kept)
+        first_ids = []
+        if not kept:  # These are the first steps of the texts.
+            first_ids = [START_ID]
         kept["begun"] = True
-        rows = (self.tokenizer.encode([text])[0].tolist() for text in raw)
-        return collate([torch.tensor([*start, *ids]) for ids in rows])
+        rows = []
+        for text in raw:
+            ids, _ = self.tokenizer.encode([text])
+            rows.append(torch.tensor([*first_ids, *ids.tolist()]))
+        return collate(rows)
 
     def read_inputs(self, path: str) -> Iterator[str]:
-        """The lines of a file."""
+        """Yields the lines of a file."""
         return read_lines(path)
 
     @property
     def notes(self) -> Sequence[str]:
-        texts = {split: [text for text in own if text] for split, own in self.texts.items()}
-        files = {split: Examples(own, own, split) for split, own in texts.items()}
-        return repeated(files, "files")
+        examples_by_split = {}
+        for split, texts in self.texts.items():
+            files = [text for text in texts if text]
+            examples_by_split[split] = Examples(files, files, split)
+        return repeated(examples_by_split, "files")
 
     def ids_of(self, text: str) -> list[int]:
-        """The token ids of a prompt; a warning names what is not in the vocabulary.
+        """Returns the token ids of a prompt; a warning names what is not in the vocabulary.
 
         Raises:
-            UserError: if that is most of the tokens.
+            UserError: if most of the tokens are not.
         """
-        ids: list[int] = self.tokenizer.encode([text])[0].tolist()
-        spans = zip(ids, self.tokenizer.spans(text), strict=True)
-        unknown = {text[start:stop] for token, (start, stop) in spans if token == UNKNOWN_ID}
+        encoded, _ = self.tokenizer.encode([text])
+        ids: list[int] = encoded.tolist()
+        unknown = set()
+        for token, (start, stop) in zip(ids, self.tokenizer.spans(text), strict=True):
+            if token == UNKNOWN_ID:
+                unknown.add(text[start:stop])
         if unknown:
-            verb, them = ("is", "it") if len(unknown) == 1 else ("are", "them")
-            found = f"prompt: {', '.join(map(repr, sorted(unknown)))} {verb} not in the vocabulary"
+            names = ", ".join(map(repr, sorted(unknown)))
+            verb, pronoun = ("is", "it") if len(unknown) == 1 else ("are", "them")
             if ids.count(UNKNOWN_ID) > len(ids) / 2:
-                raise UserError(f"{found}; remove {them} from the prompt")
-            log.warning(f"{found}: read as the unknown token")
+                raise UserError(
+                    f"prompt: {names} {verb} not in the vocabulary; remove {pronoun} from the "
+                    "prompt"
+                )
+            log.warning(f"prompt: {names} {verb} not in the vocabulary: read as the unknown token")
         return ids
 
     def text_of(self, ids: Iterable[int]) -> str:
-        """The text that token ids stand for."""
+        """Returns the text that token ids stand for."""
         return self.tokenizer.decode(ids)
 
     def stream_loader(
         self, tokens: TokenFile, title: str, *, train: bool = False
     ) -> SequenceLoader:
-        """Windows of the tokens: to train on, or to score every token once.
+        """Returns windows of the tokens: to train on, or to score every token once.
 
         Raises:
             UserError: if there are too few tokens.
         """
         rank, world_size = self.process
-        streams, steps = max(self.evaluation_streams, world_size), 1
-        keys = "data.evaluation_streams"
         if train:
-            streams, steps = self.batch_size * world_size, self.window
+            num_streams = self.batch_size * world_size
+            min_steps = self.window
             keys = "data.batch_size or data.window"
-        if len(tokens) < streams * steps:
+        else:
+            num_streams = max(self.evaluation_streams, world_size)
+            min_steps = 1
+            keys = "data.evaluation_streams"
+        if len(tokens) < num_streams * min_steps:
             raise UserError(
-                f"{title} has {len(tokens)} tokens, too few for {streams} streams of {steps} steps "
-                f"at least: lower {keys}, or give more text"
+                f"{title} has {len(tokens)} tokens, too few for {num_streams} streams of "
+                f"{min_steps} steps at least: lower {keys}, or give more text"
             )
-        dataset = StreamDataset(tokens, streams, drop_last=train, rank=rank, world_size=world_size)
+        dataset = StreamDataset(
+            tokens, num_streams, drop_last=train, rank=rank, world_size=world_size
+        )
         sampler = WindowSampler(dataset.steps, self.window)
         return SequenceLoader(dataset, sampler, pin_memory=self.pins_memory)
 
@@ -227,14 +257,19 @@ class StreamDataModule(DataModule):
         return self.stream_loader(self.tokens[split], f"the {split} split of {self.title}")
 
     def file_loader(self, path: str) -> SequenceLoader:
-        text = [self.text(path)]
-        if not size(text):
+        texts = [self.text(path)]
+        if not size(texts):
             raise UserError(f"{path} is empty")
-        return self.stream_loader(token_file(path, text, self.tokenizer), path)
+        tokens = token_file(path, texts, self.tokenizer)
+        return self.stream_loader(tokens, path)
 
     def compute_baselines(self) -> Baselines:
-        lower = str.lower if self.options.lowercase else str
-        return compression_baselines({s: map(lower, blocks(self.texts[s])) for s in EVALUATED})
+        text_by_split: dict[str, Iterable[str]] = {}
+        for split in EVALUATED:
+            text_by_split[split] = blocks(self.texts[split])
+            if self.options.lowercase:
+                text_by_split[split] = map(str.lower, text_by_split[split])
+        return compression_baselines(text_by_split)
 
     @property
     def baseline_recipe(self) -> list[Any]:
@@ -275,35 +310,48 @@ class PlainText(StreamDataModule):
         self.tables = Tables(
             columns=columns, quoting=quoting, encoding=encoding, separator=separator
         )
-        self.text_column = text_column or (None if hub is None else "text")
-        self.files, self.hub = {"train": train, "validation": validation, "test": test}, hub
+        self.text_column = text_column
+        if hub is not None and text_column is None:
+            self.text_column = "text"
+        self.files = {"train": train, "validation": validation, "test": test}
+        self.hub = hub
 
     @property
     def title(self) -> str:
         if self.hub is not None:
             return self.hub
-        first = self.files["train"]
-        return Path(first).name if isinstance(first, str) else ", ".join(first or [])
+        train_files = self.files["train"]
+        if isinstance(train_files, str):
+            return Path(train_files).name
+        return ", ".join(train_files or [])
 
     def read(self) -> Mapping[Split, Texts]:
         if (self.files["train"] is None) == (self.hub is None):
             raise UserError("give either data.train=<file or glob> or data.hub=<name>")
+        splits: dict[Split, Texts] = {}
         if self.hub is not None:
-            return {split: [self.text(path)] for split, path in hub_files(self.hub).items()}
-        given = {split: path for split in SPLITS if (path := self.files[split]) is not None}
-        return {split: [*map(self.text, _found(path))] for split, path in given.items()}
+            for split, path in hub_files(self.hub).items():
+                splits[split] = [self.text(path)]
+            return splits
+        for split in SPLITS:
+            files = self.files[split]
+            if files is not None:
+                splits[split] = [self.text(path) for path in _paths_of(files)]
+        return splits
 
     def text(self, path: str) -> memoryview:
         if self.text_column is None:
             return super().text(path)
-        table, texts = self.tables.read(path, [self.text_column]), bytearray()
+        table = self.tables.read(path, [self.text_column])
         table.check(self.text_column, "data.text_column")
-        read = map(texts_of, table.table[self.text_column].chunks)
-        for row, text in enumerate(chain.from_iterable(read)):
-            if not isinstance(text, str):
+        texts_by_chunk = map(texts_of, table.table[self.text_column].chunks)
+        text = bytearray()
+        for row, row_text in enumerate(chain.from_iterable(texts_by_chunk)):
+            if not isinstance(row_text, str):
                 raise UserError(f"{table.where(row)} has no text; remove the row or fill it")
-            texts += f"{text.removesuffix(chr(10))}\n".encode()
-        return memoryview(texts)
+            text += row_text.removesuffix("\n").encode()
+            text += b"\n"
+        return memoryview(text)
 
 
 class PythonSource(StreamDataModule):
@@ -318,20 +366,25 @@ class PythonSource(StreamDataModule):
         return f"source of Python {platform.python_version()}"
 
     def read(self) -> Mapping[Split, Texts]:
-        texts = (self.text(str(path)) for path in library_files())
+        texts = [self.text(str(path)) for path in library_files()]
         return {"train": [text for text in texts if len(text)]}
 
 
-def _found(names: str | list[str]) -> Iterator[str]:
-    for name in [names] if isinstance(names, str) else names:
-        if Path(name).exists() or not ("*" in name or "?" in name):
+def _paths_of(files: str | list[str]) -> Iterator[str]:
+    """Yields the paths of files, which are names or patterns."""
+    if isinstance(files, str):
+        files = [files]
+    for name in files:
+        is_pattern = "*" in name or "?" in name
+        if Path(name).exists() or not is_pattern:
             yield name
             continue
-        pattern = name.replace("[", "[[]")  # brackets are part of a name
-        found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207
-        if not found:
+        pattern = name.replace("[", "[[]")  # Brackets are part of a name.
+        matches = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        paths = sorted(path for path in matches if Path(path).is_file())
+        if not paths:
             raise UserError(f"{name}: no file matches")
-        yield from found
+        yield from paths
 
 
 class StreamDataset(Dataset[SequenceBatch]):
@@ -357,12 +410,18 @@ class StreamDataset(Dataset[SequenceBatch]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        steps, longer = divmod(len(tokens), streams)
-        lengths = np.full(streams, steps)
-        lengths[: 0 if drop_last else longer] += 1
-        mine = np.array_split(np.arange(streams), world_size)[rank]
-        self.tokens, self.ends, self.lengths = tokens, lengths.cumsum()[mine], lengths[mine]
-        self.steps = int(lengths.max())  # of all streams, so that processes agree
+        min_length, num_longer_streams = divmod(len(tokens), streams)
+        lengths = np.full(streams, min_length)  # of the streams of all processes
+        if not drop_last:
+            lengths[:num_longer_streams] += 1
+        ends = lengths.cumsum()
+        streams_by_process = np.array_split(np.arange(streams), world_size)
+        streams_of_process = streams_by_process[rank]
+        self.tokens = tokens
+        self.ends = ends[streams_of_process]  # (B,), in tokens of the whole text
+        self.lengths = lengths[streams_of_process]  # (B,)
+        # Processes agree on the number of steps, as it is that of the longest stream of all.
+        self.steps = int(lengths.max())
         self.tokens_per_byte = len(tokens) / tokens.num_bytes
         self.spelling_bits_per_byte = 8 * tokens.unknown_bytes / tokens.num_bytes
 
@@ -370,16 +429,25 @@ class StreamDataset(Dataset[SequenceBatch]):
         return self.steps
 
     def __getitems__(self, windows: list[tuple[int, int]]) -> SequenceBatch:
-        """The steps `start..stop` of this process's streams, for a list of one `(start, stop)`."""
+        """Returns the steps `start..stop` of this process's streams, for a list of one
+        `(start, stop)`."""
         [(start, stop)] = windows
-        first = self.ends - self.lengths + start
-        index = np.minimum(first[:, None] + np.arange(stop - start + 1), self.ends[:, None])
-        ids = torch.from_numpy(self.tokens.ids[index].astype(np.int64))  # (B, T + 1)
-        lengths = torch.from_numpy(np.minimum(self.lengths - start, stop - start))
-        ended = torch.arange(stop - start) >= lengths.unsqueeze(1)
-        inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].masked_fill(ended, PADDING_TARGET)
-        rows = torch.from_numpy(first)  # by the number of their first token
-        return SequenceBatch(inputs, lengths, targets, continues=start > 0, rows=rows)
+        num_steps = stop - start
+        # The number of the token before the first target of each row; it also names the row.
+        first_tokens = self.ends - self.lengths + start  # (B,)
+        # The inputs and, one step later, the targets; after a stream's end its last token repeats.
+        token_numbers = first_tokens[:, None] + np.arange(num_steps + 1)
+        token_numbers = np.minimum(token_numbers, self.ends[:, None])
+        ids = torch.from_numpy(self.tokens.ids[token_numbers].astype(np.int64))  # (B, T + 1)
+        lengths = torch.from_numpy(np.minimum(self.lengths - start, num_steps))
+        has_ended = torch.arange(num_steps) >= lengths.unsqueeze(1)  # (B, T)
+        return SequenceBatch(
+            ids[:, :-1].contiguous(),
+            lengths,
+            ids[:, 1:].masked_fill(has_ended, PADDING_TARGET),
+            continues=start > 0,
+            rows=torch.from_numpy(first_tokens),
+        )
 
 
 class WindowSampler(EpochSampler[list[tuple[int, int]]]):
@@ -397,8 +465,10 @@ class WindowSampler(EpochSampler[list[tuple[int, int]]]):
         self.steps, self.window = steps, window
 
     def __len__(self) -> int:
-        return max(-(-(self.steps - 1) // self.window), 1)
+        num_windows = -(-(self.steps - 1) // self.window)  # rounded up
+        return max(num_windows, 1)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        cuts = [*range(0, len(self) * self.window, self.window), self.steps]
-        return ([window] for window in pairwise(cuts))
+        starts = range(0, len(self) * self.window, self.window)
+        for window in pairwise([*starts, self.steps]):
+            yield [window]

@@ -23,7 +23,8 @@ from seqmodels.padding import last_step
 from seqmodels.tasks.language_model.generation import write
 from seqmodels.tasks.language_model.streams import StreamDataset
 
-LIKELIEST = 10  # tokens that a prediction names
+# A prediction names so many tokens.
+LIKELIEST = 10
 
 
 class Softmax(EveryStep, name="softmax"):
@@ -33,7 +34,7 @@ class Softmax(EveryStep, name="softmax"):
 
 
 class TiedSoftmax(Softmax, name="tied_softmax"):
-    """The same with the embedding's own weight in place of `W`."""
+    """The softmax of every step of `output`, with the embedding's own weight in place of `W`."""
 
     output_class = TiedVocabulary
 
@@ -47,14 +48,15 @@ class LanguageModel(Task):
 
     Args:
         data, encoder, head, options: as `Task` documents them; `output` is of `SmoothingOptions`.
-        embedding: its `size` None: as wide as `output`.
+        embedding: its options; its `size` None makes it as wide as `output`.
     """
 
     contract = Contract(per="step", target="next_token", causal=True, stateful=True)
     Options = SmoothingOptions
     curves = ("loss", "bits_per_byte")
     bar = "perplexity"
-    generate = write  # of a finished run
+    # It continues a prompt, for a finished run.
+    generate = write
 
     def __init__(
         self,
@@ -68,10 +70,12 @@ class LanguageModel(Task):
         embedding = {"size": None, **(embedding or {})}
         embedding["size"] = embedding["size"] or encoder.get("proj_size") or encoder["hidden_size"]
         super().__init__(data, encoder, head, embedding=embedding, **options)
-        self.carried: dict[str, State] = {}  # by split: where the next window starts
+        # The state from which the next window of each split starts.
+        self.carried: dict[str, State] = {}
 
     def output_options(self, embedding: nn.Module) -> dict[str, Any]:
-        return {"embedding": embedding}  # whose weight the softmax may share
+        # The softmax may share the weight of the embedding.
+        return {"embedding": embedding}
 
     def make_output(self, width: int, *, embedding: nn.Module, **options: Any) -> Output:  # type: ignore[override]
         output: Any = find_head(self.hparams["head"]).output_class or Vocabulary
@@ -84,11 +88,13 @@ class LanguageModel(Task):
         )
 
     def step(self, batch: SequenceBatch) -> Step:
-        state = self.carried.get(self.split) if batch.continues else None
         assert batch.targets is not None
+        state = None
+        if batch.continues:
+            state = self.carried.get(self.split)
         states = self.network.encode(batch, state)
-        final = (part.detach() for part in parts_of(states.state))
-        self.carried[self.split] = state_of(*final)  # starts the next window
+        final_states = [state.detach() for state in parts_of(states.state)]
+        self.carried[self.split] = state_of(*final_states)
         measured = None
         if self.measures_more:
             is_known = batch.targets != PADDING_TARGET
@@ -97,25 +103,29 @@ class LanguageModel(Task):
         return Step(self.network.head.score(states, batch.targets), measured=measured)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
-        """The mean loss in nats per token, as perplexity, and as bits per byte of the text where a
-        text was read: the one to compare tokenizers by. Unknown tokens are charged 8 extra bits
+        """Returns the mean loss, in nats per token, as perplexity; where a text was read, also as
+        bits per byte, by which tokenizers can be compared. Unknown tokens are charged 8 extra bits
         for each of their bytes there, because they would have to be spelled out."""
         metrics = {"perplexity": loss.exp()}
         if isinstance(dataset, StreamDataset):
-            bits = loss / math.log(2) * dataset.tokens_per_byte + dataset.spelling_bits_per_byte
-            metrics["bits_per_byte"] = bits
+            bits_per_token = loss / math.log(2)
+            metrics["bits_per_byte"] = (
+                bits_per_token * dataset.tokens_per_byte + dataset.spelling_bits_per_byte
+            )
         return metrics
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        """The text of each window, and the number of its tokens."""
+        """Returns the text of each window, and the number of its tokens."""
         assert batch.targets is not None
-        rows = zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True)
-        decode = self.tokenizer.decode
-        return [{"target": decode(ids[:count]), "tokens": count} for ids, count in rows]
+        rows = []
+        for ids, count in zip(batch.targets.tolist(), batch.lengths.tolist(), strict=True):
+            text = self.tokenizer.decode(ids[:count])
+            rows.append({"target": text, "tokens": count})
+        return rows
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """That of the data."""
+        """The tokenizer of the data."""
         return Tokenizer.load(self.hparams["data"]["tokenizer"])
 
     @property
@@ -123,25 +133,30 @@ class LanguageModel(Task):
         return self.tokenizer.tokens
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{"next": {token: probability}}` for each row: the likeliest tokens after its last step,
-        the likeliest first."""
+        """Returns `{"next": {token: probability}}` for each row: the likeliest tokens after its
+        last step, the likeliest first."""
         logits = self.network.head(states or self.network.encode(batch))
-        shares = last_step(logits, batch.lengths).float().softmax(dim=-1)
-        shares[:, [START_ID, UNKNOWN_ID]] = 0.0  # they stand for no text
-        largest = shares.topk(min(LIKELIEST, shares.shape[1] - len(SPECIAL)))
-        rows = zip(largest.indices.tolist(), largest.values.tolist(), strict=True)
-        name = self.tokenizer.name
-        return [{"next": {name(n): p for n, p in zip(*row, strict=True)}} for row in rows]
+        probabilities = last_step(logits, batch.lengths).float().softmax(dim=-1)  # (B, V)
+        probabilities[:, [START_ID, UNKNOWN_ID]] = 0.0  # They stand for no text.
+        num_tokens = min(LIKELIEST, probabilities.shape[1] - len(SPECIAL))
+        largest = probabilities.topk(num_tokens)
+        rows = []
+        for ids, shares in zip(largest.indices.tolist(), largest.values.tolist(), strict=True):
+            names = map(self.tokenizer.name, ids)
+            rows.append({"next": dict(zip(names, shares, strict=True))})
+        return rows
 
-    # the state between windows belongs to the checkpoint
+    # The state between windows belongs to the checkpoint.
 
     def process_state(self) -> dict[str, Any]:
-        state = self.carried.get("train")
-        carried = {} if state is None else {"carried": [part.cpu() for part in parts_of(state)]}
-        return {**super().process_state(), **carried}
+        process_state = super().process_state()
+        carried = self.carried.get("train")
+        if carried is not None:
+            process_state["carried"] = [state.cpu() for state in parts_of(carried)]
+        return process_state
 
     def restore_process_state(self, state: dict[str, Any]) -> None:
         super().restore_process_state(state)
         if "carried" in state:
-            carried = state_of(*(part.to(self.device) for part in state["carried"]))
-            self.carried["train"] = carried
+            carried = [tensor.to(self.device) for tensor in state["carried"]]
+            self.carried["train"] = state_of(*carried)
