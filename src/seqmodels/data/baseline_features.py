@@ -21,198 +21,280 @@ from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.target import Baselines
 
 if TYPE_CHECKING:
-    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+    from scipy.sparse import csr_matrix  # slow to import
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-EXAMPLES = 50_000  # at most, to train on
-PREDICTIONS = 10_000_000  # at most, of these in an iteration: a number for each class
-CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}  # at most, of all these texts
-PARTS = 8  # of a series, each of which has a mean
-AROUND = np.arange(-5, 6)  # the steps in the window of one
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # the inverses of regularisation to choose from
-ITERATIONS, TOLERANCE = 1_000, 1e-5  # more exact ones predict the same
-NEIGHBOURS, MOST_STEPS = 5_000, 256  # of series
-TINY = 1e-6  # a deviation of no more is of a series that stays the same
-COEFFICIENTS = 500_000  # at most: L-BFGS remembers some twenty numbers for each
+# A linear model is trained on so many examples at most.
+MOST_EXAMPLES = 50_000
+# In an iteration, it computes so many numbers at most: one for each example and output.
+MOST_PREDICTIONS = 10_000_000
+# The training texts have so many characters at most, by what is counted in them.
+MOST_CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
+# L-BFGS remembers some twenty numbers for each coefficient.
+MOST_COEFFICIENTS = 500_000
+# A series is cut into so many segments, each of which has a mean.
+SEGMENTS = 8
+# A window reads these steps, counted from its own.
+WINDOW = np.arange(-5, 6)
+# The inverses of regularisation to choose from.
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+# More iterations, or a lower tolerance, predict the same.
+ITERATIONS, TOLERANCE = 1_000, 1e-5
+# The nearest neighbour is one of so many series, which are shortened to so many steps.
+MOST_NEIGHBOURS, MOST_STEPS = 5_000, 256
+# A series whose deviation is no larger stays the same.
+TINY = 1e-6
 
 
 def baseline_features(
-    data: SequenceDataModule, columns: int = 1
+    data: SequenceDataModule, num_outputs: int = 1
 ) -> tuple[np.ndarray, dict[str, Any], str]:
-    """The training examples for a linear model; what it reads of these and of the splits to
-    evaluate, `(N, features)` each; and what that is, such as `tf-idf (50 of 90 examples)`.
+    """The numbers that a linear model reads of each example: the tf-idf of a text, or a summary of
+    a series.
 
     Args:
-        columns: how many coefficients each feature will have.
+        num_outputs: how many numbers the model predicts for an example, such as one for each class.
+
+    Returns:
+        The rows of the training split to train on; the features of these rows and of the splits to
+        evaluate, `(N, features)` each; and a description, such as `tf-idf (50 of 90 examples)`.
     """
-    inputs, what = data.examples["train"].inputs, "channel statistics"
-    most = min(EXAMPLES, PREDICTIONS // columns)
-    chosen = np.random.default_rng(0).permutation(len(inputs))[:most]
+    inputs = data.examples["train"].inputs
+    rows = _random_rows(len(inputs), num_outputs)
+    transformer: Any
     if data.inputs.kind == "tokens":
-        read = np.cumsum(np.array([*map(len, inputs)])[chosen])
-        chosen = chosen[: max(1, int((read <= CHARACTERS[data.baseline_inputs[0]]).sum()))]
-        features, what = n_grams(*data.baseline_inputs, columns), "tf-idf"
+        level, lowercase = data.baseline_inputs
+        sizes = np.array([len(text) for text in inputs])
+        characters_so_far = np.cumsum(sizes[rows])
+        num_texts = int((characters_so_far <= MOST_CHARACTERS[level]).sum())
+        rows = rows[: max(1, num_texts)]
+        transformer = n_grams(level, lowercase, num_outputs)
+        description = "tf-idf"
     else:
-        features = channel_summaries(getattr(data.inputs, "plain", np.asarray))
-    what += _share(chosen, len(inputs))
-    chosen.sort()
-    made = {"train": features.fit_transform(take(inputs, chosen))}
+        # Series of a table have texts, too, which their encoder makes numbers of.
+        as_array = getattr(data.inputs, "plain", np.asarray)
+        transformer = channel_summaries(as_array)
+        description = "channel statistics"
+    description += _share(rows, len(inputs))
+
+    rows = np.sort(rows)
+    features = {"train": transformer.fit_transform(take(inputs, rows))}
     for split in EVALUATED:
-        made[split] = features.transform(data.examples[split].inputs)
-    return chosen, made, what
+        features[split] = transformer.transform(data.examples[split].inputs)
+    return rows, features, description
 
 
-def n_grams(inputs: str, lowercase: bool, columns: int) -> TfidfVectorizer:
-    """The tf-idf of one or two `words`, which are runs of letters and digits or of punctuation, or
-    of up to four `characters` within a word: of the most frequent, as far as memory goes."""
+def _random_rows(num_rows: int, num_outputs: int) -> np.ndarray:
+    """As many rows as a linear model is trained on, the same every time, in random order."""
+    most = min(MOST_EXAMPLES, MOST_PREDICTIONS // num_outputs)
+    return np.random.default_rng(0).permutation(num_rows)[:most]
+
+
+def _share(rows: np.ndarray, total: int, unit: str = "examples") -> str:
+    """How many of all rows a baseline is trained on, for its name; empty if on all."""
+    return f" ({len(rows):,} of {total:,} {unit})" if len(rows) < total else ""
+
+
+def n_grams(level: str, lowercase: bool, num_outputs: int) -> TfidfVectorizer:
+    """The tf-idf of the most frequent n-grams of texts, as many as memory allows: of one or two
+    words, which are runs of letters and digits or of punctuation; or of up to four characters
+    within a word.
+
+    Args:
+        level: `words` or `characters`.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    how: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]+", "ngram_range": (1, 2)}
-    if inputs == "characters":
-        how = {"analyzer": "char_wb", "ngram_range": (1, 4)}
-    most = max(1, COEFFICIENTS // columns)
-    return TfidfVectorizer(lowercase=lowercase, max_features=most, sublinear_tf=True, **how)
+    options: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]+", "ngram_range": (1, 2)}
+    if level == "characters":
+        options = {"analyzer": "char_wb", "ngram_range": (1, 4)}
+    most = max(1, MOST_COEFFICIENTS // num_outputs)
+    return TfidfVectorizer(lowercase=lowercase, max_features=most, sublinear_tf=True, **options)
 
 
-def channel_summaries(plain: Callable[[Any], np.ndarray] = np.asarray) -> Any:
-    """The mean and deviation of each channel of a series, which `plain` gives as `(T, F)`, and its
-    means in eight equal parts of it, standardised; the mean where a part has no value."""
+def channel_summaries(as_array: Callable[[Any], np.ndarray] = np.asarray) -> Any:
+    """The summaries of series, standardised. A summary has the mean of each channel, its means in
+    eight segments of the series, and its deviation.
+
+    Args:
+        as_array: makes an array `(T, F)` of a raw series.
+    """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    def means(series: np.ndarray) -> np.ndarray:
-        ends = (np.arange(PARTS + 1) * len(series) // PARTS).tolist()
-        parts = [series, *(series[a : max(b, a + 1)] for a, b in pairwise(ends))]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of parts where nothing is known
-            found = np.stack([*(np.nanmean(part, 0) for part in parts), np.nanstd(series, 0)])
-        return np.where(np.isnan(found), found[0], found).ravel()
+    def summaries_of(raw_series: Iterable[Any]) -> np.ndarray:
+        summaries = np.stack([_summary(as_array(raw)) for raw in raw_series])
+        return np.nan_to_num(summaries)  # A channel without any value reads as 0.
 
-    def of(series: Iterable[Any]) -> np.ndarray:
-        return np.nan_to_num(np.stack([means(plain(each)) for each in series]))
+    return make_pipeline(FunctionTransformer(summaries_of), StandardScaler())
 
-    return make_pipeline(FunctionTransformer(of), StandardScaler())
+
+def _summary(series: np.ndarray) -> np.ndarray:
+    """The mean of each channel of a series `(T, F)`, its means in the segments, and its deviation,
+    one after the other. A segment without a value has the mean of the whole; a channel without any
+    is nan."""
+    ends = (np.arange(SEGMENTS + 1) * len(series) // SEGMENTS).tolist()
+    with warnings.catch_warnings():
+        # NumPy warns of channels without a value.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean = np.nanmean(series, axis=0)  # (F,)
+        statistics = [mean]
+        for start, stop in pairwise(ends):
+            # A series with fewer steps than segments reads some of its steps twice.
+            segment = series[start : max(stop, start + 1)]
+            statistics.append(np.nanmean(segment, axis=0))
+        statistics.append(np.nanstd(series, axis=0))
+    summary = np.stack(statistics)  # (2 + SEGMENTS, F)
+    return np.where(np.isnan(summary), mean, summary).ravel()
 
 
 def step_windows(
-    data: SequenceDataModule, columns: int = 1
+    data: SequenceDataModule, num_outputs: int = 1
 ) -> tuple[np.ndarray, dict[str, Any], str]:
-    """As `baseline_features`, of the steps of series, one after the other, as the network reads
-    them: each with those up to five before and after it; or where the network doesn't look ahead,
-    with the ten before it."""
+    """The numbers that a linear model reads at each step of series, which are as the network reads
+    them: those of the step, and of the five steps before and after it; or of the ten before it,
+    where the network doesn't look ahead.
+
+    Args:
+        num_outputs: how many numbers the model predicts at a step.
+
+    Returns:
+        As `baseline_features`, where a row is a step. Those of all series stand one after the
+        other.
+    """
     from sklearn.preprocessing import StandardScaler
 
-    window, what = AROUND, f"windows of {len(AROUND)} steps"
-    if not data.looks_ahead:
-        window, what = AROUND - AROUND.max(), f"the last {len(AROUND)} steps"
-    made: dict[str, Any] = {}
+    if data.looks_ahead:
+        window = WINDOW
+        description = f"windows of {len(WINDOW)} steps"
+    else:
+        window = WINDOW - WINDOW.max()
+        description = f"the last {len(WINDOW)} steps"
+    features: dict[str, Any] = {}
     for split, dataset in data.datasets.items():
-        rows = []
-        for sequence in dataset.sequences:
-            steps = np.arange(len(sequence))[:, None] + window  # (T, window)
-            rows.append(sequence.numpy()[np.clip(steps, 0, len(sequence) - 1)])
-        made[split] = np.concatenate([row.reshape(len(row), -1) for row in rows])
-    most = min(EXAMPLES, PREDICTIONS // columns)
-    total = len(made["train"])
-    chosen = np.sort(np.random.default_rng(0).permutation(total)[:most])
-    scaler = StandardScaler().fit(made["train"][chosen])
-    made = {split: scaler.transform(each) for split, each in made.items()}
-    made["train"] = made["train"][chosen]
-    return chosen, made, what + _share(chosen, total, "steps")
+        windows = [_windows_of_series(series.numpy(), window) for series in dataset.sequences]
+        features[split] = np.concatenate(windows)
+
+    num_steps = len(features["train"])
+    rows = np.sort(_random_rows(num_steps, num_outputs))
+    features["train"] = features["train"][rows]
+    scaler = StandardScaler().fit(features["train"])
+    features = {split: scaler.transform(windows) for split, windows in features.items()}
+    return rows, features, description + _share(rows, num_steps, "steps")
+
+
+def _windows_of_series(series: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """What the window of each step of a series `(T, F)` reads, `(T, len(window) * F)`. Before the
+    series begins, and after it ends, a window repeats its first or last step."""
+    num_steps = len(series)
+    steps_of_windows = np.arange(num_steps)[:, None] + window  # (T, len(window))
+    values = series[np.clip(steps_of_windows, 0, num_steps - 1)]  # (T, len(window), F)
+    return values.reshape(num_steps, -1)
 
 
 def token_windows(
-    data: SequenceDataModule, columns: int = 1
+    data: SequenceDataModule, num_outputs: int = 1
 ) -> tuple[np.ndarray, dict[str, Any], str]:
-    """As `step_windows`, of texts: a 1 for each token of a window and its place in it, of the most
-    frequent tokens, as far as memory goes."""
-    from scipy.sparse import csr_matrix
+    """The numbers that a linear model reads at each token of texts: a 1 for each token in its
+    window, by the token and its place there. Only the most frequent tokens count, as many as memory
+    allows.
 
-    tokens = {split: _tokens(dataset.sequences) for split, dataset in data.datasets.items()}
-    counts = np.bincount(np.concatenate(tokens["train"]))
-    frequent = np.argsort(-counts, kind="stable")[: max(1, COEFFICIENTS // columns // len(AROUND))]
-    numbers = np.full(data.inputs.num_inputs + 1, -1)  # of the frequent tokens; the last is none
-    numbers[frequent] = np.arange(len(frequent))
+    Args:
+        num_outputs: how many numbers the model predicts at a token.
 
-    def windows(texts: Sequence[np.ndarray], chosen: np.ndarray | None = None) -> Any:
-        rows = []
-        for text in texts:
-            padded = np.pad(numbers[text], AROUND.max(), constant_values=-1)
-            rows.append(np.lib.stride_tricks.sliding_window_view(padded, len(AROUND)))
-        read = np.concatenate(rows)  # (N, window)
-        read = read if chosen is None else read[chosen]
-        row, place = np.nonzero(read >= 0)
-        column = place * len(frequent) + read[row, place]
-        shape = len(read), len(AROUND) * len(frequent)
-        return csr_matrix((np.ones(len(row), np.float32), (row, column)), shape)
+    Returns:
+        As `baseline_features`, where a row is a token. Those of all texts stand one after the
+        other.
+    """
+    tokens_by_split = {split: _tokens(rows.sequences) for split, rows in data.datasets.items()}
+    counts = np.bincount(np.concatenate(tokens_by_split["train"]))
+    most = max(1, MOST_COEFFICIENTS // num_outputs // len(WINDOW))
+    frequent_tokens = np.argsort(-counts, kind="stable")[:most]
+    # The number of each token among the frequent ones, which the features count; -1 for others.
+    numbers = np.full(data.inputs.num_inputs, -1)
+    numbers[frequent_tokens] = np.arange(len(frequent_tokens))
 
-    total = sum(map(len, tokens["train"]))
-    most = min(EXAMPLES, PREDICTIONS // columns)
-    chosen = np.sort(np.random.default_rng(0).permutation(total)[:most])
-    features: dict[str, Any] = {split: windows(tokens[split]) for split in EVALUATED}
-    features["train"] = windows(tokens["train"], chosen)
-    return chosen, features, f"windows of {len(AROUND)} tokens{_share(chosen, total, 'tokens')}"
+    features: dict[str, Any] = {}
+    for split in EVALUATED:
+        windows = _windows_of_texts(tokens_by_split[split], numbers)
+        features[split] = _one_hot(windows, len(frequent_tokens))
+    train_windows = _windows_of_texts(tokens_by_split["train"], numbers)
+    num_tokens = len(train_windows)
+    rows = np.sort(_random_rows(num_tokens, num_outputs))
+    features["train"] = _one_hot(train_windows[rows], len(frequent_tokens))
+    share = _share(rows, num_tokens, "tokens")
+    return rows, features, f"windows of {len(WINDOW)} tokens{share}"
 
 
 def _tokens(sequences: Iterable[Tensor]) -> list[np.ndarray]:
-    """The ids of each text, without the characters of its words."""
-    return [(each if each.dim() == 1 else each[:, 0]).numpy() for each in sequences]
+    """The ids of the tokens of each text, `(T,)`, without the characters that may stand beside
+    them."""
+    tokens = []
+    for sequence in sequences:
+        ids = sequence if sequence.dim() == 1 else sequence[:, 0]
+        tokens.append(ids.numpy())
+    return tokens
 
 
-def _share(chosen: np.ndarray, total: int, what: str = "examples") -> str:
-    return f" ({len(chosen):,} of {total:,} {what})" if len(chosen) < total else ""
+def _windows_of_texts(texts: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """The numbers in the window of each token of all texts, `(N, len(WINDOW))`; -1 where a window
+    begins before its text or ends after it.
+
+    Args:
+        numbers: the number of each token, by its id.
+    """
+    windows = []
+    for text in texts:
+        padded = np.pad(numbers[text], WINDOW.max(), constant_values=-1)
+        windows.append(np.lib.stride_tricks.sliding_window_view(padded, len(WINDOW)))
+    return np.concatenate(windows)
+
+
+def _one_hot(windows: np.ndarray, num_different: int) -> csr_matrix:
+    """A 1 for each number that stands in a window, `(N, len(WINDOW) * num_different)`: the numbers
+    of a window's first place come first.
+
+    Args:
+        windows: `(N, len(WINDOW))`, numbers below `num_different`; -1 for none.
+    """
+    from scipy.sparse import csr_matrix
+
+    rows, places = np.nonzero(windows >= 0)
+    columns = places * num_different + windows[rows, places]
+    ones = np.ones(len(rows), np.float32)
+    shape = (len(windows), len(WINDOW) * num_different)
+    return csr_matrix((ones, (rows, columns)), shape)
 
 
 def logistic_regression(
-    rows: np.ndarray, features: dict[str, Any], by: str, labels: Mapping[Split, np.ndarray]
+    rows: np.ndarray, features: dict[str, Any], description: str, labels: Mapping[Split, np.ndarray]
 ) -> dict[str, dict[Split, np.ndarray]]:
-    """What a model predicts whose strength the validation chooses, by its name; none if the rows to
-    train on have one class.
+    """The classes that logistic regression predicts for the splits to evaluate, by the name of the
+    model. The validation split chooses its strength. Empty if all rows to train on are of one
+    class.
 
     Args:
-        rows, features, by: as `baseline_features` gives them.
+        rows, features, description: as `baseline_features` gives them.
         labels: of each split; below 0 is no class to learn.
     """
-    known = labels["train"][rows]
-    if len({*known[known >= 0].tolist()}) < 2:
+    train_labels = labels["train"][rows]
+    has_label = train_labels >= 0
+    train_labels = train_labels[has_label]
+    if len(np.unique(train_labels)) < 2:
         return {}
-    choices = _predictions({**features, "train": features["train"][known >= 0]}, known[known >= 0])
-    best = max(choices, key=lambda made: (made["validation"] == labels["validation"]).sum())
-    return {f"logistic regression on {by}": best}
 
+    def correct_count(predictions: dict[Split, np.ndarray]) -> int:
+        is_correct = predictions["validation"] == labels["validation"]
+        return int(is_correct.sum())
 
-def nearest_neighbour(
-    series: Mapping[Split, Sequence[Tensor]], labels: Mapping[Split, np.ndarray]
-) -> dict[str, dict[Split, np.ndarray]]:
-    """The class of the nearest series of the training, by the name of the model: of series as the
-    network reads them, and of each z-normalised. All have as many steps as the median, by
-    interpolation; the distance is Euclid's."""
-    from sklearn.neighbors import KNeighborsClassifier  # slow to import
-
-    train = series["train"]
-    steps, total = min(int(np.median([*map(len, train)])), MOST_STEPS), len(train)
-    chosen = np.sort(np.random.default_rng(0).permutation(total)[:NEIGHBOURS])
-    some = _share(chosen, total)
-    series = {**series, "train": [train[row] for row in chosen]}
-    rows = {split: _resampled(each, steps) for split, each in series.items()}
-    off = {split: each - each.mean(2, keepdims=True) for split, each in rows.items()}
-    normal = {s: each / np.maximum(each.std(2, keepdims=True), TINY) for s, each in off.items()}
-    found = {}
-    for name, read in (("nearest neighbour", rows), ("nearest neighbour, z-normalised", normal)):
-        flat = {split: each.reshape(len(each), -1) for split, each in read.items()}
-        model = KNeighborsClassifier(1, algorithm="brute")
-        model.fit(flat["train"], labels["train"][chosen])
-        found[name + some] = {split: model.predict(flat[split]) for split in EVALUATED}
-    return found
-
-
-def _resampled(series: Sequence[Tensor], steps: int) -> np.ndarray:
-    """`(N, F, steps)` float32, of N series `(T, F)`."""
-    how: Any = {"size": steps, "mode": "linear", "align_corners": True}
-    return torch.cat([F.interpolate(each.T[None], **how) for each in series]).numpy()
+    features = {**features, "train": features["train"][has_label]}
+    best_predictions = max(_predictions(features, train_labels), key=correct_count)
+    return {f"logistic regression on {description}": best_predictions}
 
 
 def _predictions(features: dict[str, Any], labels: np.ndarray) -> Iterator[dict[Split, np.ndarray]]:
-    """Of a model of each strength, which begins with the weights of the one before."""
+    """What a model of each strength predicts for the splits to evaluate. It begins with the weights
+    of the model before."""
     from sklearn.exceptions import ConvergenceWarning  # slow to import
     from sklearn.linear_model import LogisticRegression
 
@@ -225,18 +307,80 @@ def _predictions(features: dict[str, Any], labels: np.ndarray) -> Iterator[dict[
         yield {split: model.predict(features[split]) for split in EVALUATED}
 
 
+def nearest_neighbour(
+    series: Mapping[Split, Sequence[Tensor]], labels: Mapping[Split, np.ndarray]
+) -> dict[str, dict[Split, np.ndarray]]:
+    """The class of the nearest series of the training, by the name of the model: of series as the
+    network reads them, and of each z-normalised. All have as many steps as the median, by
+    interpolation; the distance is Euclid's.
+
+    Args:
+        series: those of each split, `(T, F)` each.
+        labels: their classes, `(N,)` for each split.
+    """
+    train = series["train"]
+    median_length = np.median([len(sequence) for sequence in train])
+    num_steps = min(int(median_length), MOST_STEPS)
+    rows = np.sort(np.random.default_rng(0).permutation(len(train))[:MOST_NEIGHBOURS])
+    train_labels = labels["train"][rows]
+    share = _share(rows, len(train))
+
+    series = {**series, "train": take(train, rows)}
+    resampled = {split: _resampled(sequences, num_steps) for split, sequences in series.items()}
+    normalised = {split: _z_normalised(arrays) for split, arrays in resampled.items()}
+    return {
+        f"nearest neighbour{share}": _nearest_classes(resampled, train_labels),
+        f"nearest neighbour, z-normalised{share}": _nearest_classes(normalised, train_labels),
+    }
+
+
+def _resampled(series: Sequence[Tensor], num_steps: int) -> np.ndarray:
+    """`(N, F, num_steps)` float32, of N series `(T, F)`."""
+    resampled = []
+    for sequence in series:
+        channels = sequence.T[None]  # (1, F, T)
+        resampled.append(F.interpolate(channels, num_steps, mode="linear", align_corners=True))
+    return torch.cat(resampled).numpy()
+
+
+def _z_normalised(series: np.ndarray) -> np.ndarray:
+    """Each channel of each series `(N, F, T)` with mean 0 and, unless it stays the same, deviation
+    1."""
+    differences = series - series.mean(axis=2, keepdims=True)
+    deviations = differences.std(axis=2, keepdims=True)
+    return differences / np.maximum(deviations, TINY)
+
+
+def _nearest_classes(
+    series: Mapping[Split, np.ndarray], train_labels: np.ndarray
+) -> dict[Split, np.ndarray]:
+    """The class of the series of the training that is nearest to each one of the splits to
+    evaluate.
+
+    Args:
+        series: those of each split, `(N, F, T)`.
+    """
+    from sklearn.neighbors import KNeighborsClassifier  # slow to import
+
+    flat = {split: arrays.reshape(len(arrays), -1) for split, arrays in series.items()}
+    model = KNeighborsClassifier(1, algorithm="brute")
+    model.fit(flat["train"], train_labels)
+    return {split: model.predict(flat[split]) for split in EVALUATED}
+
+
 def baseline_rows(
     models: Mapping[str, Mapping[Split, Any]], score: Callable[[Split, Any], Mapping[str, Any]]
 ) -> Baselines:
     """The scores of some models on each split to evaluate, a row for each metric.
 
     Args:
-        models: by name, what each predicts of a split, or how.
-        score: gives the scores of that, by the name of the metric.
+        models: what each predicts for a split, or how, by its name.
+        score: gives the scores of that on a split, by the name of the metric.
     """
-    found: Baselines = {}
+    rows: Baselines = {}
     for name, predictions in models.items():
         for split in EVALUATED:
             for metric, value in score(split, predictions[split]).items():
-                found.setdefault(f"{split}/{metric}", {})[name] = float(value)
-    return found
+                scores_by_model = rows.setdefault(f"{split}/{metric}", {})
+                scores_by_model[name] = float(value)
+    return rows
