@@ -23,10 +23,12 @@ from seqmodels.data.examples import Examples, share
 from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.errors import UserError, choices, setting, shown
 
-MANY = 20  # classes, from which numbers are more likely values
+# More different numbers than these are more likely values than classes.
+MOST_CLASSES_OF_NUMBERS = 20
 OUTSIDE = "O"
-SPAN_TAG = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
-SAME = {"L": "E", "U": "S"}
+SPAN_TAG = re.compile(r"(?P<place>[BIESLU])-(?P<type>.+)", re.DOTALL)
+# The places of BILOU, as BIOES calls them.
+PLACES = {"L": "E", "U": "S"}
 
 
 class TargetEncoder(ABC):
@@ -34,17 +36,20 @@ class TargetEncoder(ABC):
 
     per: Per
     target: ClassVar[str]
-    word = "target"  # what errors call one
-    names: Collection[str] = ()  # of the classes, tags or values
-    note = ""  # what the user should know of what `fit` has read
+    # Errors call a target by this word.
+    word = "target"
+    # The names of the classes, tags or values.
+    names: Collection[str] = ()
+    # A sentence for the user on what `fit` has read.
+    note = ""
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
-        """Raises a `UserError` for a raw target that no encoder of this kind can read, of a split
-        that is not cut yet: the error counts rows as its file does."""
+        """Raises a `UserError` for a raw target that no encoder of this kind can read. No split is
+        cut off these yet, so that the error counts rows as their file does."""
 
     def check_training(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027
-        """Raises a `UserError` for raw targets of training, before anything is cut off, of which
-        none could be learned, such as classes that are all different numbers."""
+        """Raises a `UserError` for raw targets of training of which none could be learned, such as
+        classes that are all different numbers. Nothing is cut off these yet."""
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str] | None:
         """The class of each example, to cut the same share off each; None: cut at random."""
@@ -75,10 +80,13 @@ class NamedTargets(TargetEncoder):
     `spec["counts"]` how often each occurs."""
 
     word = "label"
-    column = ""  # of a table, that they stand in
+    # The column of a table that the names stand in.
+    column = ""
 
     def __init__(self) -> None:
-        self.names: dict[str, int] = {}  # with the number of each
+        # The number of each name, in order.
+        self.names: dict[str, int] = {}
+        # How often each name occurs in training, in the same order.
         self.counts: list[int] = []
 
     @property
@@ -90,22 +98,26 @@ class NamedTargets(TargetEncoder):
         self.counts = list(spec["counts"])
 
     def _learn(self, names: Iterable[str], source: str, advice: str) -> None:
-        """Learns the names that occur. Raises a `UserError` for less than two."""
+        """Learns the names that occur. Raises a `UserError` for less than two, which ends with the
+        advice."""
         counts = Counter(names)
-        what = f"{source}: every {self.word}"
         classes = sorted(counts, key=_numbers_first)
-        if len(classes) < 2:
-            only = f"'{shown(classes[0])}'" if classes else "missing"
-            raise UserError(f"{what} is {only}; {advice}")
+        if not classes:
+            raise UserError(f"{source}: every {self.word} is missing; {advice}")
+        if len(classes) == 1:
+            raise UserError(f"{source}: every {self.word} is '{shown(classes[0])}'; {advice}")
         self.load({"classes": classes, "counts": [counts[name] for name in classes]})
-        if len(classes) > MANY and holds_numbers(classes):
-            these = f"the {len(classes):,} {self.word}s are all numbers, and each is a class"
-            self.note = f"{source}: {these}: {self._to_predict_numbers()}"
+        if len(classes) > MOST_CLASSES_OF_NUMBERS and holds_numbers(classes):
+            self.note = (
+                f"{source}: the {len(classes):,} {self.word}s are all numbers, and each is a "
+                f"class: {self._to_predict_numbers()}"
+            )
 
     def check_training(self, raw: Sequence[Any], source: str) -> None:
         names = self._present_names(raw)
-        classes = {*names}
-        if len(classes) > MANY and 2 * len(classes) > len(names) and holds_numbers(classes):
+        classes = set(names)
+        are_many = len(classes) > MOST_CLASSES_OF_NUMBERS and 2 * len(classes) > len(names)
+        if are_many and holds_numbers(classes):
             raise UserError(
                 f"{source}: {len(classes):,} of {len(names):,} {self.word}s are different numbers, "
                 f"too many to be classes: {self._to_predict_numbers()}"
@@ -116,9 +128,13 @@ class NamedTargets(TargetEncoder):
         return [str(name).strip() for name in raw if not missing(name)]
 
     def _to_predict_numbers(self) -> str:
-        at_steps = " model.head=every_step" if self.per == "step" else ""
-        column = f" {setting('data.value_columns', [self.column])}" if self.column else ""
-        return f"to predict a number, set model=regressor{at_steps}{column}"
+        """What to set if the names are values, as the end of a message."""
+        settings = "model=regressor"
+        if self.per == "step":
+            settings += " model.head=every_step"
+        if self.column:
+            settings += " " + setting("data.value_columns", [self.column])
+        return f"to predict a number, set {settings}"
 
 
 class Classes(NamedTargets):
@@ -134,14 +150,15 @@ class Classes(NamedTargets):
                 raise UserError(f"{source}: example {number} has no label")
 
     def strata(self, raw: Sequence[Any]) -> Sequence[str]:
-        # a number is named as it is written: a label in float32 is 0.1
+        # A number is named as it is written, so that a label 0.1 in float32 is "0.1".
         return [str(label).strip() for label in raw]
 
     def fit(self, raw: Sequence[Any], source: str) -> None:
         self._learn(self.strata(raw), source, "a classifier needs two classes")
 
     def encode(self, raw: Sequence[Any], source: str) -> Tensor:
-        return torch.tensor([self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)])
+        numbers = [self.names.get(label, UNSEEN_TARGET) for label in self.strata(raw)]
+        return torch.tensor(numbers)
 
 
 class Tags(NamedTargets):
@@ -166,13 +183,18 @@ class Tags(NamedTargets):
         return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
 
     def _numbers(self, raw: Iterable[Any]) -> list[int]:
+        """The number of each tag of an example."""
         tags = ["" if missing(tag) else str(tag) for tag in raw]
-        known = {**self.names, "": PADDING_TARGET}
-        numbers = [known.get(tag, UNSEEN_TARGET) for tag in tags]
-        if UNSEEN_TARGET in numbers:
-            for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
-                if numbers[step] == UNSEEN_TARGET and parse(tag)[0] != OUTSIDE:
-                    numbers[step] -= 2 if begins(previous, tag) else 1
+        number_by_tag = {**self.names, "": PADDING_TARGET}
+        numbers = [number_by_tag.get(tag, UNSEEN_TARGET) for tag in tags]
+        if UNSEEN_TARGET not in numbers:
+            return numbers
+        for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
+            if numbers[step] != UNSEEN_TARGET:
+                continue
+            place, _ = parse(tag)
+            if place != OUTSIDE:
+                numbers[step] -= 2 if begins(previous, tag) else 1
         return numbers
 
 
@@ -208,20 +230,20 @@ class Values(TargetEncoder):
         tables = self._tables(raw, source)
         if all(np.isnan(table).all() for table in tables):
             raise UserError(f"{source}: every value is missing; there is nothing to compare with")
-        encoded = [
-            torch.from_numpy(((table - self.mean) / self.deviation).astype(np.float32))
-            for table in tables
-        ]
+        encoded = []
+        for table in tables:
+            standardised = (table - self.mean) / self.deviation
+            encoded.append(torch.from_numpy(standardised.astype(np.float32)))
         return encoded if self.per == "step" else encoded[0]
 
     def as_read(self, raw: Any) -> dict[str, Any]:
-        """The values of a raw target by their names, or of each step a list of them; nan where one
-        is missing."""
+        """The values of a raw target by their names; nan where one is missing. Of values per step,
+        a name has a list with a value for each."""
         if self.per == "sequence":
-            [values] = self._table([raw], "target")
+            [values] = self._table([raw], "target")  # (K,)
             return dict(zip(self.names, values.tolist(), strict=True))
-        columns = self._table(raw, "step").T.tolist()
-        return dict(zip(self.names, columns, strict=True))
+        values_by_name = self._table(raw, "step").T  # (K, T)
+        return dict(zip(self.names, values_by_name.tolist(), strict=True))
 
     def restore(self, standardised: Float[Tensor, "*batch values"]) -> Tensor:
         """Standardised values `(..., K)` in their own units again, in float64."""
@@ -229,75 +251,110 @@ class Values(TargetEncoder):
 
     @property
     def spec(self) -> dict[str, Any]:
-        mean, deviation = self.mean.tolist(), self.deviation.tolist()
-        return {"values": self.names, "mean": mean, "deviation": deviation}
+        return {
+            "values": self.names,
+            "mean": self.mean.tolist(),
+            "deviation": self.deviation.tolist(),
+        }
 
     def load(self, spec: Mapping[str, Any]) -> None:
         self.names = list(spec["values"])
-        self.mean, self.deviation = np.array(spec["mean"]), np.array(spec["deviation"])
+        self.mean = np.array(spec["mean"])
+        self.deviation = np.array(spec["deviation"])
 
     def _tables(self, raw: Sequence[Any], source: str) -> list[np.ndarray]:
-        # one (N, K) of all sequences, or for each of them (T, K) of its steps
+        """The numbers of all sequences as one table `(N, K)`; of values per step, a table `(T, K)`
+        for each sequence."""
         if self.per == "sequence":
             return [self._table(raw, f"{source}: row")]
-        examples = enumerate(raw, start=1)
-        return [self._table(steps, f"{source}: example {n}, step") for n, steps in examples]
+        tables = []
+        for number, steps in enumerate(raw, start=1):
+            tables.append(self._table(steps, f"{source}: example {number}, step"))
+        return tables
 
     def _table(self, rows: Any, where: str) -> np.ndarray:
+        """The numbers of raw targets, `(N, K)`. Raises a `UserError` for a row with another number
+        of values, or with something that is no finite number.
+
+        Args:
+            rows: a raw target for each row.
+            where: how errors call a row, before its number.
+        """
         table = np.full((len(rows), len(self.names)), np.nan)
-        for row, given in enumerate(rows, start=1):
-            values = [given] if np.ndim(given) == 0 else list(given)
+        for row, raw in enumerate(rows):
+            values = [raw] if np.ndim(raw) == 0 else list(raw)
             if len(values) != len(self.names):
-                names = f"{len(self.names)} values ({', '.join(self.names)})"
-                raise UserError(f"{where} {row} must have {names}, but has {len(values)}")
-            table[row - 1] = [*map(as_number, values)]
-            if (wrong := np.isinf(table[row - 1])).any():
-                column = int(wrong.argmax())
-                raise no_number(values[column], f"{where} {row}", self.names[column])
+                raise UserError(
+                    f"{where} {row + 1} must have {len(self.names)} values "
+                    f"({', '.join(self.names)}), but has {len(values)}"
+                )
+            table[row] = [as_number(value) for value in values]
+            # `as_number` gives infinity for what is no number.
+            is_wrong = np.isinf(table[row])
+            if is_wrong.any():
+                column = int(is_wrong.argmax())
+                raise no_number(values[column], f"{where} {row + 1}", self.names[column])
         return table
 
 
 def missing(target: Any) -> bool:
-    """Whether there is none: None, nan or a blank text."""
+    """Whether a raw target is missing: None, nan or a blank text."""
     return target is None or bool(target != target) or not str(target).strip()
 
 
 def holds_numbers(names: Iterable[str]) -> bool:
     """Whether all names are numbers, but for missing ones."""
-    return not any(_numbers_first(name)[0] for name in names if not missing(name))
+    return all(_as_number(name) is not None for name in names if not missing(name))
 
 
-def _numbers_first(label: str) -> tuple[int, float, str]:
-    # classes "1", "2", ... "10" in the order of the numbers; nan has no place among them
+def _as_number(name: str) -> float | None:
+    """The number that a name is; None if it is none, or nan."""
     with suppress(ValueError):
-        if not math.isnan(number := float(label)):
-            return (0, number, label)
-    return (1, 0.0, label)
+        number = float(name)
+        return None if math.isnan(number) else number
+    return None
+
+
+def _numbers_first(name: str) -> tuple[bool, float, str]:
+    """What sorts names: numbers by their size, so that "2" comes before "10", then the others."""
+    number = _as_number(name)
+    if number is None:
+        return True, 0.0, name
+    return False, number, name
 
 
 def unseen_targets(
-    targets: Tensor | Sequence[Tensor], examples: Examples, what: str, names: Collection[str]
+    targets: Tensor | Sequence[Tensor], examples: Examples, word: str, names: Collection[str]
 ) -> str:
-    """How many encoded targets are classes that training never saw, which `UNSEEN_TARGET` and the
-    numbers below it stand for; empty if none is. Raises a `UserError` if most of them are, which is
-    no evaluation of the model.
+    """A note of how many encoded targets are classes that training never saw, which `UNSEEN_TARGET`
+    and the numbers below it stand for; empty if none is. Raises a `UserError` if most of them are,
+    which is no evaluation of the model.
 
     Args:
-        what: to call a target, such as `tag`.
+        word: what to call a target, such as `tag`.
         names: of the targets that training saw.
     """
-    flat = targets if isinstance(targets, Tensor) else torch.cat([*targets])
-    unseen = (flat < 0) & (flat != PADDING_TARGET)
-    if flat.is_floating_point() or not (count := int(unseen.sum())):
+    raw_targets: Iterable[Any] = examples.targets  # in the order of `flat`
+    if isinstance(targets, Tensor):
+        flat = targets
+    else:
+        flat = torch.cat([*targets])
+        raw_targets = chain.from_iterable(examples.targets)
+    if flat.is_floating_point():
         return ""
-    by_row = isinstance(targets, Tensor)
-    raw = examples.targets if by_row else chain.from_iterable(examples.targets)
-    one = str(next(islice(raw, int(unseen.nonzero()[0]), None)))
-    found = f"{examples.source}: {share(count, len(flat), f'{what}s')} were never seen in training"
-    found += f", such as '{shown(one)}'"
+    is_unseen = (flat < 0) & (flat != PADDING_TARGET)
+    count = int(is_unseen.sum())
+    if count == 0:
+        return ""
+    first = int(is_unseen.nonzero()[0])
+    example = str(next(islice(raw_targets, first, None)))
+    note = (
+        f"{examples.source}: {share(count, len(flat), f'{word}s')} were never seen in training, "
+        f"such as '{shown(example)}'"
+    )
     if count > len(flat) / 2:
-        raise UserError(f"{found}: {choices(one, names)}")
-    return f"{found}: they count as wrong, and the loss leaves them out"
+        raise UserError(f"{note}: {choices(example, names)}")
+    return f"{note}: they count as wrong, and the loss leaves them out"
 
 
 # Tags that mark spans: `B-NP` begins one, `I-NP` is inside one, `O` is outside of all.
@@ -307,9 +364,13 @@ def unseen_targets(
 
 
 def parse(tag: str) -> tuple[str, str]:
-    """`B-NP` -> `("B", "NP")`, with E and S for L and U; of any other tag, `("O", "")`."""
-    found = SPAN_TAG.fullmatch(tag)
-    return (SAME.get(found[1], found[1]), found[2]) if found else (OUTSIDE, "")
+    """The place of a tag in its span, and the type of the span: `B-NP` -> `("B", "NP")`, with E and
+    S for L and U; of any other tag, `("O", "")`."""
+    match = SPAN_TAG.fullmatch(tag)
+    if match is None:
+        return OUTSIDE, ""
+    place = match["place"]
+    return PLACES.get(place, place), match["type"]
 
 
 def mark_spans(tags: Iterable[str]) -> bool:
@@ -319,12 +380,15 @@ def mark_spans(tags: Iterable[str]) -> bool:
 
 def span_types(tags: Iterable[str]) -> list[str]:
     """`["O", "B-VP", "B-NP", "I-NP"]` -> `["NP", "VP"]`."""
-    return sorted({kind for _, kind in map(parse, tags)} - {""})
+    types = {span_type for _, span_type in map(parse, tags)}
+    return sorted(types - {""})
 
 
 def begins(previous: str, tag: str) -> bool:
     """Whether a span begins with a tag after another, by the rules of conlleval, which makes the
     best of tags that break their scheme (https://www.clips.uantwerpen.be/conll2000/chunking)."""
-    (before, kind), (now, its_kind) = parse(previous), parse(tag)
-    continues = before in ("B", "I") and now in ("I", "E") and kind == its_kind
-    return now != OUTSIDE and not continues
+    previous_place, previous_type = parse(previous)
+    place, span_type = parse(tag)
+    is_same_type = span_type == previous_type
+    continues = previous_place in ("B", "I") and place in ("I", "E") and is_same_type
+    return place != OUTSIDE and not continues
