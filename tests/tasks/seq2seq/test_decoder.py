@@ -14,7 +14,7 @@ from seqmodels.nn.cell import parts_of
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder, side_by_side
-from seqmodels.tasks.seq2seq.search import Found, search
+from seqmodels.tasks.seq2seq.search import Hypotheses, search
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
@@ -152,7 +152,7 @@ class Chain(nn.Module):
         return [(score, tokens) for score, _, tokens in kept]
 
 
-def run(chain: Chain, **options: Any) -> Found:
+def run(chain: Chain, **options: Any) -> Hypotheses:
     given = (chain.step, chain.take, chain.start(), len(chain.table))
     return search(*given, start=START, end=END, **{"longest": LONGEST, **options})
 

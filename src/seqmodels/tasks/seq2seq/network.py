@@ -11,7 +11,7 @@ from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.network import Network
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.tasks.seq2seq.decoder import Decoder
-from seqmodels.tasks.seq2seq.search import Found
+from seqmodels.tasks.seq2seq.search import Hypotheses
 
 
 class Translator(Network):
@@ -37,16 +37,19 @@ class Translator(Network):
         lengths: Int[Tensor, " batch"],
         target_inputs: Int[Tensor, "batch steps"],
     ) -> Float[Tensor, "batch steps vocabulary"]:
-        """Logits of the token after each of `target_inputs`, which begin with the start token."""
+        """Returns the logits of the token after each of `target_inputs`, which begin with the start
+        token."""
         states = self.encode(SequenceBatch(source, lengths))
         return self.decoder(self.head.features(states), target_inputs)
 
     def read_out(self, states: RNNOutput, batch: SequenceBatch) -> Tensor:
         """Returns the logits of each token of a pair's target; without one, of the first."""
-        target_inputs = batch.target.inputs if isinstance(batch, PairBatch) else None
+        target_inputs = None
+        if isinstance(batch, PairBatch):
+            target_inputs = batch.target.inputs
         return self.decoder(self.head.features(states), target_inputs)
 
-    def write(self, states: RNNOutput, beam: int) -> Found:
+    def write(self, states: RNNOutput, beam: int) -> Hypotheses:
         """Returns the likeliest texts for what the encoder has read, the best first.
 
         Args:
@@ -58,11 +61,17 @@ class Translator(Network):
         """Returns for each row how much each step of the source is attended to, `(S, T)`, where
         each token of the likeliest text is written, and its end."""
         states = self.encode(batch)
-        found = self.write(states, beam=1)
+        hypotheses = self.write(states, beam=1)
         head: Any = self.head
-        weights: Tensor = head.weights(states, found.tokens[:, 0])
-        sizes = zip((found.lengths[:, 0] + 1).tolist(), states.lengths.tolist(), strict=True)
-        return [row[:steps, :time] for row, (steps, time) in zip(weights, sizes, strict=True)]
+        weights: Tensor = head.weights(states, hypotheses.tokens[:, 0])  # (B, S, T)
+        written_counts = (hypotheses.lengths[:, 0] + 1).tolist()  # with the end
+        source_lengths = states.lengths.tolist()
+        return [
+            row[:written_count, :source_length]
+            for row, written_count, source_length in zip(
+                weights, written_counts, source_lengths, strict=True
+            )
+        ]
 
     def reads_whole_rows(self) -> str:
         return "its decoder starts where a row ends"

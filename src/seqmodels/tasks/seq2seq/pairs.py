@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, takewhile
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -42,7 +43,7 @@ class PairDataModule(SequenceDataModule):
             `space` for symbols that blanks separate already; in targets any white space is then one
             blank.
         lowercase: sources only.
-        min_count, vocabulary_size: of each side; `TokenizerOptions` documents them.
+        min_count, vocabulary_size: those of each side; `TokenizerOptions` documents them.
         max_length: truncate longer sources to this many tokens; targets stay whole.
         options: `batch_size` and the other arguments of `SequenceDataModule`.
     """
@@ -51,7 +52,10 @@ class PairDataModule(SequenceDataModule):
     targets: TextTargets
     datasets: dict[str, PairDataset]  # type: ignore[assignment]
     reads_tables = True
-    tables, source_column, target_column = Tables(), "source", "target"  # of files
+    # How files are read, and the names of their columns.
+    tables = Tables()
+    source_column = "source"
+    target_column = "target"
 
     def __init__(
         self,
@@ -64,28 +68,40 @@ class PairDataModule(SequenceDataModule):
         max_length: Count | None = None,
         **options: Any,
     ) -> None:
-        limits = (min_count, vocabulary_size)
-        source = TokenizerOptions(source_tokenizer, lowercase, *limits)
-        target = TokenizerOptions(
-            target_tokenizer, False, *limits, keep_whitespace=target_tokenizer == "word"
+        source_options = TokenizerOptions(source_tokenizer, lowercase, min_count, vocabulary_size)
+        target_options = TokenizerOptions(
+            target_tokenizer,
+            lowercase=False,
+            min_count=min_count,
+            vocabulary_size=vocabulary_size,
+            keep_whitespace=target_tokenizer == "word",
         )
-        inputs = Tokens(source, max_length=max_length)
-        super().__init__(inputs, TextTargets(target), **options)
+        inputs = Tokens(source_options, max_length=max_length)
+        super().__init__(inputs, TextTargets(target_options), **options)
 
     def examples_of(self, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
-        """Examples of sources with some of their targets: each source once, with all of them."""
-        targets_by_text, also_by_text = dict[str, list[str]](), dict[str, dict[str, Any]]()
-        for text, targets, *more in rows:
+        """Returns each text that is read once, with the targets of all its rows.
+
+        Args:
+            rows: a text, some of its targets and, perhaps, what else its file says of the row.
+        """
+        targets_by_text: dict[str, list[str]] = {}
+        columns_by_text: dict[str, dict[str, Any]] = {}
+        for text, targets, *further_columns in rows:
             targets_by_text.setdefault(text, []).extend(targets)
-            also = more[0] if more else {}
-            first = also_by_text.setdefault(text, also)  # its first row says which row it is
-            for name in also.keys() - IDENTITY:
-                if also[name] != first[name]:
-                    both = f"{name} {first[name]} and {name} {also[name]}"
-                    raise UserError(f"{source}: {shown(text)!r} is of {both}: no cut can divide it")
-        examples = (
-            (text, tuple(targets), also_by_text[text]) for text, targets in targets_by_text.items()
-        )
+            columns = further_columns[0] if further_columns else {}
+            # Of several rows with a text, the first one stands for it in the file.
+            first_columns = columns_by_text.setdefault(text, columns)
+            for name in columns.keys() - IDENTITY:
+                if columns[name] != first_columns[name]:
+                    raise UserError(
+                        f"{source}: {shown(text)!r} is of {name} {first_columns[name]} and "
+                        f"{name} {columns[name]}: no cut can divide it"
+                    )
+        examples = [
+            (text, tuple(targets), columns_by_text[text])
+            for text, targets in targets_by_text.items()
+        ]
         return Examples.of(examples, source)
 
     def encode(self, examples: Examples) -> PairDataset:
@@ -94,17 +110,19 @@ class PairDataModule(SequenceDataModule):
         self._note_unknown(sequences, examples.source)
         self._note_unknown(targets, f"{examples.source}, targets")
         references = self.targets.references(examples.targets)
-        dataset = PairDataset(sequences, targets, references, [*map(len, examples.targets)])
-        dataset.raw, dataset.name_of = examples.inputs, self.name_of
+        counts = [len(texts) for texts in examples.targets]
+        dataset = PairDataset(sequences, targets, references, counts)
+        dataset.raw = examples.inputs
+        dataset.name_of = self.name_of
         dataset.identities = examples.identities()
         return dataset
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
-        """Each source of a file with its targets. In JSON Lines and Parquet a target may also be a
-        list of texts: several that are right. Raises a `UserError` naming the file, the row and
-        what to do."""
-        wanted = [self.source_column, self.target_column, *self.roles.values()]
-        table = self.tables.read(path, wanted, several=self.target_column)
+        """Reads each source of a file with its targets. In JSON Lines and Parquet a target may also
+        be a list of texts: several that are right. Raises a `UserError` naming the file, the row
+        and what to do."""
+        columns = [self.source_column, self.target_column, *self.roles.values()]
+        table = self.tables.read(path, columns, several=self.target_column)
         sources = table.filled(self.source_column, "data.source_column", raw=True).texts
         targets = map(tuple, table.lists_of(self.target_column, "data.target_column"))
         return table.rows(self.roles, sources, targets)
@@ -113,19 +131,20 @@ class PairDataModule(SequenceDataModule):
         return (row.raw for row in self.read_rows(path))
 
     def read_rows(self, path: str) -> Iterator[InputRow]:
-        """Each source of such a file, or of plain text with one on each line."""
+        """Reads each source of such a file, or of plain text with one on each line."""
         return self.tables.text_rows(path, self.source_column, "data.source_column", self.roles)
 
     @property
     def baseline_recipe(self) -> list[Any]:
-        return [*super().baseline_recipe, self.targets.tokens.options.level]  # what a symbol is
+        # The level of the target's tokenizer says what a symbol is, which is what errors count.
+        return [*super().baseline_recipe, self.targets.tokens.options.level]
 
     @property
     def summary(self) -> Sequence[str]:
-        sizes = (
-            f"{split} {len(data.targets):,} pairs of {len(data):,} sources"
-            for split, data in self.datasets.items()
-        )
+        sizes = []
+        for split, dataset in self.datasets.items():
+            num_pairs = len(dataset.targets)
+            sizes.append(f"{split} {num_pairs:,} pairs of {len(dataset):,} sources")
         return [f"{self.title}: {', '.join(sizes)}"]
 
     def setup(self, stage: str | None = None) -> None:
@@ -159,14 +178,14 @@ class Pairs(OwnFiles, PairDataModule):
 
 
 class TextDecoder:
-    """Texts from token ids.
+    """Makes texts of token ids.
 
     Args:
-        state: how they were encoded: a spec's `target_preprocessor`, or for sources its
+        state: how the texts were encoded: a spec's `target_preprocessor`, or for sources its
             `preprocessor`.
 
     Attributes:
-        level: of the tokenizer's options.
+        level: the level of the tokenizer.
 
     Raises:
         UserError: if this is not the state of a tokenizer.
@@ -180,16 +199,20 @@ class TextDecoder:
         self._tokenizer = tokens.tokenizer
 
     def __call__(self, ids: Iterable[int]) -> str:
-        """The text of these tokens, up to the first end.
+        """Returns the text of these tokens, up to the first end.
 
         Tokens of level `space` are joined with a blank, other tokens as they stand.
         """
-        names = self._tokenizer.tokens
-        return self._tokenizer.join([names[n] for n in takewhile(lambda n: n != END_ID, ids)])
+        tokens = []
+        for number in ids:
+            if number == END_ID:
+                break
+            tokens.append(self._tokenizer.tokens[number])
+        return self._tokenizer.join(tokens)
 
     def texts(self, rows: Tensor) -> list[str]:
-        """The text of each row of `(B, S)` token ids."""
-        return [*map(self, rows.tolist())]
+        """Returns the text of each row of `(B, S)` token ids."""
+        return [self(ids) for ids in rows.tolist()]
 
 
 class TextTargets(TargetEncoder):
@@ -206,7 +229,8 @@ class TextTargets(TargetEncoder):
 
     def __init__(self, options: TokenizerOptions) -> None:
         self.tokens = Tokens(options)
-        # tokens in a target of the training, so that a decoder knows when it writes too much
+        # How many tokens the longest target of the training has, so that a decoder knows when it
+        # writes too much; 0 until that is known.
         self.longest = 0
 
     @property
@@ -215,22 +239,29 @@ class TextTargets(TargetEncoder):
         return self.tokens.tokenizer.tokens
 
     def fit(self, raw: Sequence[tuple[str, ...]], source: str) -> None:
-        self.tokens.fit([*chain.from_iterable(raw)])
+        texts = [*chain.from_iterable(raw)]
+        self.tokens.fit(texts)
 
     def encode(self, raw: Sequence[tuple[str, ...]], source: str) -> TokenRows:  # type: ignore[override]
-        return self.tokens.encode([*chain.from_iterable(raw)], f"{source}, targets")
+        texts = [*chain.from_iterable(raw)]
+        return self.tokens.encode(texts, f"{source}, targets")
 
     def references(self, raw: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        """The different texts that are right for each example, as a decoder would write them."""
-        if self.tokens.options.level == "space":
-            raw = [tuple(" ".join(text.split()) for text in texts) for texts in raw]
-        return [tuple(dict.fromkeys(texts)) for texts in raw]
+        """Returns the different texts that are right for each example, as a decoder would write
+        them."""
+        references = []
+        for texts in raw:
+            written_texts = [*texts]
+            if self.tokens.options.level == "space":
+                written_texts = [" ".join(text.split()) for text in texts]
+            references.append(tuple(dict.fromkeys(written_texts)))
+        return references
 
     @property
     def spec(self) -> dict[str, Any]:
-        """`num_targets`: the size of the vocabulary; `start` and `end`: token ids, which may be the
-        same one; `longest`: the number of tokens of the longest target of the training; and
-        `target_preprocessor`: what `TextDecoder` needs."""
+        """What a decoder has to know. `num_targets` is the size of the vocabulary; `start` and
+        `end` are token ids, which may be the same one; `longest` is the number of tokens of the
+        longest target of the training; `target_preprocessor` is what `TextDecoder` needs."""
         return {
             "num_targets": self.tokens.num_inputs,
             "start": START_ID,
@@ -246,7 +277,8 @@ class TextTargets(TargetEncoder):
                 "the tokenizer of the checkpoint does not fit its "
                 f"{spec['num_targets']} different targets"
             )
-        self.tokens, self.longest = tokens, int(spec["longest"])
+        self.tokens = tokens
+        self.longest = int(spec["longest"])
 
 
 class PairDataset(SequenceDataset):
@@ -257,8 +289,8 @@ class PairDataset(SequenceDataset):
         targets: M texts, each without start and end; the targets of a source follow each other.
         references: for each source, the texts that are right: one or several.
         counts: how many of the targets each source has.
-        every: give each target a row, to learn from; otherwise each source, with its first target
-            and its references, to evaluate.
+        has_row_per_target: whether each target is a row, to learn from; otherwise each source is
+            one, with its first target and its references, to evaluate.
     """
 
     sequences: TokenRows
@@ -271,41 +303,54 @@ class PairDataset(SequenceDataset):
         references: Sequence[tuple[str, ...]],
         counts: Sequence[int],
         *,
-        every: bool = False,
+        has_row_per_target: bool = False,
     ) -> None:
-        self.sequences, self.targets = sequences, targets
-        self.references, self.counts, self.every = references, counts, every
-        sources = np.repeat(np.arange(len(counts)), counts if every else 1)
-        first = np.cumsum(counts) - counts
-        self.rows = np.stack([sources, np.arange(len(targets)) if every else first])
-        self.lengths = sequences.lengths[torch.from_numpy(sources)]
+        self.sequences = sequences
+        self.targets = targets
+        self.references = references
+        self.counts = counts
+        self.has_row_per_target = has_row_per_target
+        # The source and the target of each row, by their numbers.
+        self.source_numbers: Int[np.ndarray, " rows"] = np.arange(len(counts))
+        self.target_numbers: Int[np.ndarray, " rows"] = np.arange(len(targets))
+        if has_row_per_target:
+            self.source_numbers = np.repeat(self.source_numbers, counts)
+        else:
+            first_targets = np.cumsum(counts) - counts
+            self.target_numbers = first_targets
+        self.lengths = sequences.lengths[torch.from_numpy(self.source_numbers)]
 
     def __len__(self) -> int:
-        return self.rows.shape[1]
+        return len(self.source_numbers)
 
     def of_every_target(self) -> PairDataset:
-        """The same data with a row for each target."""
-        return PairDataset(self.sequences, self.targets, self.references, self.counts, every=True)
+        """Returns the same data with a row for each target."""
+        return PairDataset(
+            self.sequences, self.targets, self.references, self.counts, has_row_per_target=True
+        )
 
     def __getitems__(self, indices: list[int]) -> PairBatch:
-        sources, targets = self.rows[:, indices].tolist()
-        read = [self.sequences[row] for row in sources]
-        references = None if self.every else [self.references[row] for row in sources]
-        return PairBatch.of(
-            replace(collate(read, self.lengths[indices]), rows=torch.tensor(sources)),
-            teacher_forced([self.targets[row] for row in targets]),
-            references,
-        )
+        source_numbers = self.source_numbers[indices].tolist()
+        target_numbers = self.target_numbers[indices].tolist()
+        sequences = [self.sequences[number] for number in source_numbers]
+        sources = collate(sequences, self.lengths[indices])
+        sources = replace(sources, rows=torch.tensor(source_numbers))
+        targets = teacher_forced([self.targets[number] for number in target_numbers])
+        references = None
+        if not self.has_row_per_target:
+            references = [self.references[number] for number in source_numbers]
+        return PairBatch.of(sources, targets, references)
 
 
 def teacher_forced(texts: Sequence[Tensor]) -> SequenceBatch:
-    """What a decoder reads and is to predict, for B texts `(n,)` int64 without start and end:
-    `inputs` `(B, S)` of `[start, y1, ..., yn]`, and `targets` `(B, S)` of `[y1, ..., yn, end]`."""
+    """Returns what a decoder reads and is to predict, for B texts `(n,)` int64 without start and
+    end: `inputs` `(B, S)` of `[start, y1, ..., yn]`, and `targets` `(B, S)` of
+    `[y1, ..., yn, end]`."""
     padded = pad_sequence([*texts], batch_first=True)
-    counts = torch.tensor([*map(len, texts)])
+    counts = torch.tensor([len(text) for text in texts])
     inputs = F.pad(padded, (1, 0), value=START_ID)
-    targets = F.pad(padded, (0, 1)).masked_fill(
-        torch.arange(inputs.shape[1]) > counts.unsqueeze(1), PADDING_TARGET
-    )
+    targets = F.pad(padded, (0, 1))
+    is_after_end = torch.arange(targets.shape[1]) > counts.unsqueeze(1)  # (B, S)
+    targets = targets.masked_fill(is_after_end, PADDING_TARGET)
     targets[torch.arange(len(counts)), counts] = END_ID
     return SequenceBatch(inputs, counts + 1, targets)

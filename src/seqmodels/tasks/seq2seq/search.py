@@ -13,19 +13,19 @@ from torch import Tensor
 Next = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """`(tokens (N,), carried) -> (log-probabilities (N, V), carried)`: one step for N rows."""
 Take = Callable[[Any, Tensor], Any]
-"""`(carried, rows (N',)) -> carried`: of these rows, in this order."""
+"""`(carried, rows (N',)) -> carried`: chooses these rows, in this order."""
 
 # After so many steps, finished sources are left out: to look for them waits for the device.
 LOOK_EVERY = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Hypotheses:
     """The N sequences that a beam has kept of each source, the best first.
 
     Args:
         tokens: `(B, N, T)`, without the start; after the end token, the end token again.
-        lengths: `(B, N)`, tokens before the end.
+        lengths: `(B, N)`, how many tokens stand before the end.
         scores: `(B, N)`, log-probabilities divided by the length, with the end token counted; -inf
             where there is no further sequence.
     """
@@ -47,8 +47,8 @@ def search(
     beam: int = 1,
     longest: int = 100,
     device: torch.device | str = "cpu",
-) -> Found:
-    """The likeliest sequences for each of `rows` sources.
+) -> Hypotheses:
+    """Returns the likeliest sequences for each of `rows` sources.
 
     A beam keeps the sequences of each source with the best scores. Those that have ended stay among
     them as they are, until others push them out. A beam of 1 takes the likeliest token at every
@@ -58,7 +58,7 @@ def search(
         step, take: one step of the network, and a choice of rows of what it carries.
         carried: what the first step starts from, for all rows.
         start, end: tokens.
-        beam: sequences to keep for each source.
+        beam: how many sequences to keep for each source.
         longest: the largest number of tokens, without the end token.
     """
     sources = torch.arange(rows, device=device)  # (B,): those that are still written for
@@ -114,4 +114,4 @@ def search(
 
     best = (all_total / all_counts).topk(beam, dim=1)
     tokens = torch.take_along_dim(all_written, best.indices.unsqueeze(2), 1)
-    return Found(tokens, (tokens != end).sum(dim=2), best.values)
+    return Hypotheses(tokens, (tokens != end).sum(dim=2), best.values)

@@ -21,16 +21,17 @@ from seqmodels.nn.vocabulary import Vocabulary
 from seqmodels.tasks.seq2seq.decoder import Attention, Decoder
 from seqmodels.tasks.seq2seq.network import Translator
 from seqmodels.tasks.seq2seq.pairs import TextDecoder
-from seqmodels.tasks.seq2seq.search import Found
+from seqmodels.tasks.seq2seq.search import Hypotheses
 from seqmodels.tasks.seq2seq.text_scores import score_names, text_counts, text_scores
 
-MOST_TOKENS = 10_000  # to write for a source: a model may never end
+# At most so many tokens are written for a source, because a model may never end.
+MOST_TOKENS = 10_000
 
 
 class Seq2Seq(Task):
-    """Reads a source with the encoder, and writes a target with a decoder of its own: with cell,
-    layers and dropout of the encoder, in one direction, and as wide as the encoder's together, so
-    that the final states are handed over as they are.
+    """Reads a source with the encoder, and writes a target with a decoder. The decoder has the
+    cell, the layers and the dropout of the encoder, and one direction, which is as wide as the
+    encoder's together, so that the final states are handed over as they are.
 
     Args:
         data, encoder, head, options: as `Task` documents them; the head says which tensors of the
@@ -70,31 +71,40 @@ class Seq2Seq(Task):
     def make_output(  # type: ignore[override]
         self, encoder: RecurrentEncoder, attention: bool = False
     ) -> Decoder:
-        """The decoder of this encoder, with or without attention."""
-        data, options = self.hparams["data"], self.embedding_options
-        size = options.size or TOKEN_EMBEDDING_SIZE
-        dropout = self.make_dropout(options.dropout or 0.0)
-        embedding = TokenEmbedding(data["num_targets"], size, options.noise, dropout)
-        directions = encoder.num_directions
+        """Makes the decoder for this encoder, with or without attention."""
+        data = self.hparams["data"]
+        embedding_options = self.embedding_options
+        embedding_size = embedding_options.size or TOKEN_EMBEDDING_SIZE
+        embedding = TokenEmbedding(
+            data["num_targets"],
+            embedding_size,
+            embedding_options.noise,
+            self.make_dropout(embedding_options.dropout or 0.0),
+        )
+        num_directions = encoder.num_directions
         rnn = RecurrentEncoder(
-            size,
-            directions * encoder.rnn.hidden_size,
+            embedding_size,
+            num_directions * encoder.rnn.hidden_size,
             encoder.num_layers,
             cell=encoder.cell,
-            proj_size=directions * encoder.rnn.proj_size,
+            proj_size=num_directions * encoder.rnn.proj_size,
             dropout=encoder.rnn.dropout,
             locked_dropout=self.hparams["locked_dropout"],
         )
-        width = directions * encoder.output_size
+        make_vocabulary = partial(
+            Vocabulary,
+            vocabulary_size=data["num_targets"],
+            label_smoothing=self.output.label_smoothing,
+        )
+        attention_module = None
+        if attention:
+            memory_size = num_directions * encoder.output_size
+            attention_module = Attention(rnn.output_size, memory_size)
         return Decoder(
             rnn,
             embedding,
-            partial(
-                Vocabulary,
-                vocabulary_size=data["num_targets"],
-                label_smoothing=self.output.label_smoothing,
-            ),
-            attention=Attention(rnn.output_size, width) if attention else None,
+            make_vocabulary,
+            attention=attention_module,
             start=data["start"],
             end=data["end"],
             dropout=self.make_dropout(self.hparams["dropout"]),
@@ -105,57 +115,74 @@ class Seq2Seq(Task):
         assert score.states is not None
         if self.split == "train":
             return Step(score)
-        beam = self.hparams["beam"] if self.split == "test" else 1
-        found = self.network.write(score.states, beam)
-        texts, references = self.text_decoder.texts(found.tokens[:, 0]), batch.references or []
+        beam = 1
+        if self.split == "test":
+            beam = self.hparams["beam"]
+        hypotheses = self.network.write(score.states, beam)
+        texts = self.text_decoder.texts(hypotheses.tokens[:, 0])
+        references = batch.references or []
         counts = text_counts(texts, references, self.text_decoder.level).sum(dim=0)
-        measured = texts, [*map(list, references)]
         sums = {"texts": counts.to(self.device)}
-        return Step(replace(score, decision=found), sums, measured)
+        measured = texts, [list(texts_of_row) for texts_of_row in references]
+        return Step(replace(score, decision=hypotheses), sums, measured)
 
     @cached_property
     def text_decoder(self) -> TextDecoder:
-        """Texts from tokens of the target."""
+        """Makes texts of the tokens of targets."""
         return TextDecoder(self.hparams["data"]["target_preprocessor"])
 
     @property
     def measures(self) -> Sequence[str]:  # type: ignore[override]
-        known = "target_preprocessor" in self.hparams["data"]
-        return score_names(self.text_decoder.level) if known else ()
+        if "target_preprocessor" not in self.hparams["data"]:
+            return ()
+        return score_names(self.text_decoder.level)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of validation and test: to write a text takes longer than to learn from it."""
-        return text_scores(sums["texts"], self.text_decoder.level) if "texts" in sums else {}
+        """Returns the scores of the texts of a validation or a test; none in training, as to write
+        a text takes longer than to learn from it."""
+        if "texts" not in sums:
+            return {}
+        return text_scores(sums["texts"], self.text_decoder.level)
 
     def metrics_of_loss(self, loss: Tensor, dataset: Any) -> dict[str, Tensor]:
-        """The mean loss in nats per token, as perplexity."""
+        """Returns the mean loss in nats per token, as perplexity."""
         return {"perplexity": loss.exp()}
 
     def describe(
         self, batch: SequenceBatch, states: RNNOutput | None = None, beam: int | None = None
     ) -> Described:
-        """`{"target": text, "score": log-probability by length}` for each row.
+        """Returns `{"target": text, "score": log-probability by length}` for each row.
 
         Args:
             states: as `Task.describe` takes it.
-            beam: in place of the task's own.
+            beam: sequences to keep for each source; None: as many as the task says.
         """
         states = states or self.network.encode(batch)
         beam = beam or self.hparams["beam"]
         return self._described(self.network.write(states, beam))
 
-    def _described(self, found: Found) -> Described:
-        texts, scores = self.text_decoder.texts(found.tokens[:, 0]), found.scores[:, 0].tolist()
+    def _described(self, hypotheses: Hypotheses) -> Described:
+        texts = self.text_decoder.texts(hypotheses.tokens[:, 0])
+        scores = hypotheses.scores[:, 0].tolist()
         rows = zip(texts, scores, strict=True)
         return [{"target": text, "score": score} for text, score in rows]
 
     def outcomes(self, batch: PairBatch, score: Score) -> Described:
-        """With all other texts that are right too, and the number of tokens that the loss is of."""
-        found = self._described(score.decision)
-        columns = batch.references or [], found, batch.target.lengths.tolist()
-        return [
-            {"target": right[0]}
-            | ({"other_targets": [*right[1:]]} if right[1:] else {})
-            | {"prediction": made["target"], "score": made["score"], "tokens": count}
-            for right, made, count in zip(*columns, strict=True)
-        ]
+        """Returns the first text that is right for each row, the others, the prediction, its score,
+        and the number of tokens that have a loss."""
+        predictions = self._described(score.decision)
+        references = batch.references or []
+        token_counts = batch.target.lengths.tolist()
+        outcomes = []
+        for texts, prediction, token_count in zip(
+            references, predictions, token_counts, strict=True
+        ):
+            first_text, *other_texts = texts
+            outcome: dict[str, Any] = {"target": first_text}
+            if other_texts:
+                outcome["other_targets"] = other_texts
+            outcome["prediction"] = prediction["target"]
+            outcome["score"] = prediction["score"]
+            outcome["tokens"] = token_count
+            outcomes.append(outcome)
+        return outcomes
