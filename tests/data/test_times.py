@@ -1,7 +1,10 @@
-"""The times of steps: dates of any year, durations, and large whole numbers."""
+"""The times of steps: dates of any year, durations, large whole numbers, and `data.elapsed`: the
+time since the step before as a channel."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from seqmodels import compose, load_run, train
 from seqmodels.data import SeriesTable
 from seqmodels.data.columns import Columns
 from seqmodels.data.times import is_called_time, length_of_time, looks_like_times, times_of
 from seqmodels.errors import UserError
+from seqmodels.launch.commands.predict import streamed
+from seqmodels.runs import Run
+from tests.conftest import WITHOUT_LOCAL
 
 
 def times(values: Any) -> Any:
@@ -107,3 +114,150 @@ def test_columns_with_times_are_known_by_their_type_texts_or_names() -> None:
     assert [name for name in table if looks_like_times(columns, name)] == ["a", "b", "d"]
     names = ["time", "Date", "timestamp_ms", "Time (s)", "date_time", "sometime", "t", "period"]
     assert [*map(is_called_time, names)] == [True] * 5 + [False] * 3
+
+
+# ---------------------------------------------------------------- the time since the step before
+
+
+SERIES = 24
+
+
+def visits(kind: str = "dates") -> pd.DataFrame:
+    """Series whose label says whether their steps are far apart."""
+    random, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    for number in range(SERIES):
+        gaps = random.integers(1, 9, 4 + number % 3) * (1 + 50 * (number % 2))
+        for at in np.cumsum(gaps):
+            row = {"s": f"s{number}", "at": int(at), "x": random.normal().__round__(4)}
+            rows.append({**row, "label": ["near", "far"][number % 2]})
+    table = pd.DataFrame(rows)
+    if kind == "dates":
+        table["at"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(table["at"], "min")
+    if kind == "durations":
+        table["at"] = pd.to_timedelta(table["at"], "min")
+    return table
+
+
+def by_hand(table: pd.DataFrame) -> np.ndarray:
+    """Of each step, in order."""
+    apart = table.groupby("s", sort=False)["at"].diff()
+    seconds = apart if apart.dtype == float else apart.dt.total_seconds()
+    return np.log1p(seconds.fillna(0).to_numpy())
+
+
+@pytest.mark.parametrize("kind", ["dates", "durations", "numbers"])
+@pytest.mark.parametrize("inputs", [None, ["x"]])
+def test_elapsed_is_the_logarithm_of_the_time_since_the_step_before(kind: str, inputs: Any) -> None:
+    table = visits(kind)
+    shuffled = table.sample(frac=1, random_state=1).sort_values("s", kind="stable")
+    for given in (table, shuffled):
+        data = SeriesTable(given, series="s", time="at", inputs=inputs, elapsed=True)
+        examples = data.read()["train"]
+        assert examples.inputs[0].columns == ["x", "elapsed"]
+        found = {raw.name: raw.numbers for raw in examples.inputs}
+        numbers = np.concatenate([found[name] for name in table.s.unique()])
+        assert np.array_equal(numbers, np.stack([table.x, by_hand(table)], axis=1))
+    assert any("elapsed (since the at before)" in note for note in data.notes) is (inputs is None)
+
+
+def test_elapsed_needs_times_and_a_name_that_is_free() -> None:
+    with pytest.raises(
+        UserError, match="^data.elapsed needs the times of the steps: set data.time"
+    ):
+        SeriesTable(visits(), series="s", elapsed=True)
+    with pytest.raises(UserError, match="has a column 'elapsed', which data.elapsed adds: rename"):
+        SeriesTable(visits().assign(elapsed=0), series="s", time="at", elapsed=True).setup()
+
+
+def test_a_note_of_uneven_steps_names_elapsed_unless_it_is_set() -> None:
+    table = visits().query("label == 'near'").reset_index(drop=True)
+    table["label"] = np.where(table.s.isin(["s0", "s2", "s4", "s6", "s8"]), "a", "b")
+    last = table.groupby("s").tail(1).index[0]
+    table.loc[last, "at"] += pd.Timedelta("9 days")
+    for elapsed, count in ((False, 1), (True, 0)):
+        data = SeriesTable(table, series="s", time="at", inputs=["x"], elapsed=elapsed)
+        data.setup()
+        notes = [note for note in data.notes if "steps of at differ" in note]
+        assert len(notes) == count
+    data = SeriesTable(table, series="s", time="at", inputs=["x"])
+    data.setup()
+    [note] = [note for note in data.notes if "steps of at differ" in note]
+    assert "the longest 9" in note and " days (series s0)" in note
+    assert note.endswith("resample, or set data.elapsed=true")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    quick = ("trainer=cpu", "trainer.max_steps=3", "model.encoder.hidden_size=8", "baseline=false")
+    words = ("data=series", "data.series=s", "data.time=at", "data.elapsed=true")
+    words += (*quick, "model.encoder.bidirectional=false", "model.head=last_hidden")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        train(compose(f"folder={folder}", *words, *WITHOUT_LOCAL), data={"train": visits()})
+    return load_run(folder)
+
+
+def frames() -> list[pd.DataFrame]:
+    return [steps.drop(columns="label") for _, steps in visits().groupby("s", sort=False)]
+
+
+def test_a_table_and_a_list_of_frames_are_predicted_alike(run: Run) -> None:
+    assert run.data.spec["elapsed"] == "at"
+    expected = list(run.predict(visits()))
+    shuffled = [frame.sample(frac=1, random_state=0) for frame in frames()]
+    assert list(run.predict(frames())) == list(run.predict(shuffled)) == expected
+    with pytest.raises(UserError, match="no column 'at'"):
+        list(run.predict([frame.drop(columns="at") for frame in frames()]))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning's test loop
+def test_an_evaluation_scores_what_is_predicted(run: Run) -> None:
+    labels = visits().groupby("s", sort=False).label.first().tolist()
+    is_right = [row["label"] == y for row, y in zip(run.predict(visits()), labels, strict=True)]
+    found = run.evaluate(file=visits().sample(frac=1, random_state=3))["file/accuracy"]
+    assert found == pytest.approx(np.mean(is_right))
+
+
+def test_a_stream_reads_the_time_since_the_step_that_it_has_read_last(run: Run) -> None:
+    expected = {row["series"]: row["probabilities"] for row in run.predict(visits())}
+    last = {}
+    raw = [*run.data.read_inputs(run.config["data"]["train"])]
+    for row in streamed(
+        run.stream(), (each.part(n, n + 1) for each in raw for n in range(len(each)))
+    ):
+        last[row["series"]] = row["probabilities"]
+    stream = run.stream()
+    for frame in frames()[:4]:
+        for part in (frame[:1], frame[1:3], frame[3:]):
+            [row] = stream([part])
+        assert row["probabilities"] == pytest.approx(expected[row["series"]], abs=1e-6)
+        stream.reset()
+    for name, probabilities in expected.items():
+        assert last[name] == pytest.approx(probabilities, abs=1e-6)
+    stream([frames()[0]])
+    with pytest.raises(UserError, match="is not after that of the step before"):
+        stream([frames()[0]])
+
+
+def test_an_export_says_which_column_has_the_times_and_the_example_reads_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.conftest import ROOT
+
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    import serve_onnx
+
+    model = serve_onnx.Model(run.export(tmp_path / "export"))
+    assert json.loads((tmp_path / "export" / "model.json").read_text())["data"]["elapsed"] == "at"
+    rows = [{"x": frame.x.tolist(), "at": [*map(str, frame["at"])]} for frame in frames()]
+    expected = list(run.predict(visits()))
+    for row, prediction in zip(model.predict(rows), expected, strict=True):
+        assert row["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-5)
+    for at, said in (
+        ([], "no list 'at'"),
+        ([1, 1], "a time that is not after"),
+        (["a"], "'a' as a"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            model.predict([{"x": [0.5] * len(at), "at": at or 1}])

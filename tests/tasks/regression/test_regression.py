@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import root_mean_squared_error
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_pinball_loss,
+    r2_score,
+    root_mean_squared_error,
+)
 from torch import Tensor
 
 from seqmodels import load_run
@@ -19,8 +24,9 @@ from seqmodels.data import UEA, Examples, SequenceDataModule, Series, Values
 from seqmodels.errors import UserError
 from seqmodels.runs.training import train
 from seqmodels.tasks.regression import Regressor
-from tests.conftest import Config, Script
+from tests.conftest import Config, Script, result_of
 from tests.measured import measured_of
+from tests.predictions import mean_loss, rows_of, table_of
 from tests.runs.resumed import OWN, resumes
 
 B, T, F, H = 5, 7, 3, 4
@@ -192,3 +198,55 @@ def test_a_resumed_regression_is_the_uninterrupted_one_and_predicts(
         assert row["value"] == pytest.approx(wanted["value"])
     done = script("predict.py", f"run={tmp_path / 'cut'}", "input=-", stdin="[[0,1],[1,2]]\n")
     assert list(json.loads(done.stdout)["value"]) == ["0.1", "0.5", "0.9"]
+
+
+# ---------------------------------------------------------------- the rows of a test
+
+
+WORDS = ("train.py", "model=regressor", "data=text", "data.train=scores.csv", "trainer=cpu")
+QUICK = ("trainer.max_epochs=1", "baseline=false", "callbacks.dataflow=null", "data.batch_size=4")
+LEVELS = ("0.1", "0.5", "0.9")
+
+
+@pytest.mark.parametrize("output", ["{error:mse}", "{quantiles:[0.1,0.5,0.9]}"])
+def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, output: str) -> None:
+    random = np.random.default_rng(0)
+    lines = ["text,score,price"]
+    for n in range(60):
+        price = "" if n % 4 == 0 else f"{random.normal(1e4, 300):.2f}"
+        lines.append(f"{'good ' * (n % 5 + 1)},{random.normal():.3f},{price}")
+    (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
+    own = ("data.value_columns=[score,price]", f"model.output={output}", "folder=run")
+    script(*WORDS, *QUICK, *own)
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
+    names = ("score", "price")
+    quantiles = output.startswith("{quantiles")
+    median = ".0.5" if quantiles else ""
+
+    def values(column: str) -> np.ndarray:
+        return np.array([[r[f"{column.format(name)}"] for name in names] for r in rows], np.float64)
+
+    target, made = values("target.{}"), values("prediction.{}" + median)
+    known = ~np.isnan(target)
+    assert 0 < (~known).sum() < known.size
+    by_column = [(target[k, n], made[k, n]) for n, k in enumerate(known.T)]
+    again = {
+        "test/rmse": root_mean_squared_error(target[known], made[known]),
+        "test/mae": mean_absolute_error(target[known], made[known]),
+        "test/r2": np.mean([r2_score(*pair) for pair in by_column]),
+        "test/loss": mean_loss(rows, known.sum(axis=1)),
+    }
+    if quantiles:
+        of = {level: values("prediction.{}." + level) for level in LEVELS}
+        losses = [mean_pinball_loss(target[known], of[q][known], alpha=float(q)) for q in LEVELS]
+        again["test/pinball"] = np.mean(losses)
+        inside = (of["0.1"] <= target) & (target <= of["0.9"])
+        again["test/coverage"] = inside[known].mean()
+    assert again == pytest.approx({name: metrics[name] for name in again}, rel=1e-6, abs=1e-6)
+    scores = table_of(tmp_path / "run" / "scores.csv")
+    assert [row[0] for row in scores] == [*names]
+    for (_, count, rmse, mae, r2, *_), (right, guess) in zip(scores, by_column, strict=True):
+        of = [len(right), root_mean_squared_error(right, guess), mean_absolute_error(right, guess)]
+        expected = pytest.approx([*of, r2_score(right, guess)], rel=1e-6, abs=1e-6)
+        assert [*map(float, (count, rmse, mae, r2))] == expected

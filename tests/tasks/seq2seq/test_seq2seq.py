@@ -1,4 +1,5 @@
-"""Sequence to sequence, from outside: which tensors feed the decoder, and whole runs."""
+"""Sequence to sequence, from outside: which tensors feed the decoder, whole runs, and the study of
+`examples/reversal.py`."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from seqmodels.dataflow import trace
 from seqmodels.runs import load_run
 from seqmodels.tasks.seq2seq import Seq2Seq
 from seqmodels.tasks.seq2seq.pairs import teacher_forced
-from tests.conftest import Script, result_of, run_script
+from tests.conftest import ROOT, Script, result_of, run_script
 from tests.runs.resumed import resumes
 
 pytestmark = pytest.mark.filterwarnings(
@@ -251,3 +252,19 @@ def test_each_written_token_attends_to_the_source(learned: Path) -> None:
 @pytest.mark.usefixtures("train_file")
 def test_it_resumes_bit_for_bit(script: Script, tmp_path: Path) -> None:
     resumes(script, tmp_path, *OWN, "model.dropout=0.2", step=28)
+
+
+# ---------------------------------------------------------------- letters to be written backwards
+
+
+EXAMPLES = ("--config-dir", str(ROOT / "examples" / "configs"))
+
+
+@pytest.mark.usefixtures("examples_importable")
+def test_the_study_trains_with_each_head(script: Script, tmp_path: Path) -> None:
+    quick = ("trainer=cpu", "trainer.max_steps=3", "data.sizes=[40,8,8]", "data.length=5", "seed=0")
+    place = f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    script("train.py", "-m", *EXAMPLES, "experiment=study_bridge", *quick, place)
+    jobs = sorted((tmp_path / "sweep").glob("*head-*"))
+    assert len(jobs) == 2
+    assert all("test/exact_match" in result_of(job)["metrics"] for job in jobs)

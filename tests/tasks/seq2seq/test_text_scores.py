@@ -1,7 +1,11 @@
-"""Scores of written texts: by hand, by plain tables, and by sacrebleu."""
+"""Scores of written texts, by hand, by plain tables and by sacrebleu; and what a test leaves for
+each source is enough to score the texts again."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given
@@ -14,7 +18,8 @@ from seqmodels.tasks.seq2seq.text_scores import (
     text_counts,
     text_scores,
 )
-from tests.tasks.seq2seq.test_text_rows import distance
+from tests.conftest import Script, result_of
+from tests.predictions import mean_loss, rows_of
 
 words = st.lists(st.sampled_from(["a", "bb", "c", "dd,", "."]), max_size=9).map(" ".join)
 rows = st.lists(st.tuples(words, st.tuples(words, words)), min_size=1, max_size=5)
@@ -53,3 +58,57 @@ def test_bleu_of_counts_that_add_up_is_that_of_sacrebleu(
     found = measured(texts, references, "word")["bleu"]
     expected = sacrebleu.BLEU().corpus_score(texts, [*zip(*references)]).score
     assert 100 * found == pytest.approx(expected, abs=1e-4)
+
+
+# ---------------------------------------------------------------- the rows of a test
+
+
+WORDS = ("train.py", "model=seq2seq", "data=pairs", "data.train=a.tsv", "data.test=b.tsv")
+QUICK = ("trainer=cpu", "trainer.max_epochs=10", "baseline=false", "callbacks.dataflow=null")
+SMALL = ("data.batch_size=8", "model.encoder.hidden_size=12", "model.embedding.size=8")
+
+
+def distance(a: list[str], b: list[str]) -> int:
+    """Levenshtein's, by the plain table."""
+    row = [*range(len(b) + 1)]
+    for i, x in enumerate(a, 1):
+        above, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (x != y))
+    return row[-1]
+
+
+@pytest.mark.parametrize("tokens", ["word", "space"])
+def test_the_table_follows_from_the_rows(script: Script, tmp_path: Path, tokens: str) -> None:
+    random = np.random.default_rng(0)
+    for name, count in (("a", 90), ("b", 17)):
+        lines = ["source\ttarget"]
+        for _ in range(count):
+            words = random.choice(["the", "cat", "sat", "on", "mat"], random.integers(2, 6))
+            lines += [f"{' '.join(words)}\t{' '.join(words[::-1])}"]
+            if name == "b" and len(words) > 3:
+                lines += [f"{' '.join(words)}\t{' '.join(words[::-2])}"]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    own = (f"data.target_tokenizer={tokens}", "model.beam=2", "folder=run")
+    script(*WORDS, *QUICK, *SMALL, *own, "model.optimizer.lr=0.03")
+    rows = rows_of(tmp_path / "run" / "predictions.csv")
+    metrics = result_of(tmp_path / "run")["metrics"]
+    sources = (line.split("\t")[0] for line in lines[1:])
+    assert [row["input"] for row in rows] == [*dict.fromkeys(sources)]
+    made = [row["prediction"] or "" for row in rows]
+    right = [[row["target"], *(row["other_targets"] or [])] for row in rows]
+    assert {len(texts) for texts in right} == {1, 2}
+    assert len({*made}) > 1
+    references = [[texts[n] if n < len(texts) else None for texts in right] for n in range(2)]
+    nearest = [
+        min((distance(text.split(), each.split()), -len(each.split())) for each in texts)
+        for text, texts in zip(made, right)
+    ]
+    again = {
+        "test/exact_match": np.mean([text in texts for text, texts in zip(made, right)]),
+        "test/symbol_error_rate": sum(n for n, _ in nearest) / -sum(size for _, size in nearest),
+        "test/bleu": sacrebleu.corpus_bleu(made, references).score / 100,
+        "test/loss": mean_loss(rows, [row["tokens"] for row in rows]),
+    }
+    del again["test/symbol_error_rate" if tokens == "word" else "test/bleu"]
+    assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-6)
