@@ -21,25 +21,31 @@ from seqmodels.target import Baselines
 
 
 def class_baselines(data: SequenceDataModule) -> Baselines:
-    """The scores of the most frequent class, and of logistic regression on the tf-idf of texts, or
-    on what `channel_summaries` gives of series; of these, or of the nearest neighbour, if that is
-    better on the validation, which chooses the strength of the regression, too."""
+    """Returns the scores of the most frequent class, and of the better one of two models on the
+    validation split: logistic regression on the tf-idf of texts, or on what `channel_summaries`
+    returns for series; and, for series, the nearest neighbour."""
     targets = {split: cast(Tensor, data.datasets[split].targets) for split in SPLITS}
     labels = {split: classes.numpy() for split, classes in targets.items()}
-    size = len(data.targets.names)
+    num_classes = len(data.targets.names)
 
-    def score(split: Split, made: np.ndarray) -> dict[str, Tensor]:
-        return class_scores(class_sums(torch.from_numpy(made), targets[split], size)["classes"])
+    def score(split: Split, predicted: np.ndarray) -> dict[str, Tensor]:
+        sums = class_sums(torch.from_numpy(predicted), targets[split], num_classes)
+        return class_scores(sums["classes"])
 
-    majority = np.bincount(labels["train"]).argmax()
-    models = {"majority class": {s: np.full(len(labels[s]), majority) for s in EVALUATED}}
-    choices = logistic_regression(*baseline_features(data, size), labels)
+    most_frequent = np.bincount(labels["train"]).argmax()
+    predictions = {
+        "majority class": {split: np.full(len(labels[split]), most_frequent) for split in EVALUATED}
+    }
+    candidates = logistic_regression(*baseline_features(data, num_classes), labels)
     if data.inputs.kind == "features":
         series = {split: data.datasets[split].sequences for split in SPLITS}
-        choices |= nearest_neighbour(series, labels)
-    if choices:
-        wanted = labels["validation"]
-        right = {name: (made["validation"] == wanted).sum() for name, made in choices.items()}
-        best = max(right, key=right.__getitem__)
-        models[best] = choices[best]
-    return baseline_rows(models, score)
+        candidates |= nearest_neighbour(series, labels)
+
+    def num_right(name: str) -> int:
+        is_right = candidates[name]["validation"] == labels["validation"]
+        return int(is_right.sum())
+
+    if candidates:
+        best_model = max(candidates, key=num_right)
+        predictions[best_model] = candidates[best_model]
+    return baseline_rows(predictions, score)

@@ -18,7 +18,7 @@ class SequenceClassifier(ClassTask):
     """Which of the classes in `data["classes"]` a sequence belongs to.
 
     Args:
-        given, options: as `Task` documents them; `output` is of `ClassOptions`.
+        arguments, options: as `Task` documents them; `output` is of `ClassOptions`.
         window: read longer sequences in windows of this many steps: in training one at random, with
             a random start each time; otherwise all of them, and the mean of what the head selects.
         adversarial: learn also from the embeddings of each sequence moved by a vector of this L2
@@ -33,12 +33,12 @@ class SequenceClassifier(ClassTask):
 
     def __init__(
         self,
-        *given: Any,
+        *arguments: Any,
         window: Count | None = None,
         adversarial: NonNegative = 0.0,
         **options: Any,
     ) -> None:
-        super().__init__(*given, window=window, adversarial=adversarial, **options)
+        super().__init__(*arguments, window=window, adversarial=adversarial, **options)
 
     def make_network(self, *parts: Any, **options: Any) -> Network:
         window = self.hparams["window"]
@@ -56,7 +56,7 @@ class SequenceClassifier(ClassTask):
         return [names[number] for number in class_numbers]
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        """With the probability of the predicted class, and of each, unless they are many."""
+        """Adds the probability of the predicted class, and of each, unless they are many."""
         outcomes = super().outcomes(batch, score)
         for outcome in outcomes:
             label = outcome["prediction"]["label"]
@@ -67,7 +67,7 @@ class SequenceClassifier(ClassTask):
         return outcomes
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{"label": ..., "probabilities": {class: probability}}` for each row."""
+        """Returns `{"label": ..., "probabilities": {class: probability}}` for each row."""
         logits = self.network.head(states or self.network.encode(batch))
         rows = []
         for class_probabilities in logits.float().softmax(dim=-1).tolist():

@@ -91,15 +91,15 @@ def cut_off(texts: Texts, fraction: float, seed: int) -> tuple[Texts, Texts]:
     """
     bytes_to_cut_off = fraction * size(texts)
     bytes_lacking = bytes_to_cut_off
-    file_numbers = set[int]()  # of the files that are cut off
+    numbers_cut_off = set[int]()
     for number in np.random.default_rng(seed).permutation(len(texts)).tolist():
         if len(texts[number]) <= bytes_lacking:
-            file_numbers.add(number)
+            numbers_cut_off.add(number)
             bytes_lacking -= len(texts[number])
     if bytes_lacking > bytes_to_cut_off / 2:
         return _cut_ends_off(texts, fraction)
-    remaining_texts = [text for number, text in enumerate(texts) if number not in file_numbers]
-    texts_cut_off = [text for number, text in enumerate(texts) if number in file_numbers]
+    remaining_texts = [text for number, text in enumerate(texts) if number not in numbers_cut_off]
+    texts_cut_off = [text for number, text in enumerate(texts) if number in numbers_cut_off]
     return remaining_texts, texts_cut_off
 
 

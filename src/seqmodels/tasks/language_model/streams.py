@@ -411,7 +411,7 @@ class StreamDataset(Dataset[SequenceBatch]):
         world_size: int = 1,
     ) -> None:
         min_length, num_longer_streams = divmod(len(tokens), streams)
-        lengths = np.full(streams, min_length)  # of the streams of all processes
+        lengths = np.full(streams, min_length)  # (streams,)
         if not drop_last:
             lengths[:num_longer_streams] += 1
         ends = lengths.cumsum()

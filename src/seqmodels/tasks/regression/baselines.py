@@ -18,39 +18,52 @@ from seqmodels.target import Baselines
 
 
 def value_baselines(data: SequenceDataModule) -> Baselines:
-    """The scores of the training mean, and of ridge regression on the tf-idf of texts or on what
-    `channel_summaries` gives of series; of values for each step, on windows of steps of series."""
-    values = {split: _values(data, split) for split in SPLITS}
+    """Returns the scores of the training mean, and of ridge regression: for a value of each
+    sequence, on the tf-idf of texts or on what `channel_summaries` returns for series; for values
+    at each step of series, on windows of steps."""
+    values = {split: _values(data, split) for split in SPLITS}  # (N, K) each
     mean = values["train"].nanmean(dim=0)
 
-    def score(split: Split, made: Tensor) -> dict[str, Tensor]:
-        return value_scores(value_sums(made, values[split], center=mean))
+    def score(split: Split, predicted: Tensor) -> dict[str, Tensor]:
+        return value_scores(value_sums(predicted, values[split], center=mean))
 
-    models = {"training mean": {split: mean.expand_as(values[split]) for split in EVALUATED}}
+    predictions = {"training mean": {split: mean.expand_as(values[split]) for split in EVALUATED}}
     if data.per == "sequence":
-        models |= _ridge(*baseline_features(data), values["train"].numpy())
+        predictions |= _ridge(*baseline_features(data), values["train"].numpy())
     elif data.inputs.kind == "features":
-        models |= _ridge(*step_windows(data), values["train"].numpy())
-    return baseline_rows(models, score)
+        predictions |= _ridge(*step_windows(data), values["train"].numpy())
+    return baseline_rows(predictions, score)
 
 
 def _ridge(
-    rows: np.ndarray, features: Mapping[str, Any], by: str, values: np.ndarray
+    rows: np.ndarray, features: Mapping[str, Any], features_name: str, values: np.ndarray
 ) -> dict[str, dict[Split, Tensor]]:
-    from sklearn.linear_model import Ridge  # slow to import
+    """Returns the predictions of a regression by its name.
 
-    made: dict[Split, list[np.ndarray]] = {split: [] for split in EVALUATED}
-    for column in values[rows].T:  # each has missing values of its own
-        known = ~np.isnan(column)
-        model = Ridge(1.0).fit(features["train"][known], column[known])
+    Args:
+        rows: the numbers of the training rows whose features are given.
+        features: those of each split, with a row for each.
+        values: of all training rows, nan where one is missing.
+    """
+    from sklearn.linear_model import Ridge  # It is slow to import.
+
+    columns_by_split: dict[Split, list[np.ndarray]] = {split: [] for split in EVALUATED}
+    for column in values[rows].T:
+        is_known = ~np.isnan(column)  # Columns may lack values in different rows.
+        model = Ridge(1.0).fit(features["train"][is_known], column[is_known])
         for split in EVALUATED:
-            made[split].append(model.predict(features[split]))
-    columns = {split: torch.from_numpy(np.stack(each, 1)) for split, each in made.items()}
-    return {f"ridge regression on {by}": columns}
+            columns_by_split[split].append(model.predict(features[split]))
+    predicted = {
+        split: torch.from_numpy(np.stack(columns, axis=1))
+        for split, columns in columns_by_split.items()
+    }
+    return {f"ridge regression on {features_name}": predicted}
 
 
 def _values(data: SequenceDataModule, split: str) -> Tensor:
-    # (N, K) in their own units, of all sequences or of all their steps
-    targets, encoder = data.datasets[split].targets, cast(Values, data.targets)
-    rows = targets if isinstance(targets, Tensor) else torch.cat([*targets])
-    return encoder.restore(rows)
+    """Returns the values of all sequences, or of all their steps, `(N, K)`, in their own units."""
+    targets = data.datasets[split].targets
+    if not isinstance(targets, Tensor):
+        targets = torch.cat([*targets])
+    encoder = cast(Values, data.targets)
+    return encoder.restore(targets)

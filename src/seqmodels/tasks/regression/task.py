@@ -26,8 +26,8 @@ class Regressor(ValueTask):
     units. A missing value, nan, counts neither in the loss nor in the scores.
 
     Args:
-        given, options: as `Task` documents them; `output` is of `ValueOptions`: the error to learn
-            by, or quantiles to predict.
+        arguments, options: as `Task` documents them; `output` is of `ValueOptions`: the error to
+            learn by, or quantiles to predict.
         window: for one prediction for each sequence: read longer ones in windows of this many
             steps, as `SequenceClassifier` does.
 
@@ -39,8 +39,8 @@ class Regressor(ValueTask):
     curves = ("loss", "rmse")
     bar = "rmse"
 
-    def __init__(self, *given: Any, window: Count | None = None, **options: Any) -> None:
-        super().__init__(*given, window=window, **options)
+    def __init__(self, *arguments: Any, window: Count | None = None, **options: Any) -> None:
+        super().__init__(*arguments, window=window, **options)
         if window and self.contract.per == "step":
             raise UserError(
                 f"model.window is {window}, but this model predicts at every step: set it to null"
@@ -79,34 +79,41 @@ class Regressor(ValueTask):
         return {"values": sums}
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At every
-        step, a list of a value for each step of the row in place of a value."""
+        """Returns `{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At
+        every step, a list with a value for each step of the row stands in place of a value."""
         logits = self.network.head(states or self.network.encode(batch))
         standardised = self._values.standardised(logits)
         predicted = self._moved(self._values.in_own_units(standardised))
         return self.named(predicted, self._steps(batch), are_predicted=True)
 
     def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        assert batch.targets is not None
-        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
         logits = self.network.head(self.network.encode(batch))
-        return self._values.standardised(logits), targets
+        return self._values.standardised(logits), self._standardised_targets(batch)
 
     def _moved(self, predicted: Tensor) -> Tensor:
-        """What was predicted in its own units; quantiles `(B, [T], K, Q)` after their shifts."""
-        return self._values.moved(predicted, self._values.deviation.unsqueeze(-1))
+        """Returns what was predicted in its own units; quantiles `(B, [T], K, Q)` after their
+        shifts."""
+        deviation = self._values.deviation.unsqueeze(-1)
+        return self._values.moved(predicted, deviation)
 
     def targets_of(self, batch: SequenceBatch) -> list[dict[str, Any]]:
         return self.named(self._targets(batch), self._steps(batch))
 
     def _steps(self, batch: SequenceBatch) -> list[int] | None:
-        return batch.lengths.tolist() if self.contract.per == "step" else None
+        if self.contract.per == "sequence":
+            return None
+        return batch.lengths.tolist()
 
     def _targets(self, batch: SequenceBatch) -> Tensor:
-        # in their own units, (B, [T], K)
+        """Returns the targets in their own units, `(B, [T], K)`."""
+        return self._values.restore(self._standardised_targets(batch))
+
+    def _standardised_targets(self, batch: SequenceBatch) -> Tensor:
+        """Returns the targets of a batch, `(B, [T], K)`."""
         assert batch.targets is not None
-        targets = batch.targets.unsqueeze(1) if batch.targets.dim() == 1 else batch.targets
-        return self._values.restore(targets)
+        if batch.targets.dim() == 1:  # There is one value for each row.
+            return batch.targets.unsqueeze(1)
+        return batch.targets
 
     @property
     def _values(self) -> ValueOutput:

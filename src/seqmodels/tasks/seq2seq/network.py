@@ -64,7 +64,7 @@ class Translator(Network):
         hypotheses = self.write(states, beam=1)
         head: Any = self.head
         weights: Tensor = head.weights(states, hypotheses.tokens[:, 0])  # (B, S, T)
-        written_counts = (hypotheses.lengths[:, 0] + 1).tolist()  # with the end
+        written_counts = (hypotheses.lengths[:, 0] + 1).tolist()  # The end counts, too.
         source_lengths = states.lengths.tolist()
         return [
             row[:written_count, :source_length]

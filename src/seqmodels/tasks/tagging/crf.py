@@ -30,7 +30,7 @@ class CRF(Output):
     that it compares with a cross-entropy. A step without a tag (-100) may have any of them.
 
     Args:
-        width: of the features.
+        width: the width of the features.
     """
 
     targets = ("tag",)

@@ -25,7 +25,8 @@ from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
 
 SERIES_DRAWN = 3
-MOST_COLOURS = 20  # that can be told apart
+# So many colours can be told apart.
+MOST_COLOURS = 20
 # What a step has in place of a tag of the training.
 UNKNOWN = {
     PADDING_TARGET: None,
@@ -96,32 +97,32 @@ class Tagger(ClassTask):
         return sums
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The share of right steps; of tags that mark spans, also how well these are found."""
+        """Returns the share of right steps; for tags that mark spans, also how well these are
+        found."""
         scores_of_tags = super().scores(sums)
         if self.spans is None:
             return scores_of_tags
         return {"accuracy": scores_of_tags["accuracy"], **scores(sums["spans"].sum(1))}
 
     def score_parts(self, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        """Precision, recall, f1 and number of the spans of each type; without spans, of each
-        tag."""
+        """Returns precision, recall, f1 and number of the spans of each type; without spans, of
+        each tag."""
         if self.spans is None:
             return super().score_parts(sums)
         return score_rows(sums["spans"], self.spans.types, "type")
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The confusion matrix, and of series their tags beside those predicted."""
+        """Returns the confusion matrix and, for series, their tags beside those predicted."""
         pictures = super().pictures(dataset, sums)
         if self.hparams["data"]["inputs"] == "features" and len(self.classes) <= MOST_COLOURS:
             batch = self.some_of(dataset, SERIES_DRAWN)
             predicted = self.network.head.decode(self.network.encode(batch)).cpu()
             targets = batch.targets.cpu()
-            rows = [
-                (targets[row, :length], predicted[row, :length])
-                for row, length in enumerate(batch.lengths.tolist())
-            ]
-            numbers = batch.rows.tolist()
-            names = [dataset.row_name(n).get("series", f"row {n + 1}") for n in numbers]
+            rows, names = [], []
+            lengths = batch.lengths.tolist()
+            for row, (length, number) in enumerate(zip(lengths, batch.rows.tolist(), strict=True)):
+                rows.append((targets[row, :length], predicted[row, :length]))
+                names.append(dataset.row_name(number).get("series", f"row {number + 1}"))
             pictures["tags.png"] = draw_tags(rows, names, self.classes)
         return pictures
 
@@ -134,8 +135,8 @@ class Tagger(ClassTask):
         return named_rows
 
     def outcomes(self, batch: SequenceBatch, score: Score) -> Described:
-        """With the probability of each predicted tag, and of all, unless they are many; where a tag
-        has one of its own."""
+        """Adds the probability of each predicted tag, and of all, unless they are many; a CRF has
+        none for a single tag."""
         outcomes = super().outcomes(batch, score)
         for outcome in outcomes:
             prediction = outcome["prediction"]
@@ -148,8 +149,8 @@ class Tagger(ClassTask):
         return outcomes
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
-        """`{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step, and the
-        probability of each tag there; without these if a tag has none of its own."""
+        """Returns `{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step,
+        and the probability of each tag there; a CRF has none for a single tag."""
         states = states or self.network.encode(batch)
         lengths = batch.lengths.tolist()
         tags_of_rows = self.network.head.decode(states).tolist()
@@ -166,11 +167,11 @@ class Tagger(ClassTask):
 
 
 def draw_tags(rows: Sequence[Any], names: Sequence[str], tags: Sequence[str]) -> Figure:
-    """For each row two bars, a colour for each tag: its true tags above those predicted.
+    """Draws two bars for each row, with a colour for each tag: its true tags above those predicted.
 
     Args:
         rows: `(true, predicted)`, numbers of tags `(T,)` each; a step below 0 has none.
-        names: of the rows.
+        names: the names of the rows.
     """
     colours = colormaps["tab10"] if len(tags) <= 10 else colormaps["tab20"]
     figure = Figure(figsize=(11, 1.3 * len(rows) + 0.8), layout="constrained")
@@ -182,8 +183,9 @@ def draw_tags(rows: Sequence[Any], names: Sequence[str], tags: Sequence[str]) ->
         axes.set_yticks([0, 1], ["true", "predicted"])
         axes.set_title(figure_text(name, most=50), fontsize="medium")
     grid[-1].set_xlabel("step")
-    legend = [
-        Patch(color=colours(n), label=figure_text(tag, most=20)) for n, tag in enumerate(tags)
+    patches = [
+        Patch(color=colours(number), label=figure_text(tag, most=20))
+        for number, tag in enumerate(tags)
     ]
-    figure.legend(handles=legend, loc="outside upper center", ncols=min(len(legend), 8))
+    figure.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
     return figure
