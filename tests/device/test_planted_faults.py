@@ -17,7 +17,7 @@ from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
 from seqmodels.nn import encoder as encoders
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
-from tests.device import test_precisions, test_runs
+from tests.device import test_runs, test_steps
 from tests.device.cases import BY_NAME, batch_for, compare_with_cpu, made
 
 pytestmark = pytest.mark.device
@@ -123,8 +123,8 @@ def test_autocast_that_is_left_to_cudnn(
 ) -> None:
     monkeypatch.setattr(encoders, "recurrent_dtype", lambda _: None)
     with pytest.raises(AssertionError):
-        test_precisions.test_autocast_to_bfloat16_never_makes_float16(
-            test_precisions.LENGTHS, "padded", True, device, monkeypatch
+        test_steps.test_autocast_to_bfloat16_never_makes_float16(
+            test_steps.LENGTHS, "padded", True, device, monkeypatch
         )
 
 
@@ -133,4 +133,4 @@ def test_lengths_that_travel_for_each_module(
 ) -> None:
     monkeypatch.setattr("seqmodels.batch.keep_on_device", lambda *_: None)
     with pytest.raises(AssertionError):
-        test_precisions.test_a_batch_travels_once(device)
+        test_steps.test_a_batch_travels_once(device)

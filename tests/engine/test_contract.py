@@ -1,7 +1,9 @@
-"""What follows from a contract: heads, directions, the state that is carried."""
+"""What follows from a contract: heads, directions, the state that is carried; and what an epoch
+keeps of its steps."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +13,13 @@ from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Contract, Step, Task
+from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError
 from seqmodels.heads import Head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import ClassOutput
+from seqmodels.nn.outputs import ClassOutput, Score
 from seqmodels.tasks.classification import SequenceClassifier
+from tests.shipped import exported
 
 DATA = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"]}
 
@@ -83,3 +87,64 @@ def test_a_function_of_a_task_carries_its_state_only_if_the_contract_says_so(
     classifier = SequenceClassifier(DATA, {"hidden_size": 4}).eval()
     logits = classifier.network(ids, lengths)
     assert torch.equal(logits, classifier(SequenceBatch(ids, lengths)))
+
+
+# ---------------------------------------------------------------- sums of steps
+
+
+CLASSES = {"inputs": "tokens", "num_inputs": 11, "classes": ["O", "B-x", "I-x"]}
+VALUES = {"inputs": "tokens", "num_inputs": 11, "values": ["a"], "mean": [0.0], "deviation": [1.0]}
+LENGTHS = torch.tensor([5, 3, 2])
+
+
+def batch_of(targets: torch.Tensor) -> SequenceBatch:
+    return SequenceBatch(torch.randint(2, 11, (3, 5)), LENGTHS, targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "targets"),
+    [
+        ("SequenceClassifier", CLASSES, torch.tensor([0, 1, 2])),
+        ("Tagger", CLASSES, torch.randint(3, (3, 5))),
+        ("Regressor", VALUES, torch.randn(3)),
+    ],
+)
+def test_what_a_checkpoint_holds_of_an_epoch_does_not_grow_with_its_steps(
+    name: str, data: dict[str, Any], targets: torch.Tensor
+) -> None:
+    task: Task = exported(name)(data, {"hidden_size": 4})
+    if targets.dim() == 2:
+        targets = targets.masked_fill(torch.arange(5) >= LENGTHS[:, None], -100)
+    sizes = []
+    for steps in (2, 9, 90):
+        for _ in range(steps):
+            task.training_step(batch_of(targets))
+        file = io.BytesIO()
+        torch.save(task.process_state(), file)
+        sizes.append(len(file.getvalue()))
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sum(v.numel() for v in task.sums["train"].totals.values() if torch.is_tensor(v)) < 40
+
+
+def test_sums_add_up_to_the_mean_over_targets_and_can_be_taken_apart_again() -> None:
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(40, generator=generator)
+    weights = torch.randint(0, 9, (40,), generator=generator)
+    sums, half = Sums(), Sums()
+    for number, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
+        half = Sums(sums.totals) if number == 20 else half
+        sums.add(Step(Score(loss, weight), {"seen": weight}))
+    whole, late = (each.of_all(torch.device("cpu")) for each in (sums, sums.since(half)))
+    for totals, rows in ((whole, slice(None)), (late, slice(20, None))):
+        expected = (losses.double() * weights)[rows].sum() / weights[rows].sum()
+        torch.testing.assert_close(totals["loss"] / totals["weight"], expected)
+        assert totals["seen"] == totals["weight"] == weights[rows].sum()
+
+
+def test_sums_go_on_over_the_end_of_an_epoch_in_which_nothing_was_logged() -> None:
+    first_epoch, second_epoch = Sums(), Sums()
+    first_epoch.add(Step(Score(torch.tensor(0.5), torch.tensor(4))))
+    logged = Sums().since(first_epoch)  # as the start of the second epoch does
+    second_epoch.add(Step(Score(torch.tensor(2.0), torch.tensor(1))))
+    assert second_epoch.since(logged).totals == {"loss": 0.5 * 4 + 2.0 * 1, "weight": 4 + 1}
+    assert logged.since(Sums()).totals == {"loss": -0.5 * 4, "weight": -4}

@@ -1,4 +1,5 @@
-"""Commands: `seqmodels`, functions that are commands, and the wheel that installs them."""
+"""Commands: `seqmodels`, functions that are commands, their words, what they import, and the wheel
+that installs them."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from seqmodels import __version__
 from seqmodels.__main__ import run as run_command
 from seqmodels.arguments import Name, NonNegative
 from seqmodels.launch.command_line import Names, command
+from seqmodels.words import read_word
 from tests.conftest import ROOT, Script
 from tests.in_process import run_in_process
 
@@ -146,3 +148,105 @@ def test_the_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> Non
     assert "max_pool reads output" in done.stdout
     [environment] = (tmp_path / "runs").glob("*/environment.json")
     assert '"2 x cpu"' in environment.read_text()
+
+
+# ---------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("model.head=max_pool", ("", "model.head", "max_pool")),
+        ("+logger=wandb", ("+", "logger", "wandb")),
+        ("++a.b=c=d+~", ("++", "a.b", "c=d+~")),
+        ("~callbacks.progress", ("~", "callbacks.progress", None)),
+        ("tags=", ("", "tags", "")),
+        ("=1", ("", "", "1")),
+        ("+", ("+", "", None)),
+        ("my.csv", ("", "my.csv", None)),
+        ("", ("", "", None)),
+    ],
+)
+def test_a_word_has_a_sign_a_key_and_a_value(text: str, parts: tuple[str, str, str | None]) -> None:
+    assert read_word(text) == parts
+
+
+# ---------------------------------------------------------------- imports
+
+
+# PyTorch's compiler, matplotlib and a part of SciPy are loaded by Lightning itself
+UNUSED = (
+    *("sktime", "sklearn", "pandas", "pyarrow", "tokenizers", "datasets"),
+    "scipy.signal._signaltools",
+)
+LAZY = """
+import sys, seqmodels, scipy.signal
+from importlib.util import find_spec
+assert find_spec("scipy.signal")
+assert "scipy.signal._signaltools" not in sys.modules
+import torchmetrics.functional.audio, inspect
+inspect.stack()
+assert "scipy.signal._signaltools" not in sys.modules
+from scipy.signal import find_peaks
+assert scipy.signal.find_peaks is find_peaks and list(find_peaks([0, 1, 0])[0]) == [1]
+assert scipy.signal.windows.hann and sys.modules["scipy.signal"].__file__
+assert not hasattr(scipy.signal, "hamming")
+"""
+HAMMING = """
+import seqmodels
+try:
+    from scipy.signal import hamming
+except ImportError:
+    pass
+else:
+    raise AssertionError(hamming)
+"""
+
+
+def run_python(code: str, folder: Path, *words: str) -> None:
+    subprocess.run([sys.executable, "-c", code, *words], check=True, cwd=folder)
+
+
+def test_a_first_step_waits_for_no_library_that_it_does_not_use(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from seqmodels import compose, train
+from lightning.pytorch.callbacks import Callback
+
+class Stop(Callback):
+    def on_train_batch_start(self, *_):
+        assert not {{*{UNUSED}}} & {{*sys.modules}}
+        sys.exit()
+
+train(compose("model.head=last_hidden", "trainer=cpu"), callbacks=[Stop()])
+raise AssertionError
+"""
+    run_python(code, tmp_path)
+
+
+def test_an_audit_imports_neither_lightning_nor_a_compiler(tmp_path: Path) -> None:
+    code = """
+import sys
+from seqmodels.launch.commands.audit import main
+sys.argv[1:] = ["target=mine.py:Own"]
+try:
+    main()
+finally:
+    assert not {"lightning", "torchmetrics", "torch._dynamo"} & {*sys.modules}
+"""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.rnn, self.dropout = nn.LSTM(3, 4, batch_first=True), nn.Dropout()\n"
+        "    def forward(self, x, lengths):\n"
+        "        x = nn.utils.rnn.pack_padded_sequence(x, lengths, True, enforce_sorted=False)\n"
+        "        return self.dropout(self.rnn(x)[1][0][-1])\n"
+    )
+    run_python(code, tmp_path)
+
+
+def test_a_module_that_is_loaded_late_is_the_real_one(tmp_path: Path) -> None:
+    run_python(LAZY, tmp_path)
+    run_python(HAMMING, tmp_path)

@@ -1,16 +1,21 @@
-"""Published step-by-step numbers of `nn.LSTM`, reproduced through `RecurrentEncoder`."""
+"""Numbers to check an implementation with: published ones of `nn.LSTM`, step by step, reproduced
+through `RecurrentEncoder`, and those of docs/names.md by PyTorch."""
 
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seqmodels.nn.cell import parts_of, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
+from tests.conftest import ROOT
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_lstm.json").read_text())
 ROUNDED = 5e-5  # the numbers are published with 4 digits
@@ -60,3 +65,35 @@ def test_published_last_output_and_h_n_reproduce() -> None:
     published = GOLDEN["depth_one_last_step"]["output"]
     assert_rounds_to(result.output[:, -1], published)
     assert_rounds_to(result.h_n, published)
+
+
+# ---------------------------------------------------------------- docs/names.md
+
+
+MADE = runpy.run_path(str(ROOT / "docs" / "vectors.py"))
+KINDS, cases, vectors = (MADE[name] for name in ("KINDS", "cases", "vectors"))
+
+
+@pytest.mark.parametrize("case", [case[0] for case in cases()])
+def test_pytorch_gives_the_vectors(case: str) -> None:
+    held = {n.partition("/")[2]: v for n, v in vectors().items() if n.startswith(f"{case}/")}
+    kind, sizes, _ = case.replace("_proj", "-proj").split("_")
+    layers, directions = map(int, sizes.split("x"))
+    make, size = KINDS[kind.replace("-", "_")]
+    options = {"proj_size": size} if size else {}
+    network = make(2, 3, layers, bidirectional=directions == 2, batch_first=True, **options)
+    network = network.double()
+    network.load_state_dict({n: torch.from_numpy(held[n]) for n in network.state_dict()})
+    inputs = torch.from_numpy(held["inputs"]).requires_grad_()
+    packed = pack_padded_sequence(
+        inputs, torch.from_numpy(held["lengths"]), batch_first=True, enforce_sorted=False
+    )
+    start = [torch.from_numpy(held[name]) for name in ("h_0", "c_0") if name in held]
+    output, final = network(packed, state_of(*start)) if start else network(packed)
+    output, _ = pad_packed_sequence(output, batch_first=True)
+    tensors = dict(zip(("output", "h_n", "c_n"), (output, *parts_of(final)), strict=False))
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor.detach(), torch.from_numpy(held[name]))
+    torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().backward()
+    for name, leaf in {"inputs": inputs, **dict(network.named_parameters())}.items():
+        torch.testing.assert_close(leaf.grad, torch.from_numpy(held[f"grad/{name}"]))

@@ -1,4 +1,6 @@
-"""Steps, epochs and time all shape the learning rate's schedule, before and after a resume."""
+"""Steps, epochs and time all shape the learning rate's schedule, before and after a resume; and
+optimisers and schedulers by name. tests/runs/test_resumed_runs.py has what a resume continues,
+tests/test_examples.py those of your own."""
 
 from __future__ import annotations
 
@@ -11,15 +13,17 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, Timer
 from torch.nn import Parameter
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.optimization import Budget, OneCycle
 from seqmodels.errors import UserError
 from seqmodels.runs.folder import read_metrics
+from seqmodels.runs.plan import check_keys, plan_of
 from seqmodels.runs.trainer import Trainer
 from seqmodels.tasks.classification import SequenceClassifier
-from tests.conftest import Script
+from tests.conftest import Config, Refused, Script
 from tests.runs.resumed import Copy, callback, same_weights
 
 pytestmark = [
@@ -209,3 +213,53 @@ def test_validations_go_by_size_and_the_last_one_is_at_the_end(
     script("train.py", *OWN, "trainer.val_check_interval=auto", *ends, "folder=run")
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert [row["step"] for row in rows if "validation/loss" in row] == validated
+
+
+# ---------------------------------------------------------------- by name
+
+
+QUICK = (
+    *("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "model.encoder.hidden_size=4"),
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=5", "trainer.limit_val_batches=2"),
+    *("trainer.limit_test_batches=1", "callbacks.pictures=null", "folder=run"),
+)
+TORCH = "model.optimizer._target_=torch.optim"
+
+
+def test_an_argument_that_another_class_left_is_refused_with_the_key_that_leaves_it_out(
+    config: Config,
+) -> None:
+    words = f"{TORCH}.RMSprop"
+    with pytest.raises(UserError, match="^model.optimizer.fused is not an argument .* with ~"):
+        plan_of(check_keys(config(words)))
+    plan_of(check_keys(config(words, "~model.optimizer.fused")))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("optimizer=sgd model.optimizer.momentum=-1", "Invalid momentum value: -1"),
+        (f"{TORCH}.Lyon", "torch.optim.Lyon cannot be found"),
+        ("scheduler=plateau model.scheduler.factor=2", "Factor should be < 1.0"),
+    ],
+)
+def test_each_mistake_is_one_line_and_leaves_no_folder(
+    words: str, message: str, refused: Refused, tmp_path: Path
+) -> None:
+    assert message in refused("train.py", *QUICK, *words.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plateau_lowers_the_rate_by_the_loss_of_each_validation(
+    script: Script, tmp_path: Path
+) -> None:
+    """As PyTorch's own would, from the values that the run has logged."""
+    words = ("optimizer=sgd", "scheduler=plateau", "model.scheduler.patience=0")
+    words += ("model.optimizer.lr=0.5", "trainer.max_epochs=6")
+    script("train.py", *QUICK, *words)
+    optimizer = torch.optim.SGD([Parameter(torch.zeros(2))], lr=0.5)
+    expected = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    for row in (rows := read_metrics(tmp_path / "run" / "metrics.csv")):
+        expected.step(row["validation/loss"])
+        assert row["learning_rate"] == optimizer.param_groups[0]["lr"]
+    assert rows[-1]["learning_rate"] < 0.5
