@@ -60,10 +60,10 @@ class _Signal(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
-        asks = sys._getframe(1).f_globals.get("__name__", "")
-        if name == "hamming" and asks.startswith("torchmetrics"):
+        asking_module = sys._getframe(1).f_globals.get("__name__", "")
+        if name == "hamming" and asking_module.startswith("torchmetrics"):
             return None
-        if name == "__file__":  # of which `inspect` asks every module
+        if name == "__file__":  # `inspect` asks every module for it.
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -71,5 +71,5 @@ class _Signal(ModuleType):
 
 
 _signal = _Signal("scipy.signal")
-_signal.__spec__ = ModuleSpec("scipy.signal", None, is_package=True)  # `find_spec` asks for it
+_signal.__spec__ = ModuleSpec("scipy.signal", None, is_package=True)  # `find_spec` asks for it.
 sys.modules.setdefault("scipy.signal", _signal)

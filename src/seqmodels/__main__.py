@@ -32,7 +32,7 @@ def main() -> None:
     name, *words = sys.argv[1:] or ["--help"]
     if name in NAMES:
         sys.argv[1:] = words
-        # as of `python -m`, which Lightning repeats to start the other processes of a training
+        # Lightning starts the other processes of a training by `python -m` and this name.
         sys.modules["__main__"].__spec__ = importlib.util.find_spec(PREFIX + name)
         run(name)
     elif name == "--version":
@@ -45,9 +45,9 @@ def main() -> None:
 
 
 def _help() -> str:
-    listed = "\n".join(f"  {name:10}{_title(name)}" for name in NAMES)
+    lines_of_commands = "\n".join(f"  {name:10}{_title(name)}" for name in NAMES)
     return (
-        f"usage: {PACKAGE} <command> ...\n\n{listed}\n\n"
+        f"usage: {PACKAGE} <command> ...\n\n{lines_of_commands}\n\n"
         f"{PACKAGE} <command> --help shows what a command takes; {PACKAGE} --version the version."
     )
 

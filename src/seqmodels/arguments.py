@@ -75,14 +75,14 @@ class ArgumentsOf:
     Args:
         target: the full name of the class; or the name of an attribute of the class that takes the
             mapping, such as `Options`.
-        given: arguments that the code passes by itself.
-        also: by argument, what else it may be, which the code replaces.
+        names_of_code: arguments that the code passes by itself.
+        replaced_types: by argument, what else it may be, which the code replaces.
     """
 
-    def __init__(self, target: str, *given: str, **also: Any) -> None:
+    def __init__(self, target: str, *names_of_code: str, **replaced_types: Any) -> None:
         self.target = target
-        self.given = given
-        self.also = also
+        self.names_of_code = names_of_code
+        self.replaced_types = replaced_types
 
 
 def OfEncoder() -> ArgumentsOf:  # noqa: N802 (an annotation)
@@ -255,9 +255,9 @@ def _mapping_of_arguments(mark: ArgumentsOf, owner: Any) -> Any:
     is_full_name = "." in mark.target
     target = resolve_name(mark.target) if is_full_name else getattr(owner, mark.target)
     keys = dict(arguments(target).arguments)
-    for name, replaced_type in mark.also.items():
+    for name, replaced_type in mark.replaced_types.items():
         keys[name] = Argument(keys[name].annotation | replaced_type, is_needed=False)
-    for name in mark.given:
+    for name in mark.names_of_code:
         keys.pop(name, None)
     return Signature(mark.target, keys).mapping_type()
 

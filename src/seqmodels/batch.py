@@ -17,9 +17,12 @@ from seqmodels.padding import Lengths, valid_steps
 Per = Literal["sequence", "step"]
 """What there is one target for."""
 
-PADDING_ID, UNKNOWN_ID = 0, 1  # tokens of every vocabulary
-PADDING_TARGET = -100  # what torch.nn.functional.cross_entropy ignores
-# a class that training never saw; of tags, -2 is inside a span and -3 begins one
+# Two tokens of every vocabulary.
+PADDING_ID = 0
+UNKNOWN_ID = 1
+# The target that torch.nn.functional.cross_entropy ignores.
+PADDING_TARGET = -100
+# A class that training never saw; of tags, -2 is inside a span and -3 begins one.
 UNSEEN_TARGET = -1
 UNSEEN_NAME = "(never seen in training)"
 
@@ -33,16 +36,22 @@ class ShowsShapes:
     """A dataclass that shows the shapes of its tensors, not their values."""
 
     def __repr__(self) -> str:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        usual = (None, False, ())  # by identity: a tensor compares each of its values
-        shown = (f"{n}={shape_of(v)}" for n, v in values.items() if not any(v is u for u in usual))
-        return f"{type(self).__name__}({', '.join(shown)})"
+        arguments = []
+        for field_of_class in fields(self):  # type: ignore[arg-type]
+            name = field_of_class.name
+            value = getattr(self, name)
+            # A tensor isn't compared by `==`, because that compares each of its values.
+            is_empty_tuple = isinstance(value, tuple) and not value
+            is_default = value is None or value is False or is_empty_tuple
+            if not is_default:
+                arguments.append(f"{name}={shape_of(value)}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 def shape_of(value: Any) -> str:
     """`(3, 5) int64` of a tensor; other values as they are."""
     if isinstance(value, Mapping):
-        return str({name: shape_of(each) for name, each in value.items()})
+        return str({name: shape_of(element) for name, element in value.items()})
     if not isinstance(value, Tensor):
         return repr(value)
     device = "" if value.device.type == "cpu" else f" on {value.device}"
@@ -56,12 +65,12 @@ else:
 
 
 class Words(NamedTuple):
-    """The different words among those of a batch, so that each is read once.
+    """The different words among those of a batch, so that an equal one is read once.
 
     Args:
-        characters: `(N, K)` int64, the ids of the characters of each, padded with 0.
-        lengths: `(N,)` int64 on the CPU, how many characters each has; 1 for none.
-        places: `(B, T)` int64, which of these words each step is.
+        characters: `(N, K)` int64, the ids of a word's characters, padded with 0.
+        lengths: `(N,)` int64 on the CPU, how many characters a word has; 1 for none.
+        places: `(B, T)` int64, which of these words stands at a step.
     """
 
     characters: Tensor
@@ -70,14 +79,17 @@ class Words(NamedTuple):
 
     @classmethod
     def of(cls, characters: Tensor) -> Words:
-        """Of the characters of all words, `(B, T, K)`. On an accelerator, the host waits for it."""
-        found, places = torch.unique(characters.flatten(0, 1), dim=0, return_inverse=True)
-        lengths = (found != PADDING_ID).sum(dim=1).clamp(min=1).cpu()
-        return cls(found, lengths, places.view(characters.shape[:2]))
+        """Returns the different words of a batch from the characters of all its words,
+        `(B, T, K)`. On an accelerator, the host waits for it."""
+        all_words = characters.flatten(0, 1)
+        different_words, places = torch.unique(all_words, dim=0, return_inverse=True)
+        lengths = (different_words != PADDING_ID).sum(dim=1).clamp(min=1).cpu()
+        return cls(different_words, lengths, places.view(characters.shape[:2]))
 
     def to(self, device: torch.device) -> Words:
-        """The same with all but `lengths` on the device."""
-        characters, places = (on_device(x, device) for x in (self.characters, self.places))
+        """Returns the same with all but `lengths` on the device."""
+        characters = on_device(self.characters, device)
+        places = on_device(self.places, device)
         return Words(characters, self.lengths, places)
 
 
@@ -117,11 +129,12 @@ class SequenceBatch(ShowsShapes):
     scale: Tensor | None = None
     rows: Tensor | None = None
     weights: Tensor | None = None
-    words: Words | None = field(default=None, init=False)  # of words with characters, on a device
+    # Where the inputs are words with characters and the batch is on a device.
+    words: Words | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lengths", torch.as_tensor(self.lengths))
-        if not torch.compiler.is_exporting():  # where shapes are known, but no values
+        if not torch.compiler.is_exporting():  # There, shapes are known, but no values.
             self._check()
 
     def _check(self) -> None:
@@ -149,10 +162,13 @@ class SequenceBatch(ShowsShapes):
 
     def _check_lengths(self) -> int:
         """Checks that each is in `1..T`, and returns the shortest."""
-        lengths, time = self.lengths, self.inputs.shape[1]
+        lengths = self.lengths
+        time = self.inputs.shape[1]
         if lengths.device.type != "cpu":
             raise ValueError(f"lengths must be on the CPU, got {lengths.device}")
-        shortest, longest = map(int, torch.aminmax(lengths)) if len(lengths) else (1, 1)
+        if not len(lengths):
+            return 1
+        shortest, longest = map(int, torch.aminmax(lengths))
         if shortest < 1:
             row = int(torch.argmin(lengths))
             raise ValueError(f"lengths[{row}] is {shortest}: a sequence needs at least 1 step")
@@ -179,9 +195,11 @@ class SequenceBatch(ShowsShapes):
     def _check_padding(self, targets: Tensor) -> None:
         """Checks that targets of every step hold none after the end of their row."""
         if targets.is_floating_point():
-            is_target, no_target = ~targets.isnan().all(dim=2), "nan"
+            is_target = ~targets.isnan().all(dim=2)
+            no_target = "nan"
         else:
-            is_target, no_target = targets != PADDING_TARGET, str(PADDING_TARGET)
+            is_target = targets != PADDING_TARGET
+            no_target = str(PADDING_TARGET)
         padding = ~valid_steps(self.lengths, targets.shape[1], targets.device)
         wrong_places = (padding & is_target).nonzero()
         if len(wrong_places):
@@ -200,35 +218,39 @@ class SequenceBatch(ShowsShapes):
         return valid_steps(self.lengths, self.inputs.shape[1], self.inputs.device)
 
     def to(self, device: torch.device | str) -> SequenceBatch:
-        """The same batch with inputs, targets, scale and weights on `device`, copied without a
-        wait. `lengths` stay on the CPU, with a copy on the device for all that computes with them
-        there."""
-        there = torch.device(device)
-        if self.inputs.device == there:
+        """Returns the same batch with inputs, targets, scale and weights on `device`, copied
+        without a wait. `lengths` stay on the CPU, with a copy on the device for all that computes
+        with them there."""
+        device = torch.device(device)
+        if self.inputs.device == device:
             return self
         names = ("inputs", "targets", "scale", "weights")
-        batch = self.map(partial(on_device, device=there), *names)
-        if self.inputs.dtype == torch.int64 and self.inputs.dim() == 3:  # while they are on the CPU
-            object.__setattr__(batch, "words", Words.of(self.inputs[..., 1:]).to(there))
+        batch = self.map(partial(on_device, device=device), *names)
+        has_characters = self.inputs.dtype == torch.int64 and self.inputs.dim() == 3
+        if has_characters:  # Here they are on the CPU still, so nothing waits.
+            words = Words.of(self.inputs[..., 1:])
+            object.__setattr__(batch, "words", words.to(device))
         batch.keep_steps()
         return batch
 
     def keep_steps(self) -> None:
-        """Has everyone share one copy of the lengths on the device of `inputs`."""
+        """Makes everyone share one copy of the lengths on the device of `inputs`."""
         if self.inputs.device.type != "cpu":
             keep_on_device(self.lengths, self.inputs.device)
 
     def pin_memory(self) -> SequenceBatch:
-        """The same batch in page-locked memory, so that copies to a GPU are asynchronous."""
+        """Returns the same batch in page-locked memory, from which copies to a GPU don't wait."""
         names = ("inputs", "lengths", "targets", "scale", "weights")
         return self.map(Tensor.pin_memory, *names)
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> SequenceBatch:
-        """The same batch with `change`, such as of the precision, applied to inputs and targets, or
-        to what has these names."""
-        batch = copy(self)  # without `__init__`: to check values on a device would wait for it
+        """Returns the same batch with `change`, such as of the precision, applied to inputs and
+        targets, or to what has these names."""
+        # A copy isn't checked, because a check of values on a device would wait for it.
+        batch = copy(self)
         for name in names or ("inputs", "targets"):
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            if value is not None:
                 object.__setattr__(batch, name, change(value))
         return batch
 
@@ -258,16 +280,17 @@ class PairBatch(SequenceBatch):
         target: SequenceBatch,
         references: list[tuple[str, ...]] | None = None,
     ) -> PairBatch:
-        """A pair of batches."""
+        """Makes a pair of two batches."""
         return cls(
             source.inputs, source.lengths, rows=source.rows, target=target, references=references
         )
 
     def _check(self) -> None:
         super()._check()
-        for name, each in (("target", self.target), ("references", self.references)):
-            if each is not None and len(each) != len(self):
-                raise ValueError(f"{name} must have {len(self)} rows, as inputs, got {len(each)}")
+        for name in ("target", "references"):
+            rows = getattr(self, name)
+            if rows is not None and len(rows) != len(self):
+                raise ValueError(f"{name} must have {len(self)} rows, as inputs, got {len(rows)}")
         object.__setattr__(self, "targets", self.target.targets)
 
     def keep_steps(self) -> None:
@@ -275,7 +298,8 @@ class PairBatch(SequenceBatch):
         self.target.keep_steps()
 
     def map(self, change: Callable[[Tensor], Tensor], *names: str) -> PairBatch:
-        batch, target = super().map(change, *names), self.target.map(change, *names)
+        batch = super().map(change, *names)
+        target = self.target.map(change, *names)
         object.__setattr__(batch, "target", target)
         object.__setattr__(batch, "targets", target.targets)
         return batch  # type: ignore[return-value]

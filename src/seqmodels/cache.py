@@ -41,26 +41,26 @@ def cached(kind: str, recipe: Any, make: Callable[[Path], None]) -> Path:
     folder = cache / "seqmodels" / kind / name
     if folder.is_dir():
         return folder
-    made = folder.with_name(f".{folder.name}.{token_hex(4)}")
+    unfinished_folder = folder.with_name(f".{folder.name}.{token_hex(4)}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(".*"):
-            with suppress(OSError):  # its process is just renaming it
-                if time.time() - left.stat().st_mtime > DAY:
-                    shutil.rmtree(left)
-        made.mkdir()
-        make(made)
-        with suppress(OSError):  # another process was first
-            made.rename(folder)
+        for old_folder in folder.parent.glob(".*"):
+            with suppress(OSError):  # Its process may be just renaming it.
+                if time.time() - old_folder.stat().st_mtime > DAY:
+                    shutil.rmtree(old_folder)
+        unfinished_folder.mkdir()
+        make(unfinished_folder)
+        with suppress(OSError):  # Another process may have been first.
+            unfinished_folder.rename(folder)
     except OSError as error:
-        if not is_about(error, made):  # but what `make` reads
+        if not is_about(error, unfinished_folder):  # It may be about what `make` reads.
             raise
         raise UserError(
             f"the cache {folder.parent} cannot be written: {error.strerror}; make room, or set "
             "paths.cache or XDG_CACHE_HOME to another folder"
         ) from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(unfinished_folder, ignore_errors=True)
     return folder
 
 

@@ -25,7 +25,7 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     kept: Tensor | None = getattr(tensor, "kept", None)
     if kept is not None and kept.device == device:
         return kept
-    if device.type == MPS and tensor.dtype == torch.float64:  # which it has none of
+    if device.type == MPS and tensor.dtype == torch.float64:  # MPS has no such type.
         tensor = tensor.float()
     if copies_at_once(device) or tensor.device.type != CPU:
         return tensor.to(device)
@@ -46,13 +46,18 @@ def exact(values: Tensor) -> Tensor:
 def random_state(device: torch.device) -> Tensor:
     """The state of an accelerator's own random numbers."""
     module = torch.get_device_module(device)
-    return module.get_rng_state() if device.type == MPS else module.get_rng_state(device)
+    if device.type == MPS:  # There is one device, which isn't named.
+        return module.get_rng_state()
+    return module.get_rng_state(device)
 
 
 def set_random_state(device: torch.device, state: Tensor) -> None:
     """Continues the random numbers of a device from what `random_state` gave."""
     module = torch.get_device_module(device)
-    module.set_rng_state(*([state] if device.type == MPS else [state, device]))
+    if device.type == MPS:
+        module.set_rng_state(state)
+    else:
+        module.set_rng_state(state, device)
 
 
 def recurrent_dtype(device: torch.device) -> torch.dtype | None:
@@ -61,11 +66,11 @@ def recurrent_dtype(device: torch.device) -> torch.dtype | None:
     Under autocast, cuDNN's recurrent networks compute in float16, even if autocast is to bfloat16
     (PyTorch's ATen/cudnn/AutocastRNN.cpp). Without a scaled loss, small gradients would be 0 there.
     """
-    kind = device.type
-    if kind == CPU or not torch.amp.is_autocast_available(kind):
+    name = device.type
+    if name == CPU or not torch.amp.is_autocast_available(name):
         return None
-    if not torch.is_autocast_enabled(kind) or torch.get_autocast_dtype(kind) != torch.bfloat16:
-        return None  # in float16, Lightning scales the loss
+    if not torch.is_autocast_enabled(name) or torch.get_autocast_dtype(name) != torch.bfloat16:
+        return None  # In float16, Lightning scales the loss.
     return torch.bfloat16 if cudnn_takes_bfloat16() else torch.float32
 
 

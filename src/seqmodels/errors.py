@@ -11,10 +11,14 @@ from difflib import get_close_matches
 from itertools import accumulate
 from typing import Any
 
-MOST_NAMES = 50  # to list in an error
-MOST_COMPARED = 50_000  # names, which takes a second or two
+# How many names an error lists.
+MOST_NAMES = 50
+# Among how many names a similar one is looked for, which takes a second or two.
+MOST_COMPARED = 50_000
 PLAIN_WORD = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_./-]*", re.IGNORECASE)
-ALIKE = 0.7  # by difflib: `hiden` is like `hidden`, and `mine` is not like `baseline` or `minlstm`
+# How similar names are by difflib: `hiden` is like `hidden`, and `mine` is not like `baseline` or
+# `minlstm`.
+ALIKE = 0.7
 
 
 class UserError(ValueError):
@@ -37,16 +41,20 @@ class SettingError(UserError):
 
 def choices(wrong: str, names: Iterable[str]) -> str:
     """`choose one of a, b, c; did you mean b?`"""
-    names = set(names)
-    near = closest(str(wrong), names)
-    end = f"; did you mean {shown(near)}?" if near else ""
-    return f"choose one of {listed(names)}{end}"
+    different_names = set(names)
+    similar_name = closest(str(wrong), different_names)
+    if similar_name is None:
+        return f"choose one of {listed(different_names)}"
+    return f"choose one of {listed(different_names)}; did you mean {shown(similar_name)}?"
 
 
 def listed(names: Iterable[str]) -> str:
     """`a, b, c`; of very many names, the first."""
-    ordered = sorted(set(names))
-    return ", ".join(map(shown, ordered[:MOST_NAMES])) + ", ..." * (len(ordered) > MOST_NAMES)
+    ordered_names = sorted(set(names))
+    text = ", ".join(map(shown, ordered_names[:MOST_NAMES]))
+    if len(ordered_names) > MOST_NAMES:
+        text += ", ..."
+    return text
 
 
 def shown(text: str) -> str:
@@ -65,15 +73,16 @@ def one_line(error: BaseException) -> str:
 def refusing(what: str, *kinds: type[Exception]) -> Iterator[None]:
     """Says in one line what a library refuses. Raises UserError for an error of these kinds, after
     the words `what`. Without kinds: for any, and names it."""
-    caught = kinds or (Exception,)
+    refused_types = kinds or (Exception,)
     try:
         yield
     except UserError:
         raise
-    except caught as error:
-        said = one_line(error)
-        end = f": {said}" if kinds else f" ({type(error).__name__}: {said})"
-        raise UserError(what + end) from error
+    except refused_types as error:
+        message = one_line(error)
+        if kinds:
+            raise UserError(f"{what}: {message}") from error
+        raise UserError(f"{what} ({type(error).__name__}: {message})") from error
 
 
 def unusable(what: str) -> AbstractContextManager[None]:
@@ -94,13 +103,20 @@ def within_memory(source: str) -> Iterator[None]:
 
 def unknown_key(key: str, names: Iterable[str], of: str = "a key of the configuration") -> str:
     """`sed is not a key of the configuration: did you mean seed?`; `names` are dotted, too."""
-    names = [*names]
+    all_names = [*names]
+    problem = f"{shown(key)} is not {of}"
+    similar_keys = near_keys(key, all_names)
+    if similar_keys:
+        return f"{problem}: did you mean {' or '.join(similar_keys)}?"
     group = f"{key.rpartition('.')[0]}."
-    prefix = group if any(name.startswith(group) for name in names) else ""
-    beside = {n.removeprefix(prefix).partition(".")[0] for n in names if n.startswith(prefix)}
-    near = near_keys(key, names)
-    end = f"choose one of {listed(beside)}" if beside else "it takes none"
-    return f"{shown(key)} is not {of}: " + (f"did you mean {' or '.join(near)}?" if near else end)
+    is_group = any(name.startswith(group) for name in all_names)
+    prefix = group if is_group else ""
+    names_in_group = {
+        name.removeprefix(prefix).partition(".")[0] for name in all_names if name.startswith(prefix)
+    }
+    if names_in_group:
+        return f"{problem}: choose one of {listed(names_in_group)}"
+    return f"{problem}: it takes none"
 
 
 def setting(key: str, value: Any) -> str:
@@ -130,21 +146,36 @@ def closest(wrong: str, names: Iterable[str]) -> str | None:
     different_names = {*names}
     if len(different_names) > MOST_COMPARED:
         return None
-    near = get_close_matches(wrong, sorted(different_names), n=1, cutoff=ALIKE)
-    return near[0] if near else None
+    matches = get_close_matches(wrong, sorted(different_names), n=1, cutoff=ALIKE)
+    return matches[0] if matches else None
 
 
 def near_keys(key: str, names: Iterable[str]) -> list[str]:
     """The dotted names, at most three, whose last part is most like that of a key: `lr` finds
     `model.optimizer.lr`. One in the same group comes first: `modle` finds `model`, not
     `callbacks.checkpoint.mode`. A key in a group finds one."""
-    names = {part for name in names for part in accumulate(name.split("."), "{}.{}".format)}
-    group, _, last = key.rpartition(".")
-    ordered = sorted(names, key=lambda name: (name.rpartition(".")[0] != group, len(name), name))
-    parts = [name.rpartition(".") for name in ordered]
-    own = [part[2] for part in parts if part[0] == group]
-    every = [part[2] for part in parts]
-    exact = last if last in every and not group else None
-    near = exact or closest(last, own) or closest(last, every)
-    alike = [name for name, part in zip(ordered, parts, strict=True) if part[2] == near]
-    return alike[: 1 if group else 3]
+    group, _, wrong_name = key.rpartition(".")
+    dotted_names: set[str] = set()  # with those of the groups that lead to a name
+    for name in names:
+        dotted_names.update(accumulate(name.split("."), "{}.{}".format))
+
+    def order(name: str) -> tuple[bool, int, str]:
+        is_elsewhere = name.rpartition(".")[0] != group
+        return is_elsewhere, len(name), name
+
+    ordered_names = sorted(dotted_names, key=order)
+    last_parts = [name.rpartition(".")[2] for name in ordered_names]
+    last_parts_in_group = [
+        name.rpartition(".")[2] for name in ordered_names if name.rpartition(".")[0] == group
+    ]
+    if not group and wrong_name in last_parts:
+        similar_part: str | None = wrong_name
+    else:
+        similar_part = closest(wrong_name, last_parts_in_group) or closest(wrong_name, last_parts)
+    similar_keys = [
+        name
+        for name, last_part in zip(ordered_names, last_parts, strict=True)
+        if last_part == similar_part
+    ]
+    most_keys = 1 if group else 3
+    return similar_keys[:most_keys]

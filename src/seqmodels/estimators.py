@@ -97,7 +97,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         random_state: Any = None,
         verbose: Any = 0,
     ) -> None:
-        for name, value in locals().copy().items():  # untouched, as `clone` compares them
+        # The values stay untouched, because `clone` compares them.
+        for name, value in locals().copy().items():
             if name not in ("self", "__class__"):
                 setattr(self, name, value)
 
@@ -110,16 +111,21 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def words(self, texts: bool, seed: int = 0) -> list[str]:
         """The words of the command line that a fit is."""
-        data = {"model": self._task, "data": "text" if texts else "series"}
-        given = {key: getattr(self, name) for name, key in KEYS.items()}
-        first = {"experiment": self.experiment} if self.experiment else {}
-        values = {**given, "seed": seed, **(self.options or {})}
-        words = [f"{key}={value}" for key, value in {**first, **data}.items()]
-        words += [] if texts else ["data.series=series"]
+        words = []
+        if self.experiment:
+            words.append(f"experiment={self.experiment}")
+        words.append(f"model={self._task}")
+        if texts:
+            words.append("data=text")
+        else:
+            words += ["data=series", "data.series=series"]
+        values = {key: getattr(self, name) for name, key in KEYS.items()}
+        values["seed"] = seed
+        values.update(self.options or {})
         weights = values["model.output.class_weights"]
-        if isinstance(weights, Mapping):  # by classes, whose names may be no words of a command
+        if isinstance(weights, Mapping):  # Names of classes may be no words of a command.
             values["model.output.class_weights"] = None
-        words += [f"{k}={_word(v)}" for k, v in values.items() if v is not None]
+        words += [f"{key}={_word(value)}" for key, value in values.items() if value is not None]
         return [*words, "baseline=false", f"trainer.enable_progress_bar={bool(self.verbose)}"]
 
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Any:
@@ -137,10 +143,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         if y is None:
             raise ValueError("this estimator requires y to be passed, but the target y is None")
         rows = self._rows(X)
-        further_columns = {}
-        for name, column in (("group", groups), ("weight", sample_weight)):
-            if column is not None:
-                further_columns[name] = column_or_1d(column).tolist()
+        further_columns = _further_columns(groups, sample_weight)
         if len(rows) < 2:
             raise ValueError("X has 1 sample: give one more, to choose the best weights by")
         if "weight" in further_columns and not any(further_columns["weight"]):
@@ -198,26 +201,32 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def _temporary(self) -> str:
         """A folder that goes with this object."""
-        place = tempfile.mkdtemp()
-        weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
-        return place
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
-    def _load(self, place: str) -> None:
-        self.run_ = load_run(place)
+    def _load(self, folder: str) -> None:
+        self.run_ = load_run(folder)
         encoder = getattr(self.run_.data, "inputs", None)
-        if (channels := getattr(encoder, "num_channels", None)) is not None:
-            self.n_features_in_ = channels
+        num_channels = getattr(encoder, "num_channels", None)
+        if num_channels is not None:
+            self.n_features_in_ = num_channels
 
     def _rows(self, X: Any) -> Any:
-        if hasattr(X, "unbind"):  # a tensor
+        """The sequences of X, one each."""
+        is_tensor = hasattr(X, "unbind")
+        if is_tensor:
             return one_each(X)
         if has_names(X):
             rows = one_each(X)
             if has_names(rows):
                 return rows
-        if issparse(X) or (hasattr(X, "__array__") and np.asarray(X).dtype != object):
-            finite = "allow-nan" if self.missing not in (None, "error") else True
-            return [*check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=finite)]
+        is_array = hasattr(X, "__array__") and np.asarray(X).dtype != object
+        if is_array or issparse(X):
+            allows_nan = self.missing not in (None, "error")
+            must_be_finite = "allow-nan" if allows_nan else True
+            array = check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=must_be_finite)
+            return [*array]
         if not len(X):
             raise ValueError("X is empty: 0 sample(s) while a minimum of 1 is required")
         return [*X]
@@ -231,14 +240,15 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         """Features `(N, S)` of sequences: what the head selects, or another tensor by its name."""
         check_is_fitted(self)
         with _errors(), self._quiet():
-            return np.stack([each.numpy() for each in self.run_.encode(self._rows(X), tensor)])
+            features = [row.numpy() for row in self.run_.encode(self._rows(X), tensor)]
+            return np.stack(features)
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(unchanged_process())
             stack.enter_context(warnings.catch_warnings())
-            if multiprocessing.parent_process():  # of several fits at once
+            if multiprocessing.parent_process():  # This is one of several fits at once.
                 stack.enter_context(one_thread())
                 stack.callback(left_alone.reset, left_alone.set(True))
             if not self.verbose:
@@ -248,23 +258,34 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__()}
-        if run := state.pop("run_", None):
+        run = state.pop("run_", None)
+        if run is not None:
             state["_files"] = {name: path.read_bytes() for name, path in _files_of(run.folder)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         files = state.pop("_files", None)
         super().__setstate__(state)
-        if files is None:  # which was not fitted
+        if files is None:  # It was not fitted.
             return
         with _errors(), unusable("this pickled fit is damaged: fit again, and pickle that"):
-            place = self._temporary()
-            Path(place, "checkpoints").mkdir()
-            for name, path in _files_of(Path(place)):
+            folder = self._temporary()
+            Path(folder, "checkpoints").mkdir()
+            for name, path in _files_of(Path(folder)):
                 if name not in files:
                     raise UserError(f"this pickled fit lacks {name}: fit again, and pickle that")
                 path.write_bytes(files[name])
-            self._load(place)
+            self._load(folder)
+
+
+def _further_columns(groups: Any, sample_weight: Any) -> dict[str, list[Any]]:
+    """The columns of a fit beside its sequences and targets, by their names."""
+    columns = {}
+    if groups is not None:
+        columns["group"] = column_or_1d(groups).tolist()
+    if sample_weight is not None:
+        columns["weight"] = column_or_1d(sample_weight).tolist()
+    return columns
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -290,9 +311,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, `(N, C)`."""
-        shares = [row["probabilities"] for row in self._predicted(X)]
-        names = [f"{each}" for each in self.classes_]
-        return np.array([[row.get(name, 0.0) for name in names] for row in shares])
+        names = [f"{label}" for label in self.classes_]
+        probabilities = []
+        for prediction in self._predicted(X):
+            probability_by_name = prediction["probabilities"]
+            probabilities.append([probability_by_name.get(name, 0.0) for name in names])
+        return np.array(probabilities)
 
     def predict(self, X: Any) -> np.ndarray:
         """The label of each sequence, of the type of `y`."""
@@ -318,13 +342,16 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
 def _word(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{name}:{_word(each)}" for name, each in value.items()) + "}"
-    return json.dumps(value.item() if hasattr(value, "item") else value)
+        pairs = [f"{name}:{_word(content)}" for name, content in value.items()]
+        return "{" + ",".join(pairs) + "}"
+    if hasattr(value, "item"):  # It is a number of NumPy.
+        value = value.item()
+    return json.dumps(value)
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
     try:
         yield
-    except UserError as error:  # which scikit-learn doesn't know
+    except UserError as error:  # scikit-learn doesn't know this type.
         raise ValueError(str(error)) from error

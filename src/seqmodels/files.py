@@ -10,7 +10,7 @@ import json
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,18 +31,28 @@ def called(path: str) -> str:
 def existing_file(path: str) -> str:
     """Returns `path` if it is a file. Raises UserError naming the path, and the most similar name
     in its folder."""
-    where, advice = Path(path), ""
-    with suppress(OSError, ValueError):  # a NUL in the path
-        if where.is_file():
+    advice = ""
+    with suppress(OSError, ValueError):  # A path with a NUL is a ValueError.
+        if Path(path).is_file():
             return path
-        if where.is_dir():
+        if Path(path).is_dir():
             advice = ", but a folder: name a file in it"
-        files = [entry for entry in where.parent.iterdir() if entry.is_file()]
-        files.sort(key=lambda entry: (entry.suffix == where.suffix, entry.name))
-        names = {entry.stem: entry.name for entry in files}  # all tables end alike
-        if not advice and (near := closest(where.stem, names)):
-            advice = f"; did you mean {shown(names[near])}?"
+        else:
+            similar_name = _similar_file(Path(path))
+            if similar_name is not None:
+                advice = f"; did you mean {shown(similar_name)}?"
     raise UserError(f"{path}: no such file{advice}")
+
+
+def _similar_file(path: Path) -> str | None:
+    """The name of a file in the same folder that is most like a path's. Names are compared without
+    their suffixes, which are alike for all tables."""
+    files = [entry for entry in path.parent.iterdir() if entry.is_file()]
+    # Of two files with one stem, the one with the path's own suffix comes last, and is kept.
+    files.sort(key=lambda entry: (entry.suffix == path.suffix, entry.name))
+    names_by_stem = {entry.stem: entry.name for entry in files}
+    similar_stem = closest(path.stem, names_by_stem)
+    return None if similar_stem is None else names_by_stem[similar_stem]
 
 
 def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
@@ -55,29 +65,30 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     Raises:
         UserError: naming the file, and the line that is not text in this encoding.
     """
-    number, source = 0, called(path)
+    source = called(path)
+    line_count = 0  # of the lines that were read
     has_key = encoding is not None
     encoding = encoding or "utf-8"
     try:
-        utf_8 = codecs.lookup(encoding).name == "utf-8"
-        standard = nullcontext(sys.stdin.buffer) if path == "-" else None
-        with standard or Path(existing_file(path)).open("rb") as file:
-            lines = io.TextIOWrapper(file, "utf-8-sig" if utf_8 else encoding)
+        is_utf_8 = codecs.lookup(encoding).name == "utf-8"
+        with _opened(path) as file:
+            lines = io.TextIOWrapper(file, "utf-8-sig" if is_utf_8 else encoding)
             try:
                 for line in lines:
-                    number += 1
+                    line_count += 1
                     yield line.removesuffix("\n")
             finally:
-                lines.detach()  # others may read on from standard input
+                lines.detach()  # Others may read on from standard input.
     except UnicodeError as error:
         advice = other_advice = "; save it as utf-8"
-        if isinstance(error, UnicodeDecodeError):  # of the block after the lines so far
-            number += error.object[: error.start].count(b"\n")
+        if isinstance(error, UnicodeDecodeError):
+            # The error has the block of bytes that follows the lines so far.
+            line_count += error.object[: error.start].count(b"\n")
             if has_key:
                 advice = f": {_other_encoding(error)}, or save it as utf-8"
                 other_advice = f": save it as {encoding}, as the training file is"
         problem = (
-            f"{source} cannot be read: line {number + 1} is not {encoding} text "
+            f"{source} cannot be read: line {line_count + 1} is not {encoding} text "
             f"({getattr(error, 'reason', error)})"
         )
         raise SettingError(f"{problem}{advice}", f"{problem}{other_advice}") from error
@@ -85,10 +96,18 @@ def read_lines(path: str, encoding: str | None = None) -> Iterator[str]:
         raise UserError(f"data.encoding={encoding}: {one_line(error)}") from error
     except MemoryError as error:
         raise UserError(
-            f"{source}: there is not enough memory for line {number + 1}: give it in smaller pieces"
+            f"{source}: there is not enough memory for line {line_count + 1}: give it in smaller "
+            "pieces"
         ) from error
     except OSError as error:
         raise UserError(f"{source} cannot be read: {error.strerror}") from error
+
+
+def _opened(path: str) -> AbstractContextManager[BinaryIO]:
+    """The bytes of a file, which is closed afterwards, or of standard input, which is not."""
+    if path == "-":
+        return nullcontext(sys.stdin.buffer)
+    return Path(existing_file(path)).open("rb")
 
 
 def _other_encoding(error: UnicodeDecodeError) -> str:
@@ -99,7 +118,8 @@ def _other_encoding(error: UnicodeDecodeError) -> str:
         return "set data.encoding"
     before = error.object[max(error.start - 20, 0) : error.start]
     after = error.object[error.start : error.start + 20]
-    words = before.split(b"\n")[-1] + after.split(b"\n")[0]  # of the line
+    # Both end at the ends of the line.
+    words = before.split(b"\n")[-1] + after.split(b"\n")[0]
     for encoding in ("cp1252", "latin-1"):
         with suppress(UnicodeDecodeError):
             text = words.decode(encoding).strip()
@@ -127,7 +147,7 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, 
         writer = csv.DictWriter(text, [*columns], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        text.detach()  # which writes what is left, and leaves the file open
+        text.detach()  # It writes what is left, and leaves the file open.
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Any]) -> None:

@@ -14,10 +14,12 @@ from seqmodels.errors import refusing
 
 PACKAGE = __name__.partition(".")[0]
 DISTRIBUTION = "seqmodels-template"
-CLONE = Path(__file__).resolve().parents[2]  # if the package is used from where it is written
-FORGE = re.compile(r"(?:ssh://git@(?=[\w.-]+/)|git@(?=[\w.-]+:))([\w.-]+).(?!\d+/)")  # by SSH
-# what stands before an @ may be a password
-PLACE = re.compile(r"https://(?:[^/]*@)?([\w.-]+(?::\d+)?/[\w./~+-]+)")
+# Where the repository is, if the package is used from where it is written.
+CLONE = Path(__file__).resolve().parents[2]
+# The beginning of an address by SSH.
+SSH = re.compile(r"(?:ssh://git@(?=[\w.-]+/)|git@(?=[\w.-]+:))([\w.-]+).(?!\d+/)")
+# What stands before an @ may be a password, and is left out.
+HTTPS = re.compile(r"https://(?:[^/]*@)?([\w.-]+(?::\d+)?/[\w./~+-]+)")
 
 
 def version() -> str:
@@ -37,11 +39,14 @@ def address() -> str | None:
     if (CLONE / ".git").exists():
         with suppress(OSError, subprocess.CalledProcessError, IndexError):
             commit = git(CLONE, "rev-parse", "HEAD")
-            pushed = git(CLONE, "branch", "--remotes", "--contains", commit, "--format=%(refname)")
-            return _public(git(CLONE, "remote", "get-url", pushed.split("/")[2]), commit)
+            options = ("--remotes", "--contains", commit, "--format=%(refname)")
+            branches = git(CLONE, "branch", *options)  # such as refs/remotes/origin/main
+            remote = branches.split("/")[2]
+            return _public(git(CLONE, "remote", "get-url", remote), commit)
     with suppress(metadata.PackageNotFoundError):
-        noted = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
-        return _public(noted.get("url", ""), noted.get("vcs_info", {}).get("commit_id"))
+        text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        origin = json.loads(text or "{}")
+        return _public(origin.get("url", ""), origin.get("vcs_info", {}).get("commit_id"))
     return None
 
 
@@ -49,15 +54,17 @@ def git(place: Path, *words: str) -> str:
     """What git says of a folder. It changes nothing there: `git status` would write an index, and
     leave a lock if it is killed."""
     command = ["git", "--no-optional-locks", "-C", str(place), *words]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    return done.stdout.strip()
+    completed = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return completed.stdout.strip()
 
 
 def _public(url: str, commit: str | None) -> str | None:
-    found = PLACE.fullmatch(FORGE.sub(r"https://\1/", url))
-    if found is None:  # on this machine only
+    """What pip reads for an address of git or of a file; None if it is on this machine only."""
+    match = HTTPS.fullmatch(SSH.sub(r"https://\1/", url))
+    if match is None:
         return None
-    return f"git+https://{found[1]}@{commit}" if commit else f"https://{found[1]}"
+    host_and_path = match[1]
+    return f"git+https://{host_and_path}@{commit}" if commit else f"https://{host_and_path}"
 
 
 def require(module: str, what: str, extra: str) -> None:

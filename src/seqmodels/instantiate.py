@@ -93,7 +93,7 @@ def instantiate(
 
 def check(
     config: Mapping[str, Any] | DictConfig,
-    given: Iterable[str] = (),
+    names_of_code: Iterable[str] = (),
     key: str = "",
     *,
     allowed_targets: Iterable[str] = (),
@@ -101,7 +101,7 @@ def check(
     """What `instantiate` would build, checked. Raises what `instantiate` does for a wrong value.
 
     Args:
-        given: the arguments that the code will pass.
+        names_of_code: the arguments that the code will pass.
     """
     plain: Any = resolved(config) if isinstance(config, DictConfig) else config
     if "_target_" not in plain:
@@ -109,32 +109,35 @@ def check(
     allowed = tuple(allowed_targets)
     token = _outer.set((*allowed, *_outer.get()))
     try:
-        return Blueprint(_checked(plain, key, tuple(given)), key, allowed)
+        checked_config = _checked(plain, key, tuple(names_of_code))
+        return Blueprint(checked_config, key, allowed)
     finally:
         _outer.reset(token)
 
 
-def _checked(node: Any, key: str, given: tuple[str, ...] = ()) -> Any:
+def _checked(node: Any, key: str, names_of_code: tuple[str, ...] = ()) -> Any:
     if isinstance(node, list | tuple):
         return [_checked(item, f"{key}.{number}") for number, item in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    inner = {
-        name: _checked(value, f"{key}.{name}".lstrip("."), BUILT_LATER.get(name, ()))
-        for name, value in node.items()
-    }
+    values = {}
+    for name, value in node.items():
+        key_of_value = f"{key}.{name}".lstrip(".")
+        values[name] = _checked(value, key_of_value, BUILT_LATER.get(name, ()))
     if "_target_" not in node:
-        return inner
+        return values
     takes = arguments(allowed_class(node, key=key))
-    keywords = {name: inner.pop(name) for name in KEYWORDS if name in inner}
-    planned = {}
-    if key.endswith("scheduler"):
-        planned = {name: value for name, value in inner.items() if value == TOTAL_STEPS}
-    values = {**inner, **dict.fromkeys(planned, 1)}  # This is a length, too.
-    return {**keywords, **validated(takes, values, key or node["_target_"], given), **planned}
+    keywords = {name: values.pop(name) for name in KEYWORDS if name in values}
+    is_scheduler = key.endswith("scheduler")
+    lengths_known_later = {
+        name: value for name, value in values.items() if is_scheduler and value == TOTAL_STEPS
+    }
+    values |= dict.fromkeys(lengths_known_later, 1)  # Any length can be checked instead.
+    checked_values = validated(takes, values, key or node["_target_"], names_of_code)
+    return {**keywords, **checked_values, **lengths_known_later}
 
 
-def _build(node: Any, /, **given: Any) -> Any:
+def _build(node: Any, /, **kwargs: Any) -> Any:
     if isinstance(node, list | tuple):
         return [_build(value) for value in node]
     if not isinstance(node, Mapping):
@@ -144,7 +147,7 @@ def _build(node: Any, /, **given: Any) -> Any:
         values = {name: _build(value) for name, value in values.items()}
     if "_target_" not in node:
         return values
-    return call_checked(resolve_name(node["_target_"]), values, **given)
+    return call_checked(resolve_name(node["_target_"]), values, **kwargs)
 
 
 def allowed_class(
@@ -165,29 +168,30 @@ def allowed_class(
         UserError: if it is not allowed, or there is no such class, or it is of another kind.
     """
     import_plugins()
-    where, target = f"{key}._target_".lstrip("."), config.get("_target_")
+    where = f"{key}._target_".lstrip(".")
+    target = config.get("_target_")
     if not isinstance(target, str):
         raise UserError(missing_value(where))
-    projects = (f"{package}." for package in project_packages())
-    extra = (*allowed_targets, *_outer.get(), *projects)
+    prefixes_of_projects = [f"{package}." for package in project_packages()]
+    further_targets = (*allowed_targets, *_outer.get(), *prefixes_of_projects)
     refusal = UserError(
         f"{where}={target} is not allowed: if you trust it, add "
         f"imports=[{target.rpartition('.')[0]}], or allowed_targets=[{target}]; it is not a class "
         f"of {', '.join(prefix.rstrip('.') for prefix in ALLOWED)}"
     )
-    # refuse other names before looking them up, because importing a module runs its code
-    roots = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
-    if not target.startswith(roots) and not _listed(target, extra):
+    # Other names are refused before they are looked up, because importing a module runs its code.
+    allowed_packages = tuple(prefix.partition(".")[0] + "." for prefix in ALLOWED)
+    if not target.startswith(allowed_packages) and not _listed(target, further_targets):
         raise refusal
     try:
         target_class = resolve_name(target)
-    except Exception as error:  # the module's own code may raise anything
+    except Exception as error:  # The module's own code may raise anything.
         raise UserError(f"{where}={target} cannot be found: {one_line(error)}") from error
-    identity = (
-        f"{getattr(target_class, '__module__', '')}.{getattr(target_class, '__qualname__', '')}"
-    )
-    ours = inspect.isclass(target_class) and identity.startswith(ALLOWED)
-    if not ours and not _listed(identity, extra) and not _listed(target, extra):
+    module = getattr(target_class, "__module__", "")
+    full_name = f"{module}.{getattr(target_class, '__qualname__', '')}"
+    is_allowed_class = inspect.isclass(target_class) and full_name.startswith(ALLOWED)
+    is_listed = _listed(full_name, further_targets) or _listed(target, further_targets)
+    if not is_allowed_class and not is_listed:
         raise refusal
     if kind is not None and not (inspect.isclass(target_class) and issubclass(target_class, kind)):
         kind_name = getattr(kind, "__name__", kind)
@@ -195,5 +199,7 @@ def allowed_class(
     return target_class
 
 
-def _listed(name: str, extra: tuple[str, ...]) -> bool:
-    return any(name == entry or (entry.endswith(".") and name.startswith(entry)) for entry in extra)
+def _listed(name: str, targets: tuple[str, ...]) -> bool:
+    """Whether these targets, full names or prefixes that end in a dot, have this one."""
+    prefixes = tuple(target for target in targets if target.endswith("."))
+    return name in targets or name.startswith(prefixes)

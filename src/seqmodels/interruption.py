@@ -16,7 +16,8 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in NAMES if hasattr(signal, name)
 )
-left_alone: ContextVar[bool] = ContextVar("left_alone", default=False)  # by another's workers
+# Whether signals are somebody else's, who runs this code in a process of theirs.
+left_alone: ContextVar[bool] = ContextVar("left_alone", default=False)
 
 
 class Interrupted(BaseException):
@@ -39,9 +40,9 @@ def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterat
     if left_alone.get() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    previous_handlers = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, previous_handler in previous_handlers.items():
+            signal.signal(number, previous_handler)

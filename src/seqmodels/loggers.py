@@ -33,7 +33,8 @@ class WandB(WandbLogger):
         require("wandb", "logger=wandb", "wandb")
         import wandb
 
-        wandb.finish()  # an earlier run of this process, which this one would continue
+        # Else this run would continue an earlier one of this process.
+        wandb.finish()
         name = Path(folder).resolve().name
         super().__init__(name=name, save_dir=folder, offline=offline, **options)
         if not offline:
@@ -42,7 +43,8 @@ class WandB(WandbLogger):
 
     def finalize(self, status: str) -> None:
         super().finalize(status)
-        if status != "success" and self._experiment:  # a success of `fit` or `test` is not the end
+        # `fit` and `test` are successful before a run ends.
+        if status != "success" and self._experiment:
             self._experiment.finish(exit_code=int(status == "failed"))
 
 
@@ -51,14 +53,16 @@ class MLflow(MLFlowLogger):
 
     def __init__(self, folder: str, tracking_uri: str, **options: Any) -> None:
         require("mlflow", "logger=mlflow", "mlflow")
-        if tracking_uri.startswith(file := "sqlite:///"):
-            Path(tracking_uri.removeprefix(file)).parent.mkdir(parents=True, exist_ok=True)
+        if tracking_uri.startswith("sqlite:///"):
+            database = Path(tracking_uri.removeprefix("sqlite:///"))
+            database.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(run_name=Path(folder).resolve().name, tracking_uri=tracking_uri, **options)
 
 
 def log_hyperparameters(trainer: pl.Trainer, result: Mapping[str, Any]) -> None:
     """Logs the configuration and the facts of a run, of what `result.json` holds so far."""
-    facts = {name: result[name] for name in FACTS} | {"reads": " and ".join(result["reads"])}
+    facts = {name: result[name] for name in FACTS}
+    facts["reads"] = " and ".join(result["reads"])
     for logger in trainer.loggers:
         logger.log_hyperparams({**flattened(result["config"]), **facts})
 
@@ -67,12 +71,15 @@ def log_result(trainer: pl.Trainer, metrics: Mapping[str, float], figures: Seque
     """Logs the validation of the best checkpoint, as `best_validation/...`, and the run's figures,
     and closes the loggers."""
     step = trainer.global_step
-    best = {f"best_{n}": v for n, v in metrics.items() if n.startswith("validation/")}
+    best_metrics = {
+        f"best_{name}": value for name, value in metrics.items() if name.startswith("validation/")
+    }
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):  # whose table of hyper-parameters needs a metric
-            logger.log_hyperparams(logger.hparams, best, step)
+        if isinstance(logger, TensorBoardLogger):
+            # Its table of hyper-parameters needs a metric.
+            logger.log_hyperparams(logger.hparams, best_metrics, step)
         else:
-            logger.log_metrics(best, step=step)
+            logger.log_metrics(best_metrics, step=step)
         for path in figures:
             _show(logger, path, step)
         logger.finalize("finished")

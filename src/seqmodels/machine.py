@@ -20,30 +20,36 @@ from seqmodels.errors import UserError, choices
 def find_device(accelerator: str, key: str = "accelerator") -> torch.device:
     """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine. Raises UserError
     that names the key if PyTorch finds no such device."""
-    here = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    found = {"auto": True, "cpu": True, "gpu": here.type != "cpu"}
-    found |= {kind: here.type == kind for kind in ("cuda", "mps")}
-    if accelerator not in found:
-        raise UserError(f"{key}={accelerator}: {choices(accelerator, found)}")
-    if not found[accelerator]:
+    cpu = torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or cpu
+    is_available = {
+        "auto": True,
+        "cpu": True,
+        "gpu": device.type != "cpu",
+        "cuda": device.type == "cuda",
+        "mps": device.type == "mps",
+    }
+    if accelerator not in is_available:
+        raise UserError(f"{key}={accelerator}: {choices(accelerator, is_available)}")
+    if not is_available[accelerator]:
         raise UserError(
             f"{key}={accelerator}: PyTorch finds no such device on this machine; use auto or cpu"
         )
-    return torch.device("cpu") if accelerator == "cpu" else here
+    return cpu if accelerator == "cpu" else device
 
 
 def fastest_precision(accelerator: str) -> str:
     """`bf16-mixed` if the device computes in bfloat16 natively, else `32-true`."""
     device = find_device(accelerator)
+    has_bfloat16 = False
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        # not in every torch
-        told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        native = any(told.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    else:
-        native = False
-    return "bf16-mixed" if native else "32-true"
+        # Not every torch has this function.
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        instructions = ("avx512_bf16", "amx_bf16", "bf16")
+        has_bfloat16 = any(capabilities.get(name) for name in instructions)
+    return "bf16-mixed" if has_bfloat16 else "32-true"
 
 
 def device_name(trainer: pl.Trainer) -> str:
@@ -54,12 +60,14 @@ def device_name(trainer: pl.Trainer) -> str:
 
 def crowded(trainer: pl.Trainer) -> str:
     """A note that processes on the CPU share its cores; empty where each has one of its own."""
-    processes, cores = trainer.world_size, os.cpu_count() or 1
+    processes = trainer.world_size
+    cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type != "cpu" or trainer.num_nodes > 1 or processes <= cores:
         return ""
+    cores_in_words = "1 core" if cores == 1 else f"{cores} cores"
     return (
-        f"trainer.devices={processes}: {processes} processes share {cores} core{'s' * (cores > 1)} "
-        "of this CPU: trainer.devices=1 is faster"
+        f"trainer.devices={processes}: {processes} processes share {cores_in_words} of this CPU: "
+        "trainer.devices=1 is faster"
     )
 
 
@@ -73,7 +81,8 @@ def keep_memory() -> None:
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # of malloc.h
+    # These numbers are those of malloc.h.
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 64 << 20)
@@ -95,7 +104,8 @@ def one_thread() -> Iterator[None]:
 def unchanged_process() -> Iterator[None]:
     """Within: libraries may draw random numbers and set threads and environment variables.
     Afterwards all of these are as before, and so a training is the same with or without them."""
-    threads, environment = torch.get_num_threads(), dict(os.environ)
+    threads = torch.get_num_threads()
+    environment = dict(os.environ)
     try:
         with isolate_rng(include_cuda=False):
             yield

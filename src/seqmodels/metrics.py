@@ -53,31 +53,35 @@ def find_metric(name: str) -> Metric | None:
     """What `METRICS` has of a metric, with or without its split; None if it lacks it."""
     short = without_split(name)
     if short not in METRICS:
-        import_plugins()  # one of them may have it
+        import_plugins()  # One of them may have it.
     return METRICS.get(short)
 
 
 def metric_named(name: str) -> Metric:
     """What `METRICS` has of a metric, with or without its split. Raises UserError if it lacks it.
     Nothing is guessed: a wrong guess keeps the worst checkpoint as the best one."""
-    if metric := find_metric(name):
+    metric = find_metric(name)
+    if metric is not None:
         return metric
-    near = closest(short := without_split(name), METRICS)
+    short = without_split(name)
+    similar_name = closest(short, METRICS)
+    advice = "to use it, "
+    if similar_name is not None:
+        advice = f"did you mean {similar_name}? if not, "
     raise UserError(
-        f"unknown metric {name}: "
-        + (f"did you mean {near}? if not, " if near else "to use it, ")
-        + f'add METRICS["{short}"] = Metric(higher_is_better=...), with True or False, to the file '
-        "of your task (from seqmodels.metrics import METRICS, Metric)"
+        f'unknown metric {name}: {advice}add METRICS["{short}"] = Metric(higher_is_better=...), '
+        "with True or False, to the file of your task "
+        "(from seqmodels.metrics import METRICS, Metric)"
     )
 
 
 def more_is_better(name: str) -> bool:
     """Whether more of a metric is better. Raises UserError if `METRICS` lacks it, or says that
     neither more nor less of it is better."""
-    better = metric_named(name).higher_is_better
-    if better is None:
+    higher_is_better = metric_named(name).higher_is_better
+    if higher_is_better is None:
         raise UserError(f"neither more nor less {name} is better: choose another metric")
-    return better
+    return higher_is_better
 
 
 def unit(name: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seqmodels.errors import UserError, missing_value, one_line, unusable
 
-# keys that change nothing of what is trained: where it lies, what it is called, how it is shown
+# These keys change nothing of what is trained: where it lies, what it is called, how it is shown.
 NO_SETTING = (
     *("task_name", "tags", "baseline", "logger", "folder", "resume", "paths.", "sweep.", "imports"),
     *("callbacks.progress", "trainer.enable_progress_bar", "trainer.enable_model_summary"),

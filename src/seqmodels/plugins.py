@@ -41,9 +41,15 @@ def import_plugins() -> None:
 
 def project_configs() -> list[Path]:
     """`configs/` in the package of each installed project, first of the one that you are in."""
-    specs = (importlib.util.find_spec(package) for package in project_packages())
-    roots = (Path(p) for s in specs if s for p in s.submodule_search_locations or ())
-    folders = [root / "configs" for root in roots if (root / "configs").is_dir()]
+    folders = []
+    for package in project_packages():
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            continue
+        for place in spec.submodule_search_locations or ():
+            folder = Path(place) / "configs"
+            if folder.is_dir():
+                folders.append(folder)
     return sorted(folders, key=lambda folder: not folder.is_relative_to(Path.cwd()))
 
 

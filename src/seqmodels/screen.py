@@ -15,8 +15,9 @@ from rich.progress import Progress
 from rich.segment import Segment
 from rich.text import Text
 
-MANY = 10_000  # the least amount of work to show
-# control characters but tab and newline, halves of characters, and what reorders or hides text
+# The least amount of work whose progress is shown.
+MANY = 10_000
+# Control characters but tab and newline, halves of characters, and what reorders or hides text.
 _UNSEEN = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -39,7 +40,9 @@ def visible_line(text: str) -> str:
 def figure_text(text: str, most: int = 80) -> str:
     """A short line that Matplotlib draws as it is: without `$...$` as a formula."""
     line = visible_line(text)
-    return (line if len(line) <= most else f"{line[: most - 1]}…").replace("$", r"\$")
+    if len(line) > most:
+        line = f"{line[: most - 1]}…"
+    return line.replace("$", r"\$")
 
 
 class LogLines(logging.Formatter):
@@ -59,15 +62,16 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
 
     def close(self) -> None:
-        with suppress(OSError):  # of the lines that it still holds
+        with suppress(OSError):  # It may still hold lines, for which there is no room.
             super().close()
 
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Within: what is logged is added to this file, if it isn't already."""
-    root, name = logging.getLogger(), str(path.absolute())
-    if any(getattr(handler, "baseFilename", None) == name for handler in root.handlers):
+    root = logging.getLogger()
+    open_files = [getattr(handler, "baseFilename", None) for handler in root.handlers]
+    if str(path.absolute()) in open_files:
         yield
         return
     handler = _LogFile(path, encoding="utf-8")
@@ -81,8 +85,10 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    units = match[0].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+    """`\\u001b` for a character; two such units for one that UTF-16 writes as two."""
+    digits = match[0].encode("utf-16-be", "surrogatepass").hex()
+    units = [digits[start : start + 4] for start in range(0, len(digits), 4)]
+    return "".join(f"\\u{unit}" for unit in units)
 
 
 class Screen(Console):

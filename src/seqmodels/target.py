@@ -9,7 +9,7 @@ from typing import Any
 from seqmodels.errors import UserError, choices
 from seqmodels.plugins import import_plugins
 
-# of made-up inputs, for the example of a target
+# What a data module would tell of made-up inputs, for the example of a target.
 TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
 FEATURES: Mapping[str, Any] = {"inputs": "features", "num_inputs": 3}
 
