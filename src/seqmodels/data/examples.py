@@ -17,9 +17,12 @@ from seqmodels.errors import UserError, choices, listed, refusing, shown
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 EVALUATED = SPLITS[1:]
-IDENTITY = ("source_row", "id")  # what predictions can be joined by
-GROUP_KEY = "data.group="  # before the name of a column that may say whose an example is
-PIECES = 20  # of all groups, of which a cut takes some
+# Predictions can be joined by these.
+IDENTITY = ("source_row", "id")
+# Stands in `Examples.also` before the name of a column that may say whose an example is.
+GROUP_KEY = "data.group="
+# Groups are divided into about so many pieces, of which a cut takes some.
+PIECES = 20
 
 
 @dataclass(frozen=True)
@@ -54,38 +57,47 @@ class Examples:
     also: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, column in {"target": self.targets, **self.also}.items():
+        columns = {"target": self.targets, **self.also}
+        for name, column in columns.items():
             if len(column) != len(self.inputs):
-                counts = f"{len(self.inputs)} inputs and {len(column)} {name}s"
-                raise UserError(f"{self.source}: there are {counts}: give one for each")
+                raise UserError(
+                    f"{self.source}: there are {len(self.inputs)} inputs and {len(column)} "
+                    f"{name}s: give one for each"
+                )
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def identities(self) -> list[dict[str, Any]]:
-        """What says which row of its file each example is: `id` and `source_row`, if known."""
-        known = {name: self.also[name] for name in IDENTITY if name in self.also}
-        return [
-            dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)
-        ]
+        """What says which row of its file each example is: `source_row` and `id`, as far as they
+        are known; empty if neither is."""
+        names = [name for name in IDENTITY if name in self.also]
+        columns = [self.also[name] for name in names]
+        rows = zip(*columns, strict=True)
+        return [dict(zip(names, values, strict=True)) for values in rows]
 
     def take(self, indices: np.ndarray) -> Examples:
         """The examples at these indices."""
+        inputs = take(self.inputs, indices)
+        targets = take(self.targets, indices)
         also = {name: take(column, indices) for name, column in self.also.items()}
-        return Examples(take(self.inputs, indices), take(self.targets, indices), self.source, also)
+        return Examples(inputs, targets, self.source, also)
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]], source: str) -> Examples:
         """Examples of pairs `(input, target)`, or of triples with a dict of what else is known.
         Raises a `UserError` if the target of an example is None."""
-        inputs, targets, also = [], [], dict[str, list[Any]]()
-        for number, (raw, target, *more) in enumerate(rows, start=1):
+        inputs = []
+        targets = []
+        also = dict[str, list[Any]]()
+        for number, (raw, target, *further_values) in enumerate(rows, start=1):
             if target is None:
                 raise UserError(f"{source}: example {number} has no label")
             inputs.append(raw)
             targets.append(target)
-            for name, value in (item for each in more for item in each.items()):
-                also.setdefault(name, []).append(value)
+            for value_by_name in further_values:
+                for name, value in value_by_name.items():
+                    also.setdefault(name, []).append(value)
         return cls(inputs, targets, source, also)
 
 
@@ -94,22 +106,23 @@ def take(values: Sequence[Any], indices: np.ndarray) -> list[Any]:
     return [values[index] for index in indices.tolist()]
 
 
-# cut into splits
+# Cut into splits.
 
 
-def by_split(found: Mapping[Split, Examples]) -> dict[Split, Examples]:
-    """The splits that a column of the training examples says there are; else those given. Raises a
-    `UserError` for another name than `train`, `validation` and `test`, or a file for a split that
-    the column has, too."""
-    train, splits = found["train"], dict(found)
-    named = np.array(train.also.get("split", ()))
-    for name in dict.fromkeys(named.tolist()):
+def by_split(examples_by_split: Mapping[Split, Examples]) -> dict[Split, Examples]:
+    """The splits that a column of the training examples says there are, and those that have a file
+    of their own. Raises a `UserError` for another name than `train`, `validation` and `test`, or a
+    file for a split that the column has, too."""
+    train = examples_by_split["train"]
+    split_names = np.array(train.also.get("split", ()))  # (N,); empty without such a column
+    splits = dict(examples_by_split)
+    for name in dict.fromkeys(split_names.tolist()):
         if name not in SPLITS:
             raise UserError(f"{train.source}: a split is {shown(name)!r}: {choices(name, SPLITS)}")
-        if name in found and name != "train":
+        if name in examples_by_split and name != "train":
             raise UserError(f"{train.source} has a {name} split, so leave data.{name} out")
-        splits[name] = train.take(np.flatnonzero(named == name))
-    if len(named) and "train" not in named:
+        splits[name] = train.take(np.flatnonzero(split_names == name))
+    if len(split_names) and "train" not in split_names:
         raise UserError(f"{train.source}: no row is of the train split")
     return splits
 
@@ -128,180 +141,243 @@ def cut_off(
             below or above, so that it is the fraction of all. An example of each name stays in what
             remains. None cuts regardless of names.
     """
-    grouped = "group" in examples.also
-    off = (_groups_off if grouped else _examples_off)(examples, fraction, seed, strata)
-    if not len(off):
-        few = "there are fewer than two examples" if strata is None else "no class has two examples"
-        if grouped:
-            only = shown(str(examples.also["group"][0]))
-            few = f"all of it is of one group, {only!r}, which no cut divides"
-        cut = f"cannot cut a {split} split from {examples.source}"
-        raise UserError(f"{cut}: {few}; give data.{split}")
-    if len(off) == len(examples):
+    has_groups = "group" in examples.also
+    if has_groups:
+        rows = _rows_of_groups(examples, fraction, seed, strata)
+    else:
+        rows = _rows_of_classes(examples, fraction, seed, strata)
+    if not len(rows):
+        if has_groups:
+            group = shown(str(examples.also["group"][0]))
+            reason = f"all of it is of one group, {group!r}, which no cut divides"
+        elif strata is None:
+            reason = "there are fewer than two examples"
+        else:
+            reason = "no class has two examples"
+        raise UserError(
+            f"cannot cut a {split} split from {examples.source}: {reason}; give data.{split}"
+        )
+    if len(rows) == len(examples):
         raise UserError(
             f"cannot cut {fraction:g} of {examples.source} off for the {split} split: nothing "
             "remains; cut off a share below 1"
         )
-    return without(examples, off)
+    return without(examples, rows)
 
 
-def without(examples: Examples, off: np.ndarray) -> tuple[Examples, Examples]:
-    """The examples but those with these numbers, and these."""
-    off = np.sort(off)
-    return examples.take(np.delete(np.arange(len(examples)), off)), examples.take(off)
+def without(examples: Examples, rows: np.ndarray) -> tuple[Examples, Examples]:
+    """The examples but those of these rows; and those of these rows, in order."""
+    rows = np.sort(rows)
+    remaining_rows = np.delete(np.arange(len(examples)), rows)
+    return examples.take(remaining_rows), examples.take(rows)
 
 
-def _examples_off(
+def _rows_of_classes(
     examples: Examples, fraction: float, seed: int, strata: Sequence[str] | None
 ) -> np.ndarray:
+    """The rows to cut off examples without groups: of each class, the fraction at random. Empty if
+    no class has two."""
     random = np.random.default_rng(seed)
-    groups: dict[str, list[int]] = {}
-    for number, name in enumerate(strata if strata is not None else [""] * len(examples)):
-        groups.setdefault(name, []).append(number)
-    drawn = [random.permutation(members) for _, members in sorted(groups.items())]
-    sizes = np.array([*map(len, drawn)])
-    counts = np.floor(fraction * sizes).astype(int)
-    # the largest remainders get the others
-    remainders, lot = fraction * sizes - counts, random.permutation(len(sizes))
-    ordered = np.lexsort((lot, -remainders.round(9)))
-    some = max(round(fraction * len(examples)), 1) - counts.sum()
-    counts[ordered[counts[ordered] < sizes[ordered] - 1][:some]] += 1
-    return np.concatenate([m[:count] for m, count in zip(drawn, counts, strict=True)])
+    classes = [""] * len(examples) if strata is None else strata
+    rows_by_class = dict[str, list[int]]()
+    for row, name in enumerate(classes):
+        rows_by_class.setdefault(name, []).append(row)
+    shuffled_rows = [random.permutation(rows) for _, rows in sorted(rows_by_class.items())]
+
+    sizes = np.array([len(rows) for rows in shuffled_rows])
+    shares = fraction * sizes
+    counts = np.floor(shares).astype(int)  # how many rows to cut off each class
+    # Rounded down, the counts lack some rows. The classes with the largest remainders give one row
+    # more each, if they keep another one; lots decide between equal remainders.
+    remainders = shares - counts
+    lots = random.permutation(len(sizes))
+    ranking = np.lexsort((lots, -remainders.round(9)))  # the classes, the first ones first
+    keeps_another = counts[ranking] < sizes[ranking] - 1
+    lacking_count = max(round(fraction * len(examples)), 1) - counts.sum()
+    counts[ranking[keeps_another][:lacking_count]] += 1
+    cut_rows = [rows[:count] for rows, count in zip(shuffled_rows, counts, strict=True)]
+    return np.concatenate(cut_rows)
 
 
-def _groups_off(
+def _rows_of_groups(
     examples: Examples, fraction: float, seed: int, strata: Sequence[str] | None
 ) -> np.ndarray:
-    count = len({*examples.also["group"]})
-    off, wanted = np.zeros(0, int), fraction * len(examples)
-    if count < 2:
-        return off
-    pieces = folds_of(examples, min(count, max(PIECES, round(1 / fraction))), seed, strata)
-    np.random.default_rng(seed).shuffle(pieces)  # few groups are a piece each, in their own order
-    for piece in pieces[:-1]:  # something remains
-        if abs(len(off) + len(piece) - wanted) < abs(len(off) - wanted):
-            off = np.concatenate([off, piece])
-    return off if len(off) else min(pieces, key=len)  # each is more than twice the share
+    """The rows to cut off examples with groups: those of whole groups. Empty if all are of one
+    group."""
+    group_count = len(set(examples.also["group"]))
+    if group_count < 2:
+        return np.zeros(0, int)
+    piece_count = min(group_count, max(PIECES, round(1 / fraction)))
+    pieces = folds_of(examples, piece_count, seed, strata)
+    # Where each group is a piece, these stand in the order of groups.
+    np.random.default_rng(seed).shuffle(pieces)
+
+    exact_count = fraction * len(examples)
+    rows = np.zeros(0, int)
+    for piece in pieces[:-1]:  # The last one remains in any case.
+        count_with_piece = len(rows) + len(piece)
+        if abs(count_with_piece - exact_count) < abs(len(rows) - exact_count):
+            rows = np.concatenate([rows, piece])
+    if not len(rows):
+        # Each piece is more than twice the share.
+        return min(pieces, key=len)
+    return rows
 
 
 def folds_of(
     examples: Examples, folds: int, seed: int, strata: Sequence[str] | None
 ) -> list[np.ndarray]:
-    """The numbers of the examples of each of so many folds, by scikit-learn's splitters: with
-    classes as even as possible, and never through a group. Raises a `UserError` if there are fewer
-    groups or examples."""
+    """The rows of the examples of each of so many folds, by scikit-learn's splitters: with classes
+    as even as possible, and never through a group. Raises a `UserError` if there are fewer groups
+    or examples."""
     from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
+    # The number of each example's class. Where no class has an example for each fold, all are of
+    # one class.
+    classes = np.zeros(len(examples), int)
+    if strata is not None:
+        _, numbers = np.unique(strata, return_inverse=True)
+        if np.bincount(numbers).max() >= folds:
+            classes = numbers
+
     groups = examples.also.get("group")
-    names = np.unique(strata, return_inverse=True)[1] if strata is not None else np.zeros(0, int)
-    if strata is None or np.bincount(names).max() < folds:  # no class has one for each fold
-        names = np.zeros(len(examples), int)
-    units, of = (len(examples), "examples") if groups is None else (len({*groups}), "groups")
-    if units < folds:
-        raise UserError(f"{examples.source}: {units} {of} are too few for {folds} folds")
-    how = {"n_splits": folds, "shuffle": True, "random_state": seed}
-    splitter = StratifiedKFold(**how) if groups is None else StratifiedGroupKFold(**how)
-    if groups is not None and units == folds:
+    unit_count = len(examples)
+    units = "examples"
+    if groups is not None:
+        unit_count = len(set(groups))
+        units = "groups"
+    if unit_count < folds:
+        raise UserError(f"{examples.source}: {unit_count} {units} are too few for {folds} folds")
+
+    splitter: Any
+    if groups is None:
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    elif unit_count == folds:
         splitter = LeaveOneGroupOut()
+    else:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings(), refusing(f"{examples.source}: {folds} folds", ValueError):
-        warnings.simplefilter("ignore")  # of classes with fewer examples than folds
-        return [test for _, test in splitter.split(names, names, groups)]
+        # scikit-learn warns of classes with fewer examples than folds.
+        warnings.simplefilter("ignore")
+        return [rows for _, rows in splitter.split(classes, classes, groups)]
 
 
-# what splits have in common
+# Notes on what splits have in common.
 
 
-def share(count: int, total: int, what: str) -> str:
+def share(count: int, total: int, unit: str) -> str:
     """`3 of 40 labels (7.50 %)`."""
-    return f"{count:,} of {total:,} {what} ({100 * count / total:.2f} %)"
+    return f"{count:,} of {total:,} {unit} ({100 * count / total:.2f} %)"
 
 
-def repeated(splits: Mapping[str, Examples], what: str = "rows") -> list[str]:
-    """How many rows of a split have the same input as one of an earlier split."""
-    digests = {split: _digests(examples.inputs) for split, examples in splits.items()}
+def repeated(splits: Mapping[str, Examples], unit: str = "rows") -> list[str]:
+    """A note for each two splits: how many rows of the later one have the same input as some row of
+    the earlier one.
+
+    Args:
+        unit: what the notes call rows.
+    """
+    digests_by_split = {split: _digests(examples.inputs) for split, examples in splits.items()}
     notes = []
-    for (first, earlier), (second, rows) in combinations(digests.items(), 2):
-        if count := int(np.isin(rows, earlier).sum()):
-            note = _are_in(share(count, len(rows), what), first, second)
-            if count == len(rows):
-                note += "; are they the same file?"
-            notes.append(note)
+    for (first, first_digests), (second, digests) in combinations(digests_by_split.items(), 2):
+        count = int(np.isin(digests, first_digests).sum())
+        if count == 0:
+            continue
+        amount = share(count, len(digests), unit)
+        note = f"{amount} of the {second} split are in the {first} split, too"
+        if count == len(digests):
+            note += "; are they the same file?"
+        notes.append(note)
     return notes
 
 
 def shared_groups(splits: Mapping[str, Examples]) -> list[str]:
-    """Groups that stand in two splits: of files of their own, or of columns that may be some."""
+    """A note for each two splits with the same groups: of splits with a file each; and of columns
+    that may say whose an example is."""
     names = {name for examples in splits.values() for name in examples.also}
+    keys = sorted(name for name in names if name.startswith(("group", GROUP_KEY)))
     notes = []
-    for key in sorted(name for name in names if name.startswith(("group", GROUP_KEY))):
-        groups = {split: {*examples.also.get(key, ())} for split, examples in splits.items()}
-        what, end = "groups", "its scores are not of new ones"
-        if key != "group":
-            what = f"values of {key.removeprefix(GROUP_KEY)!r}"
-            end = f"set {key} for scores of new ones"
-        for first, second, shared in _shared(groups):
-            amount = share(len(shared), len(groups[second]), what)
+    for key in keys:
+        groups_by_split = {
+            split: set(examples.also.get(key, ())) for split, examples in splits.items()
+        }
+        if key == "group":
+            unit = "groups"
+            advice = "its scores are not of new ones"
+        else:
+            unit = f"values of {key.removeprefix(GROUP_KEY)!r}"
+            advice = f"set {key} for scores of new ones"
+        for first, second, shared in _shared_names(groups_by_split):
+            amount = share(len(shared), len(groups_by_split[second]), unit)
             notes.append(
-                f"{_are_in(amount, first, second)}, such as {listed(sorted(shared)[:3])}: {end}"
+                f"{amount} of the {second} split are in the {first} split, too, such as "
+                f"{listed(sorted(shared)[:3])}: {advice}"
             )
     return notes
 
 
 def shared_names(splits: Mapping[str, Examples]) -> list[str]:
-    """Series of one name in two splits, which may be parts of the same recording."""
-    names_by_split = {
-        split: {name for raw in examples.inputs if (name := getattr(raw, "name", ""))}
-        for split, examples in splits.items()
-    }
-    return [
-        f"{share(len(shared), len(names_by_split[second]), 'series')} of the {second} split have "
-        f"the name of one in the {first} split, such as {listed(sorted(shared)[:3])}: if they are "
-        "parts of the same recordings, its scores are not of new ones"
-        for first, second, shared in _shared(names_by_split)
-    ]
+    """A note for each two splits with series of the same name, which may be parts of the same
+    recording."""
+    names_by_split = dict[str, set[str]]()
+    for split, examples in splits.items():
+        names = {getattr(raw, "name", "") for raw in examples.inputs}
+        names_by_split[split] = {name for name in names if name}
+    notes = []
+    for first, second, shared in _shared_names(names_by_split):
+        amount = share(len(shared), len(names_by_split[second]), "series")
+        notes.append(
+            f"{amount} of the {second} split have the name of one in the {first} split, such as "
+            f"{listed(sorted(shared)[:3])}: if they are parts of the same recordings, its scores "
+            "are not of new ones"
+        )
+    return notes
 
 
-def _shared(names_by_split: Mapping[str, set[str]]) -> Iterator[tuple[str, str, set[str]]]:
-    """Two splits, and the names that stand in both; for all that have some in common."""
-    for (first, earlier), (second, names) in combinations(names_by_split.items(), 2):
-        if shared := earlier & names:
+def _shared_names(names_by_split: Mapping[str, set[str]]) -> Iterator[tuple[str, str, set[str]]]:
+    """Each two splits that have names in common, and these names."""
+    for (first, first_names), (second, names) in combinations(names_by_split.items(), 2):
+        shared = first_names & names
+        if shared:
             yield first, second, shared
 
 
-def _are_in(amount: str, first: str, second: str) -> str:
-    return f"{amount} of the {second} split are in the {first} split, too"
-
-
-# what examples consist of
+# Hashes of what examples consist of.
 
 
 def contents(values: Iterable[Any]) -> Iterator[bytes | memoryview]:
     """What each raw input or target consists of."""
-    for value in values:
-        if isinstance(value, list | tuple) and any(hasattr(each, "__array__") for each in value):
-            yield digest(value).encode()
-        elif isinstance(value, memoryview):
-            yield value  # without a copy
-        elif hasattr(value, "content"):
-            yield value.content()
-        elif not hasattr(value, "__array__"):
-            yield str(value).encode()
-        elif (array := np.asarray(value)).dtype == object:
-            yield repr(array.tolist()).encode()
-        else:  # how an array, a tensor or a table prints leaves most of it out
-            yield f"{array.shape} {array.dtype} ".encode() + array.tobytes()
+    return map(_content, values)
+
+
+def _content(value: Any) -> bytes | memoryview:
+    if isinstance(value, list | tuple) and any(hasattr(item, "__array__") for item in value):
+        return digest(value).encode()
+    if isinstance(value, memoryview):
+        return value  # It may be large, and is not copied.
+    if hasattr(value, "content"):
+        return value.content()
+    if not hasattr(value, "__array__"):
+        return str(value).encode()
+    array = np.asarray(value)
+    if array.dtype == object:
+        return repr(array.tolist()).encode()
+    # What an array, a tensor or a table prints leaves most of it out.
+    return f"{array.shape} {array.dtype} ".encode() + array.tobytes()
 
 
 def digest(*columns: Iterable[Any]) -> str:
     """A hash of raw inputs or targets: equal if and only if they are."""
-    found = xxhash.xxh3_64()
+    hasher = xxhash.xxh3_64()
     for values in columns:
         for content in contents(values):
-            found.update(b"%d:" % len(content))
-            found.update(content)
-        found.update(b"\0")
-    return found.hexdigest()
+            hasher.update(b"%d:" % len(content))
+            hasher.update(content)
+        hasher.update(b"\0")
+    return hasher.hexdigest()
 
 
 def _digests(inputs: Sequence[Any]) -> np.ndarray:
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, contents(inputs)), np.uint64, len(inputs))
+    """A hash of each raw input, `(N,)`."""
+    hashes = map(xxhash.xxh3_64_intdigest, contents(inputs))
+    return np.fromiter(hashes, np.uint64, len(inputs))
