@@ -311,9 +311,10 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, `(N, C)`."""
+        predictions = self._predicted(X)
         names = [f"{label}" for label in self.classes_]
         probabilities = []
-        for prediction in self._predicted(X):
+        for prediction in predictions:
             probability_by_name = prediction["probabilities"]
             probabilities.append([probability_by_name.get(name, 0.0) for name in names])
         return np.array(probabilities)
