@@ -1,4 +1,5 @@
-"""What a look at a file says: what a training with the command would read of it."""
+"""What a look at a file says: what the file is, what a training would read of it, and the commands
+that train on it."""
 
 from __future__ import annotations
 
@@ -13,77 +14,82 @@ from seqmodels.data.targets import NamedTargets
 from seqmodels.errors import setting, shown
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.composed import compose
-from seqmodels.look.files import kind_of
-from seqmodels.look.tables import Choice
+from seqmodels.look.files import describe_files
+from seqmodels.look.tables import Command
 from seqmodels.plugins import trusted_classes
 from seqmodels.screen import visible_line
 
-MOST_CLASSES = 20  # More are not listed.
+# Of more classes, the most frequent ones are listed.
+MOST_CLASSES = 20
 
 
 def report(places: Sequence[str]) -> Iterator[str]:
-    """What some files are, line by line, and the commands that train on them. Raises a `UserError`
-    for what a training would refuse."""
-    kind = kind_of(places)
-    lines = [f"{', '.join(places)}: {kind.what}"]
-    if not kind.before:
-        lines += _about(kind.choices[0])
+    """The lines that say what some files are, and the commands that train on them. Raises a
+    `UserError` for what a training would refuse."""
+    description = describe_files(places)
+    lines = [f"{', '.join(places)}: {description.summary}"]
+    if not description.preparation:
+        lines += _lines_about_data(description.commands[0])
     yield from map(visible_line, lines)
-    if kind.before:
+    if description.preparation:
         yield "\nFirst write a file that a training reads, in Python:\n"
-        yield from kind.before
-    for choice in kind.choices:
-        yield f"\nTo learn {visible_line(choice.learns)}:\n"
-        yield visible_line(_command(choice))
+        yield from description.preparation
+    for command in description.commands:
+        yield f"\nTo learn {visible_line(command.learns)}:\n"
+        yield visible_line(" ".join(["seqmodels train", *_shell_words(command)]))
 
 
-def _command(choice: Choice) -> str:
-    return " ".join(["seqmodels train", *_words(choice)])
+def _shell_words(command: Command) -> list[str]:
+    """The settings of a command as one writes them in a shell."""
+    return [setting(key, value) for key, value in command.settings.items()]
 
 
-def _words(choice: Choice) -> list[str]:
-    """As a shell reads them."""
-    return [setting(key, value) for key, value in choice.words.items()]
-
-
-def _about(choice: Choice) -> Iterator[str]:
+def _lines_about_data(command: Command) -> Iterator[str]:
     """What a training with this command would read."""
-    config = compose(*(word for text in _words(choice) for word in shlex.split(text)))
+    overrides = shlex.split(" ".join(_shell_words(command)))
+    config = compose(*overrides)
     trusted = trusted_classes(config.imports, config.allowed_targets)
     data: DataModule = instantiate(config.data, key="data", allowed_targets=trusted)
     data.setup()
     if isinstance(data, SeriesTable):
-        yield from _about_series(data)
+        yield from _lines_about_series(data)
     targets = getattr(data, "targets", None)
     if isinstance(targets, NamedTargets):
-        yield _classes(targets)
+        yield _line_about_classes(targets)
     yield from data.notes
     yield from data.summary
 
 
-def _about_series(data: SeriesTable) -> Iterator[str]:
-    """The gaps of channels, and the steps of time."""
-    series: list[Any] = [each for split in data.examples.values() for each in split.inputs]
-    if not hasattr(series[0], "numbers"):  # A file of the archive has none.
-        return
-    numeric = [name for name in series[0].columns if name not in series[0].texts]
-    missing = sum(np.isnan(each.numbers).sum(axis=0) for each in series)
-    total = sum(map(len, series))
-    gaps = [
-        f"{shown(name)} {100 * count / total:.2g} %"
-        for name, count in zip(numeric, missing, strict=True)
-        if count
-    ]
+def _lines_about_series(data: SeriesTable) -> Iterator[str]:
+    """How many numbers of the channels are missing, and how far apart steps are."""
+    all_series: list[Any] = []
+    for examples in data.examples.values():
+        all_series += examples.inputs
+    first_series = all_series[0]
+    if not hasattr(first_series, "numbers"):
+        return  # A file of the UEA archive has arrays, whose channels have no names.
+    channels = [name for name in first_series.columns if name not in first_series.texts]
+    step_count = sum(map(len, all_series))
+    gap_counts = sum(np.isnan(series.numbers).sum(axis=0) for series in all_series)  # (channels,)
+    gaps = list[str]()
+    for channel, gap_count in zip(channels, gap_counts, strict=True):
+        if gap_count:
+            gaps.append(f"{shown(channel)} {100 * gap_count / step_count:.2g} %")
     if gaps:
         yield f"gaps: {', '.join(gaps)}"
-    if series[0].times is not None:
-        apart = np.concatenate([each.times.apart() for each in series])
-        if len(apart):
-            yield f"times: a step each {series[0].times.quoted(float(np.median(apart)))} (median)"
+    times = first_series.times
+    if times is not None:
+        steps_apart = np.concatenate([series.times.apart() for series in all_series])
+        if len(steps_apart):
+            median = float(np.median(steps_apart))
+            yield f"times: a step each {times.quoted(median)} (median)"
 
 
-def _classes(targets: NamedTargets) -> str:
-    counts = sorted(zip(targets.counts, targets.names, strict=True), reverse=True)
-    listed = [f"{shown(name)} ({count:,})" for count, name in counts[:MOST_CLASSES]]
-    end = f", and {len(counts) - MOST_CLASSES:,} others" if len(counts) > MOST_CLASSES else ""
-    return f"{targets.word}s in training: {', '.join(listed)}{end}"
+def _line_about_classes(targets: NamedTargets) -> str:
+    """The classes in training with their counts, the most frequent ones first."""
+    classes = sorted(zip(targets.counts, targets.names, strict=True), reverse=True)
+    counted_names = [f"{shown(name)} ({count:,})" for count, name in classes[:MOST_CLASSES]]
+    line = f"{targets.word}s in training: {', '.join(counted_names)}"
+    if len(classes) > MOST_CLASSES:
+        line += f", and {len(classes) - MOST_CLASSES:,} others"
+    return line

@@ -18,201 +18,279 @@ from seqmodels.errors import UserError, listed
 from seqmodels.files import existing_file, read_lines
 from seqmodels.look.guesses import Guess
 from seqmodels.look.tables import (
-    Choice,
-    Kind,
-    Words,
-    choices_of_series,
-    kind_of_table,
-    words_of_time,
+    Command,
+    Description,
+    Settings,
+    commands_for_series,
+    describe_table,
+    settings_of_time,
 )
 
-OLD_ENCODING = "cp1252"  # what European spreadsheets write that is not UTF-8
+# European spreadsheets write it, if they don't write UTF-8.
+OLD_ENCODING = "cp1252"
 ARRAYS = (".npy", ".npz")
 COLUMN_FILES = (".conll", ".conllu", ".txt", ".iob", ".bio")
-LINES_OF_TEXT = 200  # to look at
+# So many lines of a text are looked at.
+LINES_OF_TEXT = 200
 
 
-def kind_of(paths: Sequence[str]) -> Kind:
-    """What some files are: one, a table and a second one with a row for each series, or a folder.
-    Raises a `UserError` for files that cannot be read, or that nobody could train on."""
+def describe_files(paths: Sequence[str]) -> Description:
+    """What some files are: one file, a table and a second one with a row for each of its series, or
+    a folder. Raises a `UserError` for files that cannot be read, or that nobody could train on."""
     if len(paths) == 2:
-        return _of_two(*paths)
+        return _describe_two_tables(*paths)
     if len(paths) > 2:
         raise UserError("give one file, a table and a second one of its series, or one folder")
     [path] = paths
     if Path(path).is_dir():
-        return _of_folder(Path(path))
+        return _describe_folder(Path(path))
     existing_file(path)
     if ending(path) == ".ts":
-        return _of_archive(path)
+        return _describe_archive_file(path)
     if ending(path) in ARRAYS:
-        return _of_arrays(path)
+        return _describe_arrays(path)
     if ending(path) in COLUMN_FILES or (ending(path) == ".tsv" and _has_blank_lines(path)):
-        return _of_lines(path)
-    if ending(path) not in TABLES:
-        Tables().read(path)  # which says what it reads
+        return _describe_text_file(path)
     columns, options = read_as_it_is(path)
-    return kind_of_table(path, columns, options)
+    return describe_table(path, columns, options)
 
 
-def _of_two(first: str, second: str) -> Kind:
-    """A table of steps, and one with a row for each of its series; in any order."""
-    tables = {path: read_as_it_is(existing_file(path)) for path in (first, second)}
-    steps, series = sorted(tables, key=lambda path: -len(tables[path][0]))
-    (columns, options), (labels, _) = tables[steps], tables[series]
-    guess, second_guess = Guess(columns), Guess(labels, rows_are_series=True)
-    shared = [name for name in second_guess.facts if name in guess.facts]
-    keys = [n for n in shared if second_guess.facts[n].count == len(labels)]
-    if not keys:
+def _describe_two_tables(first_path: str, second_path: str) -> Description:
+    """What a table of steps is, and one with a row for each of its series. The table with more rows
+    is the one of steps."""
+    tables = {path: read_as_it_is(existing_file(path)) for path in (first_path, second_path)}
+    row_counts = {path: len(columns) for path, (columns, _) in tables.items()}
+    steps_path, series_path = sorted(tables, key=row_counts.__getitem__, reverse=True)
+    steps_columns, options = tables[steps_path]
+    series_columns, _ = tables[series_path]
+    series_guess = Guess(series_columns, rows_are_series=True)
+    series_name = _shared_name(Guess(steps_columns), series_guess)
+    if series_name is None:
         raise UserError(
-            f"{steps} and {series} share no column that names the series of each row: both need "
-            "one, and the second a row for each"
+            f"{steps_path} and {series_path} share no column that names the series of each row: "
+            "both need one, and the second a row for each"
         )
-    key = keys[0]
-    guess = Guess(columns, series=key)
-    words: Words = {"data": "series", "data.train": steps, "data.series": key, **options}
-    words |= {**words_of_time(guess), "data.labels": series}
-    what = (
-        f"a long table: {len(columns):,} rows, each a step of one of {guess.facts[key].count:,} "
-        f"series ({key}), and a second one with a row for each series"
+    steps_guess = Guess(steps_columns, series=series_name)
+    settings: Settings = {"data": "series", "data.train": steps_path, "data.series": series_name}
+    settings |= options
+    settings |= settings_of_time(steps_guess)
+    settings["data.labels"] = series_path
+    series_count = steps_guess.facts[series_name].different_count
+    summary = (
+        f"a long table: {len(steps_columns):,} rows, each a step of one of {series_count:,} "
+        f"series ({series_name}), and a second one with a row for each series"
     )
-    return Kind(what, choices_of_series(guess, words, second_guess))
+    return Description(summary, commands_for_series(steps_guess, settings, series_guess))
 
 
-def _of_folder(folder: Path) -> Kind:
-    """A folder with a table that names its other files, or with a folder of files a class."""
-    for table in _tables_in(folder):
-        columns, options = read_as_it_is(str(table))
+def _shared_name(steps_guess: Guess, series_guess: Guess) -> str | None:
+    """The column that two tables share, and that has another value in each row of the second."""
+    row_count = len(series_guess.columns)
+    for name, facts in series_guess.facts.items():
+        if name in steps_guess.facts and facts.different_count == row_count:
+            return name
+    return None
+
+
+def _describe_folder(folder: Path) -> Description:
+    """What a folder is: one with a table that names its other files, or with a folder of files for
+    each class."""
+    for table_path in _tables_in(folder):
+        columns, options = read_as_it_is(str(table_path))
         guess = Guess(columns, rows_are_series=True)
-        for name, fact in guess.facts.items():
-            files = [] if fact.is_number else columns.names(name).names
-            if len(files) < 2 or not all((folder / file).is_file() for file in files):
+        for name in guess.facts:
+            files = _files_in_column(guess, name, folder)
+            if not files:
                 continue
-            recording, _ = read_as_it_is(str(folder / files[0]))
-            words: Words = {"data": "series", "data.train": str(table), "data.files": name}
-            words |= {**options, **words_of_time(Guess(recording))}
-            what = f"recordings: {table.name} names a file for each of {len(columns):,} series"
-            return Kind(what, choices_of_series(guess, words))
-    return _of_folders(folder)
+            settings: Settings = {"data": "series", "data.train": str(table_path)}
+            settings["data.files"] = name
+            settings |= options
+            settings |= _settings_of_recording(files[0])
+            summary = (
+                f"recordings: {table_path.name} names a file for each of {len(columns):,} series"
+            )
+            return Description(summary, commands_for_series(guess, settings))
+    return _describe_folders_of_classes(folder)
 
 
-def _of_folders(folder: Path) -> Kind:
-    """A folder of files for each class."""
+def _files_in_column(guess: Guess, name: str, folder: Path) -> list[Path]:
+    """The files of a folder that a column names, without repetition; none if it names fewer than
+    two, or holds something else."""
+    if guess.facts[name].is_number:
+        return []
+    files = [folder / file_name for file_name in guess.columns.names(name).names]
+    if len(files) < 2 or not all(file.is_file() for file in files):
+        return []
+    return files
+
+
+def _describe_folders_of_classes(folder: Path) -> Description:
+    """What a folder is that has a folder of files for each class."""
     files_by_class = dict[str, list[Path]]()
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir() and (files := _tables_in(inner)):
-            files_by_class[inner.name] = files
+    for class_folder in sorted(folder.iterdir()):
+        if class_folder.is_dir():
+            files = _tables_in(class_folder)
+            if files:
+                files_by_class[class_folder.name] = files
     if len(files_by_class) < 2:
         raise UserError(
             f"{folder}: no table in it names its other files, and it has no folder of files for "
             "each class: give one file of it"
         )
-    first = next(iter(files_by_class.values()))[0]
-    recording, _ = read_as_it_is(str(first))
-    words: Words = {"experiment": "series_classification", "data": "series"}
-    words |= {"data.train": str(folder / "labels.csv"), "data.files": "file"}
-    words |= words_of_time(Guess(recording))
-    before = (
+    first_files = next(iter(files_by_class.values()))
+    first_file = first_files[0]
+    settings: Settings = {"experiment": "series_classification", "data": "series"}
+    settings["data.train"] = str(folder / "labels.csv")
+    settings["data.files"] = "file"
+    settings |= _settings_of_recording(first_file)
+    preparation = (
         "from pathlib import Path",
         "import pandas",
         f"folder = Path({str(folder)!r})",
-        f"files = sorted(folder.glob('*/*{first.suffix}'))",
+        f"files = sorted(folder.glob('*/*{first_file.suffix}'))",
         "rows = [(file.relative_to(folder).as_posix(), file.parent.name) for file in files]",
         "table = pandas.DataFrame(rows, columns=['file', 'label'])",
         "table.to_csv(folder / 'labels.csv', index=False)",
     )
-    count = sum(map(len, files_by_class.values()))
-    what = f"a folder of files for each of {len(files_by_class)} classes: {count:,} series"
-    return Kind(what, [Choice(words, "the class of each file")], before)
+    file_count = sum(map(len, files_by_class.values()))
+    summary = f"a folder of files for each of {len(files_by_class)} classes: {file_count:,} series"
+    return Description(summary, [Command(settings, "the class of each file")], preparation)
 
 
 def _tables_in(folder: Path) -> list[Path]:
+    """The tables in a folder, by name; none of its inner folders."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLES)
 
 
-def _of_archive(path: str) -> Kind:
+def _settings_of_recording(path: Path) -> Settings:
+    """The key for the times of the steps in a file of one series, if a column has some."""
+    columns, _ = read_as_it_is(str(path))
+    return settings_of_time(Guess(columns))
+
+
+def _describe_archive_file(path: str) -> Description:
+    """What a file of the UEA archive is."""
+    settings: Settings = {"data": "series", "data.train": path}
     if has_numbers(path):
-        words = {"experiment": "series_regression", "data": "series", "data.train": path}
-        return Kind("series with numbers, as in the UEA archive", [Choice(words, "each number")])
-    words = {"experiment": "series_classification", "data": "series", "data.train": path}
-    return Kind("series with classes, as in the UEA archive", [Choice(words, "each class")])
+        command = Command({"experiment": "series_regression", **settings}, "each number")
+        return Description("series with numbers, as in the UEA archive", [command])
+    command = Command({"experiment": "series_classification", **settings}, "each class")
+    return Description("series with classes, as in the UEA archive", [command])
 
 
-def _of_arrays(path: str) -> Kind:
-    """Arrays by name, or one of them: what to write in Python."""
+def _describe_arrays(path: str) -> Description:
+    """What a file of numpy with series and their labels is. The largest array has the series."""
     content = np.load(path, allow_pickle=False)
     arrays = dict(content) if hasattr(content, "files") else {"x": content}
-    by_size = sorted(arrays, key=lambda name: -arrays[name].ndim * 1e12 - arrays[name].size)
-    series = by_size[0]
-    count = len(arrays[series])
-    labels = [n for n in by_size[1:] if arrays[n].ndim == 1 and len(arrays[n]) == count]
-    if arrays[series].ndim not in (2, 3) or not labels:
+    sizes = {name: (array.ndim, array.size) for name, array in arrays.items()}
+    series_name, *other_names = sorted(sizes, key=sizes.__getitem__, reverse=True)
+    series = arrays[series_name]
+    series_count = len(series)
+    labels = [name for name in other_names if arrays[name].shape == (series_count,)]
+    if series.ndim not in (2, 3) or not labels:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise UserError(f"{path} has {shapes}: give series (N, T, C), and a label (N,) for each")
-    table = Path(path).with_suffix(".parquet").name
-    before = (
+    table_file = Path(path).with_suffix(".parquet").name
+    preparation = (
         "import numpy, pandas",
         f"arrays = numpy.load({path!r})",
-        f"series = arrays[{series!r}]",
+        f"series = arrays[{series_name!r}]",
         "steps = series.reshape(*series.shape[:2], -1)",
         "columns = {f'x{n}': list(steps[:, :, n]) for n in range(steps.shape[2])}",
         f"beside = {{name: arrays[name] for name in {labels!r}}}",
-        f"pandas.DataFrame({{**columns, **beside}}).to_parquet({table!r})",
+        f"pandas.DataFrame({{**columns, **beside}}).to_parquet({table_file!r})",
     )
-    beside = Guess(
-        Columns(pa.table({name: arrays[name] for name in labels}), path), rows_are_series=True
-    )
-    words: Words = {"data": "series", "data.train": table}
-    if arrays[series].dtype.kind == "f" and np.isnan(arrays[series]).any():
-        words["data.missing"] = "mark"
-    what = f"arrays: {series} {arrays[series].shape}, and {listed(labels)} for each series"
-    return Kind(what, choices_of_series(beside, words), before)
+    table_of_labels = pa.table({name: arrays[name] for name in labels})
+    guess = Guess(Columns(table_of_labels, path), rows_are_series=True)
+    settings: Settings = {"data": "series", "data.train": table_file}
+    if series.dtype.kind == "f" and np.isnan(series).any():
+        settings["data.missing"] = "mark"
+    summary = f"arrays: {series_name} {series.shape}, and {listed(labels)} for each series"
+    return Description(summary, commands_for_series(guess, settings), preparation)
 
 
-def _of_lines(path: str) -> Kind:
-    lines = [line for line, _ in zip(read_lines(path), range(LINES_OF_TEXT), strict=False)]
-    fields = [len(line.split()) for line in lines if line.strip() and not line.startswith("#")]
-    is_columns = len({*fields}) == 1 and fields[0] > 1 and "" in [line.strip() for line in lines]
-    if ending(path) == ".conllu" or is_columns:
-        words = {"experiment": "tagging", "data.train": path}
-        return Kind("a word and its tag on each line", [Choice(words, "the tag of each word")])
-    words = {"experiment": "char_lm", "data.train": path}
-    return Kind("plain text", [Choice(words, "to continue the text, character by character")])
+def _describe_text_file(path: str) -> Description:
+    """What a file of lines is: words with their tags, or a plain text."""
+    lines = _first_lines(path)
+    field_counts = set[int]()
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            field_counts.add(len(line.split()))
+    has_equal_lines = len(field_counts) == 1 and max(field_counts) > 1
+    # A sentence of tagged words ends with a blank line.
+    is_tagged = has_equal_lines and _is_any_blank(lines)
+    if ending(path) == ".conllu" or is_tagged:
+        settings = {"experiment": "tagging", "data.train": path}
+        command = Command(settings, "the tag of each word")
+        return Description("a word and its tag on each line", [command])
+    settings = {"experiment": "char_lm", "data.train": path}
+    command = Command(settings, "to continue the text, character by character")
+    return Description("plain text", [command])
 
 
 def _has_blank_lines(path: str) -> bool:
-    return any(
-        not line.strip() for line, _ in zip(read_lines(path), range(LINES_OF_TEXT), strict=False)
-    )
+    """Whether one of the first lines of a file is blank."""
+    return _is_any_blank(_first_lines(path))
 
 
-def read_as_it_is(path: str) -> tuple[Columns, Words]:
-    """A table, and the words of a command that it needs to be read. Raises a `UserError` if it
-    cannot be read."""
+def _first_lines(path: str) -> list[str]:
+    """The first lines of a text file."""
+    return list(islice(read_lines(path), LINES_OF_TEXT))
+
+
+def _is_any_blank(lines: Sequence[str]) -> bool:
+    """Whether one of the lines is blank."""
+    return any(not line.strip() for line in lines)
+
+
+def read_as_it_is(path: str) -> tuple[Columns, Settings]:
+    """A table, and the keys that a command needs so that it can read the file. Raises a `UserError`
+    if it cannot be read."""
     options = dict[str, Any]()
     if ending(path) in SEPARATORS:
-        options = _options(existing_file(path))
-    words = {f"data.{key}": value for key, value in options.items()}
-    return Tables(**options).read(path, texts=()), words
+        options = _options_of_separated_file(existing_file(path))
+    settings = {f"data.{key}": value for key, value in options.items()}
+    columns = Tables(**options).read(path, texts=())
+    return columns, settings
 
 
-def _options(path: str) -> dict[str, Any]:
-    """What differs from a usual file in the first lines of a file with separators."""
+def _options_of_separated_file(path: str) -> dict[str, Any]:
+    """The options of `Tables` that a file with separators needs: what differs, by its first lines,
+    from a usual file."""
     options = dict[str, Any]()
+    encoding = "utf-8"
+    if not _is_utf_8(path):
+        encoding = OLD_ENCODING
+        options["encoding"] = encoding
+    lines = list[str]()
+    for line in islice(read_lines(path, encoding), LINES):
+        if line.strip():
+            lines.append(line.strip("\r"))
+    if not lines:
+        return options
+    header, *rows = lines
+
+    separator = SEPARATORS[ending(path)]
+    if separator not in header:
+        counts = {candidate: header.count(candidate) for candidate in USUAL_SEPARATORS}
+        most_frequent = max(counts, key=counts.__getitem__)
+        if counts[most_frequent]:
+            separator = most_frequent
+            options["separator"] = separator
+
+    # Where a comma separates fields, it stands in none.
+    if separator != ",":
+        fields = [field.strip() for row in rows for field in row.split(separator)]
+        if any(DECIMAL_COMMA.fullmatch(field) for field in fields):
+            options["decimal"] = ","
+    return options
+
+
+def _is_utf_8(path: str) -> bool:
+    """Whether all lines of a file can be read as UTF-8."""
     try:
         for _ in read_lines(path, "utf-8"):
             pass
     except UserError:
-        options["encoding"] = OLD_ENCODING
-    lines = [*islice(read_lines(path, options.get("encoding", "utf-8")), LINES)]
-    lines = [line.strip("\r") for line in lines if line.strip()]
-    usual = separator = SEPARATORS[ending(path)]
-    if lines and usual not in lines[0]:
-        counts = {each: lines[0].count(each) for each in USUAL_SEPARATORS}
-        if any(counts.values()):
-            separator = max(counts, key=counts.__getitem__)
-            options["separator"] = separator
-    fields = [field.strip() for line in lines[1:] for field in line.split(separator)]
-    if separator != "," and any(DECIMAL_COMMA.fullmatch(field) for field in fields):
-        options["decimal"] = ","
-    return options
+        return False
+    return True

@@ -1,9 +1,10 @@
-"""Which kind of table a file is, and the words of the command that trains on it."""
+"""Which kind of table a file is, and the commands that train on it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -15,114 +16,171 @@ from seqmodels.data.wide import FEWEST, numbered_columns
 from seqmodels.errors import UserError, listed, shown
 from seqmodels.look.guesses import LABELS, SHORT_TEXT, VALUES, Guess
 
-FEWEST_STEPS_TO_FORECAST = 50  # of a series
+# Series are long enough to forecast if they have so many steps on average.
+FEWEST_STEPS_TO_FORECAST = 50
+# A column with more different texts is hardly a channel.
+MOST_TEXTS_OF_A_CHANNEL = 20
+# So many texts are looked at to see whether two columns are equally long in each row.
+TEXTS_TO_MEASURE = 1000
+# If no text is longer than this, the texts are no sequences of letters.
+SHORT_SEQUENCE = 5
+# So many texts are looked at to count which letters they have.
+TEXTS_TO_COUNT_LETTERS = 100
 
-Words = dict[str, Any]
+# The functions of pandas that read a file, by its ending; another one is read by `read_table`.
+READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
+
+Settings = dict[str, Any]
 """The keys of a command with their values, in order."""
+
+# What a column is called by default, by the key that names it.
+DEFAULT_COLUMNS = {
+    "data.text_column": "text",
+    "data.label_column": "label",
+    "data.source_column": "source",
+    "data.target_column": "target",
+}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Command:
     """A command that trains on a file.
 
     Args:
-        learns: what, in a few words.
+        settings: its keys with their values.
+        learns: what it learns, in a few words.
     """
 
-    words: Words
+    settings: Settings
     learns: str
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a file is.
+class Description:
+    """What a file is, and how to train on it.
 
     Args:
-        what: in a sentence.
-        choices: the commands that train on it, the likeliest first.
-        before: lines of Python that write a file that the commands read.
+        summary: what the file is, in a sentence.
+        commands: the commands that train on it, the likeliest first.
+        preparation: lines of Python to run first, for a file that training does not read as it is.
+            They write one that the commands read.
     """
 
-    what: str
-    choices: Sequence[Choice]
-    before: Sequence[str] = field(default_factory=tuple)
+    summary: str
+    commands: Sequence[Command]
+    preparation: Sequence[str] = ()
 
 
-def kind_of_table(path: str, columns: Columns, options: Mapping[str, Any]) -> Kind:
+def describe_table(path: str, columns: Columns, options: Mapping[str, Any]) -> Description:
+    """What a table is.
+
+    Args:
+        options: the keys that a command needs so that it can read the file.
+    """
     if columns.lists:
-        return _of_lists(path, Guess(columns, rows_are_series=True), options)
+        return _describe_lists(path, Guess(columns, rows_are_series=True), options)
     guess = Guess(columns)
-    steps_by_prefix = {
-        prefix: names
-        for prefix, names in numbered_columns(columns.table.column_names).items()
-        if len(names) >= FEWEST
-    }
+    columns_by_prefix = numbered_columns(columns.table.column_names)
+    steps_by_prefix = dict[str, list[str]]()
+    for prefix, names in columns_by_prefix.items():
+        if len(names) >= FEWEST:
+            steps_by_prefix[prefix] = names
     if steps_by_prefix:
-        return _wide(path, guess, steps_by_prefix, options)
-    if (series_of_letters := _letters_with_tags(guess)) is not None:
-        return _of_letters(path, *series_of_letters)
-    kind = _of_texts(path, guess, options)
-    return kind or _of_steps(path, guess, options)
+        return _describe_wide(path, guess, steps_by_prefix, options)
+    letters_and_tags = _letters_and_tags(guess)
+    if letters_and_tags is not None:
+        letters, tags = letters_and_tags
+        return _describe_letters(path, letters, tags)
+    description = _describe_texts(path, guess, options)
+    if description is None:
+        description = _describe_steps(path, guess, options)
+    return description
 
 
-def _of_texts(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind | None:
+def _describe_texts(path: str, guess: Guess, options: Mapping[str, Any]) -> Description | None:
+    """What a table of texts is; None for a table without texts, or with nothing to learn of them.
+
+    The likeliest column of texts is read. To learn is the likeliest column of labels, else the
+    likeliest other column of texts, else of numbers.
+    """
     texts = guess.texts()
     if not texts:
         return None
-    text = texts[0]
-    labels = guess.labels([text])
-    file = {"data.train": path, **options}
-    also = {key: name for key, name in (("data.id", guess.id([text])),) if name}
+    text, *other_texts = texts
+    row_count = len(guess.columns)
+    file_settings: Settings = {"data.train": path, **options}
+    labels = guess.labels(without=[text])
     if labels:
-        label = labels[0]
-        is_short = guess.facts[text].words <= SHORT_TEXT
-        experiment = "char_classification" if is_short else "text_classification"
-        words = {"experiment": experiment, **file, **also}
-        words |= _unless_default(text_column=text, label_column=label)
-        group = guess.group([text, label])
-        words |= {"data.group": group} if group else {}
-        choices = [Choice(words, f"the {label} of each {text}")]
-        if guess.facts[label].is_number:
-            choices.append(_numbers_of_texts(file | also, text, label))
-        return Kind(f"texts with labels: {len(guess.columns):,} rows", choices)
-    others = [name for name in texts[1:] if guess.facts[name].words > 0]
-    if others:
-        source, target = sorted((text, others[0]), key=guess.columns.table.column_names.index)
-        words = {"experiment": "seq2seq", "data": "pairs", **file}
-        words |= _unless_default(source_column=source, target_column=target)
-        what = f"pairs of texts: {len(guess.columns):,} rows"
-        return Kind(what, [Choice(words, f"to write {target} for each {source}")])
-    numbers = guess.values([text])
+        commands = _commands_for_labels_of_texts(guess, text, labels[0], file_settings)
+        return Description(f"texts with labels: {row_count:,} rows", commands)
+    # A column without any text has no words.
+    other_texts = [name for name in other_texts if guess.facts[name].mean_words > 0]
+    if other_texts:
+        command = _command_for_pairs(guess, text, other_texts[0], file_settings)
+        return Description(f"pairs of texts: {row_count:,} rows", [command])
+    numbers = guess.values(without=[text])
     if numbers and guess.series is None:
-        choice = _numbers_of_texts(file | also, text, numbers[0])
-        return Kind(f"texts with numbers: {len(guess.columns):,} rows", [choice])
+        settings = {**file_settings, **_settings_of_id(guess, text)}
+        command = _command_for_numbers_of_texts(text, numbers[0], settings)
+        return Description(f"texts with numbers: {row_count:,} rows", [command])
     return None
 
 
-def _numbers_of_texts(file: Words, text: str, value: str) -> Choice:
-    words = {"model": "regressor", "data": "text", **file, **_unless_default(text_column=text)}
-    return Choice(words | {"data.value_columns": [value]}, f"{value} as a number, of each {text}")
+def _commands_for_labels_of_texts(
+    guess: Guess, text: str, label: str, file_settings: Settings
+) -> list[Command]:
+    """The command that learns the label of each text; and a second one that learns it as a number,
+    if labels are numbers."""
+    is_short = guess.facts[text].mean_words <= SHORT_TEXT
+    experiment = "char_classification" if is_short else "text_classification"
+    settings_of_rows = {**file_settings, **_settings_of_id(guess, text)}
+    settings = {"experiment": experiment, **settings_of_rows}
+    settings |= _unless_default({"data.text_column": text, "data.label_column": label})
+    group = guess.group(without=[text, label])
+    if group:
+        settings["data.group"] = group
+    commands = [Command(settings, f"the {label} of each {text}")]
+    if guess.facts[label].is_number:
+        commands.append(_command_for_numbers_of_texts(text, label, settings_of_rows))
+    return commands
 
 
-def _unless_default(**columns: str) -> Words:
-    usual = {
-        "text_column": "text",
-        "label_column": "label",
-        "source_column": "source",
-        "target_column": "target",
-    }
-    return {f"data.{key}": name for key, name in columns.items() if usual[key] != name}
+def _command_for_pairs(
+    guess: Guess, text: str, other_text: str, file_settings: Settings
+) -> Command:
+    """The command that learns to write the text of the one column for that of the other, which
+    stands first in the table."""
+    source, target = sorted([text, other_text], key=guess.columns.table.column_names.index)
+    settings = {"experiment": "seq2seq", "data": "pairs", **file_settings}
+    settings |= _unless_default({"data.source_column": source, "data.target_column": target})
+    return Command(settings, f"to write {target} for each {source}")
 
 
-def _of_steps(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind:
-    named = [guess.time, guess.series]
-    labels = guess.labels(named)
-    series_count = len(guess.starts()) if guess.series is not None else 1
+def _command_for_numbers_of_texts(text: str, value: str, settings_of_rows: Settings) -> Command:
+    """The command that learns the number of each text."""
+    settings = {"model": "regressor", "data": "text", **settings_of_rows}
+    settings |= _unless_default({"data.text_column": text})
+    settings["data.value_columns"] = [value]
+    return Command(settings, f"{value} as a number, of each {text}")
+
+
+def _settings_of_id(guess: Guess, text: str) -> Settings:
+    """The key for the column with the ids of the texts, if there is one."""
+    id_column = guess.id(without=[text])
+    return {"data.id": id_column} if id_column else {}
+
+
+def _unless_default(column_by_key: Mapping[str, str]) -> Settings:
+    """The keys whose columns have other names than those that the keys have by default."""
+    return {key: name for key, name in column_by_key.items() if name != DEFAULT_COLUMNS[key]}
+
+
+def _describe_steps(path: str, guess: Guess, options: Mapping[str, Any]) -> Description:
+    """What a long table is, whose rows are the steps of one series or of several."""
+    series_count = 1 if guess.series is None else len(guess.starts())
     is_long = len(guess.columns) >= FEWEST_STEPS_TO_FORECAST * series_count
-    is_forecast = is_long and guess.is_regular()
-    has_label = any(LABELS.fullmatch(name) and guess.series is not None for name in labels)
-    if is_forecast and not has_label:
-        return _forecast(path, guess, options)
+    if is_long and guess.is_regular() and not _has_label_of_series(guess):
+        return _describe_forecast(path, guess, options)
     if guess.series is None:
         columns = ", ".join(map(shown, guess.columns.table.column_names))
         raise UserError(
@@ -130,227 +188,297 @@ def _of_steps(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind:
             "row is a step, add a column with the name of its series; if each row is a series, "
             "call its columns x0, x1, x2, ..."
         )
-    words: Words = {"data": "series", "data.train": path, **options, "data.series": guess.series}
-    words |= words_of_time(guess)
+    settings: Settings = {"data": "series", "data.train": path, **options}
+    settings["data.series"] = guess.series
+    settings |= settings_of_time(guess)
     lengths = np.bincount(guess.facts[guess.series].codes)
-    what = (
+    summary = (
         f"a long table: {len(guess.columns):,} rows, each a step of one of {series_count:,} series "
         f"({guess.series}), of {lengths.min():,} to {lengths.max():,} steps"
     )
-    return Kind(what, choices_of_series(guess, words))
+    return Description(summary, commands_for_series(guess, settings))
 
 
-def words_of_time(guess: Guess) -> Words:
+def _has_label_of_series(guess: Guess) -> bool:
+    """Whether a table of several series has a column that is named as labels are."""
+    if guess.series is None:
+        return False
+    labels = guess.labels(without=[guess.time, guess.series])
+    return any(LABELS.fullmatch(name) for name in labels)
+
+
+def settings_of_time(guess: Guess) -> Settings:
     """The key for the times of the rows, if a column has some."""
     return {} if guess.time is None else {"data.time": guess.time}
 
 
-def choices_of_series(
-    guess: Guess, words: Words, second_table: Guess | None = None
-) -> list[Choice]:
-    """What to learn of series: labels or numbers, of each one or each step. Where two columns may
-    be meant, both; where one may be read in two ways, too.
+def commands_for_series(
+    guess: Guess, settings: Settings, second_table: Guess | None = None
+) -> list[Command]:
+    """The commands that learn labels or numbers of series, of each one or of each of its steps.
+    Where two columns may be meant, there are commands for both; where one may be read in two ways,
+    there are commands for both ways.
 
     Args:
-        words: of the data.
-        second_table: with a row for each series, if what to learn stands there.
+        settings: the keys for what the model reads.
+        second_table: a table with a row for each series, if what to learn stands there.
     """
-    source = second_table or guess
-    named = [guess.time, guess.series]
-    labels, values = source.labels(named), source.values(named)
-    label, value = next(iter(labels), None), next(iter(values), None)
-    targets = _targets(source, label, value)
+    target_table = second_table or guess
+    used_columns = [guess.time, guess.series]
+    labels = target_table.labels(without=used_columns)
+    values = target_table.values(without=used_columns)
+    label = labels[0] if labels else None
+    value = values[0] if values else None
 
-    choices = list[Choice]()
+    commands = list[Command]()
+    targets = _targets(target_table, label, value)
     for number, target in enumerate(targets):
         is_constant = second_table is not None or guess.is_constant(target)
-        as_label = target == label and (number == 0 or target != targets[0])
-        own_words = {**words, **_roles(guess, source, target)}
-        describe = _labels if as_label else _values
-        choices += describe(target, own_words, is_constant=is_constant)
-    return choices
+        target_settings = {**settings, **_settings_of_roles(guess, target_table, target)}
+        # A target that stands twice is learned as classes, then as numbers.
+        stands_again = number > 0 and target == targets[0]
+        if target == label and not stands_again:
+            commands += _commands_for_labels(target, target_settings, is_constant=is_constant)
+        else:
+            commands += _commands_for_values(target, target_settings, is_constant=is_constant)
+    return commands
 
 
-def _targets(source: Guess, label: str | None, value: str | None) -> list[str]:
-    """What may be to predict, of the likeliest column of labels and of numbers: the likelier first.
-    A label stands twice if it may be read as classes, then as numbers."""
+def _targets(target_table: Guess, label: str | None, value: str | None) -> list[str]:
+    """The columns that may be meant to be predicted, the likelier one first. A label stands twice
+    if it may be read as classes, then as numbers.
+
+    Args:
+        label: the likeliest column of labels.
+        value: the likeliest column of numbers.
+    """
     if label is None:
         return [] if value is None else [value]
-    is_label_called_so = LABELS.fullmatch(label) is not None
-    if is_label_called_so and source.facts[label].is_number:
+    is_named_as_label = LABELS.fullmatch(label) is not None
+    if is_named_as_label and target_table.facts[label].is_number:
         return [label, label]
     if value is None or VALUES.fullmatch(value) is None:
         return [label]
-    return [label, value] if is_label_called_so else [value, label]
+    return [label, value] if is_named_as_label else [value, label]
 
 
-def _roles(guess: Guess, source: Guess, target: str) -> Words:
-    """The other keys of a table of which this column is to be predicted."""
-    named = [guess.time, guess.series, target]
-    words: Words = {}
-    if group := source.group(named):
-        words["data.group"] = group
-    words |= _channels_of_texts(guess, [*named, group])
-    if guess.has_gaps(named):
-        words["data.missing"] = "mark"
-    return words
+def _settings_of_roles(guess: Guess, target_table: Guess, target: str) -> Settings:
+    """The keys for the group, the channels and the gaps of a table of which this column is to be
+    predicted."""
+    used_columns = [guess.time, guess.series, target]
+    settings: Settings = {}
+    group = target_table.group(without=used_columns)
+    if group:
+        settings["data.group"] = group
+    settings |= _settings_of_channels(guess, without=[*used_columns, group])
+    if guess.has_gaps(without=used_columns):
+        settings["data.missing"] = "mark"
+    return settings
 
 
-def _channels_of_texts(guess: Guess, named: Sequence[str | None]) -> Words:
-    """The channels by name, if columns of texts are among them."""
-    facts = [fact for name, fact in guess.facts.items() if name not in named]
-    texts = [fact.name for fact in facts if not fact.is_number and 2 <= fact.count <= 20]
-    numbers = [fact.name for fact in facts if fact.is_number]
-    varying = [name for name in texts if not guess.is_constant(name)]
-    return {"data.inputs": [*varying, *numbers]} if varying else {}
+def _settings_of_channels(guess: Guess, without: Sequence[str | None]) -> Settings:
+    """The key for the channels by name, if columns of texts are among them."""
+    varying_texts = list[str]()
+    numbers = list[str]()
+    for name, facts in guess.facts.items():
+        if name in without:
+            continue
+        if facts.is_number:
+            numbers.append(name)
+        elif 2 <= facts.different_count <= MOST_TEXTS_OF_A_CHANNEL and not guess.is_constant(name):
+            varying_texts.append(name)
+    return {"data.inputs": [*varying_texts, *numbers]} if varying_texts else {}
 
 
-def _labels(name: str, words: Words, *, is_constant: bool) -> list[Choice]:
-    label = {} if name == "label" else {"data.label_column": name}
+def _commands_for_labels(name: str, settings: Settings, *, is_constant: bool) -> list[Command]:
+    """The commands that learn a column of labels.
+
+    Args:
+        is_constant: whether the label is the same at all steps of each series. Then a command
+            learns that of each series, else that of each step.
+    """
+    settings = {**settings, **_unless_default({"data.label_column": name})}
     if is_constant:
-        recipe = {"experiment": "series_classification", **words, **label}
-        return [Choice(recipe, f"{name} of each series")]
-    recipe = {"experiment": "series_tagging", **words, **label}
-    live = {**recipe, "model.encoder.bidirectional": False}
+        settings = {"experiment": "series_classification", **settings}
+        return [Command(settings, f"{name} of each series")]
+    bidirectional = {"experiment": "series_tagging", **settings}
+    causal = {**bidirectional, "model.encoder.bidirectional": False}
     return [
-        Choice(recipe, f"{name} of each step, from the whole series"),
-        Choice(live, f"{name} of each step, from the steps up to it"),
+        Command(bidirectional, f"{name} of each step, from the whole series"),
+        Command(causal, f"{name} of each step, from the steps up to it"),
     ]
 
 
-def _values(name: str, words: Words, *, is_constant: bool) -> list[Choice]:
-    value = {"data.value_columns": [name]}
+def _commands_for_values(name: str, settings: Settings, *, is_constant: bool) -> list[Command]:
+    """The commands that learn a column of numbers.
+
+    Args:
+        is_constant: whether the number is the same at all steps of each series. Then a command
+            learns that of each series, else that of each step.
+    """
+    settings = {**settings, "data.value_columns": [name]}
     if is_constant:
-        recipe = {"experiment": "series_regression", **words, **value}
-        return [Choice(recipe, f"{name} of each series, as a number")]
-    live = {"model": "regressor", "model.head": "every_step", **words, **value}
-    whole = {**live, "model.encoder.bidirectional": True}
+        settings = {"experiment": "series_regression", **settings}
+        return [Command(settings, f"{name} of each series, as a number")]
+    causal = {"model": "regressor", "model.head": "every_step", **settings}
+    bidirectional = {**causal, "model.encoder.bidirectional": True}
     return [
-        Choice(live, f"{name} of each step as a number, from the steps up to it"),
-        Choice(whole, f"{name} of each step as a number, from the whole series"),
+        Command(causal, f"{name} of each step as a number, from the steps up to it"),
+        Command(bidirectional, f"{name} of each step as a number, from the whole series"),
     ]
 
 
-def _forecast(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind:
-    values = guess.values([guess.time, guess.series])
+def _describe_forecast(path: str, guess: Guess, options: Mapping[str, Any]) -> Description:
+    """What a table of one regular series is, or of several, of which one column is forecast."""
+    values = guess.values(without=[guess.time, guess.series])
     if not values:
         raise UserError(f"{path} has no column with numbers to forecast")
     target = values[0]
-    words: Words = {"data": "windows", "data.file": path, **options, "data.target": target}
-    words["data.time"] = guess.time
-    what = f"one series, in equal steps of {guess.time}: {len(guess.columns):,} rows"
-    if guess.series is not None:
-        words["data.series"] = guess.series
-        what = (
-            f"{len(guess.starts()):,} series ({guess.series}), in equal steps of {guess.time}: "
-            f"{len(guess.columns):,} rows"
-        )
-    if np.isnan(guess.columns.parsed(target)[0]).any():
-        words["data.missing"] = "last"
-    interval = {"experiment": "forecasting", **words}
-    interval.pop("data")
-    return Kind(
-        what,
-        [
-            Choice({"model": "forecaster", **words}, f"the next 24 values of {target}"),
-            Choice(interval, f"the same, with an interval around each forecast of {target}"),
-        ],
-    )
-
-
-def _of_lists(path: str, guess: Guess, options: Mapping[str, Any]) -> Kind:
-    columns = guess.columns
-    tokens = [name for name in columns.lists if columns.kind_in_lists(name) == "text"]
-    if len(tokens) >= 2:
-        words = {"experiment": "tagging", "data.train": path, **options}
-        if tokens[0] != "tokens":
-            words["data.token_column"] = tokens[0]
-        if tokens[1] not in ("tags", "ner_tags"):
-            words["data.tag_column"] = tokens[1]
-        what = f"texts with a tag for each word: {len(columns):,} rows"
-        return Kind(what, [Choice(words, f"{tokens[1]} for each of {tokens[0]}")])
-    words = {"data": "series", "data.train": path, **options}
-    lengths_by_column = {name: columns.list_lengths(name) for name in columns.lists}
-    first, *_ = lengths_by_column
-    same = [
-        n for n, sizes in lengths_by_column.items() if (sizes == lengths_by_column[first]).all()
+    settings: Settings = {"data.file": path, **options}
+    settings["data.target"] = target
+    settings["data.time"] = guess.time
+    if guess.series is None:
+        counted_series = "one series"
+    else:
+        settings["data.series"] = guess.series
+        counted_series = f"{len(guess.starts()):,} series ({guess.series})"
+    summary = f"{counted_series}, in equal steps of {guess.time}: {len(guess.columns):,} rows"
+    numbers, _ = guess.columns.parsed(target)
+    if np.isnan(numbers).any():
+        settings["data.missing"] = "last"
+    point_forecast = {"model": "forecaster", "data": "windows", **settings}
+    interval_forecast = {"experiment": "forecasting", **settings}
+    commands = [
+        Command(point_forecast, f"the next 24 values of {target}"),
+        Command(interval_forecast, f"the same, with an interval around each forecast of {target}"),
     ]
-    what = f"a row for each series, with lists of its steps: {len(columns):,} rows"
-    if len(same) < len(lengths_by_column):
-        others = [name for name in lengths_by_column if name not in same]
-        words["data.inputs"] = same
-        what += f"; {listed(others)} have other lengths than {listed(same)}, so they are left out"
-    if name := guess.id():
-        words["data.series"] = name
-    return Kind(what, choices_of_series(guess, words))
+    return Description(summary, commands)
 
 
-def _wide(
+def _describe_lists(path: str, guess: Guess, options: Mapping[str, Any]) -> Description:
+    """What a table with lists is. If two columns have lists of texts, it has texts with tags, else
+    series."""
+    columns = guess.columns
+    text_lists = [name for name in columns.lists if columns.kind_in_lists(name) == "text"]
+    if len(text_lists) >= 2:
+        tokens, tags = text_lists[:2]
+        return _describe_tags(path, tokens, tags, len(columns), options)
+    settings: Settings = {"data": "series", "data.train": path, **options}
+    summary = f"a row for each series, with lists of its steps: {len(columns):,} rows"
+    channels, other_lists = _lists_as_long_as_the_first(columns)
+    if other_lists:
+        settings["data.inputs"] = channels
+        summary += (
+            f"; {listed(other_lists)} have other lengths than {listed(channels)}, so they are left "
+            "out"
+        )
+    id_column = guess.id()
+    if id_column:
+        settings["data.series"] = id_column
+    return Description(summary, commands_for_series(guess, settings))
+
+
+def _lists_as_long_as_the_first(columns: Columns) -> tuple[list[str], list[str]]:
+    """The columns whose lists are as long in each row as those of the first such column, and the
+    columns with lists of other lengths."""
+    first_lengths = columns.list_lengths(columns.lists[0])  # (rows,)
+    equal, different = list[str](), list[str]()
+    for name in columns.lists:
+        if np.array_equal(columns.list_lengths(name), first_lengths):
+            equal.append(name)
+        else:
+            different.append(name)
+    return equal, different
+
+
+def _describe_tags(
+    path: str, tokens: str, tags: str, row_count: int, options: Mapping[str, Any]
+) -> Description:
+    """What a table is that has, in each row, a list of tokens and a list of their tags."""
+    settings: Settings = {"experiment": "tagging", "data.train": path, **options}
+    if tokens != "tokens":
+        settings["data.token_column"] = tokens
+    if tags not in ("tags", "ner_tags"):
+        settings["data.tag_column"] = tags
+    summary = f"texts with a tag for each word: {row_count:,} rows"
+    return Description(summary, [Command(settings, f"{tags} for each of {tokens}")])
+
+
+def _describe_wide(
     path: str,
     guess: Guess,
     steps_by_prefix: Mapping[str, Sequence[str]],
     options: Mapping[str, Any],
-) -> Kind:
-    prefixes = [*steps_by_prefix]
-    longest = max(map(len, steps_by_prefix.values()))
-    prefixes = [prefix for prefix in prefixes if len(steps_by_prefix[prefix]) == longest]
-    steps = prefixes[0] if len(prefixes) == 1 else prefixes
-    words = {"data": "series", "data.train": path, **options, "data.steps": steps}
-    taken = {name for names in steps_by_prefix.values() for name in names}
-    table = guess.columns.table.select(
-        [n for n in guess.columns.table.column_names if n not in taken]
+) -> Description:
+    """What a wide table is, whose rows are series, with a column for each step of each channel.
+
+    Args:
+        steps_by_prefix: the columns of the steps, by the prefix of their names. The longest of
+            these are channels.
+    """
+    step_count = max(map(len, steps_by_prefix.values()))
+    prefixes = [prefix for prefix, steps in steps_by_prefix.items() if len(steps) == step_count]
+    settings: Settings = {"data": "series", "data.train": path, **options}
+    settings["data.steps"] = prefixes[0] if len(prefixes) == 1 else prefixes
+    steps_of_all = {name for steps in steps_by_prefix.values() for name in steps}
+    table = guess.columns.table
+    other_columns = [name for name in table.column_names if name not in steps_of_all]
+    other_table = Columns(table.select(other_columns), guess.columns.path)
+    other_guess = Guess(other_table, rows_are_series=True)
+    id_column = other_guess.id()
+    if id_column:
+        settings["data.series"] = id_column
+    if any(table[name].null_count for name in steps_of_all):
+        settings["data.missing"] = "mark"
+    first_step, *_, last_step = steps_by_prefix[prefixes[0]]
+    summary = (
+        f"a wide table: {len(table):,} rows, each a series of {step_count:,} steps, "
+        f"{shown(first_step)} to {shown(last_step)}"
     )
-    rest = Guess(Columns(table, guess.columns.path), rows_are_series=True)
-    if name := rest.id():
-        words["data.series"] = name
-    first, last = steps_by_prefix[prefixes[0]][0], steps_by_prefix[prefixes[0]][-1]
-    what = (
-        f"a wide table: {len(guess.columns):,} rows, each a series of {longest:,} steps, "
-        f"{shown(first)} to {shown(last)}"
-    )
-    if any(guess.columns.table[name].null_count for name in taken):
-        words["data.missing"] = "mark"
-    return Kind(what, choices_of_series(rest, words))
+    return Description(summary, commands_for_series(other_guess, settings))
 
 
-def _letters_with_tags(guess: Guess) -> tuple[str, str] | None:
-    """Two columns of texts that are equally long in each row: a sequence, and its tags."""
-    texts = [n for n, fact in guess.facts.items() if not fact.is_number and fact.words <= 1]
-    lengths = {}
-    for name in texts:
-        values = guess.columns.names(name).texts[:1000]
-        if all(values):
-            lengths[name] = tuple(map(len, values))
-    for first in lengths:
-        for second in lengths:
-            is_long = len({*lengths[first]}) > 1 and max(lengths[first]) > 5
-            if first != second and is_long and lengths[first] == lengths[second]:
-                letters = {first: _letters(guess, first), second: _letters(guess, second)}
-                # There are fewer kinds of tags than of what is tagged.
-                sequence, tags = sorted(letters, key=lambda name: -letters[name])
-                return (sequence, tags) if letters[sequence] > letters[tags] else None
+def _letters_and_tags(guess: Guess) -> tuple[str, str] | None:
+    """Two columns of texts that are equally long in each row: the one with more different letters
+    is a sequence, and the other has its tags. None without two such columns."""
+    lengths_by_column = dict[str, list[int]]()
+    for name, facts in guess.facts.items():
+        if facts.is_number or facts.mean_words > 1:
+            continue
+        texts = guess.columns.names(name).texts[:TEXTS_TO_MEASURE]
+        if all(texts):
+            lengths_by_column[name] = [len(text) for text in texts]
+    for first, second in permutations(lengths_by_column, 2):
+        lengths = lengths_by_column[first]
+        are_sequences = len(set(lengths)) > 1 and max(lengths) > SHORT_SEQUENCE
+        if not are_sequences or lengths != lengths_by_column[second]:
+            continue
+        first_count = _letter_count(guess, first)
+        second_count = _letter_count(guess, second)
+        if first_count == second_count:
+            return None
+        return (first, second) if first_count > second_count else (second, first)
     return None
 
 
-def _letters(guess: Guess, name: str) -> int:
+def _letter_count(guess: Guess, name: str) -> int:
     """How many different letters a column has."""
-    return len({*"".join(guess.columns.names(name).names[:100])})
+    texts = guess.columns.names(name).names[:TEXTS_TO_COUNT_LETTERS]
+    return len(set("".join(texts)))
 
 
-def _of_letters(path: str, sequence: str, tags: str) -> Kind:
-    file = Path(path).with_suffix(".jsonl").name
-    read = (
-        f"pandas.read_csv({path!r})" if ending(path) == ".csv" else f"pandas.read_table({path!r})"
-    )
-    if ending(path) == ".parquet":
-        read = f"pandas.read_parquet({path!r})"
-    before = (
+def _describe_letters(path: str, letters: str, tags: str) -> Description:
+    """What a table is that has a text of letters in each row, and a text with their tags."""
+    reader = READERS.get(ending(path), "read_table")
+    lists_file = Path(path).with_suffix(".jsonl").name
+    preparation = (
         "import pandas",
-        f"table = {read}",
-        f"lists = pandas.DataFrame({{'tokens': table[{sequence!r}].map(list), 'tags': "
+        f"table = pandas.{reader}({path!r})",
+        f"lists = pandas.DataFrame({{'tokens': table[{letters!r}].map(list), 'tags': "
         f"table[{tags!r}].map(list)}})",
-        f"lists.to_json({file!r}, orient='records', lines=True)",
+        f"lists.to_json({lists_file!r}, orient='records', lines=True)",
     )
-    what = f"sequences of letters ({sequence}) with a letter for each of them ({tags})"
-    words = {"experiment": "tagging", "data.train": file, "data.min_count": 1}
-    return Kind(what, [Choice(words, f"{tags} at each letter of {sequence}")], before)
+    summary = f"sequences of letters ({letters}) with a letter for each of them ({tags})"
+    settings: Settings = {"experiment": "tagging", "data.train": lists_file, "data.min_count": 1}
+    command = Command(settings, f"{tags} at each letter of {letters}")
+    return Description(summary, [command], preparation)
