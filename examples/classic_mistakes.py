@@ -16,7 +16,8 @@ from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 
 def _forget_lengths(encoder: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return args[:1]  # (inputs, lengths) -> (inputs,)
+    inputs, *_ = args
+    return (inputs,)
 
 
 class PaddedLastStep(Head, name="padded_last_step"):
@@ -33,8 +34,8 @@ class PaddedLastStep(Head, name="padded_last_step"):
 
 
 class PaddedLastStepOfBoth(PaddedLastStep, name="padded_last_step_of_both"):
-    """`padding_leak`, `truncated_direction`: the same of two directions, whose backward half has
-    read one step, which is padding."""
+    """`padding_leak`, `truncated_direction`: `output[:, -1]` of two directions, whose backward half
+    has read one step, which is padding."""
 
     requires_bidirectional = True
 

@@ -5,4 +5,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 class InverseRoot(LambdaLR):
     def __init__(self, optimizer, warmup: int = 100):
-        super().__init__(optimizer, lambda n: min((n + 1) / warmup, (warmup / (n + 1)) ** 0.5))
+        def factor(step):
+            rising = (step + 1) / warmup
+            falling = (warmup / (step + 1)) ** 0.5
+            return min(rising, falling)
+
+        super().__init__(optimizer, factor)

@@ -14,8 +14,10 @@ class Classifier(SequenceClassifier):
     measures = (*SequenceClassifier.measures, "kappa")
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        right, found, there = sums["classes"].double()  # of each class, of all batches together
-        count = there.sum()
-        chance = (found * there).sum() / count**2
-        kappa = (right.sum() / count - chance) / (1 - chance)
+        # How many examples of each class are right, are predicted, and are there, in all batches.
+        right, predicted, true = sums["classes"].double()
+        count = true.sum()
+        agreement = right.sum() / count
+        chance = (predicted * true).sum() / count**2
+        kappa = (agreement - chance) / (1 - chance)
         return {**super().scores(sums), "kappa": kappa}

@@ -16,7 +16,8 @@ class LayerNormLSTM(Cell, name="layer_norm_lstm"):
         super().__init__()
         self.of_x = nn.Linear(input_size, 4 * hidden_size, bias=False)
         self.of_h = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
-        self.norm_x, self.norm_h = (nn.LayerNorm(4 * hidden_size) for _ in "xh")
+        self.norm_x = nn.LayerNorm(4 * hidden_size)
+        self.norm_h = nn.LayerNorm(4 * hidden_size)
         self.norm_c = nn.LayerNorm(hidden_size)
 
     def forward(self, x, state):

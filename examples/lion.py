@@ -13,10 +13,14 @@ class Lion(Optimizer):
         with torch.enable_grad():
             loss = closure()
         for group in self.param_groups:
-            lr, (fast, slow) = group["lr"], group["betas"]
-            for weight in (p for p in group["params"] if p.grad is not None):
+            lr = group["lr"]
+            beta1, beta2 = group["betas"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-                update = torch.lerp(weight.grad, momentum, fast).sign_()
-                weight.mul_(1 - lr * group["weight_decay"]).sub_(update, alpha=lr)
-                momentum.lerp_(weight.grad, 1 - slow)
+                update = torch.lerp(weight.grad, momentum, beta1).sign_()
+                weight.mul_(1 - lr * group["weight_decay"])
+                weight.sub_(update, alpha=lr)
+                momentum.lerp_(weight.grad, 1 - beta2)
         return loss

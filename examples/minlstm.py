@@ -21,18 +21,22 @@ class MinLSTM(Cell, name="minlstm"):
     def logs(self, x):
         """The logarithms of what is kept, what is written, and the candidate, each `(..., H)`."""
         f, i, candidate = self.gates(x).chunk(3, dim=-1)
-        change = F.softplus(-f) - F.softplus(-i)  # log(i / f) of two sigmoids
-        positive = torch.where(
-            candidate >= 0, (candidate.relu() + 0.5).log(), -F.softplus(-candidate)
-        )
-        return -F.softplus(change), -F.softplus(-change), positive
+        log_ratio = F.softplus(-f) - F.softplus(-i)  # log(i / f), after their sigmoids
+        log_keep = -F.softplus(log_ratio)
+        log_write = -F.softplus(-log_ratio)
+        log_above_zero = (candidate.relu() + 0.5).log()
+        log_below_zero = -F.softplus(-candidate)
+        log_candidate = torch.where(candidate >= 0, log_above_zero, log_below_zero)
+        return log_keep, log_write, log_candidate
 
     def forward(self, x, h):
-        keep, write, candidate = self.logs(x)
-        return keep.exp() * h + (write + candidate).exp()
+        log_keep, log_write, log_candidate = self.logs(x)
+        return log_keep.exp() * h + (log_write + log_candidate).exp()
 
     def parallel(self, steps, h):
-        keep, write, candidate = self.logs(steps)
-        before = keep.cumsum(dim=1)
-        written = torch.logcumsumexp(write + candidate - before, dim=1) + before
-        return written.exp() + before.exp() * h.unsqueeze(1)
+        log_keep, log_write, log_candidate = self.logs(steps)
+        # How much of the carried state is kept up to each step, and of what is written at a step.
+        log_kept = log_keep.cumsum(dim=1)
+        log_written = log_write + log_candidate - log_kept
+        log_sum = torch.logcumsumexp(log_written, dim=1) + log_kept
+        return log_sum.exp() + log_kept.exp() * h.unsqueeze(1)

@@ -12,7 +12,8 @@ from pydantic import Field
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tokens
 from seqmodels.errors import UserError
 
-FILLERS = 20  # different filler tokens
+# How many different filler tokens there are.
+FILLERS = 20
 
 
 class Needle(SequenceDataModule):
@@ -40,15 +41,19 @@ class Needle(SequenceDataModule):
         super().__init__(Tokens(), **options)
         if length * 3 // 4 <= needles:
             raise UserError(f"data.length={length} leaves no room for filler: increase it")
-        self.position, self.length, self.needles = position, length, needles
-        self.num_classes, self.sizes = num_classes, sizes
+        self.position = position
+        self.length = length
+        self.needles = needles
+        self.num_classes = num_classes
+        self.sizes = sizes
 
     @property
     def title(self) -> str:
         return f"needle, {self.position} of {self.length}"
 
     def read(self) -> Mapping[str, Examples]:
-        random, examples = np.random.default_rng(self.split_seed), {}
+        random = np.random.default_rng(self.split_seed)
+        examples = {}
         for split, size in zip(SPLITS, self.sizes, strict=True):
             labels = [str(number % self.num_classes) for number in range(size)]
             texts = [self._text(label, random) for label in labels]
@@ -56,8 +61,9 @@ class Needle(SequenceDataModule):
         return examples
 
     def _text(self, label: str, random: np.random.Generator) -> str:
-        filler = int(random.integers(self.length * 3 // 4, self.length + 1)) - self.needles
-        words = [f"filler{number}" for number in random.integers(FILLERS, size=filler)]
-        start = {"start": 0, "middle": filler // 2, "end": filler}[self.position]
-        words[start:start] = [f"needle{label}"] * self.needles
-        return " ".join(words)
+        length = int(random.integers(self.length * 3 // 4, self.length + 1))
+        num_fillers = length - self.needles
+        fillers = [f"filler{number}" for number in random.integers(FILLERS, size=num_fillers)]
+        needles = [f"needle{label}"] * self.needles
+        start = {"start": 0, "middle": num_fillers // 2, "end": num_fillers}[self.position]
+        return " ".join([*fillers[:start], *needles, *fillers[start:]])

@@ -13,9 +13,10 @@ from pathlib import Path
 from seqmodels.data import SPLITS, Examples, SequenceDataModule, Tags, Words
 from seqmodels.data.sources import library_files
 
-CONTENT = {tokenize.NUMBER: "0", tokenize.STRING: "'...'"}  # what stands for all of them
+# One word stands for all numbers, and one for all strings.
+CONTENT = {tokenize.NUMBER: "0", tokenize.STRING: "'...'"}
 KEPT = {tokenize.NAME, tokenize.OP, *CONTENT}
-BOUND = {ast.arg: "parameter", ast.keyword: "argument", ast.alias: "assigned"}
+ROLES = {ast.arg: "parameter", ast.keyword: "argument", ast.alias: "assigned"}
 
 
 class PythonSyntax(SequenceDataModule):
@@ -28,42 +29,50 @@ class PythonSyntax(SequenceDataModule):
     def read(self) -> Mapping[str, Examples]:
         pairs = {split: [] for split in SPLITS}
         for number, path in enumerate(library_files()):
-            split = SPLITS[max(number % 10 - 7, 0)]  # 8, 1 and 1 of 10 files
+            split = SPLITS[max(number % 10 - 7, 0)]  # They get 8, 1 and 1 of 10 files.
             pairs[split] += self.read_file(str(path))
         return {split: Examples.of(pairs[split], f"Python, {split}") for split in SPLITS}
 
     def read_file(self, path: str) -> Iterator[tuple[list[str], list[str]]]:
-        # the tree counts bytes, and tokens count characters
+        # The tree counts bytes, and tokens count characters: in ASCII, they agree.
         source = Path(path).read_bytes().decode("ascii", errors="replace").replace("\ufffd", "?")
-        starts, calls = roles(source)
+        role_by_start, ends_of_calls = roles(source)
+        # A piece ends with the file, with a line when it is long enough, or anyway when it is long.
+        min_lengths = {tokenize.ENDMARKER: 1, tokenize.NEWLINE: self.block}
         words, tags = [], []
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type in KEPT:
-                before = words[-1] if words else ""
+                word_before = words[-1] if words else ""
                 words.append(CONTENT.get(token.type, token.string))
                 if token.type != tokenize.NAME or keyword.iskeyword(token.string):
                     tags.append("other")
-                elif token.end in calls:
+                elif token.end in ends_of_calls:
                     tags.append("call")
-                elif before == ".":
+                elif word_before == ".":
                     tags.append("attribute")
+                elif word_before in ("def", "class", "as"):
+                    tags.append("assigned")
                 else:
-                    named = before in ("def", "class", "as")
-                    tags.append("assigned" if named else starts.get(token.start, "name"))
-            enough = {tokenize.ENDMARKER: 1, tokenize.NEWLINE: self.block}
-            if len(words) >= enough.get(token.type, 2 * self.block):
+                    tags.append(role_by_start.get(token.start, "name"))
+            if len(words) >= min_lengths.get(token.type, 2 * self.block):
                 yield words, tags
                 words, tags = [], []
 
 
-def roles(source: str) -> tuple[dict[tuple[int, int], str], set[tuple[int, int]]]:
-    """What names are by where they start, and where names end that are called."""
-    starts, calls = {}, set()
+Place = tuple[int, int]
+"""The line of a token, and its column."""
+
+
+def roles(source: str) -> tuple[dict[Place, str], set[Place]]:
+    """What names are, by where they start, and where names end that are called."""
+    role_by_start = {}
+    ends_of_calls = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
-            calls.add((node.func.end_lineno, node.func.end_col_offset))
-        assigned = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        role = "assigned" if assigned else BOUND.get(type(node))
+            ends_of_calls.add((node.func.end_lineno, node.func.end_col_offset))
+        role = ROLES.get(type(node))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            role = "assigned"
         if role and not getattr(node, "asname", None):
-            starts[node.lineno, node.col_offset] = role
-    return starts, calls
+            role_by_start[node.lineno, node.col_offset] = role
+    return role_by_start, ends_of_calls

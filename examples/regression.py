@@ -15,7 +15,7 @@ from seqmodels.nn.outputs import ValueOutput
 
 class Regression(Task):
     contract = Contract(per="sequence", target="value")
-    measures = ("rmse", "mae", "r2")  # what `scores` gives
+    measures = ("rmse", "mae", "r2")  # the names that `scores` returns
 
     def make_output(self, width: int, **options: Any) -> ValueOutput:
         data = self.hparams["data"]
@@ -24,13 +24,15 @@ class Regression(Task):
 
     def step(self, batch: SequenceBatch) -> Step:
         score = self.score(batch)
-        targets = self.network.head.output.restore(batch.targets.view_as(score.decision))
-        return Step(score, {"values": value_sums(score.decision, targets)})
+        predicted = score.decision  # (B, K), in their own units
+        targets = self.network.head.output.restore(batch.targets.view_as(predicted))
+        return Step(score, {"values": value_sums(predicted, targets)})
 
     def scores(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        return value_scores(sums["values"])  # of all batches together
+        # The sums are those of all batches together.
+        return value_scores(sums["values"])
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
         names = self.hparams["data"]["values"]
-        rows = self.network.head.decode(states or self.network.encode(batch))
-        return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+        predicted = self.network.head.decode(states or self.network.encode(batch))
+        return [dict(zip(names, values, strict=True)) for values in predicted.tolist()]

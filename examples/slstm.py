@@ -23,9 +23,12 @@ class SLSTM(Cell, name="slstm"):
     def forward(self, x, state):
         h, c, n, m = state
         i, f, z, o = self.gates(torch.cat([x, h], dim=1)).chunk(4, dim=1)
-        kept = (F.logsigmoid(f) + m).masked_fill(n == 0, -torch.inf)  # of nothing, at the start
-        m = torch.maximum(kept, i)
-        forget, write = (kept - m).exp(), (i - m).exp()
+        log_forget = F.logsigmoid(f) + m
+        # At the start there is nothing to keep.
+        log_forget = log_forget.masked_fill(n == 0, -torch.inf)
+        m = torch.maximum(log_forget, i)
+        forget = (log_forget - m).exp()
+        write = (i - m).exp()
         c = forget * c + write * z.tanh()
         n = forget * n + write
         return o.sigmoid() * c / n, c, n, m

@@ -24,20 +24,23 @@ class Stream:
     logits `(B, t, C)` or `(B, C)`; `stream.reset()` begins new rows."""
 
     def __init__(self, path: str, rows: int = 1) -> None:
-        self.graph, self.rows = onnxruntime.InferenceSession(path), rows
+        self.graph = onnxruntime.InferenceSession(path)
+        self.rows = rows
         self.reset()
 
     def reset(self) -> None:
-        self.state = {}  # h_0 (L, B, H), c_0, and what a head that pools keeps
-        for part in self.graph.get_inputs()[2:]:
-            shape = [self.rows if size == "batch" else size for size in part.shape]
-            self.state[part.name] = np.zeros(shape, TYPES[part.type])
+        # The inputs after `inputs` and `lengths` are the state: h_0 (L, B, H), c_0, and what a head
+        # that pools keeps.
+        self.state = {}
+        for port in self.graph.get_inputs()[2:]:
+            shape = [self.rows if size == "batch" else size for size in port.shape]
+            self.state[port.name] = np.zeros(shape, TYPES[port.type])
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         lengths = np.full(self.rows, inputs.shape[1])
-        given = {"inputs": inputs, "lengths": lengths, **self.state}
-        logits, *after = self.graph.run(None, given)  # h_n, c_n, ...
-        self.state = dict(zip(self.state, after, strict=True))
+        arrays = {"inputs": inputs, "lengths": lengths, **self.state}
+        logits, *next_state = self.graph.run(None, arrays)  # h_n, c_n, ...
+        self.state = dict(zip(self.state, next_state, strict=True))
         return logits
 
 
@@ -47,7 +50,9 @@ def main() -> None:
     stream = Stream(sys.argv[1])
     dtype = TYPES[stream.graph.get_inputs()[0].type]
     for line in sys.stdin:
-        print(json.dumps(stream(np.array([json.loads(line)], dtype))[0].tolist()), flush=True)
+        row = json.loads(line)
+        [logits] = stream(np.array([row], dtype))
+        print(json.dumps(logits.tolist()), flush=True)
 
 
 if __name__ == "__main__":

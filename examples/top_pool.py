@@ -15,7 +15,9 @@ class TopPool(Head, name="top_pool"):
         self.k = k
 
     def select(self, states):
-        valid = states.output.masked_fill(~states.mask.unsqueeze(-1), -torch.inf)
-        largest = valid.topk(min(self.k, valid.shape[1]), dim=1).values  # (B, k, D*H)
-        there = largest.isfinite()  # rows may be shorter than k
-        return largest.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)
+        is_padding = ~states.mask.unsqueeze(-1)  # (B, T, 1)
+        output = states.output.masked_fill(is_padding, -torch.inf)
+        k = min(self.k, output.shape[1])
+        largest = output.topk(k, dim=1).values  # (B, k, D*H)
+        is_valid = largest.isfinite()  # A row may be shorter than k.
+        return largest.masked_fill(~is_valid, 0.0).sum(dim=1) / is_valid.sum(dim=1)

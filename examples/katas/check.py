@@ -17,40 +17,45 @@ from seqmodels.mistakes import MISTAKES
 
 KATAS = {number: mistake for mistake in MISTAKES.values() for number in mistake.katas}
 NUMBERS = sorted(KATAS)
-READ_FEATURES = (1, 2, 6, 10)  # the others read tokens, but streams read features, too
+# These read features, and the others tokens; streams read features, too.
+READ_FEATURES = (1, 2, 6, 10)
+# How the models are audited that don't return one row of scores per sequence.
 OPTIONS: dict[int, dict[str, Any]] = {
     5: {"kind": "per_step", "causal": True},
     7: {"kind": "seq2seq", "target_inputs": torch.arange(1, 25).reshape(4, 6)},
     9: {"kind": "per_step", "causal": True},
 }
-"""How the models that don't return one row of scores per sequence are audited."""
 
 
 def check(number: int, model: Callable[[], Any] | None = None) -> list[str]:
     """Audits a model, by default the one in the kata's file, and prints what is left to repair."""
     if model is None:
-        model = runpy.run_path(str(Path(__file__).with_name(f"kata{number:02}.py")))["Model"]
+        file = Path(__file__).with_name(f"kata{number:02}.py")
+        model = runpy.run_path(str(file))["Model"]
     torch.manual_seed(0)
-    features, tokens = torch.randn(4, 20, 12), torch.randint(1, 30, (4, 20))
-    inputs = features if number in READ_FEATURES else tokens
-    found: Audit
+    features = torch.randn(4, 20, 12)
+    tokens = torch.randint(1, 30, (4, 20))
+    result: Audit
     if KATAS[number].is_of_a_stream:
-        found = audit_stream(model(), features)
+        result = audit_stream(model(), features)
     else:
-        found = audit(model(), inputs, [20, 15, 9, 3], **OPTIONS.get(number, {}))
-    print(f"kata {number}: {', '.join(found.names) or 'repaired'}")
-    for finding in found.findings:
-        print(f"  {finding.evidence}\n  See it: {MISTAKES[finding.name].check}.")
-    return found.names
+        inputs = features if number in READ_FEATURES else tokens
+        result = audit(model(), inputs, [20, 15, 9, 3], **OPTIONS.get(number, {}))
+    print(f"kata {number}: {', '.join(result.names) or 'repaired'}")
+    for finding in result.findings:
+        print(f"  {finding.evidence}")
+        print(f"  See it: {MISTAKES[finding.name].check}.")
+    return result.names
 
 
 @command
 def main(*katas: str) -> None:
     """Check your repair of a kata, or of all: python examples/katas/check.py 3"""
-    if wrong := {*katas} - {*map(str, NUMBERS)}:
-        raise UserError(f"{min(wrong)} is not a kata: choose one of 1 to {max(NUMBERS)}")
-    left = [check(int(each)) for each in (katas or NUMBERS)]
-    sys.exit(1 if any(left) else 0)
+    unknown = {*katas} - {*map(str, NUMBERS)}
+    if unknown:
+        raise UserError(f"{min(unknown)} is not a kata: choose one of 1 to {max(NUMBERS)}")
+    mistakes_left = [check(int(number)) for number in katas or NUMBERS]
+    sys.exit(1 if any(mistakes_left) else 0)
 
 
 if __name__ == "__main__":

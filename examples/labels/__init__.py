@@ -5,6 +5,7 @@ python scripts/train.py --config-dir examples/labels/configs model=labels data=h
 
 import random
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -41,15 +42,20 @@ TARGETS["labels"] = Target(
 class Labels(TargetEncoder):
     """A raw target is a list of names; encoded, `(N, K)` float32 of zeros and ones."""
 
-    per, target = "sequence", "labels"
+    per = "sequence"
+    target = "labels"
 
     def fit(self, raw: Sequence[Sequence[str]], source: str) -> None:
-        self.names = sorted({name for names in raw for name in names})
+        self.names = sorted(set(chain.from_iterable(raw)))
 
     def encode(self, raw: Sequence[Sequence[str]], source: str) -> Tensor:
-        if new := {name for names in raw for name in names}.difference(self.names):
-            raise UserError(f"{source}: training never saw the label {min(new)}: leave it out")
-        return torch.tensor([[float(name in names) for name in self.names] for names in raw])
+        unseen = set(chain.from_iterable(raw)).difference(self.names)
+        if unseen:
+            raise UserError(f"{source}: training never saw the label {min(unseen)}: leave it out")
+        return torch.tensor([self._zeros_and_ones(labels) for labels in raw])
+
+    def _zeros_and_ones(self, labels: Sequence[str]) -> list[float]:
+        return [float(name in labels) for name in self.names]
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -92,19 +98,24 @@ class Labeller(Task):
         return EachLabel(width, len(self.hparams["data"]["labels"]))
 
     def step(self, batch: SequenceBatch) -> Step:
-        score, targets, measured = self.score(batch), batch.targets.long(), None
-        if self.measures_more:  # metrics of `model.metrics` get probabilities
+        score = self.score(batch)
+        predicted = score.decision
+        targets = batch.targets.long()
+        # How many of each label are right, are predicted, and are there: (3, K).
+        counts = torch.stack([(predicted * targets).sum(0), predicted.sum(0), targets.sum(0)])
+        measured = None
+        if self.measures_more:  # The metrics of `model.metrics` get probabilities.
             measured = self.network.head(score.states).sigmoid(), targets
-        made = score.decision
-        counts = torch.stack([(made * targets).sum(0), made.sum(0), targets.sum(0)])
         return Step(score, {"labels": counts}, measured)
 
     def scores(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"f1": scores(sums["labels"])["f1"].mean()}
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> list[dict]:
-        rows = self.network.head(states or self.network.encode(batch)).sigmoid().tolist()
-        return [dict(zip(self.hparams["data"]["labels"], row, strict=True)) for row in rows]
+        names = self.hparams["data"]["labels"]
+        logits = self.network.head(states or self.network.encode(batch))
+        rows = logits.sigmoid().tolist()
+        return [dict(zip(names, probabilities, strict=True)) for probabilities in rows]
 
 
 class Headlines(SequenceDataModule):
@@ -116,9 +127,14 @@ class Headlines(SequenceDataModule):
 
     def read(self) -> Mapping[str, Examples]:
         dice = random.Random(self.split_seed)
-        return {split: Examples.of(map(self._one, [dice] * self.size), split) for split in SPLITS}
+        examples = {}
+        for split in SPLITS:
+            rows = [self._example(dice) for _ in range(self.size)]
+            examples[split] = Examples.of(rows, split)
+        return examples
 
-    def _one(self, dice: random.Random) -> tuple[str, list[str]]:
+    def _example(self, dice: random.Random) -> tuple[str, list[str]]:
+        """A text, and its labels."""
         names = dice.sample([*TOPICS], dice.randint(0, 3))
         words = [dice.choice(TOPICS[name]) for name in names]
         words += dice.choices(OTHERS, k=dice.randint(3, 9))
