@@ -291,10 +291,10 @@ def test_the_vocabulary_takes_words_of_the_file_after_those_of_training(tmp_path
     new = {word: index for word, index in after.items() if word not in before}
     # a text gives `new-york` and `'s` as several tokens
     assert before.items() <= after.items() and new == {"oslo": 5, "rare": 6, "last": 7}
-    assert tokens.own_spec == {"vector_size": 1, "num_trained": len(before) + 2}
+    assert tokens.further_spec == {"vector_size": 1, "num_trained": len(before) + 2}
     assert vector(tokens, "oslo") == [7.0]  # that of the same word, although Oslo came first
     loaded = load_inputs(json.loads(json.dumps(tokens.state())))  # without the file
-    assert loaded.state() == tokens.state() and loaded.own_spec == tokens.own_spec
+    assert loaded.state() == tokens.state() and loaded.further_spec == tokens.further_spec
     for each in (tokens, loaded):
         [encoded] = each.encode(["Oslo is beyond [PAD]"], "x")
         assert encoded.tolist()[:3] == [5, after["is"], 1]

@@ -97,7 +97,7 @@ def words() -> Words:
 
 def tagger(noise: float = 0.0) -> Any:
     torch.manual_seed(0)
-    data = {"num_inputs": words().num_inputs, "classes": ["x", "y"], **words().own_spec}
+    data = {"num_inputs": words().num_inputs, "classes": ["x", "y"], **words().further_spec}
     embedding = {"size": E, "character_options": {"hidden_size": H}, "noise": noise}
     return exported("Tagger")(data, {"hidden_size": 8}, embedding=embedding)
 

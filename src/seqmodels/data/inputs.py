@@ -13,7 +13,7 @@ from torch import Tensor
 from seqmodels.errors import UserError, choices
 
 ENCODERS: dict[str, type[InputEncoder]] = {}
-"""By the name in a saved state."""
+"""The encoders by their name in a saved state."""
 
 
 class InputEncoder(ABC):
@@ -22,19 +22,28 @@ class InputEncoder(ABC):
     `class Tokens(InputEncoder, name="tokens")`."""
 
     kind: ClassVar[Literal["tokens", "features"]]
+    # The name in a saved state.
     saved_as: ClassVar[str]
-    given: Mapping[str, Any] = MappingProxyType({})  # the arguments to save, as plain values
-    fitted: Mapping[str, Any]  # what it has learned, as plain values; known once `fit` or `load`
-    num_inputs: int  # the vocabulary size or the number of features; known then, too
-    vectors: Tensor | None = None  # `(V, W)` of the tokens, if `fit` has read pre-trained ones
-    note = ""  # what the user should know of what `fit` has read
-    own_spec: Mapping[str, int] = MappingProxyType({})  # what else a task must know
-    doubts: Mapping[Any, str] = MappingProxyType({})  # what the user should know of what it encoded
+    # The arguments to save, as plain values.
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    # These two are there once `fit` or `load` was called: what the encoder has learned, as plain
+    # values; and the vocabulary size, or the number of features.
+    fitted: Mapping[str, Any]
+    num_inputs: int
+    # The vectors of the tokens, `(V, W)`, if `fit` has read pre-trained ones.
+    vectors: Tensor | None = None
+    # A sentence for the user on what `fit` has read.
+    note = ""
+    # Sizes that a task must know besides `num_inputs`.
+    further_spec: Mapping[str, int] = MappingProxyType({})
+    # Sentences for the user on what was encoded.
+    doubts: Mapping[Any, str] = MappingProxyType({})
 
     def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
         if name is not None:
-            ENCODERS[name], cls.saved_as = cls, name
+            ENCODERS[name] = cls
+            cls.saved_as = name
 
     @abstractmethod
     def fit(self, raw: Sequence[Any]) -> None:
@@ -46,8 +55,12 @@ class InputEncoder(ABC):
         `first`, an input that is wrong."""
 
     def encode_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> Sequence[Tensor]:
-        """As `encode`, of the next steps of some rows. What the steps before have left is in
-        `kept`, which is empty where the rows begin."""
+        """Encodes the next steps of some rows.
+
+        Args:
+            raw: these steps, one raw input for each row.
+            kept: what an encoder remembers of the steps before; empty where the rows begin.
+        """
         return self.encode(raw, "inputs")
 
     def reads_whole_rows(self) -> str:
@@ -59,7 +72,7 @@ class InputEncoder(ABC):
         return {}
 
     def pieces(self, raw: Any) -> list[tuple[str, bool]]:
-        """A text in pieces, each with whether it is a token; empty where inputs are no texts."""
+        """The pieces of a text, and whether each is a token; empty where inputs are no texts."""
         return []
 
     def name(self, raw: Any) -> dict[str, Any]:
@@ -73,7 +86,11 @@ class InputEncoder(ABC):
 
     def state(self) -> dict[str, Any]:
         """What `load_inputs` needs, as plain values."""
-        return {"kind": self.saved_as, "options": {**self.given}, "fitted": {**self.fitted}}
+        return {
+            "kind": self.saved_as,
+            "options": dict(self.arguments),
+            "fitted": dict(self.fitted),
+        }
 
 
 def load_inputs(state: dict[str, Any]) -> InputEncoder:

@@ -147,7 +147,7 @@ class SequenceDataModule(DataModule):
         return {
             "inputs": self.inputs.kind,
             "num_inputs": self.inputs.num_inputs,
-            **self.inputs.own_spec,
+            **self.inputs.further_spec,
             **self.targets.spec,
             "preprocessor": self.inputs.state(),
         }
@@ -289,7 +289,7 @@ class SequenceDataModule(DataModule):
     @property
     def baseline_recipe(self) -> list[Any]:
         if self.per == "step":  # the encoding says what a step is
-            return [self.inputs.given, self.looks_ahead]
+            return [self.inputs.arguments, self.looks_ahead]
         return list(self.baseline_inputs) if self.inputs.kind == "tokens" else []
 
     @property

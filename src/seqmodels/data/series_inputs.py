@@ -116,7 +116,7 @@ class Series(InputEncoder, name="features"):
         self, *, stack: Stack = 1, missing: Missing = "error", scale: Scale = "split"
     ) -> None:
         self.stack, self.missing, self.scale = stack, missing, scale
-        self.given = {"stack": stack, "missing": missing, "scale": scale}
+        self.arguments = {"stack": stack, "missing": missing, "scale": scale}
         self.doubts: dict[Any, str] = {}
 
     @property

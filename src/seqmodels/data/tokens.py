@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from io import BufferedIOBase, BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,14 @@ from seqmodels.data.vectors import find_vectors
 from seqmodels.errors import UserError
 from seqmodels.screen import show_progress
 
-LARGE = 8_000_000  # characters of texts whose ids are kept in the cache
-MOST_SHOWN = 200  # characters of a text that is only to be recognised
-FORMAT = 2  # of the cached ids
-HALF = 12  # of a word with more than twice so many characters, the first and the last are read
+# The ids of texts with so many characters are kept in the cache.
+LARGE = 8_000_000
+# A text that is only to be recognised is cut at so many characters.
+MOST_SHOWN = 200
+# The version of the cached ids.
+FORMAT = 2
+# Of a long word, so many characters at its beginning and at its end are read.
+HALF = 12
 
 VocabularyOf = Literal["train", "vectors"]
 
@@ -61,66 +66,100 @@ class Tokens(InputEncoder, name="tokens"):
         if not isinstance(tokenizer, TokenizerOptions):
             tokenizer = TokenizerOptions(**(tokenizer or {}))
         self.options = tokenizer
-        self.given = {"tokenizer": asdict(self.options), "max_length": max_length}
-        self.max_length, self.vectors_from, self.vocabulary = max_length, vectors, vocabulary
+        self.arguments = {"tokenizer": asdict(self.options), "max_length": max_length}
+        self.max_length = max_length
+        self.vectors_from = vectors
+        self.vocabulary = vocabulary
         if vocabulary == "vectors" and vectors is None:
             raise UserError("data.vocabulary=vectors: set data.vectors, to glove or a file, too")
         if vectors is not None and tokenizer.level not in ("word", "space"):
-            level = f"data.tokenizer={tokenizer.level}"
-            raise UserError(f"data.vectors={vectors} are of words, not for {level}: set it to word")
+            raise UserError(
+                f"data.vectors={vectors} are of words, not for data.tokenizer={tokenizer.level}: "
+                "set it to word"
+            )
 
     def fit(self, raw: Sequence[Any]) -> None:
         fitted = self._learn(raw)
         self.load(fitted)
-        if self.vectors_from is not None:
-            tokens, self.vectors, self.note = find_vectors(
-                self.vectors_from, self.tokenizer, add_words=self.vocabulary == "vectors"
-            )
-            sizes = {"vector_size": self.vectors.shape[1], "num_trained": len(self.tokenizer)}
-            self.load({**fitted, "tokens": tokens, **sizes})
+        if self.vectors_from is None:
+            return
+        tokens, self.vectors, self.note = find_vectors(
+            self.vectors_from, self.tokenizer, add_words=self.vocabulary == "vectors"
+        )
+        self.load(
+            {
+                **fitted,
+                "tokens": tokens,
+                "vector_size": self.vectors.shape[1],
+                "num_trained": len(self.tokenizer),
+            }
+        )
 
     def _learn(self, raw: Sequence[Any]) -> dict[str, Any]:
-        def learn() -> dict[str, Any]:
-            learned = Tokenizer.learn(raw, self.options)
-            return {"tokens": learned.tokens, "merges": learned.merges}
+        """What `load` needs of a tokenizer that learns from these texts, without vectors."""
 
-        recipe = [FORMAT, content := _kept(raw), asdict(self.options)]
-        return dict(cached_value("tokenizers", recipe, learn)) if content else learn()
+        def learn() -> dict[str, Any]:
+            tokenizer = Tokenizer.learn(raw, self.options)
+            return {"tokens": tokenizer.tokens, "merges": tokenizer.merges}
+
+        content = _hash_of_large(raw)
+        if content is None:
+            return learn()
+        recipe = [FORMAT, content, asdict(self.options)]
+        return dict(cached_value("tokenizers", recipe, learn))
 
     def encode(self, raw: Sequence[Any], source: str, first: int = 1) -> TokenRows:
         for number, text in enumerate(raw, start=first):
             if not text.strip():
                 raise UserError(f"{source}: text {number} is empty; remove it or give it some text")
-        total, how = sum(map(len, raw)), (self.tokenizer, self.max_length)
-        return encode_rows(raw, *how, title=source, total=total, content=_kept(raw))
+        return encode_rows(
+            raw,
+            self.tokenizer,
+            self.max_length,
+            title=source,
+            total=_character_count(raw),
+            content=_hash_of_large(raw),
+        )
 
     def reads_whole_rows(self) -> str:
-        longer = f"data.max_length={self.max_length} truncates texts"
-        return f"{longer}: train with data.max_length=null" if self.max_length else ""
+        if self.max_length is None:
+            return ""
+        return f"data.max_length={self.max_length} truncates texts: train with data.max_length=null"
 
     def pieces(self, raw: str) -> list[tuple[str, bool]]:
         spans = self.tokenizer.spans(raw)[: self.max_length]
-        found, end = list[tuple[str, bool]](), spans[0][0]
-        for start, stop in spans:  # those of the bytes of one character overlap
-            found += [(raw[end:start], False), (raw[max(start, end) : stop], True)]
+        pieces = list[tuple[str, bool]]()
+        end = spans[0][0]  # where the piece before ends
+        for start, stop in spans:
+            pieces.append((raw[end:start], False))
+            # Tokens that are bytes of one character have the same span: the first one has the text.
+            pieces.append((raw[max(start, end) : stop], True))
             end = max(end, stop)
-        return found
+        return pieces
 
     def name(self, raw: str) -> dict[str, Any]:
         line = " ".join(raw[: 2 * MOST_SHOWN].split())
-        return {"input": line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…"}
+        if len(line) > MOST_SHOWN:
+            line = line[: MOST_SHOWN - 1] + "…"
+        return {"input": line}
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)
         self.tokenizer = Tokenizer(self.options, fitted["tokens"], fitted["merges"])
         self.num_inputs = len(self.tokenizer)
         names = ("vector_size", "num_trained")
-        self.own_spec = {name: int(fitted[name]) for name in names if name in fitted}
+        self.further_spec = {name: int(fitted[name]) for name in names if name in fitted}
 
 
-def _kept(raw: Sequence[str]) -> str | None:
-    """A hash of texts that are worth a place in the cache."""
-    return digest(raw) if sum(map(len, raw)) >= LARGE else None
+def _hash_of_large(texts: Sequence[str]) -> str | None:
+    """A hash of texts that are worth a place in the cache; None if they are too small."""
+    if _character_count(texts) < LARGE:
+        return None
+    return digest(texts)
+
+
+def _character_count(texts: Sequence[str]) -> int:
+    return sum(map(len, texts))
 
 
 class Words(Tokens, name="words"):
@@ -142,66 +181,96 @@ class Words(Tokens, name="words"):
         characters: bool = False,
         **options: Any,
     ) -> None:
-        how = TokenizerOptions("space", **options)
-        super().__init__(how, vectors=vectors, vocabulary=vocabulary)
-        self.given, self.spells = {**options, "characters": characters}, characters
+        tokenizer = TokenizerOptions("space", **options)
+        super().__init__(tokenizer, vectors=vectors, vocabulary=vocabulary)
+        self.arguments = {**options, "characters": characters}
+        self.spells = characters
 
     def _learn(self, raw: Sequence[Sequence[str]]) -> dict[str, Any]:
         normal = Tokenizer(self.options).normal
-        forms = Counter(word for words in raw for word in words)
-        counts, letters = Counter[str](), Counter[str]()
-        for word, count in forms.items():
-            counts[normal(word)] += count
-            for letter in word if self.spells else "":
-                letters[letter] += count
-        characters = {"characters": most_frequent(letters, self.options)} if self.spells else {}
-        words = [*SPECIAL, *most_frequent(counts, self.options)]
-        return {"tokens": words, "merges": [], **characters}
+        token_counts = Counter[str]()
+        letter_counts = Counter[str]()
+        # Each different word is read once, however often it occurs.
+        for word, count in Counter(chain.from_iterable(raw)).items():
+            token_counts[normal(word)] += count
+            if self.spells:
+                for letter in word:
+                    letter_counts[letter] += count
+        tokens = [*SPECIAL, *most_frequent(token_counts, self.options)]
+        fitted = {"tokens": tokens, "merges": []}
+        if self.spells:
+            fitted["characters"] = most_frequent(letter_counts, self.options)
+        return fitted
 
     def encode(self, raw: Sequence[Sequence[str]], source: str, first: int = 1) -> TokenRows:
         for number, words in enumerate(raw, start=first):
             if isinstance(words, str) or not len(words) or not all(map(str.strip, words)):
                 raise UserError(f"{source}: text {number} must be a list of words, none empty")
-        forms = dict[str, int]()
-        numbers = np.array([forms.setdefault(word, len(forms)) for words in raw for word in words])
-        normal, known = self.tokenizer.normal, self.tokenizer.ids
-        ids = np.array([known.get(normal(word), UNKNOWN_ID) for word in forms], np.int32)
+        # Each different word is looked up once: they are numbered in the order of the texts.
+        number_by_word = dict[str, int]()
+        numbers = [
+            number_by_word.setdefault(word, len(number_by_word))
+            for word in chain.from_iterable(raw)
+        ]
+        different_words = list(number_by_word)
+        normal = self.tokenizer.normal
+        id_by_token = self.tokenizer.ids
+        token_ids = [id_by_token.get(normal(word), UNKNOWN_ID) for word in different_words]
+        ids = np.array(token_ids, np.int32)
+
+        forms = np.array(numbers)  # (steps of all texts,)
         ends = np.cumsum([0, *map(len, raw)])
         if not self.spells:
-            return TokenRows(ids[numbers], ends)
-        return SpelledRows(numbers, ends, spelled(ids, [*forms], self.characters))
+            return TokenRows(ids[forms], ends)
+        return SpelledRows(forms, ends, spelled(ids, different_words, self.characters))
 
     def describe(self, raw: Sequence[str]) -> dict[str, Any]:
         return {"tokens": list(raw)}
 
     def pieces(self, raw: Sequence[str]) -> list[tuple[str, bool]]:
-        return [piece for word in raw for piece in ((word, True), (" ", False))]
+        pieces = list[tuple[str, bool]]()
+        for word in raw:
+            pieces.append((word, True))
+            pieces.append((" ", False))
+        return pieces
 
+    # A list of words is recognised by its words, not by a line of text.
     name = InputEncoder.name
 
     def load(self, fitted: Mapping[str, Any]) -> None:
         super().load(fitted)
         if self.spells:
-            names = fitted["characters"]
-            self.characters = {name: number for number, name in enumerate(names, len(SPECIAL))}
-            self.own_spec = {**self.own_spec, "num_characters": len(SPECIAL) + len(names)}
+            letters = fitted["characters"]
+            self.characters = {
+                letter: number for number, letter in enumerate(letters, len(SPECIAL))
+            }
+            num_characters = len(SPECIAL) + len(letters)
+            self.further_spec = {**self.further_spec, "num_characters": num_characters}
 
 
 def unknown(count: int, total: int, source: str) -> str:
-    """That most tokens of texts are unknown to the model; empty if they are not."""
+    """A note that most tokens of texts are unknown to the model; empty if they are not."""
     if 2 * count <= total:
         return ""
-    found = f"{source}: {share(count, total, 'tokens')} are unknown to the model"
-    return f"{found}: is this the right file, or text in another language or script?"
+    return (
+        f"{source}: {share(count, total, 'tokens')} are unknown to the model: is this the right "
+        "file, or text in another language or script?"
+    )
 
 
 class TokenRows(Sequence[Tensor]):
-    """Sequences of token ids, one after the other; each as a tensor `(T,)` int64."""
+    """Sequences of token ids, one after the other; each as a tensor `(T,)` int64.
+
+    Args:
+        ids: those of all sequences, unsigned integers, in memory or on disk.
+        ends: where each sequence begins, and where the last one ends, `(N + 1,)`.
+        truncated: how many of the sequences lack tokens of their text.
+    """
 
     def __init__(self, ids: np.ndarray, ends: np.ndarray, truncated: int = 0) -> None:
-        self.ids = ids  # of all sequences, unsigned integers, in memory or on disk
-        self.ends = ends  # where each sequence begins, and where the last one ends
-        self.truncated = truncated  # how many of them lack tokens of their text
+        self.ids = ids
+        self.ends = ends
+        self.truncated = truncated
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -220,9 +289,10 @@ class TokenRows(Sequence[Tensor]):
         starts = self.ends[rows]
         lengths = self.ends[rows + 1] - starts
         steps = np.arange(lengths.max())
-        valid = steps < lengths[:, None]
-        batch = np.zeros(valid.shape, dtype=np.int64)
-        batch[valid] = self.ids[(starts[:, None] + steps)[valid]]
+        is_valid = steps < lengths[:, None]  # (B, T)
+        positions = starts[:, None] + steps  # (B, T), in `ids`
+        batch = np.zeros(is_valid.shape, dtype=np.int64)
+        batch[is_valid] = self.ids[positions[is_valid]]
         return torch.from_numpy(batch)
 
     @property
@@ -236,7 +306,8 @@ class TokenRows(Sequence[Tensor]):
 
     def blocks(self, size: int = 1 << 24) -> Iterable[np.ndarray]:
         """The ids of all sequences, so many at a time: they may not fit in memory."""
-        return (self.ids[start : start + size] for start in range(0, len(self.ids), size))
+        for start in range(0, len(self.ids), size):
+            yield self.ids[start : start + size]
 
 
 class SpelledRows(TokenRows):
@@ -268,15 +339,15 @@ def spelled(ids: np.ndarray, words: Sequence[str], characters: Mapping[str, int]
     rows = np.full((len(words), 1 + 2 * HALF), PADDING_ID, np.int32)
     rows[:, 0] = ids
     for row, word in zip(rows, words, strict=True):
-        ends = word[:HALF] + word[HALF:][-HALF:]
-        row[1 : 1 + len(ends)] = [characters.get(letter, UNKNOWN_ID) for letter in ends]
+        letters = word[:HALF] + word[HALF:][-HALF:]
+        row[1 : 1 + len(letters)] = [characters.get(letter, UNKNOWN_ID) for letter in letters]
     return rows
 
 
 def encode_rows(
     texts: Iterable[str],
     tokenizer: Tokenizer,
-    most: int | None = None,
+    max_length: int | None = None,
     *,
     title: str,
     total: int,
@@ -286,7 +357,7 @@ def encode_rows(
     """The token ids of each text. Raises a `UserError` if the cache cannot be written.
 
     Args:
-        most: truncate longer texts to so many tokens; None keeps all.
+        max_length: truncate longer texts to so many tokens; None keeps all.
         title, total: what to call them while they are encoded, and how many characters they have.
         content: a hash of the texts, to keep their ids in the cache, and read them from there;
             None: they stay in memory.
@@ -295,19 +366,20 @@ def encode_rows(
     dtype = np.min_scalar_type(len(tokenizer) - 1)
 
     def encode(file: BufferedIOBase) -> dict[str, Any]:
+        """Writes the ids to a file, and returns the other arguments of `TokenRows`."""
         file.write(np.array(start, dtype).tobytes())
-        counts, truncated = [np.array([len(start)])], 0
+        counts = [np.array([len(start)])]  # of the ids before the first text, and of each text
+        truncated_count = 0
         with show_progress(f"encoding {title}", total) as advance:
             for batch in batches(texts):
                 ids, lengths = tokenizer.encode(batch)
-                if most is not None and (longer := int((lengths > most).sum())):
-                    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-                    ids, lengths = ids[np.arange(len(ids)) - starts < most], lengths.clip(max=most)
-                    truncated += longer
+                if max_length is not None:
+                    truncated_count += int((lengths > max_length).sum())
+                    ids, lengths = _truncated(ids, lengths, max_length)
                 file.write(ids.data)
                 counts.append(lengths)
-                advance(sum(map(len, batch)))
-        return {"ends": np.concatenate(counts).cumsum(), "truncated": truncated}
+                advance(_character_count(batch))
+        return {"ends": np.concatenate(counts).cumsum(), "truncated": truncated_count}
 
     def write(folder: Path) -> None:
         with (folder / "ids").open("wb") as file:
@@ -315,9 +387,26 @@ def encode_rows(
 
     if content is None:
         memory = BytesIO()
-        rows = encode(memory)
-        return TokenRows(np.frombuffer(memory.getbuffer(), dtype), **rows)
-    folder = cached("rows", [FORMAT, content, tokenizer.state(), most, *start], write)
+        options = encode(memory)
+        return TokenRows(np.frombuffer(memory.getbuffer(), dtype), **options)
+    recipe = [FORMAT, content, tokenizer.state(), max_length, *start]
+    folder = cached("rows", recipe, write)
     with np.load(folder / "rows.npz") as rows:
         ids = np.memmap(folder / "ids", dtype, "r")
         return TokenRows(ids, rows["ends"], int(rows["truncated"]))
+
+
+def _truncated(
+    ids: np.ndarray, lengths: np.ndarray, max_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ids and the lengths of texts that keep no more than `max_length` tokens each.
+
+    Args:
+        ids: those of all texts, one text after the other.
+        lengths: how many ids each text has, `(texts,)`.
+    """
+    if lengths.max(initial=0) <= max_length:
+        return ids, lengths
+    starts = np.cumsum(lengths) - lengths
+    steps = np.arange(len(ids)) - np.repeat(starts, lengths)  # the place of each id in its text
+    return ids[steps < max_length], lengths.clip(max=max_length)
