@@ -86,8 +86,8 @@ def baseline_features(
 
 def _random_rows(num_rows: int, num_outputs: int) -> np.ndarray:
     """As many rows as a linear model is trained on, the same every time, in random order."""
-    most = min(MOST_EXAMPLES, MOST_PREDICTIONS // num_outputs)
-    return np.random.default_rng(0).permutation(num_rows)[:most]
+    most_rows = min(MOST_EXAMPLES, MOST_PREDICTIONS // num_outputs)
+    return np.random.default_rng(0).permutation(num_rows)[:most_rows]
 
 
 def _share(rows: np.ndarray, total: int, unit: str = "examples") -> str:
@@ -108,8 +108,10 @@ def n_grams(level: str, lowercase: bool, num_outputs: int) -> TfidfVectorizer:
     options: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]+", "ngram_range": (1, 2)}
     if level == "characters":
         options = {"analyzer": "char_wb", "ngram_range": (1, 4)}
-    most = max(1, MOST_COEFFICIENTS // num_outputs)
-    return TfidfVectorizer(lowercase=lowercase, max_features=most, sublinear_tf=True, **options)
+    most_features = max(1, MOST_COEFFICIENTS // num_outputs)
+    return TfidfVectorizer(
+        lowercase=lowercase, max_features=most_features, sublinear_tf=True, **options
+    )
 
 
 def channel_summaries(as_array: Callable[[Any], np.ndarray] = np.asarray) -> Any:
@@ -208,8 +210,8 @@ def token_windows(
     """
     tokens_by_split = {split: _tokens(rows.sequences) for split, rows in data.datasets.items()}
     counts = np.bincount(np.concatenate(tokens_by_split["train"]))
-    most = max(1, MOST_COEFFICIENTS // num_outputs // len(WINDOW))
-    frequent_tokens = np.argsort(-counts, kind="stable")[:most]
+    most_tokens = max(1, MOST_COEFFICIENTS // num_outputs // len(WINDOW))
+    frequent_tokens = np.argsort(-counts, kind="stable")[:most_tokens]
     # The number of each token among the frequent ones, which the features count; -1 for others.
     numbers = np.full(data.inputs.num_inputs, -1)
     numbers[frequent_tokens] = np.arange(len(frequent_tokens))

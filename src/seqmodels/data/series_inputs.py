@@ -40,7 +40,8 @@ class TableSeries:
 
     numbers: Float[np.ndarray, "time numeric"]  # nan where one is missing
     columns: Sequence[str]  # the names of all channels
-    texts: Mapping[str, Names] = field(default_factory=dict)  # by channel, if it holds texts
+    # The texts of each channel that holds some.
+    texts: Mapping[str, Names] = field(default_factory=dict)
     name: str = ""
     times: Times | None = None  # one for each step
     number: int = 0  # the position of the series in its table
@@ -206,7 +207,8 @@ class Series(InputEncoder, name="features"):
         """Encodes series as `_clean` gives them."""
         encoded = []
         step_count = 0
-        far_counts = np.zeros(len(self.mean))  # for each channel, the values far from training
+        # How many values of each channel lie far from training.
+        far_counts = np.zeros(len(self.mean))
         for series in clean:
             steps = self.features(series)
             if self.stacked > 1:
@@ -315,7 +317,7 @@ class Series(InputEncoder, name="features"):
     def _number_channels(self) -> None:
         """Keeps which channels hold numbers, and of the others the number of each text."""
         self.numeric = list[int]()
-        self._code_by_text = dict[int, dict[str, int]]()  # by channel
+        self._code_by_text = dict[int, dict[str, int]]()  # One for each channel of texts.
         for channel, texts in enumerate(self.categories):
             if texts is None:
                 self.numeric.append(channel)

@@ -60,7 +60,8 @@ class Steps:
     def is_inside(self) -> np.ndarray:
         """Whether each step but the last one is followed by one of its series, `(N - 1,)`."""
         is_inside = np.ones(len(self.columns) - 1, bool)
-        last_steps = self.starts[1:-1] - 1  # of all series but the last one
+        # The last step of a series is followed by one of the next series.
+        last_steps = self.starts[1:-1] - 1
         is_inside[last_steps] = False
         return is_inside
 
@@ -323,8 +324,9 @@ def in_order(rows: StepsOfSeries, times: Times | None) -> Steps:
         series = series[order]
         if times is not None:
             times = times[order]
-    first_steps = np.flatnonzero(np.diff(series)) + 1  # of all series but the first one
-    starts = np.concatenate([[0], first_steps, [len(series)]])
+    # All series but the first one begin where the number of the series changes.
+    further_starts = np.flatnonzero(np.diff(series)) + 1
+    starts = np.concatenate([[0], further_starts, [len(series)]])
     names = [""] * (len(starts) - 1)
     if rows.names is not None:
         codes = rows.names.codes[order[starts[:-1]]]
@@ -362,8 +364,8 @@ def joined(columns: Columns, names: Names, labels: Columns, series: str) -> Colu
     repeated_name = rows_of_one_series(labels, names_of_labels)
     if repeated_name:
         raise UserError(f"{labels.path}: {repeated_name}: have one for each")
-    index = pd.Index(names_of_labels.texts)
-    label_rows = index.get_indexer(names.names)  # for each name; -1 without a row
+    # The row of `labels` that each name has; -1 if it has none.
+    label_rows = pd.Index(names_of_labels.texts).get_indexer(names.names)
     has_steps = np.bincount(names.codes, minlength=len(label_rows)) > 0
     lacks_label = (label_rows < 0) & has_steps
     if lacks_label.any():

@@ -334,10 +334,11 @@ def unseen_targets(
         word: what to call a target, such as `tag`.
         names: of the targets that training saw.
     """
-    raw_targets: Iterable[Any] = examples.targets  # in the order of `flat`
+    raw_targets: Iterable[Any] = examples.targets
     if isinstance(targets, Tensor):
         flat = targets
     else:
+        # Those of all steps, one sequence after the other.
         flat = torch.cat([*targets])
         raw_targets = chain.from_iterable(examples.targets)
     if flat.is_floating_point():

@@ -129,7 +129,7 @@ class Tokens(InputEncoder, name="tokens"):
     def pieces(self, raw: str) -> list[tuple[str, bool]]:
         spans = self.tokenizer.spans(raw)[: self.max_length]
         pieces = list[tuple[str, bool]]()
-        end = spans[0][0]  # where the piece before ends
+        end, _ = spans[0]  # The end of the piece before.
         for start, stop in spans:
             pieces.append((raw[end:start], False))
             # Tokens that are bytes of one character have the same span: the first one has the text.
@@ -368,7 +368,8 @@ def encode_rows(
     def encode(file: BufferedIOBase) -> dict[str, Any]:
         """Writes the ids to a file, and returns the other arguments of `TokenRows`."""
         file.write(np.array(start, dtype).tobytes())
-        counts = [np.array([len(start)])]  # of the ids before the first text, and of each text
+        # How many ids stand before the first text, and how many each text has.
+        counts = [np.array([len(start)])]
         truncated_count = 0
         with show_progress(f"encoding {title}", total) as advance:
             for batch in batches(texts):
