@@ -20,9 +20,10 @@ from seqmodels.arguments import Count
 from seqmodels.errors import UserError, choices
 from seqmodels.heads import build_head
 from seqmodels.launch.command_line import command
-from seqmodels.nn.outputs import ClassOutput, ValueOutput
+from seqmodels.nn.outputs import ClassOutput, Output, ValueOutput
 
-Errors = tuple[Tensor, Tensor]  # of each sequence: the mean of its outputs, and whether it is wrong
+Errors = tuple[Tensor, Tensor]
+"""For each sequence the mean error of its outputs, and whether it is wrong, `(B,)` each."""
 
 
 class FirstOutput(Head, name="first_output"):
@@ -54,117 +55,171 @@ def errors(task: Task, logits: Tensor, batch: Batch) -> Errors:
         error = (logits.squeeze(-1) - batch.targets).abs()
         return error, error >= task.tolerance
     outputs = logits.softmax(-1)
-    if batch.possible is not None:  # all others must be less active, and below the tolerance
-        least = outputs.masked_fill(~batch.possible, 1).amin(-1).clamp(max=task.tolerance or 1)
-        wrong = outputs.masked_fill(batch.possible, 0).amax(-1) >= least
-        return wrong.float().mean(1), wrong.any(1)
-    error = (outputs - nn.functional.one_hot(batch.targets, task.classes)).abs().flatten(1)
+    if batch.possible is not None:
+        # All other symbols must be less active than the possible ones, and below the tolerance.
+        limit = outputs.masked_fill(~batch.possible, 1).amin(-1).clamp(max=task.tolerance or 1)
+        is_wrong = outputs.masked_fill(batch.possible, 0).amax(-1) >= limit  # (B, T)
+        return is_wrong.float().mean(1), is_wrong.any(1)
+    targets = nn.functional.one_hot(batch.targets, task.classes)
+    error = (outputs - targets).abs().flatten(1)
     return error.mean(1), error.amax(1) >= task.tolerance
 
 
-def solved(task: Task, found: Iterable[Errors], spared: int = 0) -> bool:
-    error, wrong = map(torch.cat, zip(*found, strict=True))
-    return bool(wrong.sum() <= spared and error.mean() < task.mean_error)
+def solved(task: Task, errors_of_batches: Iterable[Errors], spared: int = 0) -> bool:
+    """Whether all sequences but `spared` are right, and the mean error is small."""
+    error, is_wrong = map(torch.cat, zip(*errors_of_batches, strict=True))
+    return bool(is_wrong.sum() <= spared and error.mean() < task.mean_error)
 
 
-def share_right(found: Iterable[Errors]) -> float:
-    return 1 - torch.cat([wrong for _, wrong in found]).float().mean().item()
+def share_right(errors_of_batches: Iterable[Errors]) -> float:
+    is_wrong = torch.cat([is_wrong for _, is_wrong in errors_of_batches])
+    return 1 - is_wrong.float().mean().item()
 
 
 def set_biases(rnn: nn.RNNBase, closed: float) -> None:
     """An LSTM forgets nothing, as in 1997, and its input gates begin ever more closed; a GRU begins
     as one that forgets little."""
-    nn.init.zeros_(rnn.bias_ih_l0), nn.init.zeros_(rnn.bias_hh_l0)
-    takes, keeps, *_ = rnn.bias_ih_l0.detach().split(rnn.hidden_size)
+    nn.init.zeros_(rnn.bias_ih_l0)
+    nn.init.zeros_(rnn.bias_hh_l0)
+    biases = rnn.bias_ih_l0.detach().split(rnn.hidden_size)
     if isinstance(rnn, nn.LSTM):
-        takes -= torch.linspace(0, closed, len(takes))
-    keeps += 30 if isinstance(rnn, nn.LSTM) else 5
+        input_gate, forget_gate, *_ = biases
+        input_gate -= torch.linspace(0, closed, len(input_gate))
+        forget_gate += 30
+    else:
+        _, update_gate, _ = biases
+        update_gate += 5
+
+
+class Trial:
+    """A network, and how it learns a task."""
+
+    def __init__(self, task: Task, cell: str, heads: dict[str, str], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.task = task
+        self.random = np.random.default_rng(seed)
+        example = task.make(self.random, 1)
+        num_inputs = example.inputs.shape[-1]
+        self.encoder = RecurrentEncoder(num_inputs, task.hidden, cell=cell)
+        set_biases(self.encoder.rnn, task.closed)
+        per = "step" if example.targets.ndim == 2 else "sequence"
+        self.head = build_head(heads[per], self.encoder, self.make_output)
+        self.recurrent_weights = [*self.encoder.parameters(), *self.head.parameters()]
+        self.weights = [*self.recurrent_weights]
+        # Connections from the inputs to the outputs, beside the network.
+        self.direct = None
+        if task.direct:
+            self.direct = nn.Linear(num_inputs, task.classes or 1, bias=False)
+            self.weights += self.direct.parameters()
+        self.optimizer = torch.optim.Adam(self.weights, lr=0.01, betas=(0.9, 0.99))
+
+    def make_output(self, width: int) -> Output:
+        if self.task.classes:
+            return ClassOutput(width, self.task.classes)
+        return ValueOutput(width, 1)
+
+    def run(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The logits, and the loss."""
+        states = self.encoder(batch.inputs, batch.lengths)
+        logits = self.head(states)
+        if self.direct is not None:
+            logits = logits + self.direct(batch.inputs)
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
+        elif self.task.longer and batch.possible is not None:
+            # The targets are all symbols that may come next, in equal shares: from the next symbol
+            # alone, a network learns at which length the texts of training end.
+            is_known = batch.targets != -100
+            possible = batch.possible[is_known]
+            shares = possible / possible.sum(-1, keepdim=True)
+            loss = nn.functional.cross_entropy(logits[is_known], shares)
+        else:
+            loss = self.head.score(states, batch.targets).loss
+        return logits, loss
+
+    def learn(self, batch: Batch) -> Errors:
+        """A step of the optimizer; the errors before it."""
+        logits, loss = self.run(batch)
+        errors_of_batch = errors(self.task, logits.detach(), batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        return errors_of_batch
+
+    @torch.no_grad()
+    def tested(self, make: Make, size: int) -> list[Errors]:
+        """The errors in so many fresh sequences."""
+        errors_of_batches = []
+        for _ in range(0, size, 500):
+            batch = make(self.random, min(size, 500))
+            logits, _ = self.run(batch)
+            errors_of_batches.append(errors(self.task, logits, batch))
+        return errors_of_batches
 
 
 def train(task: Task, cell: str, heads: dict[str, str], seed: int) -> tuple[float, float, float]:
     """How many fresh sequences it takes to meet the paper's criterion (infinite: too many), and the
     share of the last ones that was right, and of longer ones."""
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    example = task.make(random, 1)
-    encoder = RecurrentEncoder(example.inputs.shape[-1], task.hidden, cell=cell)
-    set_biases(encoder.rnn, task.closed)
-    head = build_head(
-        heads["step" if example.targets.ndim == 2 else "sequence"],
-        encoder,
-        lambda width: ClassOutput(width, task.classes) if task.classes else ValueOutput(width, 1),
-    )
-
-    memory, direct = [*encoder.parameters(), *head.parameters()], None
-    if task.direct:
-        direct = nn.Linear(example.inputs.shape[-1], task.classes or 1, bias=False)
-
-    def run(batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and loss."""
-        states = encoder(batch.inputs, batch.lengths)
-        logits = head(states)
-        if direct is not None:
-            logits = logits + direct(batch.inputs)
-            flat = logits.flatten(0, -2), batch.targets.flatten()
-            return logits, nn.functional.cross_entropy(*flat)
-        if task.longer and batch.possible is not None:
-            # all that may come next, in equal shares: from the next symbol alone, a network learns
-            # at which length the texts of training end
-            known = batch.targets != -100
-            shares = batch.possible[known] / batch.possible[known].sum(-1, keepdim=True)
-            return logits, nn.functional.cross_entropy(logits[known], shares)
-        return logits, head.score(states, batch.targets).loss
-
-    @torch.no_grad()
-    def tested(make: Make, size: int) -> list[Errors]:
-        batches = (make(random, min(size, 500)) for _ in range(0, size, 500))
-        return [errors(task, run(batch)[0], batch) for batch in batches]
-
-    weights, done = [*memory, *(direct.parameters() if direct else ())], 0
-    optimizer = torch.optim.Adam(weights, lr=0.01, betas=(0.9, 0.99))
-    recent = deque[Errors](maxlen=-(-task.recent // task.batch))
-    while done < task.limit:
-        batch, done = task.make(random, task.batch), done + task.batch
-        for weight in memory:  # in the paper, it comes when the error no longer falls
-            weight.requires_grad_(done > task.direct)
-        logits, loss = run(batch)
-        recent.append(errors(task, logits.detach(), batch))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        if len(recent) == recent.maxlen and solved(task, recent, task.spared):
-            if not task.fresh or solved(task, tested(task.make, task.fresh)):
-                break
-            recent = deque([recent[-1]], recent.maxlen)  # learn some more before the next test
-    else:
-        done = math.inf
-    longer = share_right(tested(task.longer, 1000)) if task.longer else math.nan
-    return done, share_right(recent), longer
+    trial = Trial(task, cell, heads, seed)
+    recent_errors = deque[Errors](maxlen=-(-task.recent // task.batch))
+    num_sequences = 0.0
+    is_solved = False
+    while not is_solved and num_sequences < task.limit:
+        batch = task.make(trial.random, task.batch)
+        num_sequences += task.batch
+        # At first, only the direct connections learn. In the paper, the network joins them when the
+        # error no longer falls.
+        for weight in trial.recurrent_weights:
+            weight.requires_grad_(num_sequences > task.direct)
+        recent_errors.append(trial.learn(batch))
+        if len(recent_errors) < recent_errors.maxlen:
+            continue
+        if solved(task, recent_errors, task.spared):
+            is_solved = not task.fresh or solved(task, trial.tested(task.make, task.fresh))
+            if not is_solved:  # It learns some more before the next test.
+                recent_errors = deque([recent_errors[-1]], recent_errors.maxlen)
+    if not is_solved:
+        num_sequences = math.inf
+    share_of_longer = math.nan
+    if task.longer:
+        share_of_longer = share_right(trial.tested(task.longer, 1000))
+    return num_sequences, share_right(recent_errors), share_of_longer
 
 
-def shown(runs: Sequence[tuple[float, float, float]]) -> str:
+def summary(runs: Sequence[tuple[float, float, float]]) -> str:
     """How many were solved, after how many sequences (the median); or what was right at last."""
-    sequences, right, longer = zip(*runs, strict=True)
-    middle = median(sequences)
-    reached = f"{middle:,.0f}" if middle < math.inf else f"{100 * mean(right):.0f} % right"
-    text = f"{sum(map(math.isfinite, sequences))} of {len(runs)}: {reached}"
-    return text if math.isnan(longer[0]) else f"{text}, longer {100 * mean(longer):.1f} %"
+    sequences, shares_right, shares_of_longer = zip(*runs, strict=True)
+    num_solved = sum(map(math.isfinite, sequences))
+    reached = f"{median(sequences):,.0f}"
+    if math.isinf(median(sequences)):
+        reached = f"{100 * mean(shares_right):.0f} % right"
+    text = f"{num_solved} of {len(runs)}: {reached}"
+    if not math.isnan(shares_of_longer[0]):
+        text += f", longer {100 * mean(shares_of_longer):.1f} %"
+    return text
 
 
 @command
 def main(*experiments: str, seeds: Count = 10, processes: Count = 2) -> None:
     """Train on all experiments, or on those you name, and print a table."""
-    if unknown := {*experiments} - TASKS.keys():
+    unknown = {*experiments} - TASKS.keys()
+    if unknown:
         raise UserError(f"{min(unknown)} is no experiment: {choices(min(unknown), TASKS)}")
     print(f"{platform.platform()}, Python {platform.python_version()}, torch {torch.__version__}")
     print(f"\n| experiment | paper | {' | '.join(TRIED)} |\n|---|---|---|---|---|")
     with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        for task in map(TASKS.__getitem__, experiments or TASKS):
-            jobs = [(task, *tried, seed) for tried in TRIED.values() for seed in range(seeds)]
-            runs = [*pool.map(train, *zip(*jobs, strict=True))]
-            each = [shown(runs[first : first + seeds]) for first in range(0, len(runs), seeds)]
-            print(f"| {' | '.join((task.title, task.paper, *each))} |", flush=True)
+        for name in experiments or TASKS:
+            task = TASKS[name]
+            futures_by_network = {}
+            for network, (cell, heads) in TRIED.items():
+                futures_by_network[network] = [
+                    pool.submit(train, task, cell, heads, seed) for seed in range(seeds)
+                ]
+            cells = [task.title, task.paper]
+            for futures in futures_by_network.values():
+                runs = [future.result() for future in futures]
+                cells.append(summary(runs))
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

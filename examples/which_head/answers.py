@@ -17,68 +17,94 @@ from seqmodels.compare.writing import critical_differences, scores_by_set
 from seqmodels.files import write_figure, write_text
 from seqmodels.plain_values import read_json
 
-QUARTERS = 4  # of a series, hidden one at a time
-# the right head of each wrong one
+# Each series is hidden in so many pieces, one at a time.
+QUARTERS = 4
+# The right head of each wrong one.
 WRONG = {"padded_last_step_of_both": "bidirectional_concat", "padded_mean": "mean_pool"}
-Scores = dict[str, dict[str, float]]  # by set and head
+
+Scores = dict[str, dict[str, float]]
+"""The accuracy of each head on each data set: `{set: {head: accuracy}}`."""
+
+
+def set_of(run: Record) -> str:
+    """The data set of a run: the folder around its own."""
+    return run.folder.parent.name
 
 
 def scores_of(runs: Iterable[Record]) -> Scores:
-    """Mean test accuracy over seeds; the set is the folder around that of the run."""
-    found: dict[str, dict[str, list[float]]] = {}
+    """The mean test accuracy over seeds."""
+    accuracies: dict[str, dict[str, list[float]]] = {}
     for run in runs:
         if run.completed:
-            of_set = found.setdefault(run.folder.parent.name, {})
-            of_set.setdefault(run.head, []).append(run.score("test/accuracy"))
-    return {name: {head: fmean(v) for head, v in of.items()} for name, of in found.items()}
+            accuracies_of_set = accuracies.setdefault(set_of(run), {})
+            accuracies_of_set.setdefault(run.head, []).append(run.score("test/accuracy"))
+    scores: Scores = {}
+    for name, accuracies_of_set in accuracies.items():
+        scores[name] = {head: fmean(values) for head, values in accuracies_of_set.items()}
+    return scores
 
 
 def ranks_of(scores: Scores, sets: Iterable[str]) -> dict[str, float]:
     """The mean rank of each head over some sets."""
-    some = [scores[name] for name in sets if name in scores]
-    heads = sorted({*chain(*some)})
-    if not some or len(heads) < 2:
+    scored_sets = [scores[name] for name in sets if name in scores]
+    heads = sorted(set(chain.from_iterable(scored_sets)))
+    if not scored_sets or len(heads) < 2:
         return {}
-    table = np.array([[each.get(head, np.nan) for head in heads] for each in some])
-    return {heads[row.setting]: row.mean_rank for row in over_sets(table, higher_is_better=True)}
+    accuracies = np.full((len(scored_sets), len(heads)), np.nan)
+    for row, accuracy_by_head in enumerate(scored_sets):
+        for column, head in enumerate(heads):
+            accuracies[row, column] = accuracy_by_head.get(head, np.nan)
+    ranks = over_sets(accuracies, higher_is_better=True)
+    return {heads[rank.setting]: rank.mean_rank for rank in ranks}
 
 
 def table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """In Markdown: a row for each head, or set; a column for each mapping."""
-    names = dict.fromkeys(chain(*columns.values()))
+    """A table in Markdown: a row for each head, or set; a column for each mapping."""
     lines = [f"| {' | '.join((title, *columns))} |", f"|---|{'---:|' * len(columns)}"]
-    for name in names:
-        cells = (column.get(name, "") for column in columns.values())
-        shown = (each if isinstance(each, str) else f"{each:.2f}" for each in cells)
-        lines.append(f"| {' | '.join((name, *shown))} |")
+    for name in dict.fromkeys(chain(*columns.values())):
+        cells = [name]
+        for column in columns.values():
+            value = column.get(name, "")
+            cells.append(value if isinstance(value, str) else f"{value:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def named(comparison: Comparison) -> Comparison:
-    """Its data sets by the names of the study, instead of those of files."""
-    names = [section.settings[0].records[0].folder.parent.name for section in comparison.sections]
-    pairs = zip(comparison.sections, names, strict=True)
-    sections = [replace(section, data=name) for section, name in pairs]
-    across = comparison.across and replace(comparison.across, sets=names)
+def with_names_of_sets(comparison: Comparison) -> Comparison:
+    """The comparison with the names of the study for its data sets, instead of those of files."""
+    names = []
+    sections = []
+    for section in comparison.sections:
+        first_run = section.settings[0].records[0]
+        names.append(set_of(first_run))
+        sections.append(replace(section, data=set_of(first_run)))
+    across = comparison.across
+    if across:
+        across = replace(across, sets=names)
     return replace(comparison, sections=sections, across=across)
 
 
 def read_probes(folder: Path) -> dict[Path, Any]:
+    """What the study has probed of its runs, by the run's folder."""
     return {file.parent: read_json(file) for file in sorted(folder.glob("*/*/probe.json"))}
 
 
 def kinds(scores: Scores, runs: Iterable[Record], probes: Mapping[Path, Any]) -> list[str]:
     """Mean ranks on series and on texts, and on the halves of the sets by length and size."""
-    of_kind: dict[str, set[str]] = {}
+    sets_by_kind: dict[str, list[str]] = {}
+    sizes = {}
     for run in runs:
+        sizes[set_of(run)] = run.examples.get("train", 0)
         kind = "texts" if "data.tokenizer" in run.config else "series"
-        of_kind.setdefault(kind, set()).add(run.folder.parent.name)
-    lengths = {run.parent.name: found["length"] for run, found in probes.items()}
-    sizes = {run.folder.parent.name: run.examples.get("train", 0) for run in runs}
-    short, long = halves(lengths)
-    small, large = halves(sizes)
-    of = {**of_kind, "short": short, "long": long, "small": small, "large": large}
-    columns = {f"{kind} ({len(sets)})": ranks_of(scores, sets) for kind, sets in of.items()}
+        sets_of_kind = sets_by_kind.setdefault(kind, [])
+        if set_of(run) not in sets_of_kind:
+            sets_of_kind.append(set_of(run))
+    lengths = {folder.parent.name: probe["length"] for folder, probe in probes.items()}
+    sets_by_kind["short"], sets_by_kind["long"] = halves(lengths)
+    sets_by_kind["small"], sets_by_kind["large"] = halves(sizes)
+    columns = {}
+    for kind, sets in sets_by_kind.items():
+        columns[f"{kind} ({len(sets)})"] = ranks_of(scores, sets)
     return [
         "Mean ranks on some of the sets (how many). Short: the network reads a median test series "
         f"in {median(lengths.values()):g} steps or fewer, some of which are several of the series' "
@@ -88,92 +114,128 @@ def kinds(scores: Scores, runs: Iterable[Record], probes: Mapping[Path, Any]) ->
     ]
 
 
-def halves(of_set: Mapping[str, float]) -> tuple[list[str], list[str]]:
-    """The sets with the median or less, and the others."""
-    middle = median(of_set.values())
-    few = [name for name, number in of_set.items() if number <= middle]
-    return few, [name for name in of_set if name not in few]
+def halves(numbers: Mapping[str, float]) -> tuple[list[str], list[str]]:
+    """The sets with the median number or less, and those with more."""
+    middle = median(numbers.values())
+    lower_half = [name for name, number in numbers.items() if number <= middle]
+    upper_half = [name for name, number in numbers.items() if number > middle]
+    return lower_half, upper_half
 
 
 def size_matters(scores: Scores, fifth: Scores) -> list[str]:
-    both, lost = [name for name in scores if name in fifth], dict[str, list[float]]()
-    for name in both:
+    """Ranks with all of the training and with a fifth, and what a head loses by that."""
+    sets = [name for name in scores if name in fifth]
+    changes: dict[str, list[float]] = {}
+    for name in sets:
         for head in scores[name].keys() & fifth[name].keys():
-            lost.setdefault(head, []).append(100 * (fifth[name][head] - scores[name][head]))
+            change = 100 * (fifth[name][head] - scores[name][head])
+            changes.setdefault(head, []).append(change)
     columns = {
-        "mean rank": ranks_of(scores, both),
-        "with a fifth": ranks_of(fifth, both),
-        "median change, points": {head: median(each) for head, each in sorted(lost.items())},
+        "mean rank": ranks_of(scores, sets),
+        "with a fifth": ranks_of(fifth, sets),
+        "median change, points": {head: median(changes[head]) for head in sorted(changes)},
     }
-    return [f"{len(both)} sets, trained on all and on a fifth.", "", *table("head", columns)]
+    return [f"{len(sets)} sets, trained on all and on a fifth.", "", *table("head", columns)]
 
 
 def evidence(scores: Scores, runs: Iterable[Record], probes: Mapping[Path, Any]) -> list[str]:
     """What a head loses when a quarter is hidden, and who is best where that quarter is."""
-    lost: dict[tuple[str, str], list[list[float]]] = {}
+    # By set and head, for each seed: what the run loses without each quarter.
+    losses: dict[tuple[str, str], list[list[float]]] = {}
     for run in runs:
         if run.folder in probes:
-            hidden = probes[run.folder]["hidden"]
-            each = [100 * (run.score("test/accuracy") - accuracy) for accuracy in hidden]
-            lost.setdefault((run.folder.parent.name, run.head), []).append(each)
-    means = {key: np.mean(each, 0) for key, each in lost.items()}
-    heads = dict.fromkeys(head for _, head in means)
-    by_head = {head: np.mean([v for (_, h), v in means.items() if h == head], 0) for head in heads}
-    where: dict[int, list[str]] = {}
-    for name in dict.fromkeys(name for name, _ in means):
-        quarter = int(np.mean([v for (n, _), v in means.items() if n == name], 0).argmax())
-        where.setdefault(quarter, []).append(name)
-    columns = {f"quarter {n + 1}": {h: v[n] for h, v in by_head.items()} for n in range(QUARTERS)}
-    ranks = {
-        f"most in quarter {n + 1} ({len(names)})": ranks_of(scores, names)
-        for n, names in sorted(where.items())
-    }
-    lines = [
+            accuracy = run.score("test/accuracy")
+            accuracies_without = probes[run.folder]["hidden"]
+            losses_of_run = [100 * (accuracy - without) for without in accuracies_without]
+            losses.setdefault((set_of(run), run.head), []).append(losses_of_run)
+
+    losses_by_head: dict[str, list[np.ndarray]] = {}
+    losses_by_set: dict[str, list[np.ndarray]] = {}
+    for (name, head), losses_of_seeds in losses.items():
+        mean_losses = np.mean(losses_of_seeds, axis=0)  # (QUARTERS,)
+        losses_by_head.setdefault(head, []).append(mean_losses)
+        losses_by_set.setdefault(name, []).append(mean_losses)
+
+    columns: dict[str, dict[str, float]] = {}
+    for quarter in range(QUARTERS):
+        column = columns[f"quarter {quarter + 1}"] = {}
+        for head, losses_of_sets in losses_by_head.items():
+            column[head] = np.mean(losses_of_sets, axis=0)[quarter]
+
+    sets_by_quarter: dict[int, list[str]] = {}
+    for name, losses_of_heads in losses_by_set.items():
+        costliest_quarter = int(np.mean(losses_of_heads, axis=0).argmax())
+        sets_by_quarter.setdefault(costliest_quarter, []).append(name)
+    ranks = {}
+    for quarter, names in sorted(sets_by_quarter.items()):
+        ranks[f"most in quarter {quarter + 1} ({len(names)})"] = ranks_of(scores, names)
+    return [
         "Points of accuracy that a head loses if a quarter is hidden from the test, on average.",
         "",
+        *table("head", columns),
+        "Mean ranks, by the quarter whose loss costs all heads most (sets).",
+        "",
+        *table("head", ranks),
     ]
-    lines += table("head", columns)
-    lines += ["Mean ranks, by the quarter whose loss costs all heads most (sets).", ""]
-    return lines + table("head", ranks)
 
 
 def price(
-    scores: Scores, wrong: Scores, probes: Mapping[Path, Any], by_run: Mapping[Path, str]
+    scores: Scores,
+    wrong_scores: Scores,
+    probes: Mapping[Path, Any],
+    heads: Mapping[Path, str],
 ) -> list[str]:
-    """Points that each wrong head loses against the right one, in several batches."""
+    """Points that each wrong head loses against the right one, in several batches.
+
+    Args:
+        heads: the head of each run, by the run's folder.
+    """
     lines: list[str] = []
-    for head, right in WRONG.items():
-        trained = {
-            n: wrong[n][head] for n in wrong if head in wrong[n] and right in scores.get(n, {})
-        }
-        columns = {"in its own batches": trained}
-        for size in ("one by one", "all in one"):
-            found: dict[str, list[float]] = {}
-            for run, values in probes.items():
-                if by_run.get(run) == head and size in values:
-                    found.setdefault(run.parent.name, []).append(values[size])
-            columns[size] = {n: fmean(v) for n, v in found.items() if n in trained}
-        lost = {
-            size: {n: 100 * (each - scores[n][right]) for n, each in column.items()}
-            for size, column in columns.items()
-        }
-        for column in lost.values():
-            if column:
-                each = [*column.values()]
-                column |= {"*median*": median(each), "*worst*": min(each)}
+    for wrong_head, right_head in WRONG.items():
+        trained = {}
+        for name, accuracy_by_head in wrong_scores.items():
+            if wrong_head in accuracy_by_head and right_head in scores.get(name, {}):
+                trained[name] = accuracy_by_head[wrong_head]
+        accuracies_by_batches = {"in its own batches": trained}
+        for batches in ("one by one", "all in one"):
+            probed = probed_accuracies(batches, wrong_head, probes, heads)
+            accuracies_by_batches[batches] = {
+                name: accuracy for name, accuracy in probed.items() if name in trained
+            }
+        columns = {}
+        for batches, accuracies in accuracies_by_batches.items():
+            points = {
+                name: 100 * (accuracy - scores[name][right_head])
+                for name, accuracy in accuracies.items()
+            }
+            if points:
+                points |= {"*median*": median(points.values()), "*worst*": min(points.values())}
+            columns[batches] = points
         lines += [
-            f"Points of `{head}` above `{right}`, tested in batches:",
+            f"Points of `{wrong_head}` above `{right_head}`, tested in batches:",
             "",
-            *table("set", lost),
+            *table("set", columns),
         ]
     return lines
 
 
+def probed_accuracies(
+    batches: str, head: str, probes: Mapping[Path, Any], heads: Mapping[Path, str]
+) -> dict[str, float]:
+    """The mean accuracy of a head on each set, tested in such batches."""
+    accuracies: dict[str, list[float]] = {}
+    for folder, probe in probes.items():
+        if heads.get(folder) == head and batches in probe:
+            accuracies.setdefault(folder.parent.name, []).append(probe[batches])
+    return {name: fmean(values) for name, values in accuracies.items()}
+
+
 def report(output: Path) -> list[str]:
-    """Tables in Markdown of all that is completed; pictures into the folder."""
-    comparison = named(compare([str(output / "heads")], "test/accuracy"))
+    """Tables in Markdown of all that is completed; pictures go into the folder."""
+    comparison = with_names_of_sets(compare([str(output / "heads")], "test/accuracy"))
     runs, _ = find_runs([str(output / "heads")])
-    scores, probes = scores_of(runs), read_probes(output / "heads")
+    scores = scores_of(runs)
+    probes = read_probes(output / "heads")
     lines = ["# Which head is best?", "", as_markdown(comparison)]
     write_text(output / "comparison.csv", as_csv(comparison))
     if comparison.across:
@@ -184,16 +246,13 @@ def report(output: Path) -> list[str]:
         lines += ["# On which data?", "", *kinds(scores, runs, probes)]
         lines += ["# Where is the evidence?", "", *evidence(scores, runs, probes)]
     if [*(output / "fifth").glob("*/*/result.json")]:
-        runs_on_a_fifth, _ = find_runs([str(output / "fifth")])
-        fifth = scores_of(runs_on_a_fifth)
-        lines += ["# Does the size of training matter?", "", *size_matters(scores, fifth)]
+        fifth_runs, _ = find_runs([str(output / "fifth")])
+        fifth_scores = scores_of(fifth_runs)
+        lines += ["# Does the size of training matter?", "", *size_matters(scores, fifth_scores)]
     if [*(output / "wrong").glob("*/*/result.json")]:
-        found, _ = find_runs([str(output / "wrong")])
-        tested = read_probes(output / "wrong")
-        by_run = {run.folder: run.head for run in found}
-        lines += [
-            "# The price of the mistake",
-            "",
-            *price(scores, scores_of(found), tested, by_run),
-        ]
+        wrong_runs, _ = find_runs([str(output / "wrong")])
+        wrong_probes = read_probes(output / "wrong")
+        heads = {run.folder: run.head for run in wrong_runs}
+        lines += ["# The price of the mistake", ""]
+        lines += price(scores, scores_of(wrong_runs), wrong_probes, heads)
     return lines

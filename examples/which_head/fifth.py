@@ -9,14 +9,17 @@ from seqmodels.data.examples import Examples, by_split, cut_off
 
 class Fifth(SequenceDataModule):
     def read(self) -> Mapping[Any, Examples]:
-        found: dict[Any, Examples] = {**by_split(super().read())}
-        for split, fraction in {**self.fractions, "rest": 0.8}.items():
-            if split not in found:
-                train = found["train"]
-                cut = (fraction, self.split_seed, split, self.targets.strata(train.targets))
-                found["train"], found[split] = cut_off(train, *cut)
-        del found["rest"]
-        return found
+        splits: dict[Any, Examples] = {**by_split(super().read())}
+        fractions = {**self.fractions, "rest": 0.8}  # The rest is four fifths of the training.
+        for split, fraction in fractions.items():
+            if split not in splits:
+                train = splits["train"]
+                strata = self.targets.strata(train.targets)
+                remaining, examples = cut_off(train, fraction, self.split_seed, split, strata)
+                splits["train"] = remaining
+                splits[split] = examples
+        del splits["rest"]
+        return splits
 
 
 class FifthOfUEA(Fifth, UEA):

@@ -99,25 +99,36 @@ def audit(
             result.found("random_state", evidence)
             probe.quiet = True
         probe.measure_rounding()
-        for name, evidence in _leaks(probe, causal):
-            result.found(name, evidence)
-        if probe.stateful:
-            result.found("state_mixup", leaks.state_mixup(probe))
-        other_findings = set(result.names) - {"random_state"}
-        if thorough and not other_findings:
-            _leaks_in_training(probe, causal, result)
+        _look_for_leaks(probe, causal, thorough, result)
         if kind == "seq2seq":
             result.found("state_mixup", leaks.wrong_decoder_start(probe))
-        if not isinstance(model, OnnxGraph):  # A graph says by itself that it hides its states.
-            _states(probe, result)
-        result.found("stale_state", stale_state(probe))
-        result.found("unread_step", unread_step(probe))
+        # A graph says by itself that it hides its states.
+        _look_for_unread(probe, not isinstance(model, OnnxGraph), result)
         if probe.tolerance > 0.1:
             result.untested.append(
                 f"leaks: rounding alone changes these logits by up to {probe.tolerance:.0%}, so "
                 "smaller changes are ignored"
             )
     return result
+
+
+def _look_for_leaks(probe: Probe, causal: bool, thorough: bool, result: Audit) -> None:
+    """Adds what the logits depend on, and must not."""
+    for name, evidence in _leaks(probe, causal):
+        result.found(name, evidence)
+    if probe.stateful:
+        result.found("state_mixup", leaks.state_mixup(probe))
+    other_findings = set(result.names) - {"random_state"}
+    if thorough and not other_findings:
+        _leaks_in_training(probe, causal, result)
+
+
+def _look_for_unread(probe: Probe, has_states: bool, result: Audit) -> None:
+    """Adds what the logits don't depend on, and must."""
+    if has_states:
+        _states(probe, result)
+    result.found("stale_state", stale_state(probe))
+    result.found("unread_step", unread_step(probe))
 
 
 def _check_kind(kind: str, causal: bool, has_targets: bool) -> None:

@@ -132,16 +132,22 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
     has_gradient = torch.zeros(inputs.shape[:2], dtype=torch.bool)
     if not logits.requires_grad or not leaves:
         return has_gradient
-    # The sum of the logits may not depend on what each of them depends on: take random factors.
-    factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
-    if probe.kind == "per_step":  # The logits at padding don't count.
-        is_valid = valid_steps(lengths, logits.shape[1], logits.device)  # (B, T)
-        dimensions_after_time = [1] * (logits.dim() - 2)
-        factors = factors * is_valid.view(*is_valid.shape, *dimensions_after_time)
+    factors = _random_factors(probe, logits, lengths)
     for gradient in torch.autograd.grad(logits, leaves, factors, allow_unused=True):
         if gradient is not None:
             has_gradient |= (gradient.cpu() != 0).flatten(2).any(dim=2)
     return has_gradient
+
+
+def _random_factors(probe: Probe, logits: Tensor, lengths: list[int]) -> Tensor:
+    """Factors of the logits in a sum: a sum without them may not depend on what each logit depends
+    on. The logits at padding don't count."""
+    factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
+    if probe.kind == "per_step":
+        is_valid = valid_steps(lengths, logits.shape[1], logits.device)  # (B, T)
+        dimensions_after_time = [1] * (logits.dim() - 2)
+        factors = factors * is_valid.view(*is_valid.shape, *dimensions_after_time)
+    return factors
 
 
 def stale_state(probe: Probe) -> str:

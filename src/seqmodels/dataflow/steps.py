@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from numbers import Integral
 from typing import Any
@@ -88,13 +89,7 @@ def attributed(
     elif classes is None:
         classes = decisions
 
-    def answers(states: RNNOutput, rows: SequenceBatch) -> Tensor:
-        if has_values:
-            return task.network.head.decode(states)
-        logits = task.network.read_out(states, rows)
-        if odds:
-            return log_odds(logits)
-        return logits
+    answers = partial(_answers, task, has_values=has_values, odds=odds)
 
     def read_inputs(inputs: Tensor, lengths: Tensor) -> Tensor:
         rows = SequenceBatch(inputs, lengths)
@@ -130,6 +125,18 @@ def attributed(
     if first is not None:
         _warn_of_rough_rows(attributions, row_name)
     return attributions
+
+
+def _answers(
+    task: Task, states: RNNOutput, rows: SequenceBatch, *, has_values: bool, odds: bool
+) -> Tensor:
+    """What is attributed to steps: values, or for classes their logits or log-odds."""
+    if has_values:
+        return task.network.head.decode(states)
+    logits = task.network.read_out(states, rows)
+    if odds:
+        return log_odds(logits)
+    return logits
 
 
 def _embedded_padding(task: Task, batch: SequenceBatch) -> Tensor:
