@@ -93,7 +93,7 @@ def states_read(probe: Probe) -> list[StatesRead]:
     Tries again with random weights where nothing changes: a unit may be saturated, or a maximum may
     lie at another step.
     """
-    networks: dict[int, StatesRead] = {}  # by the network's id
+    networks: dict[int, StatesRead] = {}  # The key is the network's id.
     for root in probe.modules:
         for name, module in root.named_modules():
             if isinstance(module, Recurrent):
@@ -146,7 +146,7 @@ def _with_noise(network: StatesRead, direction: str, position: str, size: float)
         is_noisy = (is_at_position & has_middle).unsqueeze(-1) & is_of_direction
         steps = steps + noise_like(steps) * is_noisy.to(steps)
         if position == "end":
-            place_of_last_layer = number - direction_count  # in (L*D, B, H)
+            place_of_last_layer = number - direction_count  # (L*D, B, H)
             for states in final_states:
                 states[place_of_last_layer] += noise_like(states[place_of_last_layer])
         return output._replace(data=steps) if isinstance(output, PackedSequence) else steps
@@ -386,7 +386,7 @@ def _reached_networks(probe: Probe, logits: Tensor, networks: Networks) -> list[
     if not logits.requires_grad:
         return []
     weights: list[Tensor] = []
-    network_of_weight: list[nn.Module] = []  # in the order of the weights
+    network_of_weight: list[nn.Module] = []  # one for each of the weights
     for network in networks:
         for weight in network.parameters():
             if weight.requires_grad:

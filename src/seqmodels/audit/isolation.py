@@ -20,8 +20,8 @@ from seqmodels.device import random_state, set_random_state
 SMALL = 1_000_000
 # The arguments of an operation with which it draws nothing.
 WITHOUT_DROPOUT = {"training": False, "train": False, "dropout_p": 0.0}
-# By the name of a random operation, without `_like` and `_`, a value that stands for all numbers
-# that it draws, or a function that gives one from its arguments. It is not 0, which would hide what
+# For the name of a random operation, without `_like` and `_`: a value that stands for all numbers
+# it draws, or a function that returns one from its arguments. It is not 0, which would hide what
 # is multiplied by it.
 REPLACEMENTS: dict[str, float | Callable[[dict[str, Any]], Any]] = {
     "rand": 0.5,

@@ -36,7 +36,7 @@ def find_modules(model: Any) -> nn.ModuleList:
     part of another one comes with that.
     """
     modules: list[nn.Module] = []
-    ids_of_parts: set[int] = set()  # of these modules, and of all in them
+    ids_of_parts: set[int] = set()  # These modules', and those of all in them.
     # An id belongs to an object only as long as that is kept.
     reached = {id(model): model}
     ahead = deque([(model, 0)])

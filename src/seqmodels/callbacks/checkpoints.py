@@ -134,7 +134,8 @@ class LastCheckpoint(Checkpoint):
         """The signal that any process has received, or 0; whether a checkpoint is due in any."""
         if self._processes is None:
             return self._received, is_due
-        largest = torch.tensor([self._received, is_due])  # of this process, then of all
+        # What this process has; after the reduction, the largest of all.
+        largest = torch.tensor([self._received, is_due])
         distributed.all_reduce(largest, distributed.ReduceOp.MAX, self._processes)
         signum, is_due_in_any = largest.tolist()
         return signum, bool(is_due_in_any)
@@ -245,7 +246,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 def accumulates(trainer: pl.Trainer) -> bool:
     """Whether the gradients of this batch are added to the next batch's."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # with this one
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # This one counts.
     is_last = trainer.is_last_batch or batches == trainer.num_training_batches
     return batches % trainer.accumulate_grad_batches != 0 and not is_last
 

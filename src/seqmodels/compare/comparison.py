@@ -50,8 +50,9 @@ class Setting:
     """All completed runs that differ only in their seed or their split, and how they compare."""
 
     name: str  # such as `max_pool, lr=0.01`
-    values: tuple[Any, ...]  # what its configuration holds at `Comparison.keys`
-    records: Sequence[Record]  # at least one
+    # The values that its configuration has for `Comparison.keys`.
+    values: tuple[Any, ...]
+    records: Sequence[Record]  # one or more
     scores: Scores  # the metric by seed and data; by split, where runs differ in it
     summary: Summary
     beside: float  # the mean of the metric `Comparison.beside`; nan without it
@@ -63,9 +64,11 @@ class Section:
     """The settings that saw the same data, the best first."""
 
     data: str  # its name
-    values: tuple[Any, ...]  # what the configurations hold at `Grouping.data_keys`
-    settings: Sequence[Setting]  # at least one
-    pairs: str = "seeds"  # what makes two runs a pair: seeds or splits
+    # The values that the configurations have for `Grouping.data_keys`.
+    values: tuple[Any, ...]
+    settings: Sequence[Setting]  # one or more
+    # Two runs are a pair if they have the same of these: seeds or splits.
+    pairs: str = "seeds"
 
     @property
     def tested(self) -> bool:

@@ -226,7 +226,7 @@ def _is_of_run_alone(name: str, values: Sequence[str], records: Sequence[Record]
 
     for value, record in zip(values, records, strict=True):
         folder = json.dumps(str(record.config.get("folder")))
-        start_of_path = folder[:-1]  # without the closing quote
+        start_of_path = folder[:-1]  # The closing quote is left out.
         # A run of another version may lack a path.
         if value != "null" and not value.startswith(start_of_path):
             return False
@@ -348,7 +348,8 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     rows: list[tuple[str, ...]] = [()] * len(records)
     if columns:
         rows = list(zip(*columns.values(), strict=True))
-    sections = _by_data(records, rows)  # of each data set, the numbers of its runs
+    # The numbers of the runs of each data set.
+    sections = _by_data(records, rows)
 
     columns_within_data = {
         key: values for key, values in columns.items() if _varies_within(sections, values)

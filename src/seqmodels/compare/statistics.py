@@ -86,7 +86,7 @@ def summarize(scores: Scores, step: float = 0.0, overlap: float = 0.0) -> Summar
     deviation = math.nan
     if count > 1:
         deviation = float(values.std(ddof=1))
-    quantile = math.nan  # of Student's t
+    quantile = math.nan  # the one of Student's t
     if count >= FEWEST_SEEDS:
         quantile = float(stats.t.ppf(1 - LEVEL / 2, count - 1))
 
@@ -213,7 +213,7 @@ class OverSets:
     sets: int  # how many sets have it
     mean_rank: float  # 1 if it is the best on every set; equal scores share their rank
     mean: float
-    best_on: int  # on how many sets no other setting is better
+    best_on: int  # the number of sets on which no other setting is better
     median_difference: float  # its scores minus the first setting's, on the sets that both have
     # The ends of the 95 % interval of that median, by resampling these sets.
     low: float
@@ -256,7 +256,7 @@ def over_sets(scores: np.ndarray, *, higher_is_better: bool) -> list[OverSets]:
     sets_as_best = _sets_as_best(differences)
 
     lacks_half = 2 * sets_of_setting <= len(scores)
-    order = np.lexsort((mean_ranks, lacks_half)).tolist()  # by the last key first
+    order = np.lexsort((mean_ranks, lacks_half)).tolist()  # The last key comes first.
     best = order[0]
     rows = list[OverSets]()
     for setting in order:

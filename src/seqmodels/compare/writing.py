@@ -154,7 +154,8 @@ def critical_differences(across: Across) -> Figure:
     ranks = np.array([setting.mean_rank for setting in settings])
     bars = bars_of(settings)
     names_at_left = (len(settings) + 1) // 2
-    top = HEIGHT_OF_BAR * len(bars) + 0.3  # where the names begin, below the bars
+    # The names begin below the bars.
+    top = HEIGHT_OF_BAR * len(bars) + 0.3
     bottom = top + HEIGHT_OF_NAME * names_at_left
     figure = Figure(figsize=(WIDTH_OF_RANKS, bottom + 0.5), layout="constrained")
     axes = figure.subplots()

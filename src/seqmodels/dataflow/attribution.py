@@ -400,7 +400,7 @@ class Lines:
 
     def integrals(self, pieces: Pieces) -> Tensor:
         """The gradients along N pieces, times the way: `(N, T, F)`."""
-        nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # for a line from -1 to 1
+        nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # The line goes from -1 to 1.
         begin, end = pieces.shares.split(1, dim=1)
         shares = torch.lerp(begin, end, (1 + torch.from_numpy(nodes)) / 2)  # (N, P)
         scaled_weights = (end - begin) * torch.from_numpy(weights) / 2  # (N, P)

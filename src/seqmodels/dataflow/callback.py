@@ -47,7 +47,8 @@ class Dataflow(Callback):
 
     def __init__(self, refuse: bool = True) -> None:
         self.refuse = refuse
-        self._batch: SequenceBatch | None = None  # what is drawn, if possible a validation batch
+        # The batch that is drawn, if possible one of the validation.
+        self._batch: SequenceBatch | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task = cast(Task, pl_module)

@@ -19,16 +19,16 @@ from seqmodels.engine import Task
 
 # Widths, in characters.
 CELL = 6
-PITCH = 7  # from one cell to the next
+PITCH = 7  # the distance of two cells
 STATE = 5
 LABEL = 8
 CONTEXT = 9
 
 # Sizes, in pixels.
-WIDE = 8  # of a character
-HIGH = 26  # of a line
+WIDE = 8  # a character's width
+HIGH = 26  # a line's height
 PAD = 10  # around the drawing
-TOP = 56  # of the title
+TOP = 56  # the title's height
 LEGEND_LINE = 20
 
 FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"

@@ -79,7 +79,7 @@ def replan(trainer: pl.Trainer, configured: Any, changed: Collection[str]) -> No
         if "model.optimizer.lr" not in changed:
             kept_names.add("lr")
     elif scheduler is not None:
-        if not isinstance(scheduler, Shaped):  # which has no state
+        if not isinstance(scheduler, Shaped):  # A `Shaped` one has no state.
             step_up_to(scheduler, trainer.global_step)
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(scheduler.state_dict())
     [new_group] = optimizer.param_groups

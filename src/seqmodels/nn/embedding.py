@@ -17,7 +17,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn.encoder import RecurrentEncoder
 
 TOKEN_EMBEDDING_SIZE = 128
-LARGEST_WEIGHT = 0.1  # of a new embedding of tokens
+LARGEST_WEIGHT = 0.1  # A new embedding of tokens has no larger one.
 
 
 class LockedDropout(nn.Dropout1d):

@@ -199,7 +199,7 @@ class RecurrentEncoder(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
-        shortest, longest = 1, time  # in a batch without rows
+        shortest, longest = 1, time  # A batch may have no rows.
         if batch:
             shortest, longest = map(int, torch.aminmax(lengths))
         if shortest < 1 or longest > time:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Features = Float[Tensor, "*steps width"]
 Mask = Bool[Tensor, "batch time"] | None
-TINY = torch.finfo(torch.float32).tiny  # to divide by in place of 0
+TINY = torch.finfo(torch.float32).tiny  # It stands for 0 where we divide.
 
 ErrorName = Literal["mse", "mae", "huber"]
 ERRORS: dict[str, Any] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
@@ -185,7 +185,7 @@ class ClassOutput(Constants, Output):
         logits, known = full(self(features)), targets >= 0
         costs = F.cross_entropy(
             logits.flatten(0, -2),
-            targets.where(known, PADDING_TARGET).flatten(),  # of which the cost is 0
+            targets.where(known, PADDING_TARGET).flatten(),  # Its cost is 0.
             reduction="none",
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )
@@ -246,7 +246,7 @@ class ValueOutput(Constants, Output):
         """Standardised values `(..., K)` in their own units, whose digits float32 may not hold."""
         return exact(standardised) * self.deviation + self.mean
 
-    # of quantiles otherwise: `(..., K, Q)` in place of `(..., K)`
+    # Quantiles do otherwise, and have `(..., K, Q)` in place of `(..., K)`.
 
     def standardised(self, logits: Tensor) -> Tensor:
         """The predictions that logits stand for, standardised."""

@@ -17,7 +17,7 @@ from seqmodels.nn.outputs import Features, Mask, Output, Score, full
 
 ROWS = 512  # steps per chunk of logits; fewer is slower, more gains nothing
 MOST_LOGITS = 2**26  # 256 MiB in float32: of more, chunks of rows save memory
-CACHED_LOGITS = 2**19  # that a CPU's cache holds, in float32
+CACHED_LOGITS = 2**19  # A CPU's cache holds so many in float32.
 FEWEST_BY_HAND = 2_000  # tokens, from which `_ByHand` is faster
 FEWEST_PRODUCTS = 2**25  # oneDNN takes half a millisecond to prepare for a new shape
 
