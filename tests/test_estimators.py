@@ -51,20 +51,20 @@ def ragged() -> list[np.ndarray]:
 X, Y = ragged(), np.array(["no", "yes"])[np.arange(SERIES) % 2]
 
 
-def classifier(**options: Any) -> SequenceClassifier:
+def small_estimator(**options: Any) -> SequenceClassifier:
     fast = {"max_epochs": 3, "hidden_size": 8, "head": "mean_pool", "lr": 0.03, "random_state": 0}
     return SequenceClassifier(**{**fast, **options})
 
 
 @pytest.fixture(scope="module")
 def fitted() -> SequenceClassifier:
-    return classifier().fit(X, Y)
+    return small_estimator().fit(X, Y)
 
 
 @pytest.mark.parametrize("names", [(True, False), ("a b", "c:d"), (1e3, 2e3), ("null", "[x]")])
 def test_class_weights_are_by_any_name(names: tuple[Any, Any]) -> None:
     y = np.array([names[n % 2] for n in range(SERIES)], dtype=object if "a b" in names else None)
-    model = classifier(max_epochs=1, class_weight={y[0]: 5, y[1]: 1}).fit(X, y)
+    model = small_estimator(max_epochs=1, class_weight={y[0]: 5, y[1]: 1}).fit(X, y)
     weights = model.run_.config["model"]["output"]["class_weights"]
     assert weights == {f"{y[0]}": 5, f"{y[1]}": 1}
 
@@ -73,7 +73,7 @@ def test_class_weights_are_by_any_name(names: tuple[Any, Any]) -> None:
 
 
 def test_a_fit_is_a_training_with_the_same_words(tmp_path: Path) -> None:
-    model = classifier(folder=str(tmp_path / "fit"), options={"model.dropout": 0.2}).fit(X, Y)
+    model = small_estimator(folder=str(tmp_path / "fit"), options={"model.dropout": 0.2}).fit(X, Y)
     words = model.words(texts=False)
     assert "model.dropout=0.2" in words and 'model.head="mean_pool"' in words
     data = {s: pd.read_parquet(p) for s, p in model.run_.config["data"].items() if s in SPLITS}
@@ -100,13 +100,13 @@ def test_predictions_stand_in_the_order_of_the_inputs(fitted: SequenceClassifier
 @pytest.mark.parametrize("labels", [np.array([3, 7]), np.array([False, True]), ["b", "a"]])
 def test_labels_keep_their_type(labels: Any) -> None:
     y = np.asarray(labels)[np.arange(SERIES) % 2]
-    made = classifier(max_epochs=1).fit(X, y).predict(X)
+    made = small_estimator(max_epochs=1).fit(X, y).predict(X)
     assert made.dtype == y.dtype and {*made} <= {*y}
 
 
 @pytest.mark.parametrize("dump", [pickle.dumps, None])
 def test_what_was_fitted_outlives_its_folder(dump: Any, tmp_path: Path) -> None:
-    model = classifier(max_epochs=1).fit(X, Y)
+    model = small_estimator(max_epochs=1).fit(X, Y)
     shares, folder = model.predict_proba(X), model.run_.folder
     if dump:
         kept = dump(model)
@@ -143,7 +143,7 @@ def test_a_damaged_pickle_is_a_value_error_of_one_line(
 def test_a_fit_is_silent_and_leaves_the_process_as_it_was(capfd: Any) -> None:
     np.random.seed(3), torch.manual_seed(3)
     before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    classifier(max_epochs=1).fit(X, Y).predict(X)
+    small_estimator(max_epochs=1).fit(X, Y).predict(X)
     assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
     assert capfd.readouterr() == ("", "")
 
@@ -154,13 +154,13 @@ def test_a_fit_handles_signals_unless_it_is_a_worker_s(worker: bool, monkeypatch
     monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given) or handle(*given))
     if worker:  # of joblib's
         monkeypatch.setattr(multiprocessing, "parent_process", lambda: "parent")
-    classifier(max_epochs=1).fit(X, Y)
+    small_estimator(max_epochs=1).fit(X, Y)
     assert bool(handled) is not worker
 
 
 def test_groups_and_weights_reach_the_training(tmp_path: Path) -> None:
     weights = np.where(GROUPS == 0, 2.0, 1.0)
-    model = classifier(folder=str(tmp_path / "run"), max_epochs=1)
+    model = small_estimator(folder=str(tmp_path / "run"), max_epochs=1)
     model.fit(X, Y, groups=GROUPS, sample_weight=weights)
     assert model.n_features_in_ == CHANNELS  # neither is a channel
     assert model.predict(X).shape == (SERIES,)
@@ -177,10 +177,11 @@ def test_a_regressor_predicts_numbers_and_texts_are_sequences_too() -> None:
     fast = {"max_epochs": 15, "hidden_size": 8, "head": "mean_pool", "lr": 0.03}
     model = SequenceRegressor(**fast, random_state=0).fit(X, y)
     assert model.score(X, y) > 0.8 and model.predict(X).shape == (SERIES,)
-    assert is_regressor(model) and is_classifier(classifier())
+    assert is_regressor(model) and is_classifier(small_estimator())
     texts = [f"{'good' if label == 'yes' else 'bad'} film {n % 3}" for n, label in enumerate(Y)]
     assert (
-        classifier(max_epochs=8, options={"data.min_count": 1}).fit(texts, Y).score(texts, Y) > 0.9
+        small_estimator(max_epochs=8, options={"data.min_count": 1}).fit(texts, Y).score(texts, Y)
+        > 0.9
     )
 
 
@@ -199,20 +200,20 @@ def test_a_regressor_predicts_numbers_and_texts_are_sequences_too() -> None:
     ids=["Series", "array", "objects", "DataFrame", "tensors", "one channel", "2-D"],
 )
 def test_series_come_in_many_containers(given: Any) -> None:
-    model = classifier(max_epochs=1).fit(given, Y)
+    model = small_estimator(max_epochs=1).fit(given, Y)
     assert model.predict(given).shape == (SERIES,)
 
 
 def test_the_validation_of_a_fit_has_the_shares_of_the_classes(tmp_path: Path) -> None:
     y = np.array(["rare", "usual", "usual", "usual"])[np.arange(SERIES) % 4]
-    model = classifier(folder=str(tmp_path / "run"), max_epochs=1, validation_fraction=0.25)
+    model = small_estimator(folder=str(tmp_path / "run"), max_epochs=1, validation_fraction=0.25)
     files = model.fit(X, y).run_.config["data"]
     labels = pd.read_parquet(files["validation"]).label
     assert labels.value_counts().to_dict() == {"usual": 9, "rare": 3}
 
 
 def test_scikit_learn_is_told_whether_gaps_are_allowed() -> None:
-    told = {m: classifier(missing=m).__sklearn_tags__().input_tags.allow_nan
+    told = {m: small_estimator(missing=m).__sklearn_tags__().input_tags.allow_nan
             for m in (None, "error", "mark", "last")}  # fmt: skip
     assert told == {None: False, "error": False, "mark": True, "last": True}
 
@@ -221,7 +222,7 @@ def test_scikit_learn_is_told_whether_gaps_are_allowed() -> None:
 
 
 def test_a_cross_validation_by_groups_is_a_loop_by_hand() -> None:
-    model, cv = classifier(), GroupKFold(3)
+    model, cv = small_estimator(), GroupKFold(3)
     scores = cross_val_score(model, X, Y, groups=GROUPS, cv=cv)
     by_hand = [
         clone(model).fit([X[n] for n in a], Y[a]).score([X[n] for n in b], Y[b])
@@ -233,7 +234,7 @@ def test_a_cross_validation_by_groups_is_a_loop_by_hand() -> None:
 @pytest.mark.long
 def test_routed_groups_keep_the_inner_validation_apart() -> None:
     with sklearn.config_context(enable_metadata_routing=True):
-        model = classifier(max_epochs=1).set_fit_request(groups=True)
+        model = small_estimator(max_epochs=1).set_fit_request(groups=True)
         how = {"params": {"groups": GROUPS}, "return_estimator": True, "error_score": "raise"}
         found = cross_validate(model, X, Y, cv=GroupKFold(3), **how)["estimator"]
     for each in found:
@@ -246,7 +247,7 @@ def test_routed_groups_keep_the_inner_validation_apart() -> None:
 def test_a_search_by_groups_finds_the_better_head() -> None:
     grid = {"head": ["mean_pool", "max_pool"], "hidden_size": [4]}
     cv = StratifiedGroupKFold(2)
-    found = GridSearchCV(classifier(max_epochs=1), grid, cv=cv).fit(X, Y, groups=GROUPS)
+    found = GridSearchCV(small_estimator(max_epochs=1), grid, cv=cv).fit(X, Y, groups=GROUPS)
     assert len(found.cv_results_["params"]) == 2 and found.best_estimator_.hidden_size == 4
 
 
@@ -270,7 +271,7 @@ def test_a_search_by_groups_finds_the_better_head() -> None:
 )
 @pytest.mark.long
 def test_scikit_learn_takes_a_list_of_ragged_series(use: Any) -> None:
-    assert len(use(classifier(max_epochs=1)))
+    assert len(use(small_estimator(max_epochs=1)))
 
 
 @pytest.mark.long
@@ -298,25 +299,33 @@ FAILS = {
     ("call", "error", "said"),
     [
         (lambda m: m.predict([x[:, :1] for x in X]), ValueError, "series 1 has shape"),
-        (lambda m: classifier().predict(X), NotFittedError, "not fitted yet"),
-        (lambda m: classifier().fit(X, ["a"] * SERIES), ValueError, "y has one class, a: "),
-        (lambda m: classifier().fit([x.T for x in X], Y), ValueError, "steps come first"),
-        (lambda m: classifier().fit(X, Y[:5]), ValueError, "48 inputs and 5 of"),
-        (lambda m: classifier(head="nope").fit(X, Y), ValueError, "model.head=nope: choose one of"),
-        (lambda m: classifier().fit([*X[:-1], X[0][:0]], Y), ValueError, "X: series 48 has shape"),
+        (lambda m: small_estimator().predict(X), NotFittedError, "not fitted yet"),
+        (lambda m: small_estimator().fit(X, ["a"] * SERIES), ValueError, "y has one class, a: "),
+        (lambda m: small_estimator().fit([x.T for x in X], Y), ValueError, "steps come first"),
+        (lambda m: small_estimator().fit(X, Y[:5]), ValueError, "48 inputs and 5 of"),
+        (
+            lambda m: small_estimator(head="nope").fit(X, Y),
+            ValueError,
+            "model.head=nope: choose one of",
+        ),
+        (
+            lambda m: small_estimator().fit([*X[:-1], X[0][:0]], Y),
+            ValueError,
+            "X: series 48 has shape",
+        ),
         (lambda m: m.predict([X[0] * np.nan]), ValueError, "missing values; fill them"),
         (
-            lambda m: classifier().fit([*X[:-1], X[0] * np.nan], Y),
+            lambda m: small_estimator().fit([*X[:-1], X[0] * np.nan], Y),
             ValueError,
             r"series X\[47\] has",
         ),
         (
-            lambda m: classifier().fit([pd.DataFrame({"label": x[:, 0]}) for x in X], Y),
+            lambda m: small_estimator().fit([pd.DataFrame({"label": x[:, 0]}) for x in X], Y),
             ValueError,
             "'label' is a channel and beside the series",
         ),
-        (lambda m: classifier(missing="no").fit(X, Y), ValueError, "data.missing=no"),
-        (lambda m: classifier(experiment="no").fit(X, Y), ValueError, "experiment"),
+        (lambda m: small_estimator(missing="no").fit(X, Y), ValueError, "data.missing=no"),
+        (lambda m: small_estimator(experiment="no").fit(X, Y), ValueError, "experiment"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_scikit_learn_knows(

@@ -19,6 +19,7 @@ from seqmodels.data.columns import cure_of
 from seqmodels.data.gaps import note_of_placeholders, placeholders, with_gaps
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
+from tests.make import write_file
 
 GERMAN = {"encoding": "cp1252", "separator": ";", "decimal": ","}
 
@@ -34,12 +35,6 @@ def of_engines() -> pd.DataFrame:
             "label": np.repeat(["a", "b"] * 5, 4),
         }
     )
-
-
-def written(folder: Path, content: str | bytes, name: str = "a.csv") -> str:
-    data = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(data)
-    return str(folder / name)
 
 
 def refusal(path: Any, **options: Any) -> str:
@@ -65,7 +60,7 @@ def test_a_table_of_another_country_is_the_same_table(
 ) -> None:
     table = of_engines()
     text = table.to_csv(index=False, sep=separator, decimal=",", lineterminator=end)
-    path = written(tmp_path, text.encode(encoding))
+    path = write_file(tmp_path, "a.csv", text.encode(encoding))
     options = {"encoding": encoding.removesuffix("-sig"), "separator": separator, "decimal": ","}
     read = values_of(path, series="Prüfstand", **options)
     assert read.tolist() == table[["Druck", "Temp"]].to_numpy().tolist()
@@ -73,7 +68,7 @@ def test_a_table_of_another_country_is_the_same_table(
 
 def test_what_a_file_needs_is_said_in_words_that_a_shell_and_hydra_read(tmp_path: Path) -> None:
     content = of_engines().to_csv(index=False, sep=";", decimal=",", lineterminator="\r\n")
-    path, options = written(tmp_path, content.encode("cp1252")), dict[str, Any]()
+    path, options = write_file(tmp_path, "a.csv", content.encode("cp1252")), dict[str, Any]()
     message = refusal(path)
     assert "line 1 is not utf-8 text" in message and "by which it has 'Prüfstand;D" in message
     for _ in range(4):
@@ -106,17 +101,17 @@ def test_what_a_file_needs_is_said_in_words_that_a_shell_and_hydra_read(tmp_path
 def test_a_file_that_is_written_otherwise_is_refused(
     tmp_path: Path, content: bytes, options: dict[str, Any], message: str
 ) -> None:
-    assert message in refusal(written(tmp_path, content), **options)
+    assert message in refusal(write_file(tmp_path, "a.csv", content), **options)
 
 
 def test_fields_that_only_look_otherwise_are_read(tmp_path: Path) -> None:
-    increasing = written(tmp_path, "400.5,401,label\n1,2,a\n2,3,b\n")
+    increasing = write_file(tmp_path, "a.csv", "400.5,401,label\n1,2,a\n2,3,b\n")
     assert len(Tables().read(increasing)) == 2
-    wavelengths = written(tmp_path, "400.5,401.5\n1,2\n2,3\n")
+    wavelengths = write_file(tmp_path, "a.csv", "400.5,401.5\n1,2\n2,3\n")
     assert Tables().read(wavelengths).table.column_names == ["400.5", "401.5"]
-    texts = written(tmp_path, 'text;label\nso;so\n"a;b";c\n')
+    texts = write_file(tmp_path, "a.csv", 'text;label\nso;so\n"a;b";c\n')
     assert Tables().read(texts, ["text;label"]).table.column_names == ["text;label"]
-    commas = written(tmp_path, 'x,place\n0.5,"1,5"\n1.5,"2,5"\n')
+    commas = write_file(tmp_path, "a.csv", 'x,place\n0.5,"1,5"\n1.5,"2,5"\n')
     assert len(Tables().read(commas, texts=[])) == 2
 
 
@@ -138,7 +133,7 @@ def test_fields_that_only_look_otherwise_are_read(tmp_path: Path) -> None:
 def test_a_text_among_numbers_says_what_to_do(tmp_path: Path, text: str, cure: str) -> None:
     assert cure_of(text) == cure
     rows = "".join(f's{row},{row}.5,"{text if row == 6 else row}"\n' for row in range(9))
-    message = refusal(written(tmp_path, f"Prüfstand,y,x\n{rows}"), label_column="y")
+    message = refusal(write_file(tmp_path, "a.csv", f"Prüfstand,y,x\n{rows}"), label_column="y")
     assert f"row 7 has {text!r} as 'x', which is not a finite number: {cure}" in message
 
 
@@ -146,14 +141,14 @@ def test_a_point_among_decimal_commas_is_no_fraction(tmp_path: Path) -> None:
     for text in ("1.234", "1.234,5"):
         rows = "".join(f"s{row // 2};{row},5;a\n" for row in range(9)) + f"s9;{text};b\n"
         message = refusal(
-            written(tmp_path, f"Prüfstand;x;label\n{rows}"), separator=";", decimal=","
+            write_file(tmp_path, "a.csv", f"Prüfstand;x;label\n{rows}"), separator=";", decimal=","
         )
         assert f"row 10 has {text!r} as 'x'" in message and "without separators of thous" in message
 
 
 def test_decimal_commas_count_wherever_numbers_are_read(tmp_path: Path) -> None:
     rows = "".join(f"text {row};{row},5;0,{row + 1};1.1\n" for row in range(20))
-    path = written(tmp_path, f"text;score;weight;label\n{rows}")
+    path = write_file(tmp_path, "a.csv", f"text;score;weight;label\n{rows}")
     options: dict[str, Any] = {"separator": ";", "decimal": ",", "weight_column": "weight"}
     data = Text(path, value_columns=["score"], **options)
     rows_read = [*data.read_file(path)]
@@ -171,11 +166,13 @@ def test_decimal_commas_count_wherever_numbers_are_read(tmp_path: Path) -> None:
 def test_columns_that_a_file_names_itself_are_not_named_again(tmp_path: Path) -> None:
     rows = "good,pos\nbad,neg\n" * 5
     with pytest.raises(UserError, match="its first line, Text,label, looks like names of columns"):
-        Text(written(tmp_path, f"Text,label\n{rows}"), columns=["text", "label"]).setup()
+        Text(
+            write_file(tmp_path, "a.csv", f"Text,label\n{rows}"), columns=["text", "label"]
+        ).setup()
     numbers = "a,0.5\nb,0.6\n" * 5
-    message = refusal(written(tmp_path, f"id,val\n{numbers}"), columns=["s", "x"])
+    message = refusal(write_file(tmp_path, "a.csv", f"id,val\n{numbers}"), columns=["s", "x"])
     assert "its first line, id,val, looks like names of columns: leave data.columns out" in message
-    assert len(Tables(columns=["s", "x"]).read(written(tmp_path, numbers))) == 10
+    assert len(Tables(columns=["s", "x"]).read(write_file(tmp_path, "a.csv", numbers))) == 10
 
 
 @pytest.mark.parametrize(
@@ -194,21 +191,21 @@ def test_columns_that_a_file_names_itself_are_not_named_again(tmp_path: Path) ->
 def test_another_file_is_told_which_way_exists(tmp_path: Path, name: str, advice: str) -> None:
     (tmp_path / "recordings").mkdir()
     if name != "recordings":
-        written(tmp_path, b"x", name)
+        write_file(tmp_path, name, b"x")
     message = refusal(str(tmp_path / name))
     assert message.startswith(f"{tmp_path / name}: ") and advice in message
 
 
 def test_nan_of_json_is_a_gap_and_infinity_is_none(tmp_path: Path) -> None:
     rows = [{"s": f"s{n // 2}", "x": np.nan if n == 3 else n / 2, "label": "a"} for n in range(8)]
-    path = written(tmp_path, "\n".join(map(json.dumps, rows)), "a.jsonl")
+    path = write_file(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
     values = values_of(path, series="s", missing="mark")[:, 0]
     assert np.array_equal(values, [row["x"] for row in rows], equal_nan=True)
     lists = '{"x": [1.5, NaN, 2], "label": "a"}\n{"x": [1, 2, 3], "label": "b"}'
-    values = values_of(written(tmp_path, lists, "b.jsonl"), missing="mark")
+    values = values_of(write_file(tmp_path, "b.jsonl", lists), missing="mark")
     assert np.isnan(values[1, 0]) and np.isnan(values).sum() == 1
     rows[3]["x"] = np.inf
-    infinite = written(tmp_path, "\n".join(map(json.dumps, rows)), "c.jsonl")
+    infinite = write_file(tmp_path, "c.jsonl", "\n".join(map(json.dumps, rows)))
     with pytest.raises(UserError, match="row 4 has 'Infinity' as 'x', which is not a finite n"):
         values_of(infinite, series="s")
 
@@ -266,7 +263,7 @@ def test_a_list_is_for_numbers_and_a_name_for_any_column() -> None:
 def test_texts_that_stand_for_nothing_leave_numbers(tmp_path: Path) -> None:
     frame, expected = with_sentinels()
     texts = frame.astype(object).replace({-99: "err"}).assign(label=frame.label)
-    path = written(tmp_path, texts.to_csv(index=False))
+    path = write_file(tmp_path, "a.csv", texts.to_csv(index=False))
     for na_values in (["err"], {"x": "err", "y": "err"}):
         read = values_of(path, series="s", missing="mark", na_values=na_values)
         assert np.array_equal(read, expected, equal_nan=True)

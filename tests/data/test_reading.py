@@ -22,6 +22,7 @@ from seqmodels.data.sources import as_file
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 from seqmodels.files import read_lines
+from tests.make import write_file
 
 Pairs = list[tuple[str, str]]
 
@@ -33,11 +34,6 @@ def read_back(given: Any, **options: Any) -> Pairs:
 
 def texts(path: str, column: str) -> list[Any]:
     return texts_of(Tables().read(path, [column]).table[column].combine_chunks())
-
-
-def file(folder: Path, name: str, content: bytes | str) -> str:
-    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(folder / name)
 
 
 # ---------------------------------------------------------------- any text, in any format
@@ -78,7 +74,7 @@ def written(rows: Pairs, ending: str, end: str) -> bytes:
 def test_any_text_comes_back(ending: str, tmp_path: Path, rows: Pairs, end: str) -> None:
     if ending in ("csv", "tsv"):  # outside of quotes, a carriage return ends a line
         rows = [(text.replace("\r", "x"), label.replace("\r", "x")) for text, label in rows]
-    path = file(tmp_path, f"a.{ending}", written(rows, ending, end))
+    path = write_file(tmp_path, f"a.{ending}", written(rows, ending, end))
     named = [(text, label.strip()) for text, label in rows]  # blanks are no part of a label
     assert read_back(path, quoting=True) == named
 
@@ -89,8 +85,8 @@ def test_quotes_enclose_fields_in_csv_and_none_in_tsv_and_a_header_may_be_given(
     long = "é,\n\n" * 1_000_000 + "."  # a field of megabytes
     fields = f'text,label\n"a, ""b""\nc",x\n"win",y\n"{long}",z\n'
     found = [('a, "b"\nc', "x"), ("win", "y"), (long, "z")]
-    assert read_back(file(tmp_path, "a.csv", fields)) == found
-    bare = file(tmp_path, "a.tsv", 'ham\tso "quoted\tx\nspam\t"win\tx\nham\tit""s\tx\n')
+    assert read_back(write_file(tmp_path, "a.csv", fields)) == found
+    bare = write_file(tmp_path, "a.tsv", 'ham\tso "quoted\tx\nspam\t"win\tx\nham\tit""s\tx\n')
     found = read_back(bare, columns=["label", "text", "n"])
     assert found == [('so "quoted', "ham"), ('"win', "spam"), ('it""s', "ham")]
 
@@ -101,19 +97,19 @@ def test_large_files_are_cut_between_rows_and_not_between_lines(
     monkeypatch.setattr("seqmodels.data.separated.BLOCK", 4096)
     rows = [("a\n" * (n % 40) + "b", "x") for n in range(500)]
     content = "text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows)
-    assert read_back(file(tmp_path, "a.csv", content)) == rows
+    assert read_back(write_file(tmp_path, "a.csv", content)) == rows
 
 
 def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path: Path) -> None:
     values = ["1", '"1"', "1.0", "1e0", "true", '"True"', '"nan"', "-0", "9007199254740993"]
     expected = [*(value.strip('"') for value in values), None]
     rows = "".join(f'{{"a": {value}}}\n' for value in [*values, "null"])
-    assert texts(file(tmp_path, "a.jsonl", rows), "a") == expected
+    assert texts(write_file(tmp_path, "a.jsonl", rows), "a") == expected
     lists = '{"a": [1, true, null]}\n{"a": []}\n{"a": null}'
-    assert texts(file(tmp_path, "b.jsonl", lists), "a") == [["1", "true", None], [], None]
+    assert texts(write_file(tmp_path, "b.jsonl", lists), "a") == [["1", "true", None], [], None]
     with pytest.raises(UserError, match="c.jsonl cannot be read: Expected bytes, got a 'list'"):
-        texts(file(tmp_path, "c.jsonl", rows + lists), "a")
-    whole = file(tmp_path, "d.jsonl", f"[\n{rows.strip().replace(chr(10), ',')}]")
+        texts(write_file(tmp_path, "c.jsonl", rows + lists), "a")
+    whole = write_file(tmp_path, "d.jsonl", f"[\n{rows.strip().replace(chr(10), ',')}]")
     assert texts(whole, "a") == expected
     columns = {
         "whole": (pa.array([9007199254740993, None]), ["9007199254740993", None]),
@@ -197,7 +193,7 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
 def test_what_cannot_be_read_is_refused_in_one_line(
     tmp_path: Path, name: str, content: bytes, key: str
 ) -> None:
-    path = file(tmp_path, name, content)
+    path = write_file(tmp_path, name, content)
     with pytest.raises(UserError, match=key) as caught:
         Text(path).setup()
     assert path in str(caught.value) and "\n" not in str(caught.value)
@@ -205,7 +201,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 
 @pytest.mark.parametrize("series", [",".join(f"c{n}" for n in range(900_000)), "c\n" + "1" * 9**8])
 def test_a_row_that_is_longer_than_a_block_is_one_line(tmp_path: Path, series: str) -> None:
-    path = file(tmp_path, "long.csv", f"series,{series}\n")
+    path = write_file(tmp_path, "long.csv", f"series,{series}\n")
     with pytest.raises(UserError, match=r"long\.csv: a row is longer than 4 MB: write the tab"):
         SeriesTable(path, series="series").setup()
 
@@ -213,7 +209,7 @@ def test_a_row_that_is_longer_than_a_block_is_one_line(tmp_path: Path, series: s
 def test_what_does_not_fit_into_memory_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = file(tmp_path, "large.csv", "text,label\na,x\n")
+    path = write_file(tmp_path, "large.csv", "text,label\na,x\n")
     data = Text(path)
     monkeypatch.setattr(Names, "texts", property(lambda names: bytes(1 << 60)))
     with pytest.raises(UserError, match=r"large\.csv: there is not enough memory to read it"):
@@ -247,21 +243,21 @@ def test_the_names_of_columns_are_asked_for_once_however_many_there_are() -> Non
 
 
 def test_blank_lines_are_no_rows_unless_a_row_is_a_single_value(tmp_path: Path) -> None:
-    path = file(tmp_path, "a.csv", "text,label\n\na,x\n\nb,y\n\n\n")
+    path = write_file(tmp_path, "a.csv", "text,label\n\na,x\n\nb,y\n\n\n")
     rows = [*Text(path).read_file(path)]
     assert [row[:2] for row in rows] == [("a", "x"), ("b", "y")]
-    lines = file(tmp_path, "b.csv", "text\na\n\nb\n")
+    lines = write_file(tmp_path, "b.csv", "text\na\n\nb\n")
     with pytest.raises(UserError, match="row 2 has no 'text': fill it"):
         [*Text(lines).read_inputs(lines)]
 
 
 def test_evaluation_refuses_what_training_refuses(tmp_path: Path) -> None:
     rows = "".join(f"word {n},{n}.5\n" for n in range(20))
-    data = Text(file(tmp_path, "train.csv", "text,label\n" + rows), targets=Values(["score"]))
+    data = Text(write_file(tmp_path, "train.csv", "text,label\n" + rows), targets=Values(["score"]))
     data.setup()
     for row, message in (("b,", "row 2 has no 'label': fill it"), ("b,1_0", "row 2 has '1_0'")):
         with pytest.raises(UserError, match=rf"test\.csv: {message}"):
-            data.file_loader(file(tmp_path, "test.csv", f"text,label\na,1\n{row}\n"))
+            data.file_loader(write_file(tmp_path, "test.csv", f"text,label\na,1\n{row}\n"))
 
 
 def test_the_line_of_another_encoding_is_named_and_the_encoding_can_be_given(
@@ -269,7 +265,7 @@ def test_the_line_of_another_encoding_is_named_and_the_encoding_can_be_given(
 ) -> None:
     lines = [b"text,label", *[b"x" * 50 + b",a"] * 3000]
     lines[2900] = b"caf\xe9,a"  # beyond the first block of the file
-    path = file(tmp_path, "a.csv", b"\n".join(lines))
+    path = write_file(tmp_path, "a.csv", b"\n".join(lines))
     with pytest.raises(UserError, match="line 2901 is not utf-8 text .*data.encoding"):
         read_back(path)
     assert read_back(path, encoding="latin-1")[2899] == ("café", "a")
@@ -302,7 +298,7 @@ def test_lines_are_the_same_from_a_file_and_from_standard_input(
 ) -> None:
     for encoding, end in (("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\n")):
         content = end.join(LINES).encode(encoding)
-        path = file(tmp_path, "a.txt", content)
+        path = write_file(tmp_path, "a.txt", content)
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "ascii"))
         for source in (path, "-"):
             data = Text(encoding=encoding.removesuffix("-sig"))

@@ -20,6 +20,7 @@ from seqmodels.errors import UserError
 from seqmodels.estimators import SequenceClassifier
 from seqmodels.runs import Run
 from tests.conftest import WITHOUT_LOCAL
+from tests.make import run_of_series
 
 SERIES = 24
 WORDS = ("data.series=s", "data.time=at", "data.missing=mark", "data.inputs=[x,on,kind]")
@@ -47,10 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         folder = tmp_path_factory.mktemp("runs") / "run"
-        quick = ("trainer=cpu", "trainer.max_steps=3", "model.encoder.hidden_size=8")
-        config = compose(f"folder={folder}", "data=series", *WORDS, *quick, *WITHOUT_LOCAL)
-        train(config, data={"train": table()})
-        yield load_run(folder)
+        yield run_of_series(folder, table(), *WORDS)
 
 
 def nested(whole: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels import compose, load_run, train
 from seqmodels.data import Series, SeriesTable
 from seqmodels.errors import UserError
 from seqmodels.launch.commands.predict import streamed
 from seqmodels.runs import Run
-from tests.conftest import WITHOUT_LOCAL, Refused, Script
+from tests.conftest import Refused, Script
+from tests.make import run_of_series
 
 SENSORS = ["ax", "ay"]
 NAN = np.nan
@@ -617,30 +617,23 @@ def test_a_fingerprint_is_of_numbers_and_targets() -> None:
 # ---------------------------------------------------------------- a finished run
 
 
-def trained(folder: Path, frame: Any, *words: str, **more: Any) -> Run:
-    quick = ("trainer=cpu", "trainer.max_steps=2", "model.encoder.hidden_size=8", "baseline=false")
-    words = (f"folder={folder}", "data=series", *quick, *WITHOUT_LOCAL, *words)
-    train(compose(*words), data={"train": frame, **more})
-    return load_run(folder)
-
-
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run_of_trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))
         words = ("data.series=trip", "data.time=time", "data.inputs=[ax,ay,kind]")
-        yield trained(tmp_path_factory.mktemp("runs") / "run", frame, *words)
+        yield run_of_series(tmp_path_factory.mktemp("runs") / "run", frame, *words)
 
 
 def new_trips() -> pd.DataFrame:
     return trips(3, seed=9).assign(kind="A")
 
 
-def test_predictions_name_series_and_need_no_labels(classifier: Run) -> None:
+def test_predictions_name_series_and_need_no_labels(run_of_trips: Run) -> None:
     def predict(inputs: Any) -> list[dict[str, Any]]:
         """Without the rows of the file, which differ."""
-        return [{**row, "source_row": None} for row in classifier.predict(inputs)]
+        return [{**row, "source_row": None} for row in run_of_trips.predict(inputs)]
 
     new = new_trips()
     expected = predict(new)
@@ -676,53 +669,53 @@ def test_predictions_name_series_and_need_no_labels(classifier: Run) -> None:
     ],
 )  # fmt: skip
 def test_new_tables_that_lack_something_are_refused(
-    classifier: Run, frame: Callable[[pd.DataFrame], Any], said: str
+    run_of_trips: Run, frame: Callable[[pd.DataFrame], Any], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        [*classifier.predict(frame(new_trips()))]
+        [*run_of_trips.predict(frame(new_trips()))]
 
 
-def test_a_text_that_training_never_saw_is_said_once(classifier: Run) -> None:
-    data: Any = classifier.data
+def test_a_text_that_training_never_saw_is_said_once(run_of_trips: Run) -> None:
+    data: Any = run_of_trips.data
     doubts, frame = data.inputs.doubts, new_trips()
     for new in (frame.assign(kind="Z"), [frame[:4].assign(kind="Z")]):
         doubts.clear()
-        [*classifier.predict(new)]
-        [note] = classifier.data.doubts
+        [*run_of_trips.predict(new)]
+        [note] = run_of_trips.data.doubts
         assert note.startswith("inputs: kind has 'Z', which was not in training (A, B)")
     doubts.clear()
 
 
 def test_a_doubt_is_logged_once_and_never_of_later_inputs(
-    classifier: Run, caplog: pytest.LogCaptureFixture
+    run_of_trips: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    classifier.data.inputs.doubts.clear()
+    run_of_trips.data.inputs.doubts.clear()
     odd, fine = new_trips().assign(kind="Q"), new_trips()
     for frame in (odd, fine, odd):
-        [*classifier.predict(frame)]
+        [*run_of_trips.predict(frame)]
     assert [note.split("(")[0] for note in caplog.messages] == [
         "inputs: kind has 'Q', which was not in training "
     ]
-    classifier.data.inputs.doubts.clear()
+    run_of_trips.data.inputs.doubts.clear()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of Lightning's test loop
-def test_evaluated_rows_of_training_are_a_note(classifier: Run) -> None:
+def test_evaluated_rows_of_training_are_a_note(run_of_trips: Run) -> None:
     frame = trips().assign(kind=lambda f: np.where(f.user == "u1", "A", "B"))
-    classifier.evaluate(file=frame)
-    notes = list(classifier.data.notes)
+    run_of_trips.evaluate(file=frame)
+    notes = list(run_of_trips.data.notes)
     assert any(note.startswith("10 of 12 series (83.33 %) of the evaluated") for note in notes)
     with pytest.raises(
         UserError, match="file in memory has no column 'label', which this run reads"
     ):
-        classifier.evaluate(file=frame.drop(columns="label"))
+        run_of_trips.evaluate(file=frame.drop(columns="label"))
 
 
 def test_new_series_need_a_second_table_for_what_they_lack_alone(tmp_path: Path) -> None:
     frame = trips()
     once = frame.groupby("trip")[["label"]].first().reset_index().assign(age=np.arange(12.0))
     words = ("data.series=trip", "data.inputs=[ax,age]")
-    run = trained(tmp_path / "run", frame.drop(columns="label"), *words, labels=once)
+    run = run_of_series(tmp_path / "run", frame.drop(columns="label"), *words, labels=once)
     new = frame[["trip", "time", "ax"]].assign(trip="new " + frame.trip)
     assert len([*run.predict(new.assign(age=1.0))]) == 12
     with pytest.raises(UserError, match="has no row for series new t0 of inputs in memory"):
@@ -731,7 +724,7 @@ def test_new_series_need_a_second_table_for_what_they_lack_alone(tmp_path: Path)
 
 def test_columns_with_brackets_are_found_by_their_names(tmp_path: Path) -> None:
     frame = trips().rename(columns={"ax": "ax [g]", "ay": "ay [g]"})
-    run = trained(tmp_path / "run", frame, "data.series=trip", "data.time=time")
+    run = run_of_series(tmp_path / "run", frame, "data.series=trip", "data.time=time")
     with pytest.raises(UserError, match=r"has no column 'ax \[g\]'"):
         [*run.predict(trips().rename(columns={"ax": "ax [m]", "ay": "ay [m]"}))]
     with pytest.raises(UserError, match=r"has shape \(2, 4\), not \(steps, 2\): steps come first"):
@@ -752,7 +745,7 @@ def test_a_stream_of_a_table_is_the_table(tmp_path: Path, missing: str, named: b
         words += ["data.series=trip", "data.time=time"]
     else:  # each row begins anew
         as_lists(frame, ["ax", "ay", "stage"]).drop(columns="trip").to_parquet(path)
-    run = trained(tmp_path / "run", path, *words)
+    run = run_of_series(tmp_path / "run", path, *words)
     whole = [*run.predict(pd.read_parquet(path))]
     by_step = [*streamed(run.stream(), run.data.read_steps(path))]
 

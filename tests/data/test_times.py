@@ -12,14 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from seqmodels import compose, load_run, train
 from seqmodels.data import SeriesTable
 from seqmodels.data.columns import Columns
 from seqmodels.data.times import is_called_time, length_of_time, looks_like_times, times_of
 from seqmodels.errors import UserError
 from seqmodels.launch.commands.predict import streamed
 from seqmodels.runs import Run
-from tests.conftest import WITHOUT_LOCAL
+from tests.make import run_of_series
 
 
 def times(values: Any) -> Any:
@@ -189,13 +188,10 @@ def test_a_note_of_uneven_steps_names_elapsed_unless_it_is_set() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    quick = ("trainer=cpu", "trainer.max_steps=3", "model.encoder.hidden_size=8", "baseline=false")
-    words = ("data=series", "data.series=s", "data.time=at", "data.elapsed=true")
-    words += (*quick, "model.encoder.bidirectional=false", "model.head=last_hidden")
+    words = ("data.series=s", "data.time=at", "data.elapsed=true", "model.head=last_hidden")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        train(compose(f"folder={folder}", *words, *WITHOUT_LOCAL), data={"train": visits()})
-    return load_run(folder)
+        return run_of_series(folder, visits(), *words, "model.encoder.bidirectional=false")
 
 
 def frames() -> list[pd.DataFrame]:

@@ -303,7 +303,7 @@ def test_the_vocabulary_takes_words_of_the_file_after_those_of_training(tmp_path
 # ---------------------------------------------------------------- model
 
 
-def classifier(**options: Any) -> SequenceClassifier:
+def classifier_with_vectors(**options: Any) -> SequenceClassifier:
     data = {"inputs": "tokens", "num_inputs": 7, "classes": ["a", "b"]}
     data |= {"vector_size": 3, "num_trained": 5}
     return SequenceClassifier(data, {"hidden_size": 4}, **options)
@@ -317,7 +317,7 @@ class WithVectors(pl.LightningDataModule):
 def test_the_vectors_lie_beside_a_trained_part_and_learn_unless_they_are_frozen(
     freeze: bool,
 ) -> None:
-    task = classifier(embedding={"size": 5, "freeze": freeze})
+    task = classifier_with_vectors(embedding={"size": 5, "freeze": freeze})
     task.initialize(WithVectors())
     task.eval()
     tokens = torch.tensor([[2, 4, 5, 6, 1]])
@@ -334,11 +334,11 @@ def test_the_vectors_lie_beside_a_trained_part_and_learn_unless_they_are_frozen(
 
 
 def test_without_a_width_the_vectors_are_alone_and_vectors_are_of_words() -> None:
-    for task in (classifier(), classifier(embedding={"size": 3})):
+    for task in (classifier_with_vectors(), classifier_with_vectors(embedding={"size": 3})):
         assert task.network.embedding.trained is None and task.network.encoder.rnn.input_size == 3
         assert task.network.embedding(torch.tensor([[6]])).shape == (1, 1, 3)
     with pytest.raises(UserError, match="model.embedding.size is 2, but"):
-        classifier(embedding={"size": 2})
+        classifier_with_vectors(embedding={"size": 2})
     with pytest.raises(UserError, match="data.vectors=x .*tokenizer=bpe"):
         Tokens(TokenizerOptions("bpe"), vectors="x")
 

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.batch import PairBatch, SequenceBatch
 from seqmodels.dataflow import Dataflow
 from seqmodels.dataflow.callback import only_ours
-from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
+from tests.make import batch_for
 from tests.networks import noisy_task
 from tests.shipped import ALL_HEADS, exported, fitting_directions
 
@@ -118,7 +117,7 @@ def test_a_mistake_in_a_head_of_ones_own_is_refused(
     task = made(dict(made.contract.kind.example), {"hidden_size": 8, "bidirectional": two}, "own")
     assert not only_ours(task)
     with pytest.raises(UserError, match=f"^model.head=own: {found}: "):
-        Dataflow()._audit(task, batch_for(task))
+        Dataflow()._audit(task, batch_for(task, LENGTHS))
 
 
 @pytest.mark.parametrize("head", ALL_HEADS)
@@ -129,13 +128,4 @@ def test_our_own_models_have_no_mistakes_that_a_run_no_longer_looks_for(
     task = noisy_task(head, num_layers=2, bidirectional=two, dropout=0.3)
     assert only_ours(task)
     monkeypatch.setattr("seqmodels.dataflow.callback.only_ours", lambda task: False)
-    Dataflow()._audit(task, batch_for(task))
-
-
-def batch_for(task: Task) -> SequenceBatch:
-    torch.manual_seed(0)
-    inputs = torch.randint(2, 19, (4, 12))
-    if task.hparams["data"].get("inputs") == "features":
-        inputs = torch.randn(4, 12, task.hparams["data"]["num_inputs"])
-    batch = SequenceBatch(inputs, torch.tensor(LENGTHS))
-    return PairBatch.of(batch, batch) if task.contract.kind.decoder else batch
+    Dataflow()._audit(task, batch_for(task, LENGTHS))

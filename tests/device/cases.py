@@ -12,13 +12,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
-from seqmodels.dataflow.explain import example_batch
+from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
 from seqmodels.heads import HEADS
-from seqmodels.padding import valid_steps
 from seqmodels.tasks import TASKS
 from tests.device.pretended import Seen
+from tests.make import batch_for
 from tests.networks import fits
 
 BY_NAME = {task.__name__: task for task in TASKS}
@@ -30,38 +29,17 @@ def of_tasks(cases: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
     return [case for case in cases if case[0] in BY_NAME]
 
 
-def made(task: type[Task], head: str, encoder: Mapping[str, Any], **options: Any) -> Task:
+def two_layer_task(task: type[Task], head: str, encoder: Mapping[str, Any], **options: Any) -> Task:
     """A small one, of two layers, without dropout unless you set it."""
     data = {**task.contract.kind.example, "longest": 4, **options.pop("data", {})}
     still = {"dropout": 0.0, "embedding": {"dropout": 0.0, **options.pop("embedding", {})}}
     return task(data, {"hidden_size": 16, "num_layers": 2, **encoder}, head, **(still | options))
 
 
-def batch_for(task: Task, *, ragged: bool = True) -> SequenceBatch:
+def small_batch(task: Task, *, ragged: bool = True) -> SequenceBatch:
     """Rows of different lengths, where the task has them, with targets."""
-    data, kind = task.hparams["data"], task.contract.target
-    same = not ragged or task.contract.stateful or "horizon" in data
-    batch = example_batch(task, *((5, 5) if same else (3, 2)))
-    if isinstance(batch, PairBatch):
-        target = batch.target
-        with_targets = SequenceBatch(target.inputs, target.lengths, target.inputs)
-        return PairBatch.of(batch, with_targets, [("a",)] * len(batch))
-    inputs, lengths = batch.inputs, batch.lengths
-    rows, steps = inputs.shape[:2]
-    if count := data.get("num_characters"):
-        spelled = torch.randint(count, (rows, steps, 4)).sort(dim=2, descending=True).values
-        inputs = torch.cat([inputs.unsqueeze(2), spelled], dim=2)
-    padding = ~valid_steps(lengths, steps)
-    by_step = task.contract.per == "step"
-    if kind == "forecast":
-        scale = torch.ones(rows, 3, len(data["values"]), dtype=torch.float64)
-        width = data["horizon"] * len(data["values"])
-        return SequenceBatch(inputs, lengths, torch.randn(rows, width), scale=scale)
-    if kind == "value":
-        values = torch.randn(rows, steps, 1).masked_fill(padding.unsqueeze(-1), torch.nan)
-        return SequenceBatch(inputs, lengths, values if by_step else values[:, 0])
-    classes = torch.randint(3, (rows, steps)).masked_fill(padding, PADDING_TARGET)
-    return SequenceBatch(inputs, lengths, classes if by_step else classes[:, 0])
+    same = not ragged or task.contract.stateful or task.contract.target == "forecast"
+    return batch_for(task, [5, 5, 5] if same else [5, 3, 2])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.nn import encoder as encoders
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from tests.device import test_runs, test_steps
-from tests.device.cases import BY_NAME, batch_for, compare_with_cpu, made
+from tests.device.cases import BY_NAME, compare_with_cpu, small_batch, two_layer_task
 
 pytestmark = pytest.mark.device
 
@@ -58,9 +58,9 @@ def pretended(device: torch.device) -> None:
 @pytest.mark.parametrize("fault", IN_A_STEP)
 def test_in_a_step(fault: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RecurrentEncoder, "forward", reads(IN_A_STEP[fault]))
-    task = made(BY_NAME["SequenceClassifier"], "last_hidden", {})
+    task = two_layer_task(BY_NAME["SequenceClassifier"], "last_hidden", {})
     with pytest.raises((AssertionError, RuntimeError), match=r"wait|on the CPU"):
-        compare_with_cpu(task, batch_for(task), device)
+        compare_with_cpu(task, small_batch(task), device)
 
 
 def test_another_result(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +72,9 @@ def test_another_result(device: torch.device, monkeypatch: pytest.MonkeyPatch) -
         return RNNOutput.of({k: factor * v for k, v in states.tensors.items()}, states.lengths)
 
     monkeypatch.setattr(RecurrentEncoder, "forward", faulty)
-    task = made(BY_NAME["SequenceClassifier"], "last_hidden", {})
+    task = two_layer_task(BY_NAME["SequenceClassifier"], "last_hidden", {})
     with pytest.raises(AssertionError):
-        compare_with_cpu(task, batch_for(task), device)
+        compare_with_cpu(task, small_batch(task), device)
 
 
 def test_a_batch_that_stays_on_the_device(

@@ -21,7 +21,7 @@ from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.ragged import MOST_STEPS, side_by_side
 from seqmodels.runs import Run, train
 from seqmodels.runs.checkpoint import read_checkpoint
-from tests.device.cases import BY_NAME, PAIRS, StepWaits, batch_for, made
+from tests.device.cases import BY_NAME, PAIRS, StepWaits, small_batch, two_layer_task
 from tests.runs.resumed import Copy
 
 pytestmark = pytest.mark.device
@@ -244,7 +244,7 @@ def test_rows_of_more_steps_than_cudnn_takes(device: torch.device) -> None:
 def test_pin_memory_pins_every_tensor_that_travels(
     kind: type[Task], head: str, device: torch.device
 ) -> None:
-    pinned = batch_for(made(kind, head, {})).pin_memory()
+    pinned = small_batch(two_layer_task(kind, head, {})).pin_memory()
     for side in (pinned, getattr(pinned, "target", pinned)):
         held = (side.inputs, side.lengths, side.targets, side.scale)
         assert all(tensor.is_pinned() for tensor in held if tensor is not None)
@@ -274,8 +274,8 @@ def test_the_audit_finds_a_mistake(device: torch.device) -> None:
 
 @pytest.mark.parametrize(("kind", "head"), ONE_EACH, ids=lambda x: getattr(x, "__name__", x))
 def test_the_audit_accuses_nobody(kind: type[Task], head: str, device: torch.device) -> None:
-    task = made(kind, head, {"num_layers": 1}).to(device)
-    batch = batch_for(task)
+    task = two_layer_task(kind, head, {"num_layers": 1}).to(device)
+    batch = small_batch(task)
     how: dict[str, Any] = {"kind": "per_step" if task.contract.per == "step" else "sequence"}
     if task.contract.kind.decoder:
         how = {"kind": "seq2seq", "target_inputs": batch.target.inputs.to(device)}  # type: ignore[attr-defined]

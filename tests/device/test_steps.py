@@ -23,11 +23,11 @@ from tests.conftest import Config, Refused
 from tests.device.cases import (
     BY_NAME,
     PAIRS,
-    batch_for,
     compare_with_cpu,
-    made,
     of_tasks,
+    small_batch,
     train_step,
+    two_layer_task,
 )
 from tests.device.pretended import Device, Seen
 from tests.device.test_runs import RUNS, SMALL, existing, trained
@@ -71,8 +71,8 @@ RANDOM: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("kind", "head"), PAIRS, ids=lambda x: getattr(x, "__name__", x))
 def test_each_head_of_each_task(kind: type[Task], head: str, device: torch.device) -> None:
     two = HEADS[head].requires_bidirectional is not False and not kind.contract_for(head).causal
-    task = made(kind, head, {"bidirectional": two})
-    compare_with_cpu(task, batch_for(task), device)
+    task = two_layer_task(kind, head, {"bidirectional": two})
+    compare_with_cpu(task, small_batch(task), device)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # of the CPU
@@ -81,16 +81,18 @@ def test_each_head_of_each_task(kind: type[Task], head: str, device: torch.devic
 def test_each_network(encoder: dict[str, Any], ragged: bool, device: torch.device) -> None:
     if encoder["cell"] not in CELLS:
         import_module(f"examples.{encoder['cell']}", "imports")
-    task = made(BY_NAME["SequenceClassifier"], "concat_pool", encoder)  # reads h_n and output
-    compare_with_cpu(task, batch_for(task, ragged=ragged), device)
+    task = two_layer_task(
+        BY_NAME["SequenceClassifier"], "concat_pool", encoder
+    )  # reads h_n and output
+    compare_with_cpu(task, small_batch(task, ragged=ragged), device)
 
 
 @pytest.mark.parametrize(("kind", "head", "options"), of_tasks(OPTIONS), ids=str)
 def test_options_of_one_task(
     kind: str, head: str, options: dict[str, Any], device: torch.device
 ) -> None:
-    task = made(BY_NAME[kind], head, {}, **options)
-    compare_with_cpu(task, batch_for(task), device)
+    task = two_layer_task(BY_NAME[kind], head, {}, **options)
+    compare_with_cpu(task, small_batch(task), device)
 
 
 @pytest.mark.parametrize("ragged", [True, False], ids=["ragged", "equal"])
@@ -98,8 +100,8 @@ def test_options_of_one_task(
 def test_what_is_random_does_not_wait(
     kind: str, head: str, options: dict[str, Any], ragged: bool, device: torch.device
 ) -> None:
-    task = made(BY_NAME[kind], head, {"dropout": 0.4}, **options)
-    compare_with_cpu(task, batch_for(task, ragged=ragged), device, random=True)
+    task = two_layer_task(BY_NAME[kind], head, {"dropout": 0.4}, **options)
+    compare_with_cpu(task, small_batch(task, ragged=ragged), device, random=True)
 
 
 # ---------------------------------------------------------------- precisions
@@ -141,9 +143,11 @@ def test_a_batch_travels_once(device: torch.device) -> None:
     """Inputs, targets and lengths, whatever the layers and the head need of the lengths."""
     if device.type == "cuda":
         pytest.skip("only the pretended device counts copies")
-    task = made(BY_NAME["SequenceClassifier"], "concat_pool", {"bidirectional": True}).to(device)
+    task = two_layer_task(BY_NAME["SequenceClassifier"], "concat_pool", {"bidirectional": True}).to(
+        device
+    )
     Seen.copies.clear()
-    train_step(task, batch_for(task))
+    train_step(task, small_batch(task))
     assert sum(Seen.copies.values()) == 3, Seen.copies
 
 
@@ -223,7 +227,7 @@ def test_losses_and_units_keep_their_digits_in_every_precision(dtype: torch.dtyp
         "quantiles": Quantiles(4, 1, [0.1, 0.5, 0.9], mean=[1234.5], deviation=[0.37]),
     }
     if "Tagger" in BY_NAME:
-        tagger = made(BY_NAME["Tagger"], "every_step", {}, output={"kind": "crf"})
+        tagger = two_layer_task(BY_NAME["Tagger"], "every_step", {}, output={"kind": "crf"})
         kinds["tags"] = tagger.network.head.output
     for name, output in kinds.items():
         features = torch.randn(6, output.project.in_features).to(dtype)

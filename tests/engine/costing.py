@@ -13,11 +13,11 @@ from torch import Tensor, distributed
 
 from seqmodels.batch import PADDING_TARGET, PairBatch, SequenceBatch
 from seqmodels.engine import Task
-from seqmodels.padding import valid_steps
 from seqmodels.tasks import TASKS
+from tests.make import batch_for, build_task
 
 ROWS, STEPS, HALF = 7, 5, 3  # of which the first process has HALF rows
-LENGTHS = torch.tensor([5, 2, 4, 1, 5, 3, 4])
+LENGTHS = [5, 2, 4, 1, 5, 3, 4]
 WEIGHTS = {"class_weights": [2.0, 0.0, 50.0]}
 QUANTILES = {"quantiles": [0.1, 0.5, 0.9]}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -43,40 +43,23 @@ def task_of(name: str) -> Task:
     """A small one, the same each time."""
     kind, head, options = CASES[name]
     task = BY_NAME[kind]
-    torch.manual_seed(0)
-    made = task({**task.contract.kind.example}, {"hidden_size": 6}, head, dropout=0.0, **options)
-    return made.train()
+    data = task.contract.kind.example
+    return build_task(task, data, head, hidden_size=6, dropout=0.0, **options).train()
 
 
-def batch_of(name: str, task: Task) -> SequenceBatch:
+def partly_known(task: Task) -> SequenceBatch:
     """Rows of which some have no target, or none at some steps."""
-    torch.manual_seed(1)
-    data, kind = task.hparams["data"], task.contract.target
-    lengths, padding = LENGTHS, ~valid_steps(LENGTHS, STEPS)
-    if data.get("inputs") == "features":
-        inputs = torch.randn(ROWS, STEPS, data["num_inputs"])
-    else:
-        inputs = torch.randint(2, data["num_inputs"], (ROWS, STEPS))
+    is_forecaster = task.contract.target == "forecast"
+    batch = batch_for(task, [STEPS] * ROWS if is_forecaster else LENGTHS, seed=1)
     if task.contract.kind.decoder:
-        texts = torch.randint(2, data["num_targets"], (ROWS, STEPS))
-        target = SequenceBatch(texts, lengths, texts.masked_fill(padding, PADDING_TARGET))
-        return PairBatch.of(SequenceBatch(inputs, lengths), target)
-    if kind == "forecast":
-        scale = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64).expand(ROWS, 3, 1)
-        targets = torch.randn(ROWS, data["horizon"] * len(data["values"]))
-        targets[2, 1] = targets[5] = torch.nan
-        return SequenceBatch(inputs, torch.full((ROWS,), STEPS), targets, scale=scale)
-    by_step = task.contract.per == "step"
-    if kind == "value":
-        targets = torch.randn(ROWS, STEPS, 1).masked_fill(padding.unsqueeze(2), torch.nan)
-        targets[4, 2] = targets[5] = torch.nan
-        targets = targets if by_step else targets[:, 0]
-    else:
-        size = len(data["classes"]) if "classes" in data else data["num_inputs"]
-        targets = torch.randint(size, (ROWS, STEPS)).masked_fill(padding, PADDING_TARGET)
-        targets[4, 2] = targets[5] = PADDING_TARGET
-        targets = targets if by_step else targets[:, 0]
-    return SequenceBatch(inputs, lengths, targets)
+        return batch
+    unknown = torch.nan if batch.targets.is_floating_point() else PADDING_TARGET
+    batch.targets[5] = unknown
+    if is_forecaster:
+        batch.targets[2, 1] = unknown
+    elif task.contract.per == "step":
+        batch.targets[4, 2] = unknown
+    return batch
 
 
 def rows_of(batch: SequenceBatch, rows: slice) -> SequenceBatch:
@@ -99,9 +82,9 @@ def without_targets(batch: SequenceBatch, rows: slice) -> SequenceBatch:
     return replace(batch, targets=targets)
 
 
-def batches_of(name: str, task: Task) -> dict[str, SequenceBatch]:
+def batches_of(task: Task) -> dict[str, SequenceBatch]:
     """As it is, with no target in what the second process has, and with none at all."""
-    batch = batch_of(name, task)
+    batch = partly_known(task)
     half, every = slice(HALF, None), slice(None)
     return {"all": batch} | {
         text: without_targets(batch, rows) for text, rows in (("half", half), ("none", every))
@@ -125,7 +108,7 @@ def run(folder: str, rank: int) -> None:
     rows, found = slice(0, HALF) if rank == 0 else slice(HALF, None), {}
     for name in NAMES:
         task = task_of(name)
-        for text, batch in batches_of(name, task).items():
+        for text, batch in batches_of(task).items():
             made = step_of(task, rows_of(batch, rows))
             for value in made:
                 distributed.all_reduce(value)

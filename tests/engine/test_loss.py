@@ -20,8 +20,8 @@ from tests.engine.costing import (
     NAMES,
     ROWS,
     WEIGHTS,
-    batch_of,
     batches_of,
+    partly_known,
     rows_of,
     step_of,
     task_of,
@@ -39,7 +39,7 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     two = torch.load(tmp_path / "found.pt")
     for name in NAMES:
         task = task_of(name)
-        for text, batch in batches_of(name, task).items():
+        for text, batch in batches_of(task).items():
             one = step_of(task, batch)
             assert all(bool(value.isfinite().all()) for value in one), (name, text)
             for ours, theirs in zip(two[name, text], one, strict=True):
@@ -65,7 +65,7 @@ def evaluated(task: Task, batch: SequenceBatch, *parts: slice) -> dict[str, floa
 @every_case
 def test_batches_of_one_have_the_loss_of_all_together(name: str) -> None:
     task = task_of(name).eval()
-    batch = batch_of(name, task)
+    batch = partly_known(task)
     whole = evaluated(task, batch, slice(None))
     single = evaluated(task, batch, *(slice(row, row + 1) for row in range(ROWS)))
     uneven = evaluated(task, batch, slice(0, 5), slice(5, 6), slice(6, None))
@@ -78,7 +78,7 @@ def test_batches_of_one_have_the_loss_of_all_together(name: str) -> None:
 @every_case
 def test_the_loss_of_each_row_is_that_of_the_row_alone(name: str) -> None:
     task = task_of(name).eval()
-    batch = batch_of(name, task)
+    batch = partly_known(task)
     task.split = "validation"
     decoder = task.contract.kind.decoder
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_the_loss_of_each_row_is_that_of_the_row_alone(name: str) -> None:
 
 def test_a_class_of_weight_0_costs_nothing_and_the_others_their_share() -> None:
     task = task_of("weighted classes")
-    batch, weights = batch_of("weighted classes", task), torch.tensor(WEIGHTS["class_weights"])
+    batch, weights = partly_known(task), torch.tensor(WEIGHTS["class_weights"])
     assert batch.targets is not None
     assert {0, 1, 2} <= {*batch.targets.tolist()}
     known = batch.targets >= 0
@@ -109,7 +109,7 @@ def test_a_class_of_weight_0_costs_nothing_and_the_others_their_share() -> None:
 def test_a_split_without_a_target_is_no_divergence(name: str) -> None:
     task = task_of(name).eval()
     task.sums["validation"] = Sums()
-    batch = without_targets(batch_of(name, task), slice(None))
+    batch = without_targets(partly_known(task), slice(None))
     totals = evaluated(task, batch, slice(None))
     assert totals["loss"] == totals["weight"] == 0
     task._trainer = trainer = SimpleNamespace(sanity_checking=False, global_step=3)  # type: ignore[assignment]

@@ -23,6 +23,7 @@ from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell, parts_of, state_of
 from seqmodels.nn.embedding import WordEmbedding
 from seqmodels.nn.encoder import RNNOutput
+from tests.make import build_task
 from tests.shipped import exported
 
 TOKENS = {"inputs": "tokens", "num_inputs": 30}
@@ -39,15 +40,14 @@ SIZES = ((1, 1), (7, 1), (3, 5), (7, 19))  # B and T: 3 and 5 are traced
 
 
 def task(kind: str, data: dict[str, Any], head: str, encoder: Any = None, **own: Any) -> Task:
-    torch.manual_seed(0)
-    made = exported(kind)(data, {"hidden_size": 7, **(encoder or {})}, head, **own).eval()
+    made = build_task(exported(kind), data, head, hidden_size=7, encoder=encoder, **own)
     for name, weights in made.named_parameters():
         if name.endswith("transitions"):  # of a CRF, which begins with zeros
             torch.nn.init.normal_(weights)
     return made
 
 
-def classifier(*encoder: Any, head: str = "last_hidden", **own: Any) -> Task:
+def token_classifier(*encoder: Any, head: str = "last_hidden", **own: Any) -> Task:
     return task("SequenceClassifier", TOKENS | CLASSES, head, *encoder, **own)
 
 
@@ -87,8 +87,8 @@ def ours(made: Task, *given: torch.Tensor) -> list[Any]:
 
 
 NETWORKS: list[Callable[[], Task]] = [
-    classifier,
-    lambda: classifier(BOTH | {"cell": "gru"}, head="attention_pool"),
+    token_classifier,
+    lambda: token_classifier(BOTH | {"cell": "gru"}, head="attention_pool"),
     lambda: task("SequenceClassifier", FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
     lambda: task("Tagger", TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
     lambda: task("Tagger", TOKENS | CLASSES | {"num_characters": 9}, "every_step"),
@@ -141,7 +141,7 @@ def test_a_tagger_is_decided_by_what_is_beside_the_graph(tmp_path: Path) -> None
 
 
 def test_a_graph_answers_no_row_that_is_longer_than_the_window(tmp_path: Path) -> None:
-    model = classifier(window=4)
+    model = token_classifier(window=4)
     session, _ = exported_to(tmp_path, model)
     inputs, lengths = torch.randint(0, 9, (2, 6)), torch.tensor([6, 4])
     [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": lengths.numpy()})
@@ -155,10 +155,10 @@ PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0}
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (lambda: classifier({"proj_size": 3}), "encoder.proj_size=3"),
-        (lambda: classifier({"cell": "of_torch"}), "cell=of_torch"),
+        (lambda: token_classifier({"proj_size": 3}), "encoder.proj_size=3"),
+        (lambda: token_classifier({"cell": "of_torch"}), "cell=of_torch"),
         (lambda: task("Seq2Seq", PAIRS, "attention"), "a decoder"),
-        (lambda: classifier(head="untraceable"), "SequenceClassifier cannot be traced"),
+        (lambda: token_classifier(head="untraceable"), "SequenceClassifier cannot be traced"),
     ],
 )
 def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
@@ -184,14 +184,14 @@ def test_what_a_graph_cannot_hold_is_refused_with_the_reason(
 def test_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match="an export needs .* pip install '.*export"):
-        export(classifier(), tmp_path)
+        export(token_classifier(), tmp_path)
 
 
 def test_an_export_replaces_a_link_and_leaves_the_file_that_it_names(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     (folder := tmp_path / "export").mkdir()
     (folder / "model.onnx").symlink_to(tmp_path / "mine")
-    exported_to(folder, classifier())
+    exported_to(folder, token_classifier())
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (folder / "model.onnx").is_symlink()
     assert {*folder.iterdir()} == {folder / "model.onnx", folder / "model.json"}

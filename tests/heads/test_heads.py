@@ -71,7 +71,9 @@ each_fit = pytest.mark.parametrize(  # each head with each number of directions 
 )
 
 
-def made(name: str, two: bool | None = None, layers: int = 2, **more: Any) -> tuple[Any, RNNOutput]:
+def head_with_states(
+    name: str, two: bool | None = None, layers: int = 2, **more: Any
+) -> tuple[Any, RNNOutput]:
     """A head, and states for it: the encoder's, with what is not zero and not a number as padding
     of its inputs."""
     kept = {key: more.pop(key) for key in ("options", "dropout") if key in more}
@@ -104,13 +106,13 @@ def check(head: Any, states: RNNOutput, definition: Definition) -> None:
 @pytest.mark.parametrize("encoder", [{}, {"layers": 1, "cell": "gru"}, {"proj_size": P}], ids=str)
 @each_fit
 def test_head_equals_its_definition(name: str, two: bool, encoder: dict[str, Any]) -> None:
-    check(*made(name, two, **encoder), DEFINITIONS[name])
+    check(*head_with_states(name, two, **encoder), DEFINITIONS[name])
 
 
 @each_fit
 def test_output_at_padding_is_not_read(name: str, two: bool) -> None:
     """Also where it is more than any valid step; and no head counts its steps."""
-    head, states = made(name, two)
+    head, states = head_with_states(name, two)
     longer = torch.cat([states.output, states.output.new_zeros(B, 4, states.output.shape[2])], 1)
     for output in (longer - 2, longer[:, : max(LENGTHS)] - 2):
         output[torch.arange(output.shape[1]) >= states.lengths.unsqueeze(1)] = 0.0
@@ -120,7 +122,7 @@ def test_output_at_padding_is_not_read(name: str, two: bool) -> None:
 @each_fit
 def test_gradients_flow_into_every_parameter(name: str, two: bool) -> None:
     for packing in ("packed", "padded"):
-        head, states = made(name, two, packing=packing)
+        head, states = head_with_states(name, two, packing=packing)
         head(states).square().sum().backward()
         for key, parameter in head.named_parameters():
             assert parameter.grad is not None and parameter.grad.isfinite().all(), key
@@ -129,7 +131,7 @@ def test_gradients_flow_into_every_parameter(name: str, two: bool) -> None:
 
 @every_head
 def test_dropout_acts_on_the_selected_features_in_training_only(name: str) -> None:
-    head, states = made(name, dropout=nn.Dropout(1.0))
+    head, states = head_with_states(name, dropout=nn.Dropout(1.0))
     assert torch.equal(head(states), head.output.project.bias.expand(B, CLASSES))
     check(head.eval(), states, DEFINITIONS[name])
 
@@ -145,7 +147,7 @@ def test_a_head_of_every_step_counts_no_step_after_the_end_of_a_row() -> None:
 
 
 def test_dropout_acts_once_on_the_mean_over_windows() -> None:
-    head, states = made("max_pool", dropout=nn.Dropout(0.5))
+    head, states = head_with_states("max_pool", dropout=nn.Dropout(0.5))
     counts = torch.tensor([1, B - 1])
     features = head.features(replace(states, windows=counts))
     mean = mean_over_windows(head.select(states), counts)
@@ -174,7 +176,7 @@ def test_attention_weights_are_those_that_select_uses() -> None:
     weighing = {name for name in ALL_HEADS if hasattr(HEADS[name], "weights")} - {"attention"}
     assert weighing == {"attention_pool", "max_attention_pool"}
     for name in sorted(weighing):
-        head, states = made(name)
+        head, states = head_with_states(name)
         weights = head.weights(states)
         same(head.select(states), (weights.unsqueeze(-1) * states.output).sum(1))
         same(weights.sum(1), torch.ones(B))
@@ -187,13 +189,16 @@ def test_attention_weights_are_those_that_select_uses() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: made("bidirectional_concat", False), "needs a bidirectional encoder"),
+        (lambda: head_with_states("bidirectional_concat", False), "needs a bidirectional encoder"),
         (lambda: find_head("max_pol"), "^model.head=max_pol: .*; did you mean max_pool?"),
         (
             lambda: find_head("max_pool", per="step"),
             "model.head=max_pool reads one vector for each sequence, .* one for each step: ",
         ),
-        (lambda: made("attention_pool", options={"w": 3}), "options.w is .* of attention_size"),
+        (
+            lambda: head_with_states("attention_pool", options={"w": 3}),
+            "options.w is .* of attention_size",
+        ),
     ],
 )
 def test_a_wrong_choice_is_named(wrong: Callable[[], Any], message: str) -> None:
@@ -215,13 +220,13 @@ def test_new_head_is_a_name_what_it_reads_and_select() -> None:
             assert states.c_n is not None
             return self.scale * states.c_n[-1, 0]
 
-    head, states = made("last_cell", proj_size=P, options={"scale": 3.0})
+    head, states = head_with_states("last_cell", proj_size=P, options={"scale": 3.0})
     assert isinstance(head, LastCell) and find_head("last_cell") is LastCell
     assert head.output.project.in_features == H  # as wide as c_n, also where h_n is narrower
     assert states.c_n is not None
     same(head.select(states), 3.0 * states.c_n[-1, 0])
     with pytest.raises(UserError, match="'last_cell' reads c_n, which a gru does not have"):
-        made("last_cell", cell="gru")
+        head_with_states("last_cell", cell="gru")
 
 
 def test_two_heads_of_one_name_are_an_error() -> None:

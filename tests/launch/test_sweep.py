@@ -13,7 +13,7 @@ import pytest
 
 from seqmodels.launch.composed import job_folder
 from seqmodels.runs.lock import locked
-from tests.conftest import ROOT, Completed, Config, Script, result_of, run_script
+from tests.conftest import ROOT, Completed, Config, Refused, Script, result_of, run_script
 from tests.launch.conftest import jobs, lines_of_jobs, running_sweep, statuses, words_to_finish
 from tests.runs.resumed import OWN, content, same_run, stopped_by
 

@@ -18,7 +18,7 @@ F, H, P = 4, 6, 3
 MIXES = ([7] * 5, [5], [1, 1, 1], [1, 8, 1, 1, 3], [1 + 37 * row % 43 for row in range(67)])
 
 
-def made(cell: str = "lstm", layers: int = 1, **options: Any) -> Any:
+def small_encoder(cell: str = "lstm", layers: int = 1, **options: Any) -> Any:
     return RecurrentEncoder(F, H, layers, cell=cell, **options)
 
 
@@ -48,7 +48,7 @@ class Case:
         torch.manual_seed(self.seed)
         cell, proj_size = self.cell
         options = {"bidirectional": self.two, "proj_size": proj_size}
-        self.encoder = made(cell, self.layers, **options).double()
+        self.encoder = small_encoder(cell, self.layers, **options).double()
         self.inputs = torch.randn(len(self.lengths), max(self.lengths) + self.more, F).double()
         self.inputs[~valid_steps(self.lengths, self.inputs.shape[1])] = self.junk
         final = parts_of(self.encoder(self.inputs, self.lengths).state)

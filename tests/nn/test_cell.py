@@ -17,7 +17,7 @@ from seqmodels.heads import Head
 from seqmodels.nn.cell import Cell, state_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from tests.networks import example_task
-from tests.nn.cases import Case, F, H, cases, made, parts, same
+from tests.nn.cases import Case, F, H, cases, parts, same, small_encoder
 from tests.shipped import DECODER_HEADS, LANGUAGE_HEADS
 
 B, T = 5, 9
@@ -62,7 +62,7 @@ def test_a_cell_of_ones_own_gives_what_pytorchs_gives_for_packed_rows(case: Case
     states, gradients = case.run("auto")
     own = [*case.encoder.parameters()]  # in the order of PyTorch's own
     cell = case.cell[0].rpartition("_")[2]
-    case.encoder = made(cell, case.layers, bidirectional=case.two).double()
+    case.encoder = small_encoder(cell, case.layers, bidirectional=case.two).double()
     for theirs, mine in zip(case.encoder.parameters(), own, strict=True):
         theirs.data = mine.data
     wanted_states, wanted = case.run("packed")
@@ -181,7 +181,7 @@ def test_two_cells_of_one_name_are_refused_but_the_same_lines_may_run_again() ->
         return Twice
 
     assert run() is not (second := run())
-    assert type(made("twice").rnn.l0) is second
+    assert type(small_encoder("twice").rnn.l0) is second
 
 
 @pytest.mark.parametrize("head", ["bidirectional_concat", *LANGUAGE_HEADS[:1], *DECODER_HEADS[:1]])
@@ -205,7 +205,7 @@ def test_the_audit_looks_inside_a_cell_of_ones_own() -> None:
     class BackwardOnly(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder = made("own_lstm", bidirectional=True)
+            self.encoder = small_encoder("own_lstm", bidirectional=True)
             self.classify = nn.Linear(H, 3)
 
         def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:

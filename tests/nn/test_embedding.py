@@ -23,6 +23,7 @@ from seqmodels.nn.embedding import (
     hide_tokens,
 )
 from seqmodels.nn.encoder import RecurrentEncoder
+from tests.make import build_task
 from tests.shipped import exported
 
 ROWS, STEPS, WIDTH = 3, 11, 16
@@ -95,11 +96,10 @@ def words() -> Words:
     return encoder
 
 
-def tagger(noise: float = 0.0) -> Any:
-    torch.manual_seed(0)
+def tagger_of_characters(noise: float = 0.0) -> Any:
     data = {"num_inputs": words().num_inputs, "classes": ["x", "y"], **words().further_spec}
     embedding = {"size": E, "character_options": {"hidden_size": H}, "noise": noise}
-    return exported("Tagger")(data, {"hidden_size": 8}, embedding=embedding)
+    return build_task(exported("Tagger"), data, hidden_size=8, embedding=embedding).train()
 
 
 def test_each_word_has_the_final_states_of_both_directions(batch: SequenceBatch) -> None:
@@ -118,7 +118,7 @@ def test_each_word_has_the_final_states_of_both_directions(batch: SequenceBatch)
 
 
 def test_the_encoder_reads_the_word_and_its_characters_side_by_side(batch: SequenceBatch) -> None:
-    made = tagger().eval()
+    made = tagger_of_characters().eval()
     embedded = made.network.embed(batch)
     assert embedded.shape == (B, T, E + 2 * H) and made.network.encoder.rnn.input_size == E + 2 * H
     torch.testing.assert_close(
@@ -130,7 +130,7 @@ def test_the_encoder_reads_the_word_and_its_characters_side_by_side(batch: Seque
 
 
 def test_hidden_words_keep_their_characters(batch: SequenceBatch) -> None:
-    made = tagger(noise=0.999).train()
+    made = tagger_of_characters(noise=0.999).train()
     embedded = made.network.embed(batch)
     hidden = (embedded[..., :E] == made.network.embedding.words.weight[1]).all(
         dim=-1
@@ -140,7 +140,7 @@ def test_hidden_words_keep_their_characters(batch: SequenceBatch) -> None:
 
 
 def test_every_weight_learns(batch: SequenceBatch) -> None:
-    made = tagger().train()
+    made = tagger_of_characters().train()
     targets = torch.randint(2, (B, T)).where(batch.mask, -100)
     loss = made.score(SequenceBatch(batch.inputs, batch.lengths, targets)).loss
     loss.backward()
@@ -149,7 +149,7 @@ def test_every_weight_learns(batch: SequenceBatch) -> None:
 
 
 def test_the_audit_draws_whole_words_and_sees_where_padding_is_read(batch: SequenceBatch) -> None:
-    made = tagger()
+    made = tagger_of_characters()
     assert_clean(made.network, batch.inputs, batch.lengths, "per_step")
 
     def leaky(inputs: Tensor, lengths: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from seqmodels.nn.encoder import (
     RecurrentEncoder,
 )
 from seqmodels.padding import valid_steps
-from tests.nn.cases import Case, F, H, P, cases, made, parts, same
+from tests.nn.cases import Case, F, H, P, cases, parts, same, small_encoder
 from tests.reference import run_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -74,7 +74,10 @@ def test_gradients_are_those_of_packed_rows_and_none_reaches_the_padding(
 
 @cells
 def test_single_precision_and_bfloat16_are_near_the_equations(cell: str, proj_size: int) -> None:
-    encoder, inputs = made(cell, 3, bidirectional=True, proj_size=proj_size), torch.randn(B, T, F)
+    encoder, inputs = (
+        small_encoder(cell, 3, bidirectional=True, proj_size=proj_size),
+        torch.randn(B, T, F),
+    )
     output, h_n, _ = run_reference(cell, encoder.rnn.state_dict(), inputs, LENGTHS)
     for encoder.packing in ("packed", "padded"):
         for half, tolerance in ((False, 1e-5), (True, 0.03)):
@@ -92,7 +95,7 @@ def test_padded_c_n_is_exact_however_large_the_pre_activations(
 ) -> None:
     torch.manual_seed(0)
     options = {"bidirectional": True, "proj_size": proj_size, "packing": "padded"}
-    encoder, lengths = made(layers=2, **options).double(), [1, 40, 2, 17]
+    encoder, lengths = small_encoder(layers=2, **options).double(), [1, 40, 2, 17]
     with torch.no_grad():
         for name, weight in encoder.rnn.named_parameters():
             weight *= 1 if name.startswith("weight_hr") else scale  # the projection comes last
@@ -134,7 +137,10 @@ def nodes(output: Tensor) -> list[str]:
 def test_gru_and_rnn_train_by_hand_where_that_is_faster(
     cell: str, lengths: list[int], packing: str, by_hand: bool
 ) -> None:
-    encoder, inputs = made(cell, 2, packing=packing), torch.randn(len(lengths), max(lengths), F)
+    encoder, inputs = (
+        small_encoder(cell, 2, packing=packing),
+        torch.randn(len(lengths), max(lengths), F),
+    )
     found = nodes(encoder(inputs, lengths).output)
     assert found.count("LayerByHandBackward") == (2 if by_hand else 0)  # a node for each layer
     with torch.autocast("cpu", torch.bfloat16):  # of which it knows nothing
@@ -146,7 +152,10 @@ def test_gru_and_rnn_train_by_hand_where_that_is_faster(
 
 @cells
 def test_feeding_in_chunks_equals_feeding_at_once(cell: str, proj_size: int) -> None:
-    encoder, lengths = made(cell, 3, proj_size=proj_size).double(), torch.tensor([7, 5, 8, 6, 5])
+    encoder, lengths = (
+        small_encoder(cell, 3, proj_size=proj_size).double(),
+        torch.tensor([7, 5, 8, 6, 5]),
+    )
     inputs = torch.randn(B, T, F).double()
     for encoder.packing in ("packed", "padded"):
         at_once, first = encoder(inputs, lengths), encoder(inputs[:, :3])
@@ -162,7 +171,10 @@ def test_it_is_pytorchs_own_network(cell: str, proj_size: int, two: bool) -> Non
     kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
     options = {"proj_size": proj_size} if proj_size else {}
     plain = kind(F, H, 2, batch_first=True, bidirectional=two, **options)
-    encoder, inputs = made(cell, 2, bidirectional=two, proj_size=proj_size), torch.randn(B, T, F)
+    encoder, inputs = (
+        small_encoder(cell, 2, bidirectional=two, proj_size=proj_size),
+        torch.randn(B, T, F),
+    )
     encoder.rnn.load_state_dict(plain.state_dict())
     output, final = plain(inputs)
     same(parts(encoder(inputs)), [output, *parts_of(final)], 0.0)
@@ -177,7 +189,7 @@ def test_dropout_acts_between_layers_in_training_drops_its_share_and_scales_the_
 ) -> None:
     torch.manual_seed(0)
     p, lengths = 0.25, 1 + torch.arange(40) % 30
-    encoder = made("rnn", 2, packing=packing, dropout=p).double()
+    encoder = small_encoder("rnn", 2, packing=packing, dropout=p).double()
     with torch.no_grad():  # the second layer passes on what it gets: tanh(x) is x for small x
         for name, weight in encoder.rnn.named_parameters():
             weight *= not name.endswith("_l1")
@@ -197,7 +209,7 @@ def test_dropout_acts_between_layers_in_training_drops_its_share_and_scales_the_
 @cells
 def test_auto_packs_rows_too_short_for_blocks(cell: str, proj_size: int, recorded: bool) -> None:
     fewest = FEWEST_STEPS_TO_TRAIN if recorded else FEWEST_STEPS
-    encoder, calls = made(cell, proj_size=proj_size), list[Any]()
+    encoder, calls = small_encoder(cell, proj_size=proj_size), list[Any]()
     encoder.rnn.register_forward_pre_hook(lambda _, given: calls.append(type(given[0])))
     for longest in (fewest - 1, fewest):
         with torch.set_grad_enabled(recorded):
@@ -209,7 +221,9 @@ def test_auto_packs_rows_too_short_for_blocks(cell: str, proj_size: int, recorde
 @cells
 def test_an_accelerator_never_packs_and_is_never_waited_for(cell: str, proj_size: int) -> None:
     """`meta` stands for one: it refuses what would wait for its values."""
-    encoder = made(cell, 2, dropout=0.1, bidirectional=True, proj_size=proj_size).to("meta")
+    encoder = small_encoder(cell, 2, dropout=0.1, bidirectional=True, proj_size=proj_size).to(
+        "meta"
+    )
     inputs = torch.randn(B, T, F, device="meta", requires_grad=True)
     torch.stack([part.sum() for part in parts(encoder(inputs, LENGTHS))]).sum().backward()
     with torch.inference_mode():
@@ -230,6 +244,6 @@ def test_a_wrong_argument_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("lengths", [[T + 1, T, 2], [T, 0, 2]])
 def test_a_length_that_the_inputs_do_not_have_is_refused(cell: str, lengths: list[int]) -> None:
-    for encoder in (made(cell), made(cell, bidirectional=True)):
+    for encoder in (small_encoder(cell), small_encoder(cell, bidirectional=True)):
         with pytest.raises(ValueError, match=rf"^lengths are .* of inputs with {T} steps$"):
             encoder(torch.randn(3, T, F), lengths)

@@ -35,7 +35,7 @@ def constants(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(vocabulary, name, value)
 
 
-def made(size: int = V) -> tuple[list[Tensor], Tensor]:
+def output_and_targets(size: int = V) -> tuple[list[Tensor], Tensor]:
     """Features, weight and bias, and targets of which some are left out."""
     torch.manual_seed(4)
     values = [torch.randn(N, H), torch.randn(size, H), torch.randn(size)]
@@ -73,7 +73,7 @@ def same_as_pytorch(values: list[Tensor], bias: bool, targets: Tensor, smoothing
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.usefixtures("constants")
 def test_loss_and_gradients_are_those_of_pytorch(smoothing: float, bias: bool) -> None:
-    values, targets = made()
+    values, targets = output_and_targets()
     values[0][::5] *= 40  # losses of hundreds of nats, whose probabilities are 0 in float32
     same_as_pytorch(values, bias, targets, smoothing)
 
@@ -81,14 +81,14 @@ def test_loss_and_gradients_are_those_of_pytorch(smoothing: float, bias: bool) -
 @pytest.mark.parametrize("way", ["plain", "by hand", "by hand in chunks"])
 @pytest.mark.usefixtures("constants")
 def test_without_a_target_there_is_no_loss(way: str) -> None:
-    values, targets = made()
+    values, targets = output_and_targets()
     same_as_pytorch(values, True, targets.fill_(-100), 0.0)
 
 
 @every_way
 @pytest.mark.usefixtures("constants")
 def test_in_bfloat16_loss_and_gradients_are_close() -> None:
-    values, targets = made(size=2100)
+    values, targets = output_and_targets(size=2100)
     found = []
     for enabled in (True, False):
         leaves = [value.clone().requires_grad_() for value in values]
@@ -122,7 +122,7 @@ class Storages(TorchDispatchMode):
 )
 @pytest.mark.usefixtures("constants")
 def test_the_logits_take_no_more_memory_than_the_way_says(way: str, matrices: int) -> None:
-    values, targets = made()
+    values, targets = output_and_targets()
     leaves = [value.requires_grad_() for value in values]
     with Storages(N * V - 1) as storages:
         linear_cross_entropy(*leaves, targets).backward()

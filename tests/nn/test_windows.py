@@ -24,7 +24,7 @@ def rows(kind: str, lengths: list[int] = LENGTHS) -> list[torch.Tensor]:
     return [torch.randint(2, 40, (n, *SHAPES[kind]), generator=generator) for n in lengths]
 
 
-def batch_of(kind: str) -> SequenceBatch:
+def labelled_rows(kind: str) -> SequenceBatch:
     return collate(rows(kind), targets=torch.tensor([0, 1, 2, 0, 1, 2]))
 
 
@@ -51,7 +51,7 @@ def test_the_logits_are_the_mean_over_windows_that_cover_the_sequence(head: str)
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_training_takes_every_window_and_no_padding(kind: str) -> None:
-    batch = batch_of(kind)
+    batch = labelled_rows(kind)
     seen: list[set[int]] = [set() for _ in LENGTHS]
     for _ in range(300):
         cut = random_windows(batch, 5)
@@ -66,7 +66,7 @@ def test_training_takes_every_window_and_no_padding(kind: str) -> None:
 
 
 def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
-    model, batch = task(), batch_of("tokens")
+    model, batch = task(), labelled_rows("tokens")
     model.split = "validation"
     expected = F.cross_entropy(model(batch), batch.targets)
     assert torch.allclose(model.step(batch).score.loss, expected)
@@ -76,5 +76,5 @@ def test_the_loss_is_that_of_the_mean_and_training_reads_one_window() -> None:
 
 
 def test_a_model_with_windows_is_clean() -> None:
-    batch = batch_of("tokens")
+    batch = labelled_rows("tokens")
     assert_clean(task().network, batch.inputs, batch.lengths)

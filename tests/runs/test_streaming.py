@@ -90,7 +90,7 @@ def corpus(folder: Path) -> DataModule:
 
 CASES = {
     **{
-        f"classifier {head}": Case("SequenceClassifier", vowels, head, STEPS, np.asarray)
+        f"refused_case {head}": Case("SequenceClassifier", vowels, head, STEPS, np.asarray)
         for head in ("last_hidden", "last_output", "mean_pool", "max_pool", "concat_pool")
     },
     "texts": Case("SequenceClassifier", texts, "mean_pool", WORDS),
@@ -189,24 +189,26 @@ def test_a_graph_in_chunks_gives_what_the_run_gives_at_once(name: str, tmp_path:
         np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
 
 
-def classifier(data: Callable[[Path], DataModule], head: str = "mean_pool", **options: Any) -> Case:
+def refused_case(
+    data: Callable[[Path], DataModule], head: str = "mean_pool", **options: Any
+) -> Case:
     return Case("SequenceClassifier", data, head, (), options=options)
 
 
 BOTH_WAYS = {"bidirectional": True}
 CONVOLVED = {"convolutions": [3], "channels": 4}
 REFUSED = {  # by what the error says to set
-    "bidirectional=false": (classifier(texts), BOTH_WAYS),
-    "mean_pool": (classifier(texts, "attention_pool"), {}),
-    "model.window=null": (classifier(texts, window=9), {}),
-    "model.embedding.convolutions=null": (classifier(texts, embedding=CONVOLVED), {}),
+    "bidirectional=false": (refused_case(texts), BOTH_WAYS),
+    "mean_pool": (refused_case(texts, "attention_pool"), {}),
+    "model.window=null": (refused_case(texts, window=9), {}),
+    "model.embedding.convolutions=null": (refused_case(texts, embedding=CONVOLVED), {}),
     "output.kind=classes": (
         Case("Tagger", tagged, "every_step", (), options={"output": {"kind": "crf"}}),
         {},
     ),
     "head=every_step": (Case("Forecaster", windows, "last_hidden", ()), {}),
-    "data.max_length=null": (classifier(partial(texts, max_length=4)), {}),
-    "data.scale=split": (classifier(partial(vowels, scale="series")), {}),
+    "data.max_length=null": (refused_case(partial(texts, max_length=4)), {}),
+    "data.scale=split": (refused_case(partial(vowels, scale="series")), {}),
 }
 
 

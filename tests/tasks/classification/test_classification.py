@@ -27,32 +27,18 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Script, result_of
+from tests.make import batch_for, build_task
 from tests.measured import measured_of
 from tests.predictions import mean_loss, rows_of, table_of
 
 FEATURES = {"inputs": "features", "num_inputs": 5, "classes": ["a", "b", "c"], "preprocessor": {}}
 TOKENS = {"inputs": "tokens", "num_inputs": 11, "classes": ["a", "b", "c"], "preprocessor": {}}
-
-
-def batch_of(data: dict, rows: int = 7, time: int = 6, seed: int = 0) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, time + 1, (rows,), generator=generator)
-    inputs = (
-        torch.randn(rows, time, data["num_inputs"], generator=generator)
-        if data["inputs"] == "features"
-        else torch.randint(data["num_inputs"], (rows, time), generator=generator)
-    )
-    return SequenceBatch(inputs, lengths, torch.randint(3, (rows,), generator=generator))
-
-
-def classifier(data: dict = FEATURES, **options: object) -> SequenceClassifier:
-    arguments = {"encoder": {"hidden_size": 4}, "optimizer": {"_target_": "torch.optim.SGD"}}
-    return SequenceClassifier(data=data, **{**arguments, **options})  # type: ignore[arg-type]
+LENGTHS = [6, 1, 4, 6, 2, 5, 3]
 
 
 def test_logits_equal_the_parts_put_together_by_hand() -> None:
-    task = classifier(TOKENS, head="last_hidden", embedding={"size": 9}).eval()
-    batch = batch_of(TOKENS)
+    task = build_task(SequenceClassifier, TOKENS, "last_hidden", embedding={"size": 9})
+    batch = batch_for(task, LENGTHS)
     for row, length in enumerate(batch.lengths):
         embedded = task.network.embedding.weight[batch.inputs[row, :length]]
         _, (h_n, _) = task.network.encoder.rnn(embedded.unsqueeze(0))
@@ -64,18 +50,17 @@ def test_logits_equal_the_parts_put_together_by_hand() -> None:
 
 
 def test_features_are_projected_if_asked_and_noisy_in_training_only() -> None:
-    task, batch = classifier(embedding={"size": 8, "noise": 0.5}), batch_of(FEATURES)
-    torch.testing.assert_close(
-        task.eval().network.embed(batch), task.network.embedding[1](batch.inputs)
-    )
-    task = classifier(embedding={"noise": 0.5})
+    task = build_task(SequenceClassifier, FEATURES, embedding={"size": 8, "noise": 0.5})
+    batch = batch_for(task, LENGTHS)
+    torch.testing.assert_close(task.network.embed(batch), task.network.embedding[1](batch.inputs))
+    task = build_task(SequenceClassifier, FEATURES, embedding={"noise": 0.5})
     batch = SequenceBatch(torch.zeros(50, 40, 5), torch.full((50,), 40), torch.zeros(50).long())
     assert task.train().network.embed(batch).std().item() == pytest.approx(0.5, rel=0.05)
     assert torch.equal(task.eval().network.embed(batch), batch.inputs)
 
 
 def test_hidden_words_read_as_the_unknown_token_in_training_only() -> None:
-    task = classifier(dict(TOKENS, num_inputs=1000), embedding={"noise": 0.25})
+    task = build_task(SequenceClassifier, {**TOKENS, "num_inputs": 1000}, embedding={"noise": 0.25})
     tokens = torch.arange(1000).repeat(2, 1)
     batch = SequenceBatch(tokens, torch.full((2,), 1000))
     weights, unknown = task.network.embedding.weight, task.network.embedding.weight[1]
@@ -93,18 +78,20 @@ def test_a_weight_of_a_class_is_one_that_a_loss_can_hold(weights: object) -> Non
     with pytest.raises(
         UserError, match=r"class_weights\.[1c]=.*: input should be less than or equal"
     ):
-        classifier(output={"class_weights": weights})
+        build_task(SequenceClassifier, FEATURES, output={"class_weights": weights})
 
 
 def test_loss_is_weighted_and_smoothed_in_training_and_plain_in_evaluation() -> None:
-    task = classifier(output={"class_weights": [1.0, 2.0, 5.0], "label_smoothing": 0.2})
-    batch = batch_of(FEATURES)
+    output = {"class_weights": [1.0, 2.0, 5.0], "label_smoothing": 0.2}
+    task = build_task(SequenceClassifier, FEATURES, output=output)
+    batch = batch_for(task, LENGTHS)
     weights = torch.tensor([1.0, 2.0, 5.0])[batch.targets]
     smoothed, plain = (
         F.cross_entropy(task(batch), batch.targets, reduction="none", label_smoothing=smoothing)
         for smoothing in (0.2, 0.0)
     )
-    learned, measured = task.training_step(batch), task.eval().step(batch).score.loss
+    learned = task.train().training_step(batch)
+    measured = task.eval().step(batch).score.loss
     torch.testing.assert_close(learned, (smoothed * weights).sum() / weights.sum())
     torch.testing.assert_close(measured, (plain * weights).sum() / weights.sum())
 
@@ -116,8 +103,8 @@ def test_a_class_that_is_predicted_and_never_there_counts_in_macro_f1() -> None:
 
 
 def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss() -> None:
-    task = classifier().eval()
-    batches = [batch_of(FEATURES, rows=3 + n, seed=n) for n in range(5)]
+    task = build_task(SequenceClassifier, FEATURES)
+    batches = [batch_for(task, LENGTHS[: 3 + n], seed=n) for n in range(5)]
     for batch in batches[:4]:
         batch.targets[::3] = UNSEEN_TARGET
     batches[4].targets[:] = UNSEEN_TARGET  # a batch without any loss
@@ -137,8 +124,8 @@ def test_a_class_that_training_never_saw_is_wrong_and_has_no_loss() -> None:
 
 
 def test_batches_without_targets_are_for_prediction_only() -> None:
-    task = classifier().eval()
-    batch = batch_of(FEATURES)
+    task = build_task(SequenceClassifier, FEATURES)
+    batch = batch_for(task, LENGTHS)
     bare = SequenceBatch(batch.inputs, batch.lengths)
     described = task.predict_step(bare)
     json.dumps(described)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
 from seqmodels.tasks.forecasting.networks import shift
 from tests.conftest import Config, Script
+from tests.make import batch_for, build_task, scale_for
 from tests.measured import measured_of
 from tests.runs.resumed import resumes
 
@@ -40,27 +42,19 @@ QUANTILES = [0.1, 0.5, 0.8]
 QUANTILES_WORD = "model.output.quantiles=[0.1,0.5,0.9]"
 
 
-def forecaster(spec: dict = SPEC, **options: object) -> Forecaster:
-    arguments = {"encoder": {"hidden_size": 6}, "optimizer": {"_target_": "torch.optim.SGD"}}
-    return Forecaster(spec, **{**arguments, **options}).eval()  # type: ignore[arg-type]
+def forecaster(spec: dict = SPEC, **options: Any) -> Forecaster:
+    return build_task(Forecaster, spec, hidden_size=6, **options)
 
 
-def stepwise(**options: object) -> Forecaster:
+def stepwise(**options: Any) -> Forecaster:
     return forecaster(STEPWISE, head="every_step", **options)
 
 
-def scale_of(spec: dict) -> torch.Tensor:
-    """That of B rows, of each series in turn."""
-    parts = [[of[:K] for of in spec[name]] for name in ("mean", "deviation", "naive_error")]
-    return torch.tensor(parts, dtype=torch.float64)[:, torch.arange(B) % S].transpose(0, 1)
-
-
-def batch_of(columns: int = C) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(B, W, columns, generator=generator)
-    targets = torch.randn(B, H * K, generator=generator)
-    targets[0, 3] = targets[2, :2] = torch.nan
-    return SequenceBatch(inputs, torch.full((B,), W), targets, scale=scale_of(SPEC))
+def windows_with_gaps(task: Forecaster) -> SequenceBatch:
+    """Windows of which two lack some of their targets."""
+    batch = batch_for(task, [W] * B)
+    batch.targets[0, 3] = batch.targets[2, :2] = torch.nan
+    return batch
 
 
 def own_units(values: torch.Tensor) -> torch.Tensor:
@@ -95,8 +89,8 @@ def by_hand(task: Forecaster, batch: SequenceBatch) -> torch.Tensor:
     "reading", [{"segment": 3}, {"segment": 5}, {"norm": None, "segment": 1}], ids=str
 )
 def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict) -> None:
-    torch.manual_seed(0)
-    task, batch = forecaster(dropout=0.0, **reading), batch_of()
+    task = forecaster(dropout=0.0, **reading)
+    batch = windows_with_gaps(task)
     standardised = by_hand(task, batch)
     expected = own_units(standardised)
     torch.testing.assert_close(task(batch), standardised.flatten(1))
@@ -123,8 +117,8 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
-    task = stepwise(encoder={"hidden_size": 6, "cell": cell, "num_layers": 2})
-    batch = batch_of(K)
+    task = stepwise(encoder={"cell": cell, "num_layers": 2})
+    batch = windows_with_gaps(task)
     project, steps = task.network.head.output.project, batch.inputs
     for _ in range(H):  # everything is read again
         output, _ = task.network.encoder.rnn(steps)
@@ -141,7 +135,8 @@ def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
 
 
 def test_it_learns_the_next_value_at_every_step() -> None:
-    task, batch = stepwise(dropout=0.0).train(), batch_of(K)
+    task = stepwise(dropout=0.0).train()
+    batch = windows_with_gaps(task)
     assert batch.targets is not None
     ahead = batch.targets.view(B, H, K)
     whole = torch.cat([batch.inputs, ahead], dim=1)
@@ -161,7 +156,8 @@ def test_it_learns_the_next_value_at_every_step() -> None:
 
 
 def test_step_by_step_it_does_not_learn_values_that_the_window_lacks() -> None:
-    task, batch = stepwise(dropout=0.0).train(), batch_of(K)
+    task = stepwise(dropout=0.0).train()
+    batch = windows_with_gaps(task)
     assert batch.targets is not None
     ahead = batch.targets.view(B, H, K)
     known = torch.rand(B, W - 1, K, generator=torch.Generator().manual_seed(1)) > 0.4
@@ -192,7 +188,7 @@ def test_windows_with_gaps_say_which_of_their_values_were_missing(tmp_path: Path
 
 def test_quantiles_are_restored_and_scored_in_own_units() -> None:
     task = forecaster(output={"quantiles": QUANTILES})
-    batch = batch_of()
+    batch = windows_with_gaps(task)
     made = (
         task.network.head(task.network.encode(batch))
         .view(B, K, H, 3)
@@ -223,10 +219,10 @@ def test_scores_keep_the_digits_of_a_large_level(head: str) -> None:
     specs = [{**spec, **scales, "mean": [[mean] * C] * S} for mean in (0.0, 1e8)]
     small, large = (forecaster(each, head=head) for each in specs)
     large.load_state_dict(small.state_dict())
-    batch = batch_of(K if head == "every_step" else C)
+    batch = windows_with_gaps(small)
     expected, found = (
-        measured_of(task, replace(batch, scale=scale_of(each)))
-        for task, each in zip((small, large), specs, strict=True)
+        measured_of(task, replace(batch, scale=scale_for(spec, B)))
+        for task, spec in zip((small, large), specs, strict=True)
     )
     assert expected["rmse"] > 0.1 and found == pytest.approx(expected, rel=1e-5)
 

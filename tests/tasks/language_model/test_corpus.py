@@ -21,23 +21,17 @@ from seqmodels.errors import UserError
 from seqmodels.tasks.language_model import LanguageModel, PlainText, corpus
 from seqmodels.tasks.language_model.corpus import TokenFile, blocks, cut_off, size
 from seqmodels.tasks.language_model.streams import StreamDataset, WindowSampler
+from tests.make import write_file
 
 TEXT = "Grüße an Zoë,  [PAD] 東京 [UNK]!\n\tdef f(x): return x\r\n\n" * 7
 SOME = st.text("ab\né東😀 ", max_size=60)
-
-
-def written(folder: Path, name: str, content: str | bytes) -> str:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
 
 
 def view(text: str) -> memoryview:
     return memoryview(text.encode())
 
 
-def made(*files: Any, tokenizer: str = "char", **options: Any) -> PlainText:
+def prepared_text(*files: Any, tokenizer: str = "char", **options: Any) -> PlainText:
     data = PlainText(*files, tokenizer=tokenizer, evaluation_streams=1, **options)
     data.setup()
     return data
@@ -93,7 +87,7 @@ def test_few_files_are_cut_within_them(sizes: tuple[int, ...]) -> None:
 def test_tokens_are_the_text_in_the_smallest_integers(
     tmp_path: Path, level: str, dtype: type
 ) -> None:
-    data = made(written(tmp_path, "a.txt", TEXT), tokenizer=level)
+    data = prepared_text(write_file(tmp_path, "a.txt", TEXT), tokenizer=level)
     parts = [data.tokens[split] for split in SPLITS]
     assert all(part.ids[0] == 0 and part.ids.dtype == dtype for part in parts)
     assert isinstance(parts[0].ids, np.memmap)
@@ -108,7 +102,7 @@ def test_large_texts_teach_the_tokens_by_blocks_that_are_evenly_spread(
     monkeypatch.setattr(corpus, "BLOCK", 1000)
     monkeypatch.setattr(corpus, "LEARNED", 100_000)
     text = "".join(f"w{n:07} w{n:07}\n" for n in range(60_000))
-    data = made(written(tmp_path, "a.txt", text), tokenizer="word")
+    data = prepared_text(write_file(tmp_path, "a.txt", text), tokenizer="word")
     learned = sorted({int(word[-7:]) for word in data.tokenizer.tokens if "w0" in word})
     # from the first line to the last one of the training, 90 % of the text
     assert 4000 < len(learned) < 6000 and max(np.diff([0, *learned, 54_000])) < 1000
@@ -117,7 +111,7 @@ def test_large_texts_teach_the_tokens_by_blocks_that_are_evenly_spread(
 def test_tokens_are_learned_and_encoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(tmp_path, "a.txt", TEXT)
+    path = write_file(tmp_path, "a.txt", TEXT)
 
     def read(spec: dict | None = None) -> PlainText:
         data = PlainText(path, tokenizer="char", evaluation_streams=1)
@@ -131,8 +125,8 @@ def test_tokens_are_learned_and_encoded_once(
         patch.setattr(Tokenizer, "encode", None)
         for data in (read(), read(first.spec)):
             assert data.tokens["train"].ids.filename == first.tokens["train"].ids.filename
-    assert made(path, tokenizer="byte").spec["tokenizer"] != first.spec["tokenizer"]
-    written(tmp_path, "a.txt", "Ω\n" + TEXT)
+    assert prepared_text(path, tokenizer="byte").spec["tokenizer"] != first.spec["tokenizer"]
+    write_file(tmp_path, "a.txt", "Ω\n" + TEXT)
     changed = read()
     assert changed.fingerprint != first.fingerprint
     # a finished run keeps its own vocabulary, whatever the file holds by now
@@ -141,9 +135,9 @@ def test_tokens_are_learned_and_encoded_once(
 
 
 def test_unknown_tokens_are_counted_with_their_bytes(tmp_path: Path) -> None:
-    train = written(tmp_path, "train.txt", "a b c\n" * 20)
-    test = written(tmp_path, "test.txt", "a é b !\n" * 20)
-    data = made(train, test, test)
+    train = write_file(tmp_path, "train.txt", "a b c\n" * 20)
+    test = write_file(tmp_path, "test.txt", "a é b !\n" * 20)
+    data = prepared_text(train, test, test)
     assert set(data.tokenizer.tokens[2:]) == set("abc \n")  # of the training
     unknown = {split: (of.num_unknown, of.unknown_bytes) for split, of in data.tokens.items()}
     assert unknown["test"] == (40, 2 * 20 + 20)  # "é" has two
@@ -152,7 +146,7 @@ def test_unknown_tokens_are_counted_with_their_bytes(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_texts_begins_with_the_start(tmp_path: Path) -> None:
-    data = made(written(tmp_path, "book.txt", "abc\n" * 50))
+    data = prepared_text(write_file(tmp_path, "book.txt", "abc\n" * 50))
     batch = data.batch_of(["ab", "", "c?ab"])
     assert batch.lengths.tolist() == [3, 1, 5] and batch.targets is None
     assert batch.inputs[:, 0].tolist() == [0, 0, 0]
@@ -162,28 +156,29 @@ def test_a_batch_of_texts_begins_with_the_start(tmp_path: Path) -> None:
 
 def test_files_that_two_splits_share_are_noted(tmp_path: Path) -> None:
     one, two, copy, other = (
-        written(tmp_path, f"{n}.txt", f"{letter} line\n" * 500) for n, letter in enumerate("abac")
+        write_file(tmp_path, f"{n}.txt", f"{letter} line\n" * 500)
+        for n, letter in enumerate("abac")
     )
-    [note] = made(one, other, [two, copy]).notes
+    [note] = prepared_text(one, other, [two, copy]).notes
     assert "1 of 2 files (50.00 %) of the test split are in the train split" in note
-    assert made(one, other, two).notes == []
+    assert prepared_text(one, other, two).notes == []
 
 
 # ---------------------------------------------------------------- where text comes from
 
 
 def test_globs_and_lists_are_read_in_order(tmp_path: Path) -> None:
-    written(tmp_path, "b/2.txt", "22\n" * 30)
-    written(tmp_path, "a/1.txt", "11\n" * 30)
-    other = written(tmp_path, "c.md", "33\n" * 30)
+    write_file(tmp_path, "b/2.txt", "22\n" * 30)
+    write_file(tmp_path, "a/1.txt", "11\n" * 30)
+    other = write_file(tmp_path, "c.md", "33\n" * 30)
     data = PlainText([str(tmp_path / "**" / "*.txt"), other], other, other)
     assert [bytes(text[:2]) for text in data.read()["train"]] == [b"11", b"22", b"33"]
 
 
 def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path) -> None:
     rows = 'review,label\n"a ""fine"", film",good\n"dull,\nall of it",bad\n,bad\n"é 東\n",good\n'
-    path = written(tmp_path, "rows.csv", rows)
-    data = made(path, path, path, text_column="review")
+    path = write_file(tmp_path, "rows.csv", rows)
+    data = prepared_text(path, path, path, text_column="review")
     expected = 'a "fine", film\ndull,\nall of it\n\né 東\n'
     for split in SPLITS:  # neither labels nor other columns
         assert text_of(data, split) == expected
@@ -199,9 +194,9 @@ def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path)
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, content: str | bytes, message: str) -> None:
-    path = written(tmp_path, "a.txt", content)
+    path = write_file(tmp_path, "a.txt", content)
     with pytest.raises(UserError, match=message):
-        made(path).train_dataloader()
+        prepared_text(path).train_dataloader()
 
 
 def test_a_table_of_texts_may_have_another_separator_and_encoding(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs.training import train
 from seqmodels.tasks.regression import Regressor
 from tests.conftest import Config, Script, result_of
+from tests.make import batch_for, build_task
 from tests.measured import measured_of
 from tests.predictions import mean_loss, rows_of, table_of
 from tests.runs.resumed import OWN, resumes
@@ -37,17 +38,14 @@ LENGTHS = torch.tensor([7, 3, 5, 1, 6])
 
 
 def regressor(head: str = "mean_pool", **options: Any) -> Regressor:
-    torch.manual_seed(0)
-    return Regressor(DATA, {"hidden_size": H}, head, **options).eval()
+    return build_task(Regressor, DATA, head, **options)
 
 
-def batch_of(*shape: int, seed: int = 0) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(seed)
-    targets = torch.randn(*shape, generator=generator)
-    targets[0, ..., 0] = torch.nan
-    if targets.dim() == 3:
-        targets[torch.arange(T) >= LENGTHS.unsqueeze(1)] = torch.nan
-    return SequenceBatch(torch.randn(B, T, F, generator=generator), LENGTHS, targets)
+def batch_with_a_gap(task: Regressor, seed: int = 0) -> SequenceBatch:
+    """Without the first of two values in its first row."""
+    batch = batch_for(task, LENGTHS.tolist(), seed=seed)
+    batch.targets[0, ..., 0] = torch.nan
+    return batch
 
 
 def own_units(standardised: Tensor) -> Tensor:
@@ -55,7 +53,8 @@ def own_units(standardised: Tensor) -> Tensor:
 
 
 def test_a_prediction_of_quantiles_names_them_and_they_never_cross() -> None:
-    task, batch = regressor(output={"quantiles": [0.25, 0.5, 0.9]}), batch_of(B, 2)
+    task = regressor(output={"quantiles": [0.25, 0.5, 0.9]})
+    batch = batch_with_a_gap(task)
     for row in task.describe(batch):
         assert [*row["drift"]] == [*row["level"]] == ["0.25", "0.5", "0.9"]
         assert sorted(row["level"].values()) == [*row["level"].values()]
@@ -67,7 +66,7 @@ def test_scores_and_predictions_keep_the_digits_of_a_large_level() -> None:
         for mean in (0.0, LEVEL)
     )
     large.load_state_dict(small.state_dict())
-    batch = batch_of(B, 2)
+    batch = batch_with_a_gap(small)
     expected, found = (measured_of(task.eval(), batch) for task in (small, large))
     assert expected["rmse"] > 0.1
     assert found == pytest.approx(expected, rel=1e-5)
@@ -85,7 +84,7 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
     assert (task.contract.per, task.contract.causal) == ("step", False)
     assert Regressor.contract.per == "sequence"  # of other heads
     assert not task.network.encoder.bidirectional
-    batches = [batch_of(B, T, 2, seed=seed) for seed in range(2)]
+    batches = [batch_with_a_gap(task, seed) for seed in range(2)]
     assert int(task.step(batches[0]).score.weight) == 2 * int(LENGTHS.sum()) - T
     medians = torch.cat(
         [task.network.head.decode(task.network.encode(each)) for each in batches]
@@ -100,7 +99,8 @@ def test_a_head_of_every_step_predicts_values_for_each(output: dict[str, Any]) -
 
 
 def test_padding_changes_nothing_of_the_values_of_steps() -> None:
-    task, batch = regressor("every_step"), batch_of(B, T, 2)
+    task = regressor("every_step")
+    batch = batch_with_a_gap(task)
     alone = []
     for row, length in enumerate(LENGTHS.tolist()):
         targets = batch.targets[row : row + 1, :length]  # type: ignore[index]

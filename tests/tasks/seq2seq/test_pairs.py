@@ -37,8 +37,8 @@ def tsv(path: Path, rows: Rows, header: str = "source\ttarget\n") -> str:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Callable[..., Pairs]:
-    """`made(test, min_count=2)`: pairs from files, with this test."""
+def pairs_from_files(tmp_path: Path) -> Callable[..., Pairs]:
+    """`pairs_from_files(test, min_count=2)`: pairs from files, with this test."""
 
     def make(
         test: Rows = WORDS[2:9], train: Rows = WORDS, validation: Rows = WORDS[:4], **options: Any
@@ -73,9 +73,9 @@ def rows(data: PairDataModule, batches: Iterable[Any]) -> Rows:
 
 
 def test_training_has_each_pair_and_evaluation_each_source_with_all_its_references(
-    made: Callable[..., Pairs], tmp_path: Path
+    pairs_from_files: Callable[..., Pairs], tmp_path: Path
 ) -> None:
-    data = made()
+    data = pairs_from_files()
     batches = [*data.train_dataloader()]
     assert sorted(rows(data, batches)) == sorted(WORDS)
     assert all(batch.references is None for batch in batches)
@@ -101,9 +101,9 @@ def test_splits_cut_from_training_never_share_a_source(tmp_path: Path) -> None:
 
 
 def test_sources_that_given_splits_share_with_training_are_counted(
-    made: Callable[..., Pairs],
+    pairs_from_files: Callable[..., Pairs],
 ) -> None:
-    data = made([("low", "l oʊ"), ("ew", "j uu")], min_count=1)
+    data = pairs_from_files([("low", "l oʊ"), ("ew", "j uu")], min_count=1)
     counts = [note.partition(" rows")[0] for note in data.notes if " rows" in note]
     assert counts == ["4 of 4", "1 of 2", "1 of 2"]  # the test with training and with validation
 
@@ -125,9 +125,9 @@ def test_a_target_may_be_a_list_and_a_table_without_a_header(tmp_path: Path) -> 
 
 
 def test_symbols_that_training_lacks_are_a_token_and_noted(
-    made: Callable[..., Pairs], tmp_path: Path
+    pairs_from_files: Callable[..., Pairs], tmp_path: Path
 ) -> None:
-    data = made([("low", "l oʊ"), ("lox", "l ɒ k")])
+    data = pairs_from_files([("low", "l oʊ"), ("lox", "l ɒ k")])
     [batch] = data.test_dataloader()
     assert batch.references == [("l oʊ",), ("l ɒ k",)]
     target_text = TextDecoder(data.spec["target_preprocessor"])
@@ -156,11 +156,11 @@ TABLE = f"{OFTEN} of each source token"
 
 
 def test_baselines_copy_the_source_or_take_the_most_frequent_target(
-    made: Callable[..., Pairs],
+    pairs_from_files: Callable[..., Pairs],
 ) -> None:
     train = [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "a b"), ("zz", "aab")]
     test = [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]
-    found = made(test, train, [("aab", "aab")]).baselines()
+    found = pairs_from_files(test, train, [("aab", "aab")]).baselines()
     assert found["validation/exact_match"] == {COPY: 1.0, OFTEN: 0.0, TABLE: 0.0}
     assert found["test/exact_match"] == {COPY: 0.0, OFTEN: 0.0, TABLE: 0.0}
     # copies: 1 of 1 from "c", and 4 of 4; "a b": 2 of 1, and 2 of 4
@@ -169,7 +169,7 @@ def test_baselines_copy_the_source_or_take_the_most_frequent_target(
 
 
 def test_a_table_has_the_share_of_the_target_that_each_source_token_mostly_gets(
-    made: Callable[..., Pairs],
+    pairs_from_files: Callable[..., Pairs],
 ) -> None:
     train = [
         ("ab", "x y"),
@@ -180,5 +180,5 @@ def test_a_table_has_the_share_of_the_target_that_each_source_token_mostly_gets(
         ("da", "x"),
     ]
     test = [("cab", "p q x y"), ("bda", "y x"), ("a?b", "x y"), ("bc", "p q")]
-    found = made(test, train, test).baselines()
+    found = pairs_from_files(test, train, test).baselines()
     assert found["test/exact_match"][TABLE] == 3 / 4

@@ -24,6 +24,7 @@ from seqmodels.tasks.tagging import Tagger
 from seqmodels.tasks.tagging.crf import CRF
 from seqmodels.tasks.tagging.spans import SpanCounter
 from tests.conftest import Script, result_of
+from tests.make import batch_for, build_task
 from tests.predictions import mean_loss, rows_of, table_of
 from tests.runs.resumed import resumes
 
@@ -33,23 +34,14 @@ LENGTHS = [7, 2, 5, 1]
 
 
 def tagger(tags: list[str] = TAGS, **options: Any) -> Tagger:
-    torch.manual_seed(0)
     data = {"inputs": "tokens", "num_inputs": V, "classes": tags}
-    encoder = {"hidden_size": H, **options.pop("encoder", {})}
-    return Tagger(data, encoder, **options).eval()
-
-
-def batch_of(tags: int = len(TAGS), seed: int = 0) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randint(2, V, (B, T), generator=generator)
-    targets = torch.randint(tags, (B, T), generator=generator)
-    padding = torch.arange(T) >= torch.tensor(LENGTHS)[:, None]
-    return SequenceBatch(inputs, torch.tensor(LENGTHS), targets.masked_fill(padding, -100))
+    return build_task(Tagger, data, hidden_size=H, **options)
 
 
 @pytest.mark.parametrize(("bidirectional", "directions"), [(None, 2), (False, 1)])
 def test_every_step_of_output_gives_a_tag(bidirectional: bool | None, directions: int) -> None:
-    task, batch = tagger(encoder={"bidirectional": bidirectional}), batch_of()
+    task = tagger(encoder={"bidirectional": bidirectional})
+    batch = batch_for(task, LENGTHS)
     packed = pack_padded_sequence(
         task.network.embedding(batch.inputs), batch.lengths, batch_first=True, enforce_sorted=False
     )
@@ -67,7 +59,8 @@ def test_every_step_of_output_gives_a_tag(bidirectional: bool | None, directions
 
 def test_class_weights_are_one_for_each_tag() -> None:
     weights = [1.0, 2.0, 0.5]
-    task, batch = tagger(output={"class_weights": weights, "label_smoothing": 0.1}), batch_of()
+    task = tagger(output={"class_weights": weights, "label_smoothing": 0.1})
+    batch = batch_for(task, LENGTHS)
     logits, targets = task(batch).flatten(0, 1), batch.targets.flatten()
     expected = F.cross_entropy(logits, targets, weight=torch.tensor(weights))
     torch.testing.assert_close(task.step(batch).score.loss, expected)
@@ -77,7 +70,8 @@ def test_class_weights_are_one_for_each_tag() -> None:
 
 
 def test_a_crf_scores_the_tags_of_a_row_together() -> None:
-    task, batch = tagger(output={"kind": "crf"}), batch_of()
+    task = tagger(output={"kind": "crf"})
+    batch = batch_for(task, LENGTHS)
     output = task.network.head.output
     assert isinstance(output, CRF)
     step = task.step(batch)
