@@ -39,10 +39,12 @@ WINDOW = np.arange(-5, 6)
 # The inverses of regularisation to choose from.
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 # More iterations, or a lower tolerance, predict the same.
-ITERATIONS, TOLERANCE = 1_000, 1e-5
-# The nearest neighbour is one of so many series, which are shortened to so many steps.
-MOST_NEIGHBOURS, MOST_STEPS = 5_000, 256
-# A series whose deviation is no larger stays the same.
+ITERATIONS = 1_000
+TOLERANCE = 1e-5
+# The nearest neighbour is one of so many series at most, of so many steps at most.
+MOST_NEIGHBOURS = 5_000
+MOST_STEPS = 256
+# A series whose deviation is no larger is constant, but for rounding.
 TINY = 1e-6
 
 
@@ -71,7 +73,7 @@ def baseline_features(
         transformer = n_grams(level, lowercase, num_outputs)
         description = "tf-idf"
     else:
-        # Series of a table have texts, too, which their encoder makes numbers of.
+        # Series of a table may have channels of texts, which their encoder makes numbers of.
         as_array = getattr(data.inputs, "plain", np.asarray)
         transformer = channel_summaries(as_array)
         description = "channel statistics"
@@ -346,8 +348,7 @@ def _resampled(series: Sequence[Tensor], num_steps: int) -> np.ndarray:
 
 
 def _z_normalised(series: np.ndarray) -> np.ndarray:
-    """Each channel of each series `(N, F, T)` with mean 0 and, unless it stays the same, deviation
-    1."""
+    """Series `(N, F, T)` whose channels have mean 0 and deviation 1 each; a constant one has 0."""
     differences = series - series.mean(axis=2, keepdims=True)
     deviations = differences.std(axis=2, keepdims=True)
     return differences / np.maximum(deviations, TINY)

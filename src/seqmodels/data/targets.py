@@ -177,7 +177,8 @@ class Tags(NamedTargets):
         self._learn(self._present_names(raw), source, "tagging needs at least two tags")
 
     def _present_names(self, raw: Sequence[Any]) -> list[str]:
-        return [str(tag) for tags in raw for tag in tags if not missing(tag)]
+        all_tags = chain.from_iterable(raw)
+        return [str(tag) for tag in all_tags if not missing(tag)]
 
     def encode(self, raw: Sequence[Any], source: str) -> list[Tensor]:
         return [torch.tensor(self._numbers(tags), dtype=torch.int64) for tags in raw]
@@ -192,6 +193,7 @@ class Tags(NamedTargets):
         for step, (previous, tag) in enumerate(pairwise([OUTSIDE, *tags])):
             if numbers[step] != UNSEEN_TARGET:
                 continue
+            # A tag of an unseen span has a number of its own, by whether it begins the span.
             place, _ = parse(tag)
             if place != OUTSIDE:
                 numbers[step] -= 2 if begins(previous, tag) else 1

@@ -132,7 +132,7 @@ class Tokens(InputEncoder, name="tokens"):
         end, _ = spans[0]  # The end of the piece before.
         for start, stop in spans:
             pieces.append((raw[end:start], False))
-            # Tokens that are bytes of one character have the same span: the first one has the text.
+            # Tokens that are bytes of one character overlap: the first of them has its text.
             pieces.append((raw[max(start, end) : stop], True))
             end = max(end, stop)
         return pieces
@@ -206,20 +206,20 @@ class Words(Tokens, name="words"):
         for number, words in enumerate(raw, start=first):
             if isinstance(words, str) or not len(words) or not all(map(str.strip, words)):
                 raise UserError(f"{source}: text {number} must be a list of words, none empty")
-        # Each different word is looked up once: they are numbered in the order of the texts.
+        # Words are numbered as they first occur, so that each different one is looked up once.
         number_by_word = dict[str, int]()
         numbers = [
             number_by_word.setdefault(word, len(number_by_word))
             for word in chain.from_iterable(raw)
         ]
+        forms = np.array(numbers)  # the numbers of the words of all texts, one after the other
+        ends = np.cumsum([0, *map(len, raw)])
+
         different_words = list(number_by_word)
         normal = self.tokenizer.normal
         id_by_token = self.tokenizer.ids
         token_ids = [id_by_token.get(normal(word), UNKNOWN_ID) for word in different_words]
-        ids = np.array(token_ids, np.int32)
-
-        forms = np.array(numbers)  # (steps of all texts,)
-        ends = np.cumsum([0, *map(len, raw)])
+        ids = np.array(token_ids, np.int32)  # (different words,)
         if not self.spells:
             return TokenRows(ids[forms], ends)
         return SpelledRows(forms, ends, spelled(ids, different_words, self.characters))
@@ -315,9 +315,9 @@ class SpelledRows(TokenRows):
     and the ids of its K characters, padded with 0 to the longest word of the sequence.
 
     Args:
-        forms: the words, as `TokenRows` takes tokens: which row of `spelled` each is.
+        forms: the words of all sequences, one after the other: which row of `spelled` each is.
         ends: see `TokenRows`.
-        spelled: of all different words, as the function `spelled` gives them.
+        spelled: the different words, as the function `spelled` gives them.
     """
 
     def __init__(self, forms: np.ndarray, ends: np.ndarray, spelled: np.ndarray) -> None:
