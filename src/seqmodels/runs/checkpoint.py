@@ -24,9 +24,11 @@ class CheckpointFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """Raises UserError if the file cannot be written; the one before is untouched then."""
         path = Path(path)
-        partial = path.with_name(f".{path.name}")  # what a killed process left is replaced
+        # If a killed process has left such a file, it is replaced.
+        partial = path.with_name(f".{path.name}")
         try:
-            path.parent.mkdir(exist_ok=True)  # not the run folder, if somebody has removed it
+            # If somebody has removed the run folder itself, it isn't made again.
+            path.parent.mkdir(exist_ok=True)
             with partial.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
@@ -35,7 +37,7 @@ class CheckpointFiles(TorchCheckpointIO):
             if path.name == "last.ckpt" and path.is_file():
                 path.replace(path.with_name("previous.ckpt"))
             partial.replace(path)
-        # torch reports a full disk as a RuntimeError
+        # torch reports a full disk as a RuntimeError.
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{path} cannot be written ({one_line(error)}): free some space or choose another "
@@ -51,25 +53,31 @@ class CheckpointFiles(TorchCheckpointIO):
 
 def check_whole(path: Path) -> None:
     """Raises BadZipFile for a flipped bit in a checkpoint, which `torch.load` would not notice."""
-    with zipfile.ZipFile(path) as parts:
-        if broken := parts.testzip():
-            raise zipfile.BadZipFile(f"{broken} is damaged")
+    with zipfile.ZipFile(path) as archive:
+        damaged_name = archive.testzip()
+        if damaged_name:
+            raise zipfile.BadZipFile(f"{damaged_name} is damaged")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, on the CPU, loaded without running code from it. Raises UserError if
     it is absent, broken, or holds more than tensors and plain values."""
-    others = sorted(each.name for each in path.parent.glob("[a-z]*.ckpt") if each != path)
-    beside = f"; take another one beside it: {listed(others)}" if others else ""
+    names_beside = [file.name for file in path.parent.glob("[a-z]*.ckpt") if file != path]
+    advice = ""
+    if names_beside:
+        advice = f"; take another one beside it: {listed(names_beside)}"
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint{beside}")
+        raise UserError(f"{path}: no such checkpoint{advice}")
     try:
         check_whole(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if not {"state_dict", "hyper_parameters"} <= content.keys():
             raise ValueError("it holds no state_dict and hyper_parameters")
-    except Exception as error:  # torch raises many kinds on a broken file
-        pickled = isinstance(error, pickle.UnpicklingError)  # which tells how to load it anyway
-        what = "it holds more than tensors and plain values" if pickled else one_line(error)
-        raise UserError(f"{path} is not a usable checkpoint ({what}){beside}") from error
+    except pickle.UnpicklingError as error:  # Its own message tells how to load the file anyway.
+        raise UserError(
+            f"{path} is not a usable checkpoint (it holds more than tensors and plain values)"
+            f"{advice}"
+        ) from error
+    except Exception as error:  # torch raises many types for a broken file.
+        raise UserError(f"{path} is not a usable checkpoint ({one_line(error)}){advice}") from error
     return content

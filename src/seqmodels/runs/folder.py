@@ -8,7 +8,6 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from seqmodels.words import as_override
 
 
 def _within(name: str) -> Any:
+    """A property of a run folder: the path of the file with this name in it."""
     return property(lambda folder: folder.path / name)
 
 
@@ -38,11 +38,14 @@ class RunFolder:
 
     path: Path
 
-    config_file, overrides_file = _within("config.yaml"), _within("overrides.yaml")
-    environment_file, result_file = _within("environment.json"), _within("result.json")
-    metrics_file, log_file = _within("metrics.csv"), _within("train.log")
+    config_file = _within("config.yaml")
+    overrides_file = _within("overrides.yaml")
+    environment_file = _within("environment.json")
+    result_file = _within("result.json")
+    metrics_file = _within("metrics.csv")
+    log_file = _within("train.log")
     figures = _within("figures")
-    lock = _within("lock")  # which the process holds that trains here
+    lock = _within("lock")  # The process that trains here holds it.
 
     @property
     def holds_run(self) -> bool:
@@ -53,17 +56,22 @@ class RunFolder:
             return True
         if status := self.status:
             return status == "completed"
-        try:
-            config: Any = read_yaml(self.config_file) if self.config_file.exists() else None
-        except UserError:  # of a run that a full disk has cut
+        if not self.config_file.exists():
             return False
-        return bool(config) and not {"folder", "model", "trainer"} <= {*config}
+        try:
+            config: Any = read_yaml(self.config_file)
+        except UserError:  # A full disk has cut the file of a run.
+            return False
+        is_config_of_run = {"folder", "model", "trainer"} <= {*(config or ())}
+        return bool(config) and not is_config_of_run
 
     def check_free(self) -> None:
         """Raises UserError if it holds a run."""
         if self.holds_run:
-            other = f"choose another folder, or {self.how_to_resume()}"
-            raise UserError(f"folder={self.path} holds a run already: {other}")
+            raise UserError(
+                f"folder={self.path} holds a run already: choose another folder, or "
+                f"{self.how_to_resume()}"
+            )
 
     def check_links(self) -> None:
         """Raises UserError if anything in it is a link: a stranger's folder could have you write
@@ -81,16 +89,17 @@ class RunFolder:
         """`best`, `last`, or `finished`, as a result names it."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
-    # the beginning of a run, and of each resume that changes it
+    # The beginning of a run, and of each resume that changes it.
 
     def write_beginning(
         self, config: DictConfig, overrides: Sequence[str], environment: dict[str, Any]
     ) -> None:
-        """`config.yaml`, `overrides.yaml` and `environment.json`."""
+        """Writes `config.yaml`, `overrides.yaml` and `environment.json`."""
         self.figures.mkdir(parents=True, exist_ok=True)
-        if self.config_file.exists():  # of a run that failed, and added to these
-            for ours in (self.metrics_file, self.overrides_file):
-                ours.unlink(missing_ok=True)
+        if self.config_file.exists():
+            # A run that failed has left these, and this one would be added to them.
+            self.metrics_file.unlink(missing_ok=True)
+            self.overrides_file.unlink(missing_ok=True)
         write_text(self.config_file, OmegaConf.to_yaml(config, resolve=True))
         self.add_stretch(0, overrides, {})
         write_json(self.environment_file, environment)
@@ -98,7 +107,7 @@ class RunFolder:
     def add_stretch(self, step: int, overrides: Sequence[str], changes: Mapping[str, Any]) -> None:
         """Adds to `overrides.yaml` that from this step on the run trains with other values: the
         words of the command line, and what they change, by dotted key."""
-        words = [word.removeprefix("++") for word in overrides]  # of a resume
+        words = [word.removeprefix("++") for word in overrides]  # A resume has added `++`.
         stretch = {"step": step, "overrides": words, "changes": dict(changes)}
         stretches = OmegaConf.create([*self._stretches(), stretch])
         write_text(self.overrides_file, OmegaConf.to_yaml(stretches))
@@ -106,15 +115,24 @@ class RunFolder:
     def changes_since(self, step: int, stretches: int | None = None) -> dict[str, Any]:
         """What the resumes at this step or later have changed, the newest value of each key; of the
         first `stretches` alone, if it is given."""
-        later = [each for each in self._stretches()[:stretches] if each["step"] >= step]
-        return {key: value for each in later for key, value in each["changes"].items()}
+        changes = {}
+        for stretch in self._stretches()[:stretches]:
+            if stretch["step"] >= step:
+                changes.update(stretch["changes"])
+        return changes
 
     def _stretches(self) -> list[dict[str, Any]]:
-        found = read_yaml(self.overrides_file) if self.overrides_file.is_file() else []
+        """The entries of `overrides.yaml`, as `add_stretch` writes them; none without the file."""
+        entries = []
+        if self.overrides_file.is_file():
+            entries = read_yaml(self.overrides_file)
         with unusable(f"{self.overrides_file} does not hold the overrides of a run"):
-            return [{**e, "step": int(e["step"]), "changes": dict(e["changes"])} for e in found]
+            return [
+                {**entry, "step": int(entry["step"]), "changes": dict(entry["changes"])}
+                for entry in entries
+            ]
 
-    # the result
+    # The result.
 
     def write_result(self, result: Result) -> None:
         write_json(self.result_file, result.model_dump(exclude_none=True))
@@ -129,20 +147,30 @@ class RunFolder:
         """Copies the weights that a finished run's result is of, before a longer training replaces
         them, and writes a result that names the copy, which it returns. So what a result says is
         true of its weights, whenever the longer training is killed."""
-        if result.is_kept:  # by a longer training that was not finished
+        if result.is_kept:  # A longer training that was not finished has kept them.
             return result
-        names = chain(["finished"], (f"finished_{number}" for number in count(2)))
-        name = next(name for name in names if not self.checkpoint_file(name).exists())
-        weights = self.checkpoint_file(result.weights)
-        if weights.is_file():  # else somebody has removed it, and what replaces it is another one
-            with written_whole(self.checkpoint_file(name)) as copy, weights.open("rb") as original:
+        name = self._free_name()
+        weights_file = self.checkpoint_file(result.weights)
+        copy_file = self.checkpoint_file(name)
+        # If somebody has removed the weights, nothing is copied: what replaces them are others.
+        if weights_file.is_file():
+            with written_whole(copy_file) as copy, weights_file.open("rb") as original:
                 shutil.copyfileobj(original, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
-        kept = {"weights": name, "stretches": len(self._stretches())}
-        result = result.model_copy(update=kept)
-        self.write_result(result)
-        return result
+        stretches = len(self._stretches())
+        kept_result = result.model_copy(update={"weights": name, "stretches": stretches})
+        self.write_result(kept_result)
+        return kept_result
+
+    def _free_name(self) -> str:
+        """`finished`, or `finished_2` and so on, whichever first names no checkpoint here."""
+        name = "finished"
+        number = 1
+        while self.checkpoint_file(name).exists():
+            number += 1
+            name = f"finished_{number}"
+        return name
 
     def remove_kept(self, result: Result) -> None:
         """Removes the copy that `keep_finished` has made, once there is a newer result."""
@@ -150,7 +178,8 @@ class RunFolder:
             self.checkpoint_file(result.weights).unlink(missing_ok=True)
 
     def result_if_any(self) -> Result | None:
-        """The same; None where no run has written one, or it is just being replaced."""
+        """What `read_result` gives; None where no run has written a result, or it is just being
+        replaced."""
         try:
             return self.read_result()
         except UserError:
@@ -158,7 +187,7 @@ class RunFolder:
 
     @property
     def status(self) -> str | None:
-        """Of the result; None where there is none."""
+        """The status of the result; None where there is none."""
         result = self.result_if_any()
         return result.status if result else None
 
@@ -167,7 +196,7 @@ class RunFolder:
         """Whether a process trains in this folder now."""
         return is_locked(self.lock)
 
-    # going back to a run
+    # Going back to a run.
 
     def read_config(self, *, stretches: int | None = None) -> dict[str, Any]:
         """The run's configuration, as plain values: nothing in it is resolved, and what would have
@@ -179,13 +208,16 @@ class RunFolder:
         if not config or not isinstance(config, dict):
             raise UserError(f"{self.config_file} is not the configuration of a run")
         change(config, self.changes_since(0, stretches))
-        if "${" in str(config):  # a run writes resolved values; this may run code of a stranger
+        # A run writes resolved values. To resolve others may run code of a stranger.
+        if "${" in str(config):
             raise UserError(f"{self.config_file} holds an interpolation, which no run writes")
         return config
 
     def read_environment(self) -> dict[str, Any]:
         """What `environment.json` holds; nothing for a run that failed before it was written."""
-        environment = read_json(self.environment_file) if self.environment_file.is_file() else {}
+        if not self.environment_file.is_file():
+            return {}
+        environment = read_json(self.environment_file)
         if not isinstance(environment, dict):
             raise UserError(f"{self.environment_file} is not the environment of a run")
         return environment
@@ -193,8 +225,13 @@ class RunFolder:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, without their empty cells; none where there is no file."""
+    history = []
     with refusing(f"{path} is not the metrics of a run", ValueError):
-        return [{name: float(text) for name, text in row.items()} for row in rows_of(path)[1]]
+        _, rows = rows_of(path)
+        for row in rows:
+            numbers = {name: float(text) for name, text in row.items()}
+            history.append(numbers)
+    return history
 
 
 def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -204,9 +241,14 @@ def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = [{name: text for name, text in row.items() if text} for row in reader]
+            rows = []
+            for cells in reader:
+                row = {name: text for name, text in cells.items() if text}
+                rows.append(row)
         for number, row in enumerate(rows, 1):
+            # What a row has behind the columns of the header is under None.
             if not {"epoch", "step"} <= row.keys() or None in row:
                 raise ValueError(f"row {number} has no epoch and step, or more than its header")
-            int(row["step"])
-    return [*(reader.fieldnames or ())], rows
+            int(row["step"])  # It raises ValueError if this is no number.
+    names = [*(reader.fieldnames or ())]
+    return names, rows

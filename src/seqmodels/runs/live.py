@@ -18,9 +18,11 @@ from seqmodels.engine.contract import Sums
 from seqmodels.errors import UserError, listed
 from seqmodels.metrics import show_with_unit
 
-MOST_SERIES = 20  # of the test split
-MOST_BEGINNINGS = 50  # of a series
-MOST_STEPS = 200_000  # of all these beginnings, which take a few seconds
+# How much of the test split is read: series, beginnings of each, and steps of all these beginnings,
+# which take a few seconds.
+MOST_SERIES = 20
+MOST_BEGINNINGS = 50
+MOST_STEPS = 200_000
 
 
 def looks_ahead(task: Task, data: DataModule) -> str:
@@ -42,8 +44,9 @@ def looks_ahead(task: Task, data: DataModule) -> str:
             "each step is predicted from later steps, too: to predict while a series arrives, set "
             + listed(keys)
         )
-    if of_data := data.reads_whole_rows():
-        sentences.append(of_data)
+    reason_of_data = data.reads_whole_rows()
+    if reason_of_data:
+        sentences.append(reason_of_data)
     return "; ".join(sentences)
 
 
@@ -52,62 +55,81 @@ def at_newest_step(task: Task, data: DataModule) -> str:
     the same steps in whole rows; empty for a model that does not look ahead."""
     if not looks_ahead(task, data) or not isinstance(data, SequenceDataModule):
         return ""
-    newest, whole, count = Sums(), Sums(), 0
+    sums_at_newest, sums_of_whole = Sums(), Sums()
+    num_steps = 0
     rows = _spread(len(data.datasets["test"]), MOST_SERIES).tolist()
     task.eval()
     with torch.no_grad():
         for row in rows:
-            for beginnings, same_steps in _batches(data, row, MOST_STEPS // len(rows)):
-                newest.add(task.step(task.ready(beginnings)))
-                whole.add(task.step(task.ready(same_steps)))
-                count += len(beginnings)
-    if not count:
+            for beginnings, whole_row in _batches(data, row, MOST_STEPS // len(rows)):
+                sums_at_newest.add(task.step(task.ready(beginnings)))
+                sums_of_whole.add(task.step(task.ready(whole_row)))
+                num_steps += len(beginnings)
+    if not num_steps:
         return ""
-    metric = task.contract.kind.metric
-    live, read_whole = (
-        show_with_unit(f"test/{metric}", float(task.scores(sums.totals)[metric]))
-        for sums in (newest, whole)
-    )
+    name = f"test/{task.contract.kind.metric}"
+    score_at_newest = _score(task, sums_at_newest)
+    score_of_whole = _score(task, sums_of_whole)
     return (
-        f"At the newest step of what has arrived ({len(rows)} test series, {count:,} steps): "
-        f"test/{metric} {live}, where whole series give {read_whole} at the same steps."
+        f"At the newest step of what has arrived ({len(rows)} test series, {num_steps:,} steps): "
+        f"{name} {score_at_newest}, where whole series give {score_of_whole} at the same steps."
     )
+
+
+def _score(task: Task, sums: Sums) -> str:
+    """The metric that the task is compared by, from the sums of its steps."""
+    metric = task.contract.kind.metric
+    score = float(task.scores(sums.totals)[metric])
+    return show_with_unit(f"test/{metric}", score)
 
 
 def _batches(
     data: SequenceDataModule, row: int, most_steps: int
 ) -> Iterator[tuple[SequenceBatch, SequenceBatch]]:
-    """Beginnings of a row of the test split, each with its last target alone; and as a batch of one
-    the whole row, with the targets of the same steps."""
-    raw, dataset = data.examples["test"].inputs[row], data.datasets["test"]
+    """Pairs of two batches from a row of the test split: beginnings of it, each with its last
+    target alone; and the whole row alone, with the targets of the same steps."""
+    raw = data.examples["test"].inputs[row]
+    dataset = data.datasets["test"]
     targets = dataset.targets[row]  # (T,) or (T, K)
-    beginnings_that_fit = max(1, 2 * most_steps // len(targets))  # of half its length on average
-    ends = 1 + _spread(len(targets), min(MOST_BEGINNINGS, beginnings_that_fit))
-    for chunk in np.array_split(ends, math.ceil(len(ends) / data.batch_size)):
+    # On average, a beginning is half as long as the row.
+    beginnings_that_fit = max(1, 2 * most_steps // len(targets))
+    most_beginnings = min(MOST_BEGINNINGS, beginnings_that_fit)
+    all_lengths = 1 + _spread(len(targets), most_beginnings)
+    num_batches = math.ceil(len(all_lengths) / data.batch_size)
+    for chunk in np.array_split(all_lengths, num_batches):
+        beginnings = []
         lengths = []
         for length in chunk.tolist():
             # Nobody can predict from a beginning that the encoding refuses, such as one without any
             # value to interpolate from.
             with suppress(UserError):
-                data.batch_of([data.beginning(raw, length)])
+                beginning = data.beginning(raw, length)
+                data.batch_of([beginning])
+                beginnings.append(beginning)
                 lengths.append(length)
         if not lengths:
             continue
-        batch = data.batch_of([data.beginning(raw, length) for length in lengths])
-        steps = torch.tensor(lengths) - 1
-        last_alone = _no_targets(targets, (len(lengths), max(lengths)))
-        last_alone[torch.arange(len(lengths)), steps] = targets[steps]
-        same_steps = _no_targets(targets, (1, len(targets)))
-        same_steps[0, steps] = targets[steps]
-        whole = dataset.__getitems__([row])
-        yield replace(batch, targets=last_alone), replace(whole, targets=same_steps, weights=None)
+        last_steps = torch.tensor(lengths) - 1  # (N,)
+        last_targets = targets[last_steps]  # (N,) or (N, K)
+
+        targets_of_beginnings = _no_targets(targets, (len(lengths), max(lengths)))
+        targets_of_beginnings[torch.arange(len(lengths)), last_steps] = last_targets
+        batch_of_beginnings = replace(data.batch_of(beginnings), targets=targets_of_beginnings)
+
+        targets_of_row = _no_targets(targets, (1, len(targets)))
+        targets_of_row[0, last_steps] = last_targets
+        batch_of_row = dataset.__getitems__([row])
+        whole_row = replace(batch_of_row, targets=targets_of_row, weights=None)
+        yield batch_of_beginnings, whole_row
 
 
 def _no_targets(targets: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Targets `(N, T)` or `(N, T, K)` like these, of which each is missing."""
     missing = math.nan if targets.is_floating_point() else PADDING_TARGET
     return targets.new_full((*shape, *targets.shape[1:]), missing)
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of the numbers below `count`, evenly spread, with the last one."""
-    return np.unique(np.linspace(count - 1, 0, min(count, most)).round().astype(int))
+    """At most `most` of the numbers below `count`, evenly spread, with the last one."""
+    numbers = np.linspace(count - 1, 0, min(count, most))
+    return np.unique(numbers.round().astype(int))

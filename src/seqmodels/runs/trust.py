@@ -18,7 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.instantiate import allowed_class
 from seqmodels.runs.folder import RunFolder
 
-# what a run folder may name, and no more; all other values are plain
+# What the classes that a run folder names must be, by key. All its other values are plain.
 CLASSES: dict[str, Any] = {
     "model": Task,
     "data": DataModule,
@@ -26,7 +26,7 @@ CLASSES: dict[str, Any] = {
     "model.scheduler": LRScheduler | Shape,
 }
 METRIC = re.compile(r"model\.metrics\.\w+")
-# where the callbacks are defined that a run folder may name, and no others
+# A run folder may name callbacks that are defined in these modules, and no others.
 CALLBACKS = (
     "seqmodels.callbacks.",
     "seqmodels.tasks.",
@@ -34,7 +34,7 @@ CALLBACKS = (
     "lightning.pytorch.callbacks.lr_monitor.",
     "lightning.pytorch.callbacks.rich_model_summary.",
 )
-# of their arguments, those that may be texts; `dirpath` is replaced
+# Arguments of callbacks that may be texts. Of these, `dirpath` is replaced.
 TEXTS = ("monitor", "mode", "logging_interval", "dirpath")
 
 
@@ -52,13 +52,16 @@ def trusted_config(
         trains: whether the optimizer and the scheduler are needed; else they are left out.
         stretches: as `RunFolder.read_config` takes it.
     """
-    config, allowed = folder.read_config(stretches=stretches), tuple(allowed_targets)
+    config = folder.read_config(stretches=stretches)
+    allowed = tuple(allowed_targets)
     for name in ("model", "data", "trainer", "callbacks"):
-        if not isinstance(config.setdefault(name, {}), dict):
+        entry = config.setdefault(name, {})
+        if not isinstance(entry, dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
-    if not trains:  # one of your own would ask for its module
-        for name in ("optimizer", "scheduler"):
-            config["model"].pop(name, None)
+    if not trains:
+        # An optimizer of your own would need its module to be imported.
+        config["model"].pop("optimizer", None)
+        config["model"].pop("scheduler", None)
     for name in CLASSES.keys() & config.keys():
         _check_names(config[name], name, allowed)
     # The class of the trainer is the command line's.
@@ -70,11 +73,14 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
     """Whether a run folder may name this callback: one of ours, which writes to the folder only.
     What counts is the class that its name leads to: modules of ours know others, too. Raises
     UserError for one of ours with a value that no run writes."""
-    packages = ("seqmodels.", "lightning.pytorch.callbacks.")
-    if not isinstance(entry, Mapping) or not str(entry.get("_target_")).startswith(packages):
+    if not isinstance(entry, Mapping):
+        return False
+    target = str(entry.get("_target_"))
+    if not target.startswith(("seqmodels.", "lightning.pytorch.callbacks.")):
         return False
     callback_class = allowed_class(entry, key=f"callbacks.{name}", kind=Callback)
-    if not f"{callback_class.__module__}.".startswith(CALLBACKS):
+    module = f"{callback_class.__module__}."
+    if not module.startswith(CALLBACKS):
         return False
     arguments = _arguments(entry)
     _check_names(arguments, f"callbacks.{name}", ())
@@ -82,19 +88,27 @@ def is_trusted_callback(name: str, entry: Any) -> bool:
 
 
 def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What an object is built with: its entry without the class."""
     return {key: value for key, value in entry.items() if key != "_target_"}
 
 
-def _check_names(value: Any, where: str, allowed: tuple[str, ...]) -> None:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key == "_target_" and where in CLASSES:
-                allowed_class(value, allowed, where, CLASSES[where])
-            elif key == "_target_" and METRIC.fullmatch(where):
-                check_metric_class(value, where, allowed)
-            elif str(key).startswith("_") and (key, where) != ("_recursive_", "model"):
-                raise UserError(f"{where}.{key} of a run folder is not allowed: {inner!r:.60}")
-            _check_names(inner, f"{where}.{key}", allowed)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            _check_names(inner, f"{where}.{number}", allowed)
+def _check_names(entry: Any, entry_key: str, allowed: tuple[str, ...]) -> None:
+    """Raises UserError if an entry of a run folder, or anything in it, names what it may not.
+
+    Args:
+        entry_key: the dotted key of the entry, such as `model.optimizer`.
+        allowed: the classes that you trust besides.
+    """
+    if isinstance(entry, Mapping):
+        for name, value in entry.items():
+            key = f"{entry_key}.{name}"
+            if name == "_target_" and entry_key in CLASSES:
+                allowed_class(entry, allowed, entry_key, CLASSES[entry_key])
+            elif name == "_target_" and METRIC.fullmatch(entry_key):
+                check_metric_class(entry, entry_key, allowed)
+            elif str(name).startswith("_") and key != "model._recursive_":
+                raise UserError(f"{key} of a run folder is not allowed: {value!r:.60}")
+            _check_names(value, key, allowed)
+    elif isinstance(entry, list):
+        for number, element in enumerate(entry):
+            _check_names(element, f"{entry_key}.{number}", allowed)
