@@ -51,7 +51,8 @@ from seqmodels.screen import visible_line
 
 log = logging.getLogger(__name__)
 
-WRONG_KIND = TypeError, AttributeError, ValueError  # what an encoder raises of another input
+# What an encoder may raise for an input of another type.
+ERRORS_OF_TYPE = (TypeError, AttributeError, ValueError)
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,8 +65,8 @@ class Run:
     result: Result
     task: Task
     data: DataModule
-    epoch: int | None = None  # that the weights are of
-    is_tested: bool = True  # whether the result is of these weights
+    epoch: int | None = None  # After this one, the weights were saved.
+    is_tested: bool = True  # The result is of these weights.
 
     @property
     def network(self) -> Network:
@@ -73,18 +74,21 @@ class Run:
         return self.task.network
 
     def __repr__(self) -> str:
-        known, head = self.result, self.network.head
-        sizes = "".join(f", {split} {n:,}" for split, n in known.examples.items())
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in known.metrics.items())
-        if not self.is_tested:
-            scores = "not those that were tested"
+        head = self.network.head
+        data = self.result.data
+        for split, num_examples in self.result.examples.items():
+            data += f", {split} {num_examples:,}"
+        scores = "not those that were tested"
+        if self.is_tested:
+            metrics = self.result.metrics
+            scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         lines = (
             f"{type(self.task).__name__}: {head.name} reads {', '.join(head.reads)}",
-            f"data: {known.data}{sizes}",
+            f"data: {data}",
             f"weights of epoch {self.epoch}: {scores}",
             f"folder: {self.folder}",
         )
-        return "\n".join(map(visible_line, lines))  # the folder may be a stranger's
+        return "\n".join(map(visible_line, lines))  # The folder may be a stranger's.
 
     def evaluate(
         self,
@@ -101,32 +105,45 @@ class Run:
                 model, plain text.
             callbacks: of the test, such as `Predictions`; what they write goes into the run folder.
         """
-        with self._usable(), TemporaryDirectory() as place:
-            find_device(accelerator)  # if it is missing, say so before the data is read
+        with self._usable(), TemporaryDirectory() as temporary_folder:
+            find_device(accelerator)  # If it is missing, say so before the data is read.
             if file is not None:
-                split, loader = "file", self.data.file_loader(as_file(file, "file", place))
-            elif split not in SPLITS:
-                raise UserError(f"split={split}: {choices(split, SPLITS)}")
+                split = "file"
+                loader = self.data.file_loader(as_file(file, "file", temporary_folder))
             else:
-                self.data.setup()
-                if self.result.fingerprint not in ("", self.data.fingerprint):
-                    log.warning("the model was trained on other data (fingerprint differs)")
-                loader = self.data.split_loader(split)
+                loader = self._loader_of_split(split)
             for note in self.data.notes:
                 log.warning(note)
-            trained, kept = self.config["trainer"], ("precision", "float32_matmul_precision")
-            trainer = Trainer(
-                accelerator=accelerator,
-                devices=1,
-                **{key: trained[key] for key in kept if key in trained},
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                callbacks=[*callbacks],
-                default_root_dir=self.folder,
-            )
+            trainer = self._tester(accelerator, callbacks)
             [metrics] = trainer.test(self.task, loader, verbose=False)
             return {name.replace("test/", f"{split}/"): value for name, value in metrics.items()}
+
+    def _loader_of_split(self, split: str) -> Any:
+        """Reads the run's own data, for a split of it."""
+        if split not in SPLITS:
+            raise UserError(f"split={split}: {choices(split, SPLITS)}")
+        self.data.setup()
+        if self.result.fingerprint not in ("", self.data.fingerprint):
+            log.warning("the model was trained on other data (fingerprint differs)")
+        return self.data.split_loader(split)
+
+    def _tester(self, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
+        """A trainer that tests as precisely as the training did, and writes no checkpoints."""
+        options_of_training = self.config["trainer"]
+        options = {}
+        for name in ("precision", "float32_matmul_precision"):
+            if name in options_of_training:
+                options[name] = options_of_training[name]
+        return Trainer(
+            accelerator=accelerator,
+            devices=1,
+            **options,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=[*callbacks],
+            default_root_dir=self.folder,
+        )
 
     @torch.no_grad()
     def predict(
@@ -168,8 +185,8 @@ class Run:
     ) -> Iterator[dict[str, Any]]:
         """An iterator over what `predict` gives, each as soon as it is there."""
         task = self.task
-        takes = {*inspect.signature(task.describe).parameters} - {"batch", "states"}
-        for name in options.keys() - takes:
+        names = {*inspect.signature(task.describe).parameters} - {"batch", "states"}
+        for name in options.keys() - names:
             raise UserError(
                 f"{name}={options[name]} is for a model that writes texts, and {self.folder} is "
                 f"the run of a {self.result.task}: leave it out"
@@ -177,14 +194,16 @@ class Run:
         with self._usable():
             first = 1
             for chunk, batch in self._batches(inputs, accelerator, source):
-                rows = task.describe(batch, **options)
+                descriptions = task.describe(batch, **options)
                 if attribute:
-                    for row, steps in zip(rows, attributed(task, batch, first=first), strict=True):
-                        row["steps"] = steps.tolist()
+                    attributions = attributed(task, batch, first=first)
+                    for description, steps in zip(descriptions, attributions, strict=True):
+                        description["steps"] = steps.tolist()
                 first += len(chunk)
-                described = self.data.described([row.raw for row in chunk], rows)
-                for input_row, prediction in zip(chunk, described, strict=True):
-                    yield {**input_row.identity, **prediction}
+                raw_inputs = [row.raw for row in chunk]
+                predictions = self.data.described(raw_inputs, descriptions)
+                for row, prediction in zip(chunk, predictions, strict=True):
+                    yield {**row.identity, **prediction}
 
     @torch.no_grad()
     def encode(
@@ -199,23 +218,33 @@ class Run:
                 `(N, D*H)`; `output`, a list of N `(T, D*H)`; or a head without weights, such as
                 `mean_pool`. None: what the run's own head selects.
         """
-        final = tensor if tensor in self.network.encoder.state_sizes else None
-        head = self.network.head if final else head_for(self.task, tensor)
-        found = list[Tensor]()
-        by_step = not final and head.per == "step"
+        final_state = None
+        head = self.network.head
+        has_steps = False
+        if tensor in self.network.encoder.state_sizes:
+            final_state = tensor
+        else:
+            head = head_for(self.task, tensor)
+            has_steps = head.per == "step"
+        rows = list[Tensor]()  # (S,) or (T, S) each
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
                 states = self.network.encode(batch)
-                if by_step:
-                    steps = unpad_sequence(head.select(states), states.lengths, batch_first=True)
-                    found += self._a_row_each(steps, batch)
+                if has_steps:
+                    selected = head.select(states)
+                    steps = unpad_sequence(selected, states.lengths, batch_first=True)
+                    rows += self._on_cpu(steps, batch)
                     continue
-                # of the last layer: (D, B, H) -> (B, D*H)
-                last = states.finals[final][-1].transpose(0, 1).flatten(1) if final else None
-                features = head.features(states) if last is None else last
-                # a forecaster may read each column of an input as a row of its own
-                found += features.reshape(len(batch), -1).cpu()
-        return found if by_step else torch.stack(found)
+                if final_state is not None:
+                    last_layer = states.finals[final_state][-1]  # (D, B, H)
+                    features = last_layer.transpose(0, 1).flatten(1)  # (B, D*H)
+                else:
+                    features = head.features(states)
+                # A forecaster may read each column of an input as a row of its own.
+                rows += features.reshape(len(batch), -1).cpu()
+        if has_steps:
+            return rows
+        return torch.stack(rows)
 
     def attribute(
         self,
@@ -253,52 +282,70 @@ class Run:
         attends, `(S, T)` for the tokens that it writes greedily, and the end. Takes inputs as
         `predict` does."""
         if not hasattr(self.network.head, "weights"):
-            names = sorted(name for name, head in HEADS.items() if hasattr(head, "weights"))
-            head = f"model.head={self.network.head.name} of {self.folder} does not weigh steps"
-            raise UserError(f"{head}: heads with attention are {', '.join(names)}")
-        found = list[Tensor]()
+            names = [name for name, head in HEADS.items() if hasattr(head, "weights")]
+            raise UserError(
+                f"model.head={self.network.head.name} of {self.folder} does not weigh steps: heads "
+                f"with attention are {', '.join(sorted(names))}"
+            )
+        rows = list[Tensor]()  # (T,) or (S, T) each
         with self._usable():
             for _, batch in self._batches(inputs, accelerator):
-                found += self._a_row_each(self.network.attention(batch), batch)
-        return found
+                rows += self._on_cpu(self.network.attention(batch), batch)
+        return rows
 
-    def _a_row_each(self, rows: Sequence[Tensor], batch: SequenceBatch) -> list[Tensor]:
+    def _on_cpu(self, rows: Sequence[Tensor], batch: SequenceBatch) -> list[Tensor]:
+        """These rows on the CPU. Raises UserError if a batch doesn't have one for each input."""
         if len(rows) != len(batch):
-            several = "reads an input in several rows, so its steps have no one value each"
-            raise UserError(f"{self.folder} {several}: choose a tensor such as h_n")
+            raise UserError(
+                f"{self.folder} reads an input in several rows, so its steps have no one value "
+                "each: choose a tensor such as h_n"
+            )
         return [row.cpu() for row in rows]
 
     def _batches(
         self, inputs: Any, accelerator: str, source: str = "inputs"
     ) -> Iterator[tuple[list[InputRow], SequenceBatch]]:
-        """Some raw inputs and the batch of them, on the task's device, until there are no more."""
-        task, unseen, total = self.task.to(find_device(accelerator)).eval(), 0, 0
-        # a person gets the answer to each line at once
-        most = 1 if source == "-" and sys.stdin.isatty() else self.data.batch_size
-        given, first = self._rows(inputs, source), 1
-        while chunk := [*islice(given, most)]:
+        """Some raw inputs and the batch of them, on the task's device, until there are no more.
+        Then it warns if training never saw most of the tokens."""
+        task = self.task.to(find_device(accelerator)).eval()
+        batch_size = self.data.batch_size
+        is_typed = source == "-" and sys.stdin.isatty()
+        if is_typed:  # A person gets the answer to each line at once.
+            batch_size = 1
+        rows = self._rows(inputs, source)
+        first = 1
+        num_unknown = 0
+        num_tokens = 0
+        while chunk := [*islice(rows, batch_size)]:
             batch = self._batch_of([row.raw for row in chunk], source, first)
             yield chunk, task.ready(batch)
             first += len(chunk)
             if not batch.inputs.is_floating_point():
-                tokens = batch.inputs if batch.inputs.dim() == 2 else batch.inputs[..., 0]
-                unseen += int((tokens == UNKNOWN_ID).sum())
-                total += int(batch.lengths.sum())
-        if note := unknown(unseen, total, source):
+                tokens = batch.inputs  # (B, T)
+                if tokens.dim() == 3:  # Words with their characters.
+                    tokens = tokens[..., 0]
+                num_unknown += int((tokens == UNKNOWN_ID).sum())
+                num_tokens += int(batch.lengths.sum())
+        note = unknown(num_unknown, num_tokens, source)
+        if note:
             log.warning(note)
         self.data.warn()
 
-    def _batch_of(self, chunk: list[Any], source: str, first: int) -> SequenceBatch:
+    def _batch_of(self, raw_inputs: list[Any], source: str, first: int) -> SequenceBatch:
+        """The batch of raw inputs, of which the first has this number. Raises UserError for one
+        that the run cannot read, naming its number."""
         try:
-            return self.data.batch_of(chunk, source, first)
+            return self.data.batch_of(raw_inputs, source, first)
         except UserError:
             raise
-        except WRONG_KIND:
-            for number, each in enumerate(chunk, first):
-                kind = "a number" if isinstance(each, Real) else f"of type {type(each).__name__}"
-                wrong = f"{source}: input {number} is {kind}, which this run cannot read"
-                with refusing(wrong, *WRONG_KIND):
-                    self.data.batch_of([each], source, number)
+        except ERRORS_OF_TYPE:
+            for number, raw in enumerate(raw_inputs, first):
+                description = f"of type {type(raw).__name__}"
+                if isinstance(raw, Real):
+                    description = "a number"
+                message = f"{source}: input {number} is {description}, which this run cannot read"
+                with refusing(message, *ERRORS_OF_TYPE):
+                    self.data.batch_of([raw], source, number)
             raise
 
     def stream(self, batch_size: int = 1, accelerator: str = "auto") -> Stream:
@@ -311,8 +358,10 @@ class Run:
         """Continues the prompt with `length` tokens, and gives their text as soon as it is made;
         `options` as `write` of `seqmodels.tasks.language_model.generation` documents them."""
         if not hasattr(self.task, "generate"):
-            kind = f"{self.folder} is the run of a {self.result.task}"
-            raise UserError(f"only a language model can generate text, and {kind}")
+            raise UserError(
+                f"only a language model can generate text, and {self.folder} is the run of a "
+                f"{self.result.task}"
+            )
         task: Any = self.task.to(find_device(accelerator))
         with self._usable():
             pieces = task.generate(self.data, prompt, length, **options)
@@ -326,15 +375,17 @@ class Run:
             folder: None: `export` in the run folder.
             stream: a graph that carries its state from call to call.
         """
-        from seqmodels.export import export  # here, because it is seldom needed
+        from seqmodels.export import export  # It is imported here, because it is seldom needed.
 
         if not folder:
             RunFolder(self.folder).check_links()
-        place = Path(folder or self.folder / "export")
-        export(self.task.cpu(), place, stream=stream)
-        return place
+            folder = self.folder / "export"
+        export_folder = Path(folder)
+        export(self.task.cpu(), export_folder, stream=stream)
+        return export_folder
 
     def _guarded(self, pieces: Iterator[str]) -> Iterator[str]:
+        """The same pieces, and the errors of `_usable` while they are written."""
         with self._usable():
             yield from pieces
 
@@ -342,16 +393,20 @@ class Run:
         """The raw inputs of a table, of frames, or of a list that holds them."""
         if self.data.reads_tables and has_names(inputs):
             # A service would fill the cache with its questions.
-            with TemporaryDirectory() as place, within_memory(called(source)):
-                for row in self.data.read_rows(as_file(inputs, source, place)):
+            with TemporaryDirectory() as temporary_folder, within_memory(called(source)):
+                for row in self.data.read_rows(as_file(inputs, source, temporary_folder)):
                     # Rows in memory have no file; their order says which is which.
-                    identity = {k: v for k, v in row.identity.items() if k != "source_row"}
+                    identity = {**row.identity}
+                    identity.pop("source_row", None)
                     yield replace(row, identity=identity)
             return
-        one = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
-        if one or hasattr(inputs, "columns"):  # of a table, whose names it would predict for
-            kind = type(inputs).__name__
-            raise UserError(f"{source}: not a list of inputs, but one {kind}: write [...]")
+        is_single = not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping)
+        # A table is iterated by the names of its columns, which would be predicted for.
+        is_table = hasattr(inputs, "columns")
+        if is_single or is_table:
+            raise UserError(
+                f"{source}: not a list of inputs, but one {type(inputs).__name__}: write [...]"
+            )
         with within_memory(called(source)):
             for raw in inputs:
                 yield raw if isinstance(raw, InputRow) else InputRow(raw)
@@ -363,7 +418,10 @@ class Run:
             steps: one step of a long row after the other, for `stream`.
         """
         with self._usable(), within_memory(called(path)):
-            yield from self.data.read_steps(path) if steps else self.data.read_rows(path)
+            if steps:
+                yield from self.data.read_steps(path)
+            else:
+                yield from self.data.read_rows(path)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
@@ -378,17 +436,26 @@ class Run:
 
 def head_for(task: Task, tensor: str | None) -> Head:
     """The head that selects this tensor: the task's own for None, or one without weights."""
-    encoder, own = task.network.encoder, task.network.head
-    if tensor in (None, own.name) and not task.contract.kind.decoder:
-        return own
+    encoder = task.network.encoder
+    head_of_task = task.network.head
+    if tensor in (None, head_of_task.name) and not task.contract.kind.decoder:
+        return head_of_task
     if tensor is None:
-        several = f"head {own.name!r} gives a decoder several tensors"
-        raise UserError(f"{several}: set tensor, such as h_n or output")
-    plain = {n: h for n, h in HEADS.items() if h.build is Head.build and h.output_class is None}
-    known = {**plain, "output": HEADS["every_step"]}
-    if tensor not in known:
-        raise UserError(f"tensor={tensor}: {choices(tensor, {*known, *encoder.state_sizes})}")
-    return known[tensor](encoder, lambda width, **options: Output()).eval()
+        raise UserError(
+            f"head {head_of_task.name!r} gives a decoder several tensors: set tensor, such as h_n "
+            "or output"
+        )
+    classes_by_name = {}
+    for name, head_class in HEADS.items():
+        has_weights = head_class.build is not Head.build or head_class.output_class is not None
+        if not has_weights:
+            classes_by_name[name] = head_class
+    classes_by_name["output"] = HEADS["every_step"]
+    if tensor not in classes_by_name:
+        names = {*classes_by_name, *encoder.state_sizes}
+        raise UserError(f"tensor={tensor}: {choices(tensor, names)}")
+    head = classes_by_name[tensor](encoder, lambda width, **options: Output())
+    return head.eval()
 
 
 def load_run(
@@ -418,10 +485,12 @@ def load_run(
     """
     quieten_lightning()
     files = RunFolder(Path(folder))
-    files.read_config()  # a folder without one is no run, which is to be said first
+    files.read_config()  # A folder without one is no run, which is to be said first.
     result = files.read_result()
     config = trusted_config(files, allowed_targets, trains=False, stretches=result.stretches)
-    name = result.weights if checkpoint == "best" else checkpoint
+    name = checkpoint
+    if checkpoint == "best":
+        name = result.weights
     path = files.checkpoint_file(name)
     saved = read_checkpoint(path)
     if batch_size is not None:
@@ -440,7 +509,7 @@ def load_run(
         if is_tested:
             task.calibration = result.calibration
         data.use_spec(spec)
-    # with its optimizer, as plain values
+    # The run shows its optimizer, too, as plain values.
     config["model"] = files.read_config(stretches=result.stretches)["model"]
     if result.calibration and not is_tested:
         log.warning(
