@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,9 +21,10 @@ from seqmodels.metrics import find_metric, show_with_unit, without_split
 from seqmodels.runs.result import Result
 from seqmodels.screen import figure_text, visible_line
 
-MOST_PARTS = 10  # of a test, to show the scores of
+# Scores of the parts of a test are shown if there are no more than these.
+MOST_PARTS = 10
 MOST_ROWS = 10
-# columns of `scores.csv` that hold no score
+# Columns of `scores.csv` that hold no score, and what their texts are.
 PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
 SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
 WIDTH = 40  # characters of a cell
@@ -56,10 +57,14 @@ def metrics_table(
         table.add_column(split or "value", justify="right", no_wrap=True)
     for short in dict.fromkeys(map(without_split, metrics)):
         names = [f"{split}/{short}".lstrip("/") for split in splits]
-        table.add_row(short, *(cell(name, metrics.get(name)) for name in names))
-        known = {name: baselines.get(name, {}) for name in names}
-        for baseline in dict.fromkeys(baseline for each in known.values() for baseline in each):
-            cells = (cell(name, each.get(baseline)) for name, each in known.items())
+        cells = [cell(name, metrics.get(name)) for name in names]
+        table.add_row(short, *cells)
+        scores_by_name = {name: baselines.get(name, {}) for name in names}
+        baseline_names: dict[str, None] = {}  # Each once, in their order.
+        for scores in scores_by_name.values():
+            baseline_names.update(dict.fromkeys(scores))
+        for baseline in baseline_names:
+            cells = [cell(name, scores.get(baseline)) for name, scores in scores_by_name.items()]
             table.add_row(f"  {baseline}", *cells, style="dim")
     return Group(Text(title, style="bold"), table)
 
@@ -67,14 +72,15 @@ def metrics_table(
 def results_table(result: Result) -> Group:
     """The metrics of a finished run on validation and test, beside simple baselines on the same
     splits, and its verdict."""
-    counted, speed = result.speed
-    table = metrics_table(
-        result.metrics,
-        f"{result.data}, {result.head} reads {' and '.join(result.reads)}: "
-        f"{result.seconds['fit']:.1f} s{' since its resume' if result.resumed else ''}, "
-        f"{speed:,.0f} {counted}/s",
-        result.baselines,
+    unit, speed = result.speed
+    duration = f"{result.seconds['fit']:.1f} s"
+    if result.resumed:
+        duration += " since its resume"
+    title = (
+        f"{result.data}, {result.head} reads {' and '.join(result.reads)}: {duration}, "
+        f"{speed:,.0f} {unit}/s"
     )
+    table = metrics_table(result.metrics, title, result.baselines)
     return Group(table, *map(Text, result.verdict))
 
 
@@ -198,24 +204,39 @@ def interval_coverage(result: Result) -> Iterator[str]:
 def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType]:
     """What a test has left in this folder: the scores of its parts, if they are few, and the rows
     with the largest losses."""
-    parts, rows = _parts(folder), folder / "predictions.csv"
+    parts = _parts(folder)
     if 0 < len(parts) <= MOST_PARTS:
-        read = [{k: PLAIN_COLUMNS.get(k, _number)(v) for k, v in row.items()} for row in parts]
-        yield _rows_table(f"{title} by {next(iter(parts[0]))}", read)
-    if rows.is_file() and (worst := worst_rows(rows)):
-        yield _rows_table(f"{title}: largest losses (of each row: {rows.name})", worst)
+        first_column = next(iter(parts[0]))
+        yield _rows_table(f"{title} by {first_column}", [_read_part(part) for part in parts])
+    predictions_file = folder / "predictions.csv"
+    if not predictions_file.is_file():
+        return
+    worst = worst_rows(predictions_file)
+    if worst:
+        name = predictions_file.name
+        yield _rows_table(f"{title}: largest losses (of each row: {name})", worst)
+
+
+def _read_part(part: Mapping[str, str]) -> dict[str, Any]:
+    """A row of `scores.csv`, with its scores as numbers."""
+    values = {}
+    for column, text in part.items():
+        read = PLAIN_COLUMNS.get(column, _number)
+        values[column] = read(text)
+    return values
 
 
 def _parts(folder: Path) -> list[dict[str, str]]:
     """What `scores.csv` has of each part of a test; nothing without one."""
-    if not (file := folder / "scores.csv").is_file():
+    file = folder / "scores.csv"
+    if not file.is_file():
         return []
     with file.open(newline="", encoding="utf-8") as table:
         return [*csv.DictReader(table)]
 
 
 def _number(text: str) -> float | str:
-    """Of a score of a task of your own, which may be any text."""
+    """A score as a number. One of a task of your own may be any text, which stays as it is."""
     try:
         return float(text)
     except ValueError:
@@ -226,32 +247,44 @@ def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
     table = Table()
     for name, value in rows[0].items():
         side: Any = "right" if isinstance(value, int | float) else "left"
-        short = all(len(str(row.get(name, ""))) <= SHORT for row in rows)
-        table.add_column(name, justify=side, max_width=WIDTH, no_wrap=short)  # others may shrink
+        # Where the terminal is narrow, the other columns shrink.
+        is_short = all(len(str(row.get(name, ""))) <= SHORT for row in rows)
+        table.add_column(name, justify=side, max_width=WIDTH, no_wrap=is_short)
     for row in rows:
-        cells = ((name, row.get(name, "")) for name in rows[0])
-        shown = (
-            show_with_unit(k, v) if isinstance(v, float) else visible_line(str(v)) for k, v in cells
-        )
-        table.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in shown))
+        cells = []
+        for name in rows[0]:
+            value = row.get(name, "")
+            text = show_with_unit(name, value) if isinstance(value, float) else _one_line(value)
+            cells.append(Text(text, overflow="ellipsis", no_wrap=True))
+        table.add_row(*cells)
     return Group(Text(title, style="bold"), table)
+
+
+def _one_line(value: Any) -> str:
+    return visible_line(str(value))
 
 
 def worst_rows(file: Path) -> list[dict[str, Any]]:
     """The ten rows with the largest losses, of those with a prediction: what tells them apart,
     target and prediction, as the file has them."""
     with file.open(newline="", encoding="utf-8") as table:
+        # They are read one after the other, because a file may be larger than memory.
         rows = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
         worst = nlargest(MOST_ROWS, rows, key=lambda row: float(row["loss"]))
-    made = "target", "prediction"
-    return [
-        {
-            **dict(takewhile(lambda cell: not cell[0].startswith(made), row.items())),
-            **{column: cell for column, cell in row.items() if column.startswith(made)},
-            "loss": float(row["loss"]),
-        }
-        for row in worst
-    ]
+    return [_cells_to_show(row) for row in worst]
+
+
+def _cells_to_show(row: Mapping[str, str]) -> dict[str, Any]:
+    """The columns that tell rows apart, which come first, then targets, predictions, the loss."""
+    prefixes = ("target", "prediction")
+    cells: dict[str, Any] = {}
+    for column, text in row.items():
+        if column.startswith(prefixes):
+            break
+        cells[column] = text
+    cells |= {column: text for column, text in row.items() if column.startswith(prefixes)}
+    cells["loss"] = float(row["loss"])
+    return cells
 
 
 def _is_predicted(row: Mapping[str, str]) -> bool:
@@ -272,20 +305,23 @@ def learning_curves(
     """
     figure = Figure(figsize=(5 * len(metrics), 4.4), layout="constrained")
     figure.suptitle(figure_text(title, most=40 * len(metrics)), fontsize="medium")
-    [row] = figure.subplots(1, len(metrics), squeeze=False)
-    for axes, metric in zip(row, metrics, strict=True):
+    [row_of_axes] = figure.subplots(1, len(metrics), squeeze=False)
+    for axes, metric in zip(row_of_axes, metrics, strict=True):
         for name, label, style in (
             (f"train/{metric}_step", "train, some steps", {"alpha": 0.35}),
             (f"train/{metric}", "train", {"linestyle": "--", "marker": "."}),
             (f"validation/{metric}", "validation", {"color": "tab:orange", "marker": "."}),
         ):
-            points = [(r["step"], r[name]) for r in history if name in r]
-            if points:
-                colour = {"color": "tab:blue", "markersize": 4, **style}
-                axes.plot(*zip(*points, strict=True), label=label, **colour)
+            rows = [row for row in history if name in row]
+            if rows:
+                steps = [row["step"] for row in rows]
+                values = [row[name] for row in rows]
+                full_style: Any = {"color": "tab:blue", "markersize": 4, **style}
+                axes.plot(steps, values, label=label, **full_style)
         axes.set(xlabel="step", ylabel=metric.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:  # none where nothing was logged, as in debug=fast
+        lines, _ = axes.get_legend_handles_labels()
+        if lines:  # There are none where nothing was logged, as in debug=fast.
             axes.legend()
     write_figure(picture, figure, dpi=120)

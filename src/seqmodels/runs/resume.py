@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 ENDS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 PATIENCE = "callbacks.early_stopping.patience"
-# A resume may change these in the run's own configuration; others would make it another run.
+# A resume may change what is in these groups of the run's own configuration. Other changes would
+# make it another run.
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
 # No folder gives these: it may be a stranger's.
 YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
@@ -54,7 +55,7 @@ class Resume:
 
     @property
     def step(self) -> int:
-        """Of the checkpoint."""
+        """The step of the checkpoint."""
         return int(self.saved.get("global_step", 0))
 
 
@@ -115,10 +116,12 @@ def _values_to_change(
     """The values of the words that may change a run, by dotted key."""
     values_by_key = {}
     for override in OverridesParser.create().parse_overrides([*words]):
-        key, value = override.key_or_group, override.value()
-        if key.split(".")[0] in YOURS or (
-            not override.is_delete() and _same(_value(saved, key), value)
-        ):
+        key = override.key_or_group
+        value = override.value()
+        if key.split(".")[0] in YOURS:
+            continue
+        changes_nothing = not override.is_delete() and _same(_value(saved, key), value)
+        if changes_nothing:
             continue
         group, _, name = key.rpartition(".")
         is_in_group = key.startswith(GROUPS) and isinstance(_value(saved, group), Mapping)
@@ -134,11 +137,13 @@ def _values_to_change(
 
 
 def _same(before: Any, now: Any) -> bool:
+    """Whether a value stays as it was."""
     # A limit of 1 is a batch, and one of 1.0 is all of them.
     return before == now and type(before) is type(now)
 
 
 def _value(config: Any, key: str) -> Any:
+    """The value at a dotted key; None without it."""
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config
@@ -165,14 +170,16 @@ def _callbacks(
 def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that is whole, and its content; None if there is none yet. Raises
     UserError if there are some, and all are broken."""
-    paths = [p for n in ("last", "previous", "best") if (p := folder.checkpoint_file(n)).is_file()]
-    for path, older in zip(paths, [*paths[1:], None], strict=False):
+    candidates = [folder.checkpoint_file(name) for name in ("last", "previous", "best")]
+    paths = [path for path in candidates if path.is_file()]
+    for number, path in enumerate(paths, 1):
         try:
             return path, read_checkpoint(path)
         except UserError as error:
-            if older is None:
+            if number == len(paths):
                 raise
-            log.warning(f"{error}; resuming from {older.name}")
+            older_path = paths[number]
+            log.warning(f"{error}; resuming from {older_path.name}")
     return None
 
 
@@ -188,10 +195,16 @@ def check_end(folder: RunFolder, config: DictConfig, saved: Mapping[str, Any]) -
             )
     result = folder.result_if_any()
     if result and result.completed:
-        before, now = flattened(result.config), flattened(config)
-        limits = {k: before[k] for k in (*ENDS, PATIENCE) if before.get(k) not in (None, -1)}
-        if all(now.get(key) == before.get(key) for key in (*ENDS, PATIENCE)):
+        values_before = flattened(result.config)
+        values_now = flattened(config)
+        keys = (*ENDS, PATIENCE)
+        if all(values_now.get(key) == values_before.get(key) for key in keys):
+            advice = []
+            for key in keys:
+                limit = values_before.get(key)
+                if limit not in (None, -1):
+                    advice.append(f"{key} to more than {limit}")
             raise UserError(
                 f"resume={folder.path}: this run is finished; to train longer, set "
-                + " or ".join(f"{key} to more than {limit}" for key, limit in limits.items())
+                f"{' or '.join(advice)}"
             )
