@@ -29,14 +29,16 @@ from seqmodels.machine import find_device
 from seqmodels.runs.checkpoint import CheckpointFiles
 
 LEAST_INTERVAL = 100  # batches from one validation to the next
-BATCHES_PER_VALIDATION = 2  # for each batch of the validation, which costs about a third of one
+# Between two validations, so many batches are trained for each batch of the validation, which costs
+# about a third of one.
+BATCHES_PER_VALIDATION = 2
 
 
 # Strategies whose processes begin within this one, which cannot hand them what is built here.
 WITHIN_THE_PROCESS = ("spawn", "fork", "notebook")
 # Options for which Lightning imports a library that may not be installed, such as torch_xla.
 NEEDY = ("accelerator", "strategy", "precision")
-USUAL = (None, "auto", "32-true")  # values of them that need nothing
+USUAL = (None, "auto", "32-true")  # With these values, they need nothing.
 DEVICES = ("cpu", "gpu", "cuda", "mps")
 
 
@@ -96,15 +98,17 @@ class Trainer(pl.Trainer):
                 "would learn something else: use 16-mixed, bf16-mixed or bf16-true"
             )
         strategy = str(options.get("strategy"))
-        if any(kind in strategy for kind in WITHIN_THE_PROCESS):
+        if any(name in strategy for name in WITHIN_THE_PROCESS):
             raise UserError(
                 f"trainer.strategy={strategy} starts processes within this one, which cannot take "
                 "over what is built here: use trainer.strategy=ddp"
             )
         torch.set_float32_matmul_precision(float32_matmul_precision)
-        by_size = val_check_interval == "auto"
-        if by_size:  # counted over epochs; `plan_validation` knows the size
-            val_check_interval, check_val_every_n_epoch = LEAST_INTERVAL, None
+        is_by_size = val_check_interval == "auto"
+        if is_by_size:
+            # Batches are counted over epochs. `plan_validation` knows the size, and sets more.
+            val_check_interval = LEAST_INTERVAL
+            check_val_every_n_epoch = None
         if options.get("accelerator") in DEVICES:
             find_device(options["accelerator"], "trainer.accelerator")
         needy = [f"trainer.{key}={options[key]}" for key in NEEDY if options.get(key) not in USUAL]
@@ -117,17 +121,22 @@ class Trainer(pl.Trainer):
                 max_time=max_time,
                 **options,
             )
-        # after the timer of `max_time`, which Lightning adds, and before the checkpoints
-        every: Any = self.callbacks  # type: ignore[attr-defined]
-        at = [n for n, each in enumerate(every) if isinstance(each, Checkpoint)]
-        every.insert(min(at, default=len(every)), _EndWithValidation())
-        self.validates_by_size = by_size and not self.fast_dev_run  # type: ignore[attr-defined]
+        # It comes after the timer of `max_time`, which Lightning adds, and before the checkpoints.
+        all_callbacks: Any = self.callbacks  # type: ignore[attr-defined]
+        position = len(all_callbacks)
+        for number, callback in enumerate(all_callbacks):
+            if isinstance(callback, Checkpoint):
+                position = number
+                break
+        all_callbacks.insert(position, _EndWithValidation())
+        self.validates_by_size = is_by_size and not self.fast_dev_run  # type: ignore[attr-defined]
         precision: Any = self.strategy.precision_plugin
-        if type(precision).convert_input is not Precision.convert_input:  # which does nothing
+        # The method of `Precision` itself does nothing.
+        if type(precision).convert_input is not Precision.convert_input:
             precision.convert_input = partial(_converted, precision.convert_input)
-        # asked for nothing but where to resume, which is the fault of issue 19617
+        # Lightning asks for this only where to resume, which is the fault of its issue 19617.
         _replace(self.fit_loop, "_iteration_based_training", lambda: False)
-        # no setting turns off what Lightning does with SIGTERM
+        # No setting turns off what Lightning does with SIGTERM.
         _replace(getattr(self, "_signal_connector", None), "register_signal_handlers", lambda: None)
         _replace(self.fit_loop.epoch_loop, "_broadcast_sigterm_tensor", lambda: None)
 
@@ -150,7 +159,8 @@ def _without_empty_hooks(callbacks: Iterable[Callback]) -> Iterator[None]:
         yield
     finally:
         for callback, name in emptied:
-            if vars(callback).get(name, callback) is None:  # nobody has given it one meanwhile
+            # A callback that has got such a hook meanwhile keeps it.
+            if vars(callback).get(name, callback) is None:
                 delattr(callback, name)
 
 
@@ -162,8 +172,11 @@ def _replace(owner: object, name: str, function: Callable[[], Any]) -> None:
 
 
 def _converted(convert: Callable[[Any], Any], batch: Any) -> Any:
-    # targets keep their digits: losses and scores are never in half precision
-    return batch.map(convert, "inputs") if isinstance(batch, SequenceBatch) else convert(batch)
+    """The batch in the trainer's precision."""
+    if isinstance(batch, SequenceBatch):
+        # Targets keep their digits: losses and scores are never in half precision.
+        return batch.map(convert, "inputs")
+    return convert(batch)
 
 
 class _EndWithValidation(Callback):
@@ -171,8 +184,10 @@ class _EndWithValidation(Callback):
     longer training go on from there, also within an epoch."""
 
     def __init__(self) -> None:
-        self._interval: tuple[Any, Any] | None = None  # the trainer's own, while ours is another
-        self._loops: dict[str, Any] | None = None  # where a training ended within an epoch
+        # The trainer's interval, while it validates at each batch; else None.
+        self._interval: tuple[Any, Any] | None = None
+        # The state of the loops, once a training has ended within an epoch.
+        self._loops: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         # The checkpoint was saved in a validation, which a resume must not do again. Lightning asks
@@ -227,8 +242,9 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
     if trainer.validates_by_size:
         batches = limited(len(data.val_dataloader()), trainer.limit_val_batches)
         trainer.val_check_interval = max(LEAST_INTERVAL, BATCHES_PER_VALIDATION * batches)
-    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
-    if every is not None and isinstance(interval, int):
+    interval = trainer.val_check_interval
+    is_within_epoch = trainer.check_val_every_n_epoch is not None
+    if is_within_epoch and isinstance(interval, int):
         batches = batches_per_epoch(trainer, data)
         if interval > batches:
             raise UserError(
@@ -238,7 +254,7 @@ def plan_validation(trainer: Trainer, data: pl.LightningDataModule) -> None:
 
 
 def quieten_lightning() -> None:
-    # these hints help if you configure Lightning by hand, which configs/ has already done
+    # These hints help if you configure Lightning by hand, which configs/ has already done.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for hint in (
@@ -247,6 +263,6 @@ def quieten_lightning() -> None:
         "LeafSpec",
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed",
-        "It is recommended to use .*sync_dist",  # torchmetrics already synchronises processes
+        "It is recommended to use .*sync_dist",  # torchmetrics already synchronises processes.
     ):
         warnings.filterwarnings("ignore", f".*{hint}")

@@ -106,7 +106,7 @@ def prepare(
     `rows` are its `data`. Raises UserError for a mistake; nothing is left behind."""
     started = time.perf_counter()
     config = config.copy()
-    for name in rows or ():  # its file is written after the check
+    for name in rows or ():  # The file of these rows is written after the check.
         OmegaConf.update(config, f"data.{name}", f"data.{name}", force_add=True)
     plain = check_keys(config)
     quieten_lightning()
@@ -115,9 +115,10 @@ def prepare(
     paths = {name: as_file(table, f"data.{name}") for name, table in (rows or {}).items()}
     plain["data"] |= paths
     OmegaConf.update(config, "data", paths)
-    import_modules(plain["imports"])  # first: the run to resume may name their classes
+    import_modules(plain["imports"])  # The run to resume may name their classes.
     if config.resume is None:
-        if not rank_zero_only.rank:  # type: ignore[attr-defined]  # the others see it
+        # The first process may have begun the run when the others look.
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
             RunFolder(Path(str(config.folder))).check_free()
         return _prepared(config, plan_of(plain), None, started, ExitStack())
     with unusable(f"resume={config.resume}: this run cannot be resumed"), ExitStack() as held:
@@ -135,18 +136,20 @@ def prepare(
         OmegaConf.update(resume.config, "data", paths)
         plan = plan_of(check_keys(resume.config))
         training = _prepared(resume.config, plan, resume, started, held)
-        return replace(training, held=held.pop_all())  # an error before has released the lock
+        # After an error before this line, the lock is released.
+        return replace(training, held=held.pop_all())
 
 
 def _prepared(
     config: DictConfig, plan: Plan, resume: Resume | None, started: float, held: ExitStack
 ) -> Training:
+    """Builds what the plan holds, for a new training or for one that is resumed."""
     folder = RunFolder(Path(str(config.folder)))
-    saved = resume.saved if resume else {}
+    saved = resume.saved if resume else {}  # The content of the checkpoint.
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data: DataModule = plan.build("data")
     _check_data(plan.task_class, plan.contract, data)
-    if saved:  # it encodes as before, even if its file has changed
+    if saved:  # Then the data is encoded as before, even if its file has changed.
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
     if saved.get("fingerprint") not in (None, data.fingerprint):
@@ -156,13 +159,15 @@ def _prepared(
         )
     trainer = _build_trainer(plan, folder.path, config.trainer.enable_progress_bar)
     task: Task = plan.build("model", data=data.spec)
-    task.allowed_targets, task.fingerprint = plan.allowed_targets, data.fingerprint
+    task.allowed_targets = plan.allowed_targets
+    task.fingerprint = data.fingerprint
     task.build_optimizers(trainer, data)  # A mistake in them is an error now.
     data.looks_ahead = task.network.encoder.bidirectional or task.network.convolutions is not None
     plan_validation(trainer, data)
     if config.model.get("metrics"):
-        with torch.random.fork_rng([]):  # the loader draws a number
-            task.try_metrics(next(iter(data.val_dataloader())))
+        with torch.random.fork_rng([]):  # The loader draws a number.
+            first_batch = next(iter(data.val_dataloader()))
+            task.try_metrics(first_batch)
     _check_metric(config.sweep.metric, task, data)
     if not saved:
         task.initialize(data)
@@ -173,34 +178,38 @@ def _prepared(
 def fit(training: Training, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Trains and tests what `prepare` built; returns what `result.json` holds."""
     folder, trainer, resume = training.folder, training.trainer, training.resume
-    first = trainer.is_global_zero
-    console = Screen(quiet=not first)
+    is_first_process = trainer.is_global_zero
+    console = Screen(quiet=not is_first_process)
     result = _beginning(training)
     recording = Recording(folder, result, resume, overrides)
     trainer.callbacks.append(recording)  # type: ignore[attr-defined]
     with training.held as held:
-        if first:
+        if is_first_process:
             if not resume:
                 held.enter_context(new_folder(folder, recording))
                 folder.write_beginning(training.config, overrides, environment(result.device))
             held.enter_context(logging_to(folder.log_file))
         with (
-            recording if first else nullcontext(),
+            recording if is_first_process else nullcontext(),
             refusing("trainer", MisconfigurationException),  # Lightning refuses values of it.
             recording.interruptions(trainer, console),
         ):
             _fit(training, result, recording, console)
-    if profile := trainer.profiler.summary():  # type: ignore[attr-defined]
+    profile = trainer.profiler.summary()  # type: ignore[attr-defined]
+    if profile:
         console.print(profile, soft_wrap=True)
     console.print(results_table(result))
-    writes = any(isinstance(each, Predictions) for each in trainer.callbacks)  # type: ignore[attr-defined]
-    for table in tables_of_test(folder.path) if first and writes else ():
-        console.print(table)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    has_predictions = any(isinstance(callback, Predictions) for callback in callbacks)
+    if is_first_process and has_predictions:
+        for table in tables_of_test(folder.path):
+            console.print(table)
     console.print(f"run folder: {folder.path}", soft_wrap=True)
     return result.model_dump(exclude_none=True)
 
 
 def _fit(training: Training, result: Result, recording: Recording, console: Screen) -> None:
+    """Trains and tests, and fills in the result."""
     data, task, trainer = training.data, training.task, training.trainer
     for line in _notes(training):
         console.print(line, soft_wrap=True)
@@ -209,9 +218,11 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     clock = time.perf_counter()
     checkpoint = training.resume.checkpoint if training.resume else None
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    recording.on_train_batch_start(trainer)  # a training that was at its end has no first batch
+    # A training that was at its end has had no first batch.
+    recording.on_train_batch_start(trainer)
     result.seconds["fit"] = time.perf_counter() - clock
-    if training.config.baseline and trainer.is_global_zero:  # its first step would wait for them
+    # They come after the training, because its first step would wait for them.
+    if training.config.baseline and trainer.is_global_zero:
         result.baselines = data.baselines()
     speed = task.seen * trainer.world_size / result.seconds["fit"]
     setattr(result, f"{task.contract.kind.unit}_per_second", speed)
@@ -292,6 +303,7 @@ def _beginning(training: Training) -> Result:
 
 
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
+    """Raises UserError if the data hasn't the targets that the task learns."""
     if not data.fits(contract.per, contract.target):
         has = f"{find_target(data.target).what} for each {data.per}"
         learns = f"{contract.kind.what} for each {contract.per}"
@@ -340,13 +352,14 @@ def _check_metric(metric: str | None, task: Task, data: DataModule) -> None:
 
 
 def _build_trainer(plan: Plan, folder: Path, shows_progress: bool | None) -> Trainer:
-    callbacks, metrics = plan.build_group("callbacks"), MetricsFile(str(folder))
+    callbacks = plan.build_group("callbacks")
     if not shows_progress:
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    metrics_file = MetricsFile(str(folder))
     return plan.build(
         "trainer",
-        callbacks=[metrics, *callbacks],
-        logger=[metrics, *plan.build_group("logger")],
+        callbacks=[metrics_file, *callbacks],
+        logger=[metrics_file, *plan.build_group("logger")],
         default_root_dir=folder,
     )
 
@@ -356,9 +369,10 @@ def _load_best(trainer: pl.Trainer, task: Task) -> str:
     checkpoint whose weights it has now."""
     callback = trainer.checkpoint_callback
     path = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-    if not path:  # none was saved, as without a validation: test what was trained last
+    if not path:
+        # None was saved, as without a validation, so that what was trained last is tested.
         return "last"
     saved = read_checkpoint(Path(path))
-    with unusable(f"{path} does not fit this model"):  # a stranger's may lack weights
+    with unusable(f"{path} does not fit this model"):  # A stranger's may lack weights.
         task.load_state_dict(saved["state_dict"])
     return "best"
