@@ -34,12 +34,21 @@ class Recording(Callback):
     def __init__(
         self, folder: RunFolder, result: Result, resume: Resume | None, overrides: Sequence[str]
     ) -> None:
-        self.folder, self.result, self.resume, self.overrides = folder, result, resume, overrides
+        self.folder = folder
+        self.result = result
+        self.resume = resume
+        self.overrides = overrides
         self.begun = False
-        before = folder.result_if_any() if resume else None
-        self._finished = before if before is not None and before.completed else None
+        # The result of the run before, if it had finished.
+        self._finished: Result | None = None
         if resume:
-            result.resumed = [*(before.resumed if before else []), environment(result.device)]
+            result_before = folder.result_if_any()
+            environments = []
+            if result_before:
+                environments = result_before.resumed
+                if result_before.completed:
+                    self._finished = result_before
+            result.resumed = [*environments, environment(result.device)]
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.begun:
@@ -69,7 +78,7 @@ class Recording(Callback):
             self.result.fail(error)
         has_begun = self.resume is None or self.begun
         if has_begun and not self._finished:
-            with suppress(UserError):  # it must not hide the other error
+            with suppress(UserError):  # It must not hide the first error.
                 self.folder.write_result(self.result)
 
     @contextmanager
@@ -87,38 +96,51 @@ class Recording(Callback):
             self._say(f"interrupted by {end.signum.name}", trainer, console)
             raise SystemExit(128 + end.signum) from end
         except Exception:
-            fits, resume = trainer.state.fn == "fit", self.resume
-            if fits and resume and resume.checkpoint and trainer.global_step <= resume.step + 1:
-                with unusable(f"{resume.checkpoint} cannot be resumed"):
-                    raise
+            resume = self.resume
+            is_training = trainer.state.fn == "fit"
+            if is_training and resume and resume.checkpoint:
+                has_just_begun = trainer.global_step <= resume.step + 1
+                if has_just_begun:
+                    with unusable(f"{resume.checkpoint} cannot be resumed"):
+                        raise
             if self.folder.checkpoint_file("last").is_file():
                 self._say("failed", trainer, console)
             raise
 
-    def _say(self, how: str, trainer: Any, console: Screen) -> None:
-        steps = [each.step for each in trainer.callbacks if isinstance(each, LastCheckpoint)]
-        saved = f"saved after step {steps[0]}; " if any(steps) else ""
-        words = [w for w in self.overrides if w.startswith(("imports=", "allowed_targets="))]
-        console.print(f"\n{how}; {saved}{self.folder.how_to_resume(words)}", soft_wrap=True)
+    def _say(self, ending: str, trainer: Any, console: Screen) -> None:
+        """Prints how the training ended, what is saved, and the command that resumes it."""
+        message = f"\n{ending}; "
+        steps = [
+            callback.step for callback in trainer.callbacks if isinstance(callback, LastCheckpoint)
+        ]
+        if any(steps):
+            message += f"saved after step {steps[0]}; "
+        # No folder gives these words.
+        prefixes = ("imports=", "allowed_targets=")
+        words = [word for word in self.overrides if word.startswith(prefixes)]
+        message += self.folder.how_to_resume(words)
+        console.print(message, soft_wrap=True)
 
 
 @contextmanager
 def new_folder(folder: RunFolder, recording: Recording) -> Iterator[None]:
     """Within: nobody else trains in the folder. If the training is refused before its first batch,
     a folder that it made goes again."""
-    made = not folder.path.exists()
+    is_new = not folder.path.exists()
     is_refused = False
     try:
-        with locked(folder.lock):  # if another process has it, the folder is that one's
+        with locked(folder.lock):  # If another process has it, the folder is that one's.
             folder.check_free()
             try:
                 yield
             except UserError:
-                is_refused = made and not recording.begun
+                is_refused = is_new and not recording.begun
                 if is_refused:
                     shutil.rmtree(folder.path, ignore_errors=True)
                 raise
     finally:
-        if is_refused:  # Windows removes no lock that is held, and so left it and the folder
-            with suppress(OSError):  # it is gone, or another process has made it again
+        if is_refused:
+            # Windows removes no lock that is held, and so has left it and the folder. Where the
+            # folder is gone, or another process has made it again, this is an OSError.
+            with suppress(OSError):
                 folder.path.rmdir()

@@ -15,7 +15,7 @@ from seqmodels.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # on Windows
+except ImportError:  # Windows has none.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -29,9 +29,11 @@ def locked(path: Path) -> Iterator[None]:
         lock.acquire()
         _write_holder(path)
     except Timeout as error:
-        holder = _read_holder(path) or "another process"  # which is just writing its name
-        holds = f"{path.parent}: {holder} is training in this folder"
-        raise UserError(f"{holds}; wait for its end, or end it") from error
+        # There is no name while the other process is just writing it.
+        holder = _read_holder(path) or "another process"
+        raise UserError(
+            f"{path.parent}: {holder} is training in this folder; wait for its end, or end it"
+        ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be written and locked: {error.strerror}") from error
     try:
@@ -56,7 +58,7 @@ def _is_free(descriptor: int) -> bool:
             return False
         unlock_descriptor(descriptor)
         return True
-    try:  # a shared lock needs no right to write here, even over NFS
+    try:  # A shared lock needs no right to write here, even over NFS.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

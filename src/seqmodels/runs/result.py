@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 from seqmodels.errors import UserError, one_line
 from seqmodels.plain_values import flattened
 
-# JSON has no nan
+# JSON has no nan, so that it is null there.
 Score = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Scores = dict[str, Score]
 
@@ -40,7 +40,7 @@ class Result(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    status: str = "interrupted"  # or completed, failed
+    status: str = "interrupted"  # The others are completed and failed.
     error: str | None = None
     task: str = ""
     data: str = ""
@@ -80,8 +80,9 @@ class Result(BaseModel):
         """Examples or tokens, and how many of them in a second of training; nan if unknown."""
         if self.tokens_per_second is not None:
             return "tokens", self.tokens_per_second
-        known = self.examples_per_second
-        return "examples", math.nan if known is None else known
+        if self.examples_per_second is not None:
+            return "examples", self.examples_per_second
+        return "examples", math.nan
 
     @property
     def whole_splits(self) -> bool:

@@ -34,7 +34,7 @@ class Stream:
     def reset(self) -> None:
         """Begins new rows."""
         self.carried: tuple[Tensor, ...] = ()
-        self.kept: dict[str, Any] = {}  # of the data
+        self.kept: dict[str, Any] = {}  # The data keeps here what its next steps need.
 
     def __call__(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """Reads the next steps of each row, and gives what `Run.predict` gives for all its steps so
@@ -46,8 +46,10 @@ class Stream:
                 table, they may be DataFrames with the next steps of each row.
         """
         if len(rows) != self.batch_size:
-            size = f"this stream reads {self.batch_size} at a time"
-            raise UserError(f"{size}, and the rows are {len(rows)}: set batch_size")
+            raise UserError(
+                f"this stream reads {self.batch_size} at a time, and the rows are {len(rows)}: set "
+                "batch_size"
+            )
         with refusing("the stream can't read these rows", TypeError, AttributeError, ValueError):
             if self.data.reads_tables and has_names(rows):
                 rows = [*raw_inputs(self.data, rows, "the stream")]
