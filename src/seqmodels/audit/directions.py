@@ -146,7 +146,8 @@ def _with_noise(network: StatesRead, direction: str, position: str, size: float)
         is_noisy = (is_at_position & has_middle).unsqueeze(-1) & is_of_direction
         steps = steps + noise_like(steps) * is_noisy.to(steps)
         if position == "end":
-            place_of_last_layer = number - direction_count  # (L*D, B, H)
+            # The final states are (L*D, B, H), and the last layer's come last.
+            place_of_last_layer = number - direction_count
             for states in final_states:
                 states[place_of_last_layer] += noise_like(states[place_of_last_layer])
         return output._replace(data=steps) if isinstance(output, PackedSequence) else steps
