@@ -43,19 +43,21 @@ class SequenceDataModule(DataModule):
 
     Args:
         inputs: encodes the raw inputs; learns from the training split.
-        targets: encodes the raw targets; learns from the training split. None lets the data choose,
-            which are classes unless a subclass overrides `targets`.
-        batch_size: sequences in a batch, on each device.
-        seed: of the order of the training batches.
-        split_seed: of the cut.
+        targets: encodes the raw targets; learns from the training split. None lets the data choose:
+            classes, unless a subclass overrides `targets`.
+        batch_size: how many sequences a batch has, on each device.
+        seed: the seed of the order of the training batches.
+        split_seed: the seed of the cut.
         validation_fraction, test_fraction: the share to cut off if that split is missing.
         folds: how many equal parts to cut the data into, in place of a share: the test split is the
             one whose number is `fold`.
-        fold: from 0.
+        fold: the number of the test split among the folds, counted from 0.
         pool: how many batches to sort by length together; 1 gives plain random batches.
     """
 
-    roles: Mapping[str, str] = MappingProxyType({})  # columns, by what they are in `Examples.also`
+    # The columns that hold more of an example than its input and target, by their role in
+    # `Examples.also`.
+    roles: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -73,20 +75,24 @@ class SequenceDataModule(DataModule):
     ) -> None:
         super().__init__()
         if fold >= (folds or 1):
-            most = f"below data.folds={folds}" if folds else "0 without data.folds"
-            raise UserError(f"data.fold={fold}: it counts from 0, and must be {most}")
+            bound = f"below data.folds={folds}" if folds else "0 without data.folds"
+            raise UserError(f"data.fold={fold}: it counts from 0, and must be {bound}")
         self.inputs = inputs
         if targets is not None:
             self.targets = targets
-        self.batch_size, self.pool = batch_size, pool
-        self.seed, self.split_seed = seed, split_seed
+        self.batch_size = batch_size
+        self.pool = pool
+        self.seed = seed
+        self.split_seed = split_seed
         fractions: dict[Split, float] = {"test": test_fraction, "validation": validation_fraction}
         self.fractions = fractions
-        self.folds, self.fold = folds, fold
+        self.folds = folds
+        self.fold = fold
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
-        self._encoding: dict[str, None] = {}  # notes
+        # Notes of encoding, in their order; a dict, so that each is kept once.
+        self._notes_of_encoding: dict[str, None] = {}
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -102,9 +108,9 @@ class SequenceDataModule(DataModule):
         return self.targets.target
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
-        """Each raw input of a file with its raw target or None, as soon as it can be read; and a
-        dict of what `Examples.also` holds of it, if something is known. Raises a `UserError` if the
-        file cannot be read, or something in it is wrong."""
+        """Each raw input of a file, as soon as it can be read, with its raw target or None; and, if
+        more is known of it, with a dict of what `Examples.also` holds of it. Raises a `UserError`
+        if the file cannot be read, or something in it is wrong."""
         raise NotImplementedError(
             f"{type(self).__name__} must define read_file, to read inputs from {path}"
         )
@@ -119,9 +125,10 @@ class SequenceDataModule(DataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        of_fit = filter(None, (self.inputs.note, self.targets.note, *self.doubts))
-        of_splits = (*repeated(self.examples, self._units), *shared_groups(self.examples))
-        return [*of_fit, *self._encoding, *of_splits]
+        notes = [self.inputs.note, self.targets.note, *self.doubts, *self._notes_of_encoding]
+        notes += repeated(self.examples, self._units)
+        notes += shared_groups(self.examples)
+        return [note for note in notes if note]
 
     @property
     def _units(self) -> str:
@@ -172,7 +179,8 @@ class SequenceDataModule(DataModule):
         }
 
     def _read_splits(self) -> dict[str, Examples]:
-        """All of them, read, and cut where they are missing."""
+        """The examples of each split. Those that `read` does not return are cut from the training
+        split."""
         splits = by_split(self.read())
         for examples in splits.values():
             self._check(examples)
@@ -183,16 +191,19 @@ class SequenceDataModule(DataModule):
         for split, fraction in self.fractions.items():
             if split in splits:
                 continue
-            train, seed = splits["train"], self.split_seed
+            train = splits["train"]
             strata = self.targets.strata(train.targets)
             if split == "test" and self.folds:
-                folds = folds_of(train, self.folds, seed, strata)
-                splits["train"], splits[split] = without(train, folds[self.fold])
+                folds = folds_of(train, self.folds, self.split_seed, strata)
+                remaining, cut = without(train, folds[self.fold])
             else:
-                splits["train"], splits[split] = cut_off(train, fraction, seed, split, strata)
+                remaining, cut = cut_off(train, fraction, self.split_seed, split, strata)
+            splits["train"] = remaining
+            splits[split] = cut
         return {split: splits[split] for split in SPLITS}
 
     def _check(self, examples: Examples) -> None:
+        """Raises a `UserError` if a split has no rows, or targets that are wrong."""
         if not len(examples):
             raise UserError(f"{examples.source} has no rows")
         self.targets.check(examples.targets, examples.source)
@@ -206,17 +217,18 @@ class SequenceDataModule(DataModule):
             self.targets.fit(train.targets, train.source)
             self.inputs.fit(train.inputs)
             self._fitted = True
-        self.datasets = {split: self.encode(each) for split, each in self.examples.items()}
+        self.datasets = {split: self.encode(examples) for split, examples in self.examples.items()}
 
     @property
     def summary(self) -> Sequence[str]:
-        sizes = []
+        sizes = list[str]()
         for split, dataset in self.datasets.items():
-            size, rows = f"{split} {len(dataset):,}", dataset.sequences
+            size = f"{split} {len(dataset):,}"
+            rows = dataset.sequences
             if isinstance(rows, TokenRows):
-                unknown = 100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
-                lost = f", {rows.truncated:,} truncated" if rows.truncated else ""
-                size += f" ({len(rows.ids):,} tokens, {unknown:.2f} % unknown{lost})"
+                percentage = 100 * rows.count(UNKNOWN_ID) / max(len(rows.ids), 1)
+                truncated = f", {rows.truncated:,} truncated" if rows.truncated else ""
+                size += f" ({len(rows.ids):,} tokens, {percentage:.2f} % unknown{truncated})"
             sizes.append(size)
         return [f"{self.title}: {', '.join(sizes)}"]
 
@@ -228,16 +240,11 @@ class SequenceDataModule(DataModule):
         self._note(unseen_targets(targets, examples, word, self.targets.names))
         self._note_unknown(sequences, examples.source)
         if not isinstance(targets, Tensor):
-            pairs = zip(sequences, targets, strict=True)
-            for number, (steps, targets_of_steps) in enumerate(pairs, start=1):
-                if len(steps) != len(targets_of_steps):
-                    raise UserError(
-                        f"{examples.source}: example {number} has {len(steps)} steps once encoded "
-                        f"and {len(targets_of_steps)} {word}s: check data.tokenizer, "
-                        "data.max_length and data.stack"
-                    )
+            _check_target_counts(sequences, targets, examples.source, word)
         dataset = SequenceDataset(sequences, targets)
-        dataset.raw, dataset.encoder, dataset.name_of = examples.inputs, self.inputs, self.name_of
+        dataset.raw = examples.inputs
+        dataset.encoder = self.inputs
+        dataset.name_of = self.name_of
         dataset.identities = examples.identities()
         if isinstance(self.targets, Values):
             dataset.targets_as_read = partial(_target_as_read, self.targets, examples.targets)
@@ -246,10 +253,12 @@ class SequenceDataModule(DataModule):
         return dataset
 
     def _note(self, note: str) -> None:
+        """Keeps a note of encoding, unless it is empty."""
         if note:
-            self._encoding[note] = None
+            self._notes_of_encoding[note] = None
 
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
+        """Keeps a note if many tokens of a file are unknown."""
         if isinstance(sequences, TokenRows):
             self._note(unknown(sequences.count(UNKNOWN_ID), len(sequences.ids), source))
 
@@ -266,7 +275,9 @@ class SequenceDataModule(DataModule):
 
     def beginning(self, raw: Any, steps: int) -> Any:
         """The first steps of a raw input."""
-        return raw.part(0, steps) if hasattr(raw, "part") else raw[:steps]
+        if hasattr(raw, "part"):
+            return raw.part(0, steps)
+        return raw[:steps]
 
     def batch_of_steps(self, raw: Sequence[Any], kept: dict[str, Any]) -> SequenceBatch:
         return collate(self.inputs.encode_steps(raw, kept))
@@ -275,42 +286,68 @@ class SequenceDataModule(DataModule):
         return collate(self.inputs.encode(raw, source, first))
 
     def described(self, raw: Sequence[Any], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
-        return ({**self.describe(each), **row} for each, row in zip(raw, rows, strict=True))
+        for raw_input, row in zip(raw, rows, strict=True):
+            yield {**self.describe(raw_input), **row}
 
     def describe(self, raw: Any) -> dict[str, Any]:
-        """What of a raw input belongs beside its prediction."""
+        """The facts of a raw input that belong beside its prediction."""
         return self.inputs.describe(raw)
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        alone = self.per == "sequence"  # the steps of a sequence depend on each other
-        return {split: len(dataset) for split, dataset in self.datasets.items() if alone}
+        if self.per != "sequence":
+            return {}  # The steps of a sequence depend on each other.
+        return {split: len(dataset) for split, dataset in self.datasets.items()}
 
     @property
     def baseline_recipe(self) -> list[Any]:
-        if self.per == "step":  # the encoding says what a step is
-            return [self.inputs.arguments, self.looks_ahead]
-        return list(self.baseline_inputs) if self.inputs.kind == "tokens" else []
+        if self.per == "step":
+            return [self.inputs.arguments, self.looks_ahead]  # The encoding says what a step is.
+        if self.inputs.kind == "tokens":
+            return list(self.baseline_inputs)
+        return []
 
     @property
     def baseline_inputs(self) -> tuple[str, bool]:
-        """What baselines see of a text: `characters` where the model does, else `words`; and
-        whether in lowercase."""
-        options = self.inputs.options if isinstance(self.inputs, Tokens) else None
-        level = "characters" if options and options.level in ("char", "byte") else "words"
-        return level, bool(options and options.lowercase)
+        """What baselines see of a text: `characters` if the model sees them, else `words`; and
+        whether they see it in lowercase."""
+        if not isinstance(self.inputs, Tokens):
+            return "words", False
+        options = self.inputs.options
+        level = "characters" if options.level in ("char", "byte") else "words"
+        return level, options.lowercase
 
     def file_loader(self, path: str) -> SequenceLoader:
         source = called(path)
         with within_memory(source):
             examples = self.examples_of(self.read_file(path), source)
         self._check(examples)
-        with suppress(UserError, OSError):  # what the model has learned from may be gone
+        # The files that the model has learned from may be gone.
+        with suppress(UserError, OSError):
             train = (self.examples or self._read_splits())["train"]
             for note in repeated({"train": train, "evaluated": examples}, self._units):
                 self._note(note)
         return self.loader(self.encode(examples))
 
 
+def _check_target_counts(
+    sequences: Sequence[Any], targets: Sequence[Any], source: str, word: str
+) -> None:
+    """Raises a `UserError` for an example that has not one target for each step.
+
+    Args:
+        word: what the error calls a target.
+    """
+    pairs = zip(sequences, targets, strict=True)
+    for number, (steps, targets_of_steps) in enumerate(pairs, start=1):
+        if len(steps) != len(targets_of_steps):
+            raise UserError(
+                f"{source}: example {number} has {len(steps)} steps once encoded and "
+                f"{len(targets_of_steps)} {word}s: check data.tokenizer, data.max_length and "
+                "data.stack"
+            )
+
+
 def _target_as_read(targets: Values, raw: Sequence[Any], row: int) -> dict[str, Any]:
+    """The target of a row as its file writes it."""
     return targets.as_read(raw[row])

@@ -24,20 +24,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-INDEX = "__index_level_"  # of pandas, without a name
-WITH_LISTS = (".json", ".jsonl", ".ndjson", ".parquet")  # formats whose cells may be lists
+# The columns of an index of pandas that has no name are called so.
+INDEX = "__index_level_"
+# The formats whose cells may be lists.
+WITH_LISTS = (".json", ".jsonl", ".ndjson", ".parquet")
 TABLES = (*SEPARATORS, *WITH_LISTS)
 ARRAYS = (".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5")
 BY_PANDAS = {".xlsx": "read_excel", ".xls": "read_excel", ".ods": "read_excel"}
 BY_PANDAS |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc"}
 BY_PANDAS |= {".dta": "read_stata", ".sav": "read_spss", ".sas7bdat": "read_sas"}
 PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z")
-LIST = re.compile(r"\s*\[\s*(\{|\]?\s*$)")  # how one of objects begins
-NO_NUMBERS = {"NaN": None}  # Python writes it for a number that is missing
-AS_TEXT = json.JSONDecoder(  # 1 and 1.0 are different labels
+# A list of objects begins so in JSON.
+LIST = re.compile(r"\s*\[\s*(\{|\]?\s*$)")
+# Python writes NaN for a number that is missing.
+NO_NUMBERS = {"NaN": None}
+# Numbers stay texts, because 1 and 1.0 are different labels.
+AS_TEXT = json.JSONDecoder(
     parse_int=str, parse_float=str, parse_constant=lambda name: NO_NUMBERS.get(name, name)
 )
-LARGEST_EXACT = 2**53  # of the whole numbers that float64 tells apart
+# Float64 doesn't tell larger whole numbers apart.
+LARGEST_EXACT = 2**53
 Decimal = Literal[".", ","]
 
 
@@ -74,11 +80,12 @@ class Tables:
     na_values: NaValues | None = None
 
     def __post_init__(self) -> None:
-        if self.separator == "\\t":  # as a shell writes it
+        if self.separator == "\\t":
+            # One writes a tab so in a shell.
             object.__setattr__(self, "separator", "\t")
-        if self.separator is not None and not (
-            len(self.separator) == 1 and self.separator < "\x7f"
-        ):
+        if self.separator is None:
+            return
+        if len(self.separator) != 1 or self.separator >= "\x7f":
             raise UserError(
                 f"data.separator={self.separator}: give one character, such as "
                 f"{setting('data.separator', ';')}"
@@ -95,32 +102,26 @@ class Tables:
 
         Args:
             wanted: the columns to read; without any, all.
-            texts: of CSV and TSV, the columns that stay texts where others are numbers, if all of
-                them is; None: all of them.
-            several: one of them, whose cells may be lists or not in JSON.
+            texts: the columns of CSV and TSV that stay texts. Another one becomes a column of
+                numbers if all its fields are numbers. None: all columns stay texts.
+            several: the column whose cells in JSON may be a list in one row, and a single value in
+                another.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 
-        kind = ending(path)
+        suffix = ending(path)
         errors = (pa.ArrowException, OSError, ValueError, LookupError)
         with refusing(f"{called(path)} cannot be read", *errors), within_memory(called(path)):
-            if kind not in TABLES:
+            if suffix not in TABLES:
                 raise UserError(f"{path}: {other_format(path)}")
-            if kind == ".parquet":
+            if suffix == ".parquet":
                 table, names = _parquet(existing_file(path), wanted)
-            elif kind in SEPARATORS:
-                table, names = self._separated(kind).read(existing_file(path), wanted, texts)
+            elif suffix in SEPARATORS:
+                table, names = self._separated(suffix).read(existing_file(path), wanted, texts)
                 if self.decimal != "." and texts is not None:
                     check_no_points(table, texts, path)
             else:
-                rows = [*json_rows(path)]
-                if len(rows) == 1 and all(isinstance(v, dict) for v in rows[0].values()):
-                    raise UserError(
-                        f"{called(path)} holds a dict for each column, not a row for each line: "
-                        "write it by to_json(..., orient='records', lines=True)"
-                    )
-                names = names_of(rows)
-                table = table_of(rows, [name for name in wanted if name in names], several)
+                table, names = _json(path, wanted, several)
         if not len(table):
             raise UserError(f"{called(path)} has no rows")
         return self.with_gaps(Columns(table, called(path), file_columns=names), texts)
@@ -128,11 +129,11 @@ class Tables:
     def text_rows(
         self, path: str, column: str, key: str, roles: Mapping[str, str]
     ) -> Iterator[InputRow]:
-        """The texts in a column that this key names; or of `.txt` and standard input, `-`, each
-        line as soon as it can be read.
+        """The texts in a column that this key names. In a `.txt` file and in standard input, `-`,
+        each line is a text, which is given as soon as it can be read.
 
         Args:
-            roles: its column `id`, if one says so.
+            roles: the columns by their roles, of which `id` alone is read.
         """
         if has_lines(path):
             yield from map(InputRow, read_lines(path, self.encoding))
@@ -171,7 +172,8 @@ class Tables:
         """
         table = columns.table
         if self.decimal != "." and texts is not None:
-            table = with_points(table, [name for name in table.column_names if name not in texts])
+            other_columns = [name for name in table.column_names if name not in texts]
+            table = with_points(table, other_columns)
         table = with_gaps(table, self.na_values, texts)
         return replace(columns, table=table)
 
@@ -180,19 +182,20 @@ class Tables:
         apart, such as nanoseconds."""
         if ending(path) not in SEPARATORS or table.kind(column) != "number":
             return table
-        largest = np.nanmax(np.abs(table.parsed(column)[0]), initial=0)
+        numbers, _ = table.parsed(column)
+        largest = np.nanmax(np.abs(numbers), initial=0)
         if largest <= LARGEST_EXACT:
             return table
         texts = self.read(path, [column]).table[column]
-        place = table.table.column_names.index(column)
-        return replace(table, table=table.table.set_column(place, column, texts))
+        position = table.table.column_names.index(column)
+        return replace(table, table=table.table.set_column(position, column, texts))
 
-    def _separated(self, kind: str) -> Separated:
-        """How to read a file of this ending."""
-        separator = self.separator or SEPARATORS[kind]
+    def _separated(self, suffix: str) -> Separated:
+        """How to read a file with separators that has this ending."""
+        separator = self.separator or SEPARATORS[suffix]
         quotes = self.quoting
         if quotes is None:
-            quotes = kind == ".csv"
+            quotes = suffix == ".csv"
         missing = list[str]()
         if not isinstance(self.na_values, Mapping):
             values = values_of_column(self.na_values, "", is_named=False)
@@ -208,31 +211,59 @@ class Tables:
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]:
+    """The columns of a Parquet file that are wanted, of none all, and the names of all its columns.
+    Numbers of classes become the names of the classes."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        names = [n for n in file.schema_arrow.names if not n.startswith(INDEX)]
+        names = [name for name in file.schema_arrow.names if not name.startswith(INDEX)]
         check_names(names, path)
-        table = file.read([name for name in names if name in wanted or not wanted])
-    classes = _class_names(table.schema.metadata or {})
-    for n, name in enumerate(table.column_names):
-        if name in classes:
-            column = [_named(classes[name], value) for value in table[name].to_pylist()]
-            table = table.set_column(n, name, [column])
+        columns_to_read = [name for name in names if name in wanted or not wanted]
+        table = file.read(columns_to_read)
+    class_names_by_column = _class_names(table.schema.metadata or {})
+    for position, column in enumerate(table.column_names):
+        if column in class_names_by_column:
+            class_names = class_names_by_column[column]
+            values = [_with_class_names(value, class_names) for value in table[column].to_pylist()]
+            table = table.set_column(position, column, [values])
     return table, names
+
+
+def _json(path: str, wanted: Sequence[str], several: str) -> tuple[pa.Table, Sequence[str]]:
+    """The columns of a JSON file that are wanted, of none all, and the names of all its columns.
+
+    Args:
+        several: see `Tables.read`.
+    """
+    rows = list(json_rows(path))
+    if len(rows) == 1 and all(isinstance(value, dict) for value in rows[0].values()):
+        raise UserError(
+            f"{called(path)} holds a dict for each column, not a row for each line: "
+            "write it by to_json(..., orient='records', lines=True)"
+        )
+    names = names_of(rows)
+    columns_to_read = [name for name in wanted if name in names]
+    return table_of(rows, columns_to_read, several), names
 
 
 def table_of(
     rows: Sequence[Mapping[str, Any]], columns: Collection[str] = (), several: str = ""
 ) -> pa.Table:
-    """A table of Arrow of rows that may lack a column, or in the column `several` have one value in
-    the place of a list; without columns, of all that a row has."""
+    """A table of Arrow of rows, of which some may lack a column.
+
+    Args:
+        columns: the columns of the table; without any, all that a row has.
+        several: the column in which a single value is a list of one.
+    """
     import pyarrow as pa
 
-    cells = {name: [row.get(name) for row in rows] for name in columns or names_of(rows)}
-    if several in cells:
-        cells[several] = [cell if isinstance(cell, list) else [cell] for cell in cells[several]]
-    return pa.table({name: _array(values) for name, values in cells.items()})
+    arrays = dict[str, Any]()
+    for name in columns or names_of(rows):
+        cells = [row.get(name) for row in rows]
+        if name == several:
+            cells = [cell if isinstance(cell, list) else [cell] for cell in cells]
+        arrays[name] = _array(cells)
+    return pa.table(arrays)
 
 
 def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -241,8 +272,8 @@ def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """A column of Arrow. Objects in some rows alone become texts, because Arrow has no type for
-    these, and nobody may read the column."""
+    """A column of Arrow. If only some rows have objects, these become texts: Arrow has no type for
+    such a column, which perhaps nobody reads."""
     import pyarrow as pa
 
     try:
@@ -250,41 +281,60 @@ def _array(values: list[Any]) -> pa.Array:
     except pa.ArrowException:
         if not any(isinstance(value, dict) for value in values):
             raise
-    return pa.array([json.dumps(v) if isinstance(v, dict | list) else v for v in values])
+    texts = list[Any]()
+    for value in values:
+        texts.append(json.dumps(value) if isinstance(value, dict | list) else value)
+    return pa.array(texts)
 
 
 def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
     """The objects of a JSON file, with texts as values: one on each line, or all of them in one
-    list. A list in the place of one is that of a series' steps."""
+    list. A list in the place of an object holds the steps of a series."""
     lines = read_lines(path)
     for number, line in enumerate(lines, start=1):
-        whole = LIST.match(line)
         with refusing(f"{called(path)}: line {number} is not JSON", ValueError, RecursionError):
-            found = AS_TEXT.decode("\n".join([line, *lines]) if whole else line or "null")
-        for row in found if whole else [found] if line.strip() else ():
+            if LIST.match(line):
+                # The list may end on any later line, and nothing follows it.
+                rows = AS_TEXT.decode("\n".join([line, *lines]))
+            elif line:
+                rows = [AS_TEXT.decode(line)]
+            else:
+                rows = []
+        for row in rows:
             values = row if isinstance(row, dict) else {"series": row}
             yield {key: _as_text(value) for key, value in values.items()}
 
 
 def _as_text(value: Any) -> Any:
+    """A value of JSON, in which `true` and `false` are texts, as numbers are already."""
     if isinstance(value, list):
-        return [*map(_as_text, value)]
-    return ("true" if value else "false") if isinstance(value, bool) else value
+        return [_as_text(element) for element in value]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, dict[int, str]]:
-    # HuggingFace `datasets` describes the columns of a Parquet file in JSON inside it
+    """The names of classes by their numbers, for each column of a Parquet file that holds such
+    numbers. HuggingFace `datasets` describes the columns in JSON inside the file."""
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        kinds = {column: kind.get("feature", kind) for column, kind in features.items()}
-        named = {c: kind["names"] for c, kind in kinds.items() if kind["_type"] == "ClassLabel"}
-        return {column: dict(enumerate(names)) for column, names in named.items()}
+        class_names_by_column = dict[str, dict[int, str]]()
+        for column, feature in features.items():
+            # A column of lists says inside what its elements are.
+            feature_of_elements = feature.get("feature", feature)
+            if feature_of_elements["_type"] == "ClassLabel":
+                class_names_by_column[column] = dict(enumerate(feature_of_elements["names"]))
+        return class_names_by_column
     return {}
 
 
-def _named(names: Mapping[int, str], value: Any) -> Any:
-    # None for -1, which `datasets` writes where there is no class
-    return [_named(names, v) for v in value] if isinstance(value, list) else names.get(value)
+def _with_class_names(value: Any, class_names: Mapping[int, str]) -> Any:
+    """The name of a class in the place of its number, or a list of them. `datasets` writes -1 where
+    there is no class, which becomes None."""
+    if isinstance(value, list):
+        return [_with_class_names(element, class_names) for element in value]
+    return class_names.get(value)
 
 
 def has_lines(path: str) -> bool:
@@ -300,21 +350,21 @@ def ending(path: str) -> str:
 
 def other_format(path: str) -> str:
     """What to do about a file that is no table of these formats, or about a folder."""
-    kind = ending(path)
+    suffix = ending(path)
     if Path(path).is_dir():
         return (
             "a folder: write a table with a row for each of its files, and set data.files to the "
             "column with their names; or join the files into one table"
         )
-    if kind in ARRAYS:
+    if suffix in ARRAYS:
         return 'read its arrays in Python: train(config, data={"train": (X, y)})'
     name = Path(path).name
-    if kind in BY_PANDAS:
-        reader = BY_PANDAS[kind]
+    if suffix in BY_PANDAS:
+        reader = BY_PANDAS[suffix]
         table = Path(name).stem
         return f"write it as a table: pandas.{reader}({name!r}).to_parquet('{table}.parquet')"
-    if kind in PACKED:
+    if suffix in PACKED:
         return (
             f"unpack it, or write it as a table: pandas.read_csv({name!r}).to_parquet('a.parquet')"
         )
-    return f"unknown ending {kind!r}: {choices(kind, TABLES)}"
+    return f"unknown ending {suffix!r}: {choices(suffix, TABLES)}"

@@ -18,7 +18,8 @@ from seqmodels.data.tokenizer import Level, TokenizerOptions, VocabularySize
 from seqmodels.data.tokens import Tokens, VocabularyOf
 from seqmodels.errors import shown
 
-FEW = 20  # rows, in which any label may stand once
+# In a table with fewer rows, any label may stand only once.
+FEW = 20
 
 
 class Text(OwnFiles):
@@ -53,12 +54,15 @@ class Text(OwnFiles):
         vocabulary: VocabularyOf = "train",
         **options: Any,
     ) -> None:
-        how = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
-        inputs = Tokens(how, max_length=max_length, vectors=vectors, vocabulary=vocabulary)
+        tokenizer_options = TokenizerOptions(tokenizer, lowercase, min_count, vocabulary_size)
+        inputs = Tokens(
+            tokenizer_options, max_length=max_length, vectors=vectors, vocabulary=vocabulary
+        )
         if value_columns is not None:
             options["targets"] = Values(value_columns)
         super().__init__(*files, inputs=inputs, **options)
-        self.text_column, self.label_column = text_column, label_column
+        self.text_column = text_column
+        self.label_column = label_column
         if value_columns is None and isinstance(self.targets, Classes):
             self.targets.column = label_column
         self.value_columns = value_columns
@@ -66,18 +70,21 @@ class Text(OwnFiles):
             self.roles = {**self.roles, "weight": weight_column}
 
     def read_file(self, path: str) -> Iterator[tuple[Any, ...]]:
-        columns = self.value_columns or [self.label_column]
-        key = "data.value_columns" if self.value_columns else "data.label_column"
-        wanted = [self.text_column, *columns, *self.roles.values()]
-        numbers = {*(self.value_columns or ()), self.roles.get("weight", "")}
-        table = self.tables.read(path, wanted, {*wanted} - numbers)
+        target_columns = self.value_columns or [self.label_column]
+        columns = [self.text_column, *target_columns, *self.roles.values()]
+        numeric_columns = {self.roles.get("weight", "")}
+        if self.value_columns:
+            numeric_columns.update(self.value_columns)
+        columns_of_texts = set(columns) - numeric_columns
+        table = self.tables.read(path, columns, columns_of_texts)
         check_na_values(self.tables.na_values, table.file_columns, table.path)
         texts = table.filled(self.text_column, "data.text_column", raw=True).texts
         if self.value_columns:
-            targets = np.stack([table.numbers(each, key) for each in columns], axis=1)
+            values = [table.numbers(name, "data.value_columns") for name in self.value_columns]
+            targets = np.stack(values, axis=1)  # (N, value columns)
         else:
-            labels = table.filled(self.label_column, key)
-            targets = labels.texts
+            labels = table.filled(self.label_column, "data.label_column")
+            targets = labels.texts  # (N,)
             if self.tables.columns and table.path.endswith((".csv", ".tsv")):
                 self._note(lonely_first_label(labels, table.path))
         return table.rows(self.roles, texts, targets.tolist())
@@ -90,8 +97,8 @@ class Text(OwnFiles):
 
 
 def lonely_first_label(labels: Names, path: str) -> str:
-    """A note that the first line of a file may name the columns, as no other row has its label;
-    empty if one has."""
+    """A note that the first line of a file may name the columns, because no other row has its
+    label; empty if another row has it."""
     if len(labels.codes) < FEW or (labels.codes == labels.codes[0]).sum() > 1:
         return ""
     return (

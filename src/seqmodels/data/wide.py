@@ -33,7 +33,8 @@ def numbered_columns(names: Iterable[str]) -> dict[str, list[str]]:
     """The columns whose name ends in a number, by the prefix before the number, in the order of
     their numbers: `{"t": ["t0", "t1", "t10"]}`. Columns that are called by a number or a date alone
     have the empty prefix."""
-    numbers_by_prefix = dict[str, dict[str, Number]]()  # of each prefix, the number of each column
+    # For each prefix, the numbers of its columns by the names of the columns.
+    numbers_by_prefix = dict[str, dict[str, Number]]()
     for name in names:
         numbered = _numbered(name)
         if numbered is not None:
