@@ -313,8 +313,9 @@ def test_arrays_get_the_lines_that_write_their_table(
     assert train(compose(*first, *QUICK, *SMALL, "folder=run"))["examples"]["train"] > 20
 
 
+@pytest.mark.parametrize("name", ["protein.csv", "protein.jsonl"])
 def test_letters_with_tags_get_the_lines_that_write_their_lists(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lengths = RANDOM.integers(6, 12, 30)
@@ -325,8 +326,12 @@ def test_letters_with_tags_get_the_lines_that_write_their_lists(
         }
         for n in lengths
     ]
-    pd.DataFrame(rows).to_csv("protein.csv", index=False)
-    lines = [*report(["protein.csv"])]
+    table = pd.DataFrame(rows)
+    if name == "protein.csv":
+        table.to_csv(name, index=False)
+    else:
+        table.to_json(name, orient="records", lines=True)
+    lines = [*report([name])]
     assert "sequences of letters (chain) with a letter for each of them (fold)" in lines[0]
     python = "\n".join(lines[lines.index("import pandas") :]).partition("\n\nTo learn")[0]
     exec(python, {})
@@ -371,6 +376,10 @@ def test_a_look_says_gaps_times_classes_and_what_is_left_out(
         (("empty",), "empty: no table in it names its other files"),
         (("plain.csv",), "names the series of each row, or their times"),
         (("a.xyz", "plain.csv", "gone.csv"), "give one file, a table and a second one"),
+        (("plain.csv", "./plain.csv"), "plain.csv is given twice"),
+        (("none.npz",), "none.npz has no array: give series (N, T, C)"),
+        (("number.npy",), "number.npy has x (): give series (N, T, C)"),
+        (("steps.csv",), "steps.csv: a long table: 50 rows, each a step of one of 5 series"),
     ],
 )
 def test_what_nobody_can_train_on_is_one_line(
@@ -381,4 +390,8 @@ def test_what_nobody_can_train_on_is_one_line(
     pd.DataFrame({"a": [1.5, 2.5, 2.5], "b": [1.0, 2.5, 0.5]}).to_csv(
         tmp_path / "plain.csv", index=False
     )
+    np.savez(tmp_path / "none.npz")
+    np.save(tmp_path / "number.npy", np.array(3.0))
+    steps = pd.DataFrame({"series": np.repeat(range(5), 10), "t": [*range(10)] * 5})
+    steps.to_csv(tmp_path / "steps.csv", index=False)
     assert line in refused("look.py", *places)

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqmodels.data import DataModule, SeriesTable
 from seqmodels.data.targets import NamedTargets
-from seqmodels.errors import setting, shown
+from seqmodels.errors import UserError, setting, shown
 from seqmodels.instantiate import instantiate
 from seqmodels.launch.composed import compose
 from seqmodels.look.files import describe_files
@@ -27,6 +27,11 @@ def report(places: Sequence[str]) -> Iterator[str]:
     """The lines that say what some files are, and the commands that train on them. Raises a
     `UserError` for what a training would refuse."""
     description = describe_files(places)
+    if not description.commands:
+        raise UserError(
+            f"{', '.join(places)}: {description.summary}, but no column to learn: add one with "
+            "classes or numbers"
+        )
     lines = [f"{', '.join(places)}: {description.summary}"]
     if not description.preparation:
         lines += _lines_about_data(description.commands[0])

@@ -58,6 +58,8 @@ def describe_files(paths: Sequence[str]) -> Description:
 def _describe_two_tables(first_path: str, second_path: str) -> Description:
     """What a table of steps is, and one with a row for each of its series. The table with more rows
     is the one of steps."""
+    if Path(first_path).resolve() == Path(second_path).resolve():
+        raise UserError(f"{first_path} is given twice: give it once, or a second table")
     tables = {path: read_as_it_is(existing_file(path)) for path in (first_path, second_path)}
     row_counts = {path: len(columns) for path, (columns, _) in tables.items()}
     steps_path, series_path = sorted(tables, key=row_counts.__getitem__, reverse=True)
@@ -182,11 +184,12 @@ def _describe_arrays(path: str) -> Description:
     """What a file of numpy with series and their labels is. The largest array has the series."""
     content = np.load(path, allow_pickle=False)
     arrays = dict(content) if hasattr(content, "files") else {"x": content}
+    if not arrays:
+        raise UserError(f"{path} has no array: give series (N, T, C), and a label (N,) for each")
     sizes = {name: (array.ndim, array.size) for name, array in arrays.items()}
     series_name, *other_names = sorted(sizes, key=sizes.__getitem__, reverse=True)
     series = arrays[series_name]
-    series_count = len(series)
-    labels = [name for name in other_names if arrays[name].shape == (series_count,)]
+    labels = [name for name in other_names if arrays[name].shape == series.shape[:1]]
     if series.ndim not in (2, 3) or not labels:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise UserError(f"{path} has {shapes}: give series (N, T, C), and a label (N,) for each")

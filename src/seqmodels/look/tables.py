@@ -27,8 +27,13 @@ SHORT_SEQUENCE = 5
 # So many texts are looked at to count which letters they have.
 TEXTS_TO_COUNT_LETTERS = 100
 
-# The functions of pandas that read a file, by its ending; another one is read by `read_table`.
-READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
+# How pandas reads a file, by its ending.
+READERS = {
+    ".csv": "read_csv({path!r})",
+    ".tsv": "read_table({path!r})",
+    ".parquet": "read_parquet({path!r})",
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read_json({path!r}, lines=True)"),
+}
 
 Settings = dict[str, Any]
 """The keys of a command with their values, in order."""
@@ -469,11 +474,11 @@ def _letter_count(guess: Guess, name: str) -> int:
 
 def _describe_letters(path: str, letters: str, tags: str) -> Description:
     """What a table is that has a text of letters in each row, and a text with their tags."""
-    reader = READERS.get(ending(path), "read_table")
-    lists_file = Path(path).with_suffix(".jsonl").name
+    reader = READERS[ending(path)].format(path=path)
+    lists_file = f"{Path(path).stem}_as_lists.jsonl"  # not the name of the table itself
     preparation = (
         "import pandas",
-        f"table = pandas.{reader}({path!r})",
+        f"table = pandas.{reader}",
         f"lists = pandas.DataFrame({{'tokens': table[{letters!r}].map(list), 'tags': "
         f"table[{tags!r}].map(list)}})",
         f"lists.to_json({lists_file!r}, orient='records', lines=True)",
