@@ -214,16 +214,6 @@ def test_a_nested_field_of_a_second_table_is_left_out() -> None:
     assert any("meta (neither numbers nor texts)" in note for note in data.notes)
 
 
-def test_a_nan_that_python_writes_into_json_is_a_gap(tmp_path: Path) -> None:
-    rows = [{"x": [1.5, float("nan"), 2.5], "label": "ab"[n % 2]} for n in range(12)]
-    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    [raw, *_] = SeriesTable(str(tmp_path / "x.jsonl")).read()["train"].inputs
-    assert np.array_equal(raw.numbers, [[1.5], [np.nan], [2.5]], equal_nan=True)
-    (tmp_path / "x.jsonl").write_text(json.dumps({"x": [1.0, 2.0, float("inf")], "label": "a"}))
-    with pytest.raises(UserError, match="row 1 has 'Infinity' as 'x', which is not a finite"):
-        SeriesTable(str(tmp_path / "x.jsonl")).read()
-
-
 # ---------------------------------------------------------------- files and second tables
 
 

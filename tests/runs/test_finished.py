@@ -67,7 +67,6 @@ def test_tables_are_predicted_as_the_texts_in_them(films: Run, given: Any) -> No
         ([1, "a film"], "inputs: input 1 is a number, which this run cannot read: "),
         ([{"text": 1}, {"text": ["a"]}], "inputs: give the path of a file"),
         ([["a"]], "inputs: input 1 is of type list, which this run cannot read: "),
-        (FILMS[["year"]], "inputs in memory has no column 'text', which this run reads: name it"),
     ],
     ids=str,
 )
@@ -111,8 +110,6 @@ def test_a_file_for_a_run_is_told_what_to_change_in_it_and_no_key_of_a_training(
         next(films.read_inputs(str(file)))
     with pytest.raises(UserError, match=read):
         films.evaluate(file=file)
-    with pytest.raises(UserError, match="has no column 'text': set data.text_column; choose"):
-        Text(str(file)).setup()
 
 
 @pytest.mark.parametrize(
