@@ -423,6 +423,7 @@ DECODERS = [
     padded("nn.GRU(4, 8)", "y, _ = self.rnn(self.emb(x).view(1, 1, -1), h); return y[-1]"),
     padded("nn.GRU(4, 8)", "y, _ = self.rnn(x[t : t + 1], h); return y[-1]"),
     model(TWO, "y, _ = self.rnn(self.emb(x).view(1, 1, -1), h); return y[:, -1]"),
+    model(TWO, "y, _ = self.rnn(torch.zeros(1, 4).unsqueeze(0), h); return y[:, -1]"),
 ]
 BOTH_DIRECTIONS = [
     model(TWO, f"y, (h, c) = self.rnn(x)\n{body}")
@@ -513,6 +514,14 @@ def test_a_mistake_is_named_at_its_line_or_silenced_there(
 @pytest.mark.parametrize("source", [*RIGHT, *IDIOMS])
 def test_nothing_is_said_of_what_is_right(source: str, file: Path) -> None:
     assert found(source, file) == []
+
+
+@pytest.mark.parametrize("options", ["8, 2, False", "8, 2, bias=False"])
+def test_zeros_stay_zeros_in_a_layer_without_a_bias(options: str, file: Path) -> None:
+    source = padded(ONE, f"{UNPACKED}return self.fc(y).sum(1)")
+    assert [code for _, code in found(source, file)] == ["RNN003"]
+    without_bias = source.replace("nn.Linear(8, 2)", f"nn.Linear({options})")
+    assert found(without_bias, file) == []
 
 
 def test_empty_indices_and_targets_are_read(file: Path) -> None:

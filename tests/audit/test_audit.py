@@ -170,6 +170,13 @@ def test_one_direction_may_be_read_at_its_start_and_its_end() -> None:
     assert audit_of(model).findings == []
 
 
+@pytest.mark.parametrize(("place", "unread"), [(-1, "forward"), (-2, "backward")])
+def test_the_direction_that_is_not_read_is_named(place: int, unread: str) -> None:
+    model = Classifier(lambda output, h_n, lengths: h_n[place], bidirectional=True)
+    [finding] = audit_of(model).findings
+    assert f"the last layer's {unread} states" in finding.evidence
+
+
 def test_what_a_decoder_reads_begins_as_it_was_given() -> None:
     model, targets, seen = Translator(), TARGETS.clone(), set[int]()
     targets[:, 0] = 7

@@ -132,6 +132,16 @@ OTHER_SEED = {"seed": 1, "data.seed": 1}  # the data's seed repeats that of the 
         ([{}, {"model.head": "b", "lr": 0.2}], ["model.head"]),
         ([{}, {"model.head": "b"}, {"model.head": "b", "lr": 0.2}], ["model.head", "lr"]),
         ([{"a": n // 2, "b": n} for n in range(4)], ["b"]),  # which says what `a` says, and more
+        # beside `lr`, either of two keys tells the runs apart: the head is named, as it comes first
+        (
+            [
+                {"lr": 1},
+                {"lr": 2},
+                {"model.encoder.cell": "gru", "lr": 3},
+                {"model.head": "b", "lr": 3},
+            ],
+            ["model.head", "lr"],
+        ),
         ([{"folder": "a", "x": "a/checkpoints"}, {"folder": "b", "x": None}], []),  # a path
         ([{"options": {}, "rate": 0.0}, {"options.score": "dot", "rate": 0}], ["options.score"]),
         # a value that equals the seed is none, unless it is called so

@@ -124,6 +124,14 @@ def test_long_texts_are_truncated_and_counted_and_empty_ones_refused() -> None:
         encoder.encode(["a", " \n\u3000"], "test.csv", first=7)
 
 
+def test_pieces_put_together_are_the_text_also_where_tokens_are_bytes_of_a_character() -> None:
+    tokens = Tokens(TokenizerOptions("byte"))
+    tokens.fit(["a"])
+    pieces = tokens.pieces("aéb")
+    assert "".join(text for text, _ in pieces) == "aéb"
+    assert [text for text, is_token in pieces if is_token] == ["a", "é", "", "b"]
+
+
 def test_words_and_their_characters_keep_their_case() -> None:
     words = Words(lowercase=True, characters=True, min_count=2)
     words.fit([["Ab", "ab", "ba"], ["Ab", "b!"]])

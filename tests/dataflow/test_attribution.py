@@ -343,6 +343,19 @@ def test_pieces_that_are_good_enough_are_not_cut_again() -> None:
     assert {*copies_read[6::2]} == {3} and {*copies_read[7::2]} == {8} and len(copies_read) < 14
 
 
+def test_a_gap_is_small_beside_the_way_of_a_logit_that_ends_near_where_it_began() -> None:
+    copies_read = list[int]()
+
+    def up_and_down(inputs: Tensor, lengths: Tensor) -> Tensor:
+        """It rises to 0.52, and falls to 0.04: its way is 1."""
+        copies_read.append(len(inputs))
+        return torch.minimum(inputs, 1.04 - inputs).sum(dim=(1, 2)).unsqueeze(1)
+
+    attributions = attribute(up_and_down, torch.ones(1, 1, 1), [1], 0)
+    assert attributions[0].item() == pytest.approx(0.04)
+    assert copies_read.count(8) == 1  # the piece with the top is cut once, as 0.3 % of 1 allows
+
+
 def test_a_model_in_half_precision_sums_to_the_difference_that_it_computes() -> None:
     project, calls = nn.Linear(3, 2).to(torch.bfloat16), list[int]()
     project.bias.data += 3  # whose difference is small, and has few digits

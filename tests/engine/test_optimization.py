@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.optimization import Budget, OneCycle
+from seqmodels.engine.resume import replan
 from seqmodels.errors import UserError
 from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.plan import check_keys, plan_of
@@ -198,6 +199,22 @@ def test_a_new_learning_rate_is_taken_when_a_run_is_resumed(script: Script, tmp_
     saved = torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)
     [group] = saved["optimizer_states"][0]["param_groups"]
     assert (group["lr"], group["weight_decay"]) == (0.0001, 5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rate"), [("model.optimizer.weight_decay", 0.05), ("model.optimizer.lr", 0.2)]
+)
+def test_a_rate_that_a_plateau_has_lowered_stays_unless_another_is_given(
+    changed: str, rate: float
+) -> None:
+    resumed = torch.optim.SGD([Parameter(torch.zeros(1))], lr=0.05)
+    new = torch.optim.SGD([Parameter(torch.zeros(1))], lr=0.2, weight_decay=5)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.optimizers = [resumed]
+    configured = {"optimizer": new, "lr_scheduler": {"scheduler": ReduceLROnPlateau(new)}}
+    replan(trainer, configured, {changed})
+    [group] = resumed.param_groups
+    assert (group["lr"], group["weight_decay"]) == (rate, 5)
 
 
 @pytest.mark.parametrize(

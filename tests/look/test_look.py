@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from seqmodels import compose, train
+from seqmodels.errors import UserError
 from seqmodels.launch.looking import report
 from tests.conftest import Refused, Script
 
@@ -241,6 +242,23 @@ def test_a_table_is_called_what_it_is_and_its_first_command_trains(
         assert train(compose(*first, *QUICK, *SMALL, folder))["status"] == "completed"
 
 
+def test_regular_series_that_are_too_short_to_forecast_are_a_long_table(tmp_path: Path) -> None:
+    hours = pd.date_range("2024-01-01", periods=24, freq="h")
+    sites = [pd.DataFrame({"datetime": hours, "site": f"site{n}"}) for n in range(10)]
+    table = pd.concat(sites).assign(kwh=RANDOM.normal(size=240), temp=RANDOM.normal(size=240))
+    table.to_csv(tmp_path / "days.csv", index=False)
+    summary, *_ = report([str(tmp_path / "days.csv")])
+    assert "a long table: 240 rows, each a step of one of 10 series (site)" in summary
+
+
+def test_a_column_that_lacks_a_name_names_no_series(tmp_path: Path) -> None:
+    table = trips()
+    table.loc[0, "trip"] = None
+    table.to_csv(tmp_path / "trips.csv", index=False)
+    with pytest.raises(UserError, match="no column of .* names the series of each row"):
+        [*report([str(tmp_path / "trips.csv")])]
+
+
 def test_a_second_table_has_what_to_learn_and_texts_that_vary_are_channels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +362,7 @@ def test_letters_with_tags_get_the_lines_that_write_their_lists(
     [
         ("the D\ncat N\n\n" * 20, "a word and its tag on each line", "experiment=tagging"),
         ("It was a dark night. " * 200, "plain text", "experiment=char_lm"),
+        ("dark\nnight\n\n" * 20, "plain text", "experiment=char_lm"),  # words without tags
     ],
 )
 def test_files_without_columns(

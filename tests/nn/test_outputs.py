@@ -66,6 +66,14 @@ def test_weights_or_smoothing_of_classes_are_those_of_pytorch(
     assert {*output.state_dict()} == {"project.weight", "project.bias"}
 
 
+def test_a_row_without_a_target_does_not_count_where_classes_have_weights() -> None:
+    targets, x = torch.tensor([3, -100, 1, -1, 0]), features(B)
+    output = ClassOutput(S, C, weights=[7.0, 2.0, 5.0, 0.5])
+    is_known = targets >= 0
+    expected = output.score(x[is_known], targets[is_known]).loss
+    torch.testing.assert_close(output.score(x, targets).loss, expected)
+
+
 def huber(targets: Tensor, predictions: Tensor) -> float:
     errors = (targets - predictions).abs().numpy()
     return float(np.where(errors < 1, errors**2 / 2, errors - 0.5).mean())

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.batch import SequenceBatch
+from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import SPLITS
 from seqmodels.data.loading import SequenceLoader
 from seqmodels.data.tokenizer import Tokenizer
@@ -176,10 +176,12 @@ def test_globs_and_lists_are_read_in_order(tmp_path: Path) -> None:
 
 
 def test_a_column_of_a_table_is_read_as_one_text_after_the_other(tmp_path: Path) -> None:
-    rows = 'review,label\n"a ""fine"", film",good\n"dull,\nall of it",bad\n,bad\n"é 東\n",good\n'
+    rows = 'review,label\n"a ""fine"", film",good\n"dull,\nall of it",bad\n,bad\n"é 東\n\n",good\n'
     path = write_file(tmp_path, "rows.csv", rows)
     data = prepared_text(path, path, path, text_column="review")
-    expected = 'a "fine", film\ndull,\nall of it\n\né 東\n'
+    expected = (
+        'a "fine", film\ndull,\nall of it\n\né 東\n\n'  # only one line end is that of its text
+    )
     for split in SPLITS:  # neither labels nor other columns
         assert text_of(data, split) == expected
     loader = data.file_loader(path)  # as evaluate.py file=... does
@@ -197,6 +199,14 @@ def test_mistakes_are_named(tmp_path: Path, content: str | bytes, message: str) 
     path = write_file(tmp_path, "a.txt", content)
     with pytest.raises(UserError, match=message):
         prepared_text(path).train_dataloader()
+
+
+def test_a_prompt_of_which_half_is_known_is_read(tmp_path: Path) -> None:
+    data = prepared_text(write_file(tmp_path, "a.txt", "ab\n" * 100), tokenizer="char")
+    [known] = data.ids_of("a")
+    assert data.ids_of("a@") == [known, UNKNOWN_ID]
+    with pytest.raises(UserError, match="prompt: '@', 'é' are not in the vocabulary"):
+        data.ids_of("é@a")
 
 
 def test_a_table_of_texts_may_have_another_separator_and_encoding(tmp_path: Path) -> None:
