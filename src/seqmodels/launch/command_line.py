@@ -151,8 +151,8 @@ class readable_errors(ContextDecorator):  # noqa: N801 (used like a function)
 def error_line(error: BaseException) -> str | None:
     """What is wrong, where, and what to do; None for a fault of the program."""
     if isinstance(error, OSError):
-        what = error.strerror or one_line(error)
-        return what if error.filename is None else f"{error.filename}: {what}"
+        reason = error.strerror or one_line(error)
+        return reason if error.filename is None else f"{error.filename}: {reason}"
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return f"there is not enough memory for this: {one_line(error)}"
     return one_line(error) if isinstance(error, UserError | OmegaConfBaseException) else None

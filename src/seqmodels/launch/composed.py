@@ -175,7 +175,8 @@ def composed(
             if unknown_options:
                 option = unknown_options[0]
                 raise UserError(f"{shown(option)}: {choices(option, KNOWN_OPTIONS)}")
-            words, job = for_resume(words), readable_errors(exits=True)(function)
+            words = for_resume(words)
+            job = readable_errors(exits=True)(function)
             with hydra_of(name, words, options.config_dir) as here:
                 if options.help:
                     print(_help(here, name, words))
@@ -183,7 +184,7 @@ def composed(
                     here.show_cfg(name, words, options.cfg, options.package, options.resolve)
                 elif options.multirun or not _run(here, name, job, words):
                     multirun(here, name, job, words)
-            sys.stdout.flush()  # here, where a closed pipe is handled
+            sys.stdout.flush()  # A closed pipe is handled here.
 
     return main
 
@@ -195,15 +196,16 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
     prepare_hydra()
-    hydra_before, config_dir_before = GlobalHydra.instance().hydra, ProjectConfigs.config_dir
-    GlobalHydra.instance().clear()  # it composes for one program at a time
+    hydra_before = GlobalHydra.instance().hydra
+    config_dir_before = ProjectConfigs.config_dir
+    GlobalHydra.instance().clear()  # It composes for one program at a time.
     ProjectConfigs.config_dir = config_dir or config_dir_before  # `mistake` composes within.
     try:
         with _trusting(), hydra.initialize_config_dir(str(SHIPPED), name, **VERSION_BASE):
             yield GlobalHydra.instance().hydra
     except (UserError, BrokenPipeError):
         raise
-    except Exception as error:  # Hydra raises many kinds
+    except Exception as error:  # Hydra raises many kinds.
         raise mistake(error, name, words) from error
     finally:
         GlobalHydra.instance().hydra = hydra_before
@@ -212,10 +214,11 @@ def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> 
 
 def _help(here: Any, name: str, words: Sequence[str]) -> str:
     config = hydra.compose(name, [*words], return_hydra_config=True)
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    our_keys = [str(key) for key in config if key != "hydra"]
+    our_config = OmegaConf.masked_copy(config, our_keys)
     groups = here.format_config_groups(lambda group: not group.startswith("hydra"))
     template = Template(config.hydra.help.template)
-    return template.safe_substitute(APP_CONFIG_GROUPS=groups, CONFIG=OmegaConf.to_yaml(own))
+    return template.safe_substitute(APP_CONFIG_GROUPS=groups, CONFIG=OmegaConf.to_yaml(our_config))
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:

@@ -30,7 +30,8 @@ from seqmodels.metrics import more_is_better
 from seqmodels.runs.folder import RunFolder
 from seqmodels.words import as_override, read_word
 
-JOURNAL, STUDY = "journal.log", "search"  # the file in the sweep folder, and the name in it
+JOURNAL = "journal.log"  # the file in the sweep folder
+STUDY = "search"  # the name of the study in it
 
 
 def search(
@@ -51,30 +52,37 @@ def search(
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config
     )
-    folder, metric = Path(config.hydra.sweep.dir), config.sweep.metric
-    words = parsed(config)
-    fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
-    space = {w.get_key_element(): _distribution(w) for w in words if w.is_sweep_override()}
+    folder = Path(config.hydra.sweep.dir)
+    metric = config.sweep.metric
+    fixed_words = []
+    space = {}  # the distribution of each key that varies
+    for word in parsed(config):
+        if word.is_sweep_override():
+            space[word.get_key_element()] = _distribution(word)
+        else:
+            fixed_words.append(str(word.input_line))
     _check_search(config, space)
     folder.mkdir(parents=True, exist_ok=True)
-    study, failed = open_study(folder, metric), False
-    _check_same_search(study, [metric, job_folder(fixed), _in_words(space)], folder)
+    study = open_study(folder, metric)
+    _check_same_search(study, [metric, job_folder(fixed_words), _in_words(space)], folder)
+    has_failed = False
     unfinished = [trial.number for trial in study.trials if not trial.state.is_finished()]
     while unfinished or len(study.trials) < n_trials:
-        batch, unfinished = unfinished[:at_once], unfinished[at_once:]
+        batch = unfinished[:at_once]
+        unfinished = unfinished[at_once:]
         while len(batch) < at_once and len(study.trials) < n_trials:
             study.sampler = sampler(seed, len(study.trials))
             batch.append(study.ask(space).number)
         jobs = [
-            [*fixed, *_words(study.trials[number]), f"hydra.sweep.subdir={number}_trial"]
+            [*fixed_words, *_words(study.trials[number]), f"hydra.sweep.subdir={number}_trial"]
             for number in batch
         ]
-        for ended in launcher.launch(jobs, initial_job_idx=batch[0]):
-            _ = ended.return_value  # raises what the job raised
+        for completed_job in launcher.launch(jobs, initial_job_idx=batch[0]):
+            _ = completed_job.return_value  # It raises what the job raised.
         if not _tell_results(study, batch, folder, metric):
-            failed = True
-    _report(study, config, fixed, folder)
-    if failed:
+            has_failed = True
+    _report(study, config, fixed_words, folder)
+    if has_failed:
         sys.exit(1)
 
 
@@ -127,23 +135,30 @@ def _words(trial: FrozenTrial) -> list[str]:
 
 
 def _distribution(override: Override) -> Any:
-    values: Any = override.value()
+    """What a trial draws the value of a word from: an interval, the steps of a range, or a list."""
+    sweep: Any = override.value()
     with refusing(str(override.input_line), ValueError):
         step: Any = None
-        if isinstance(values, IntervalSweep):
-            listed: list[Any] = [values.start, values.end]
-        elif isinstance(values, RangeSweep):
-            listed, step = sorted(values.range()) or [values.start], abs(values.step)
+        if isinstance(sweep, IntervalSweep):
+            low: Any = sweep.start
+            high: Any = sweep.end
+        elif isinstance(sweep, RangeSweep):
+            values: list[Any] = sorted(sweep.range()) or [sweep.start]
+            low = values[0]
+            high = values[-1]
+            step = abs(sweep.step)
         else:
-            return CategoricalDistribution([*dict.fromkeys(override.sweep_string_iterator())])
-        low, high, log = listed[0], listed[-1], "log" in values.tags
+            different_values = dict.fromkeys(override.sweep_string_iterator())
+            return CategoricalDistribution(list(different_values))
+        is_logarithmic = "log" in sweep.tags
         if isinstance(low, int) and isinstance(high, int):
-            return IntDistribution(low, high, log=log, step=step or 1)
-        return FloatDistribution(low, high, log=log, step=step)
+            return IntDistribution(low, high, log=is_logarithmic, step=step or 1)
+        return FloatDistribution(low, high, log=is_logarithmic, step=step)
 
 
 def _check_search(config: DictConfig, space: dict[str, Any]) -> None:
-    if not str(metric := config.sweep.metric).startswith("validation/"):
+    metric = config.sweep.metric
+    if not str(metric).startswith("validation/"):
         raise UserError(f"sweep.metric={metric}: a search ranks by one such as validation/loss")
     if not space or "seed" in space:
         raise UserError(
@@ -152,23 +167,28 @@ def _check_search(config: DictConfig, space: dict[str, Any]) -> None:
         )
 
 
-def _report(study: optuna.Study, config: DictConfig, fixed: Sequence[str], folder: Path) -> None:
+def _report(
+    study: optuna.Study, config: DictConfig, fixed_words: Sequence[str], folder: Path
+) -> None:
     """Write `trials.csv`, and say how to compare the winner with the default."""
     with refusing(f"{folder} has no winner", ValueError):
         best = study.best_trial
     write_text(folder / "trials.csv", study.trials_dataframe().to_csv(index=False))
-    completed = sum(trial.state.is_finished() for trial in study.trials)
+    completed_count = sum(trial.state.is_finished() for trial in study.trials)
     print(
-        f"{completed} of {len(study.trials)} trials completed. Trial {best.number} is the best by "
-        f"{config.sweep.metric}: {best.value:.4f}, with {' '.join(_words(best))}\n"
+        f"{completed_count} of {len(study.trials)} trials completed. Trial {best.number} is the "
+        f"best by {config.sweep.metric}: {best.value:.4f}, with {' '.join(_words(best))}\n"
         "It owes part of its place to luck: compare it with the default on new seeds, by"
     )
-    contest = [
-        "seed=" + ",".join(f"{config.seed + number}" for number in range(1, 6)),
+    new_seeds = [f"{config.seed + number}" for number in range(1, 6)]
+    contest_folder = folder.absolute().with_name(f"{folder.name}_contest")
+    contest_words = [
+        f"seed={','.join(new_seeds)}",
         "sweep.metric=" + config.sweep.metric.replace("validation/", "test/"),
-        as_override("hydra.sweep.dir", folder.absolute().with_name(f"{folder.name}_contest")),
+        as_override("hydra.sweep.dir", contest_folder),
     ]
-    dropped = ("hparams_search", "seed", "sweep.metric")
-    shared = [word for word in fixed if read_word(word).key not in dropped]
-    for words in ([], _words(best)):
-        print("seqmodels train", shlex.join(["-m", *shared, *words, *contest]))
+    replaced_keys = ("hparams_search", "seed", "sweep.metric")
+    shared_words = [word for word in fixed_words if read_word(word).key not in replaced_keys]
+    for words_of_setting in ([], _words(best)):
+        words = ["-m", *shared_words, *words_of_setting, *contest_words]
+        print("seqmodels train", shlex.join(words))

@@ -62,8 +62,9 @@ def multirun(here: Any, name: str, job: Callable[[Any], None], words: Sequence[s
     except Exception as error:
         if SweepReport.running is None:
             raise
-        how = SweepReport.running.how_to_finish()  # a launcher's job may have been killed
-        raise UserError(f"the sweep stopped ({one_line(error)}); {how}") from error
+        # A launcher's job may have been killed.
+        advice = SweepReport.running.how_to_finish()
+        raise UserError(f"the sweep stopped ({one_line(error)}); {advice}") from error
     # A callback cannot do this: Hydra 1.4 calls its end after an error or a signal, too.
     if SweepReport.running is not None:
         SweepReport.running.compare()
@@ -76,38 +77,42 @@ def run_job(config: DictConfig, overrides: Sequence[str]) -> None:
     sweep, and so does a folder with another configuration.
     """
     settings = HydraConfig.get()
-    os.chdir(settings.runtime.cwd)  # a cluster's workers start in a folder of their own
-    for handler in logging.getLogger().handlers[:]:  # the log has the warnings already
+    os.chdir(settings.runtime.cwd)  # A cluster's workers start in a folder of their own.
+    # The log has the warnings already.
+    for handler in logging.getLogger().handlers[:]:
         if type(handler) is logging.StreamHandler:
             logging.getLogger().removeHandler(handler)
     try:
-        ended = _run(config, overrides)
+        outcome = _run(config, overrides)
     except SystemExit as end:
         if isinstance(end.__cause__, Interrupted) and SweepReport.running:
             SweepReport.running.interrupt(end.__cause__.signum)
         raise
-    jobs, *varied = os.environ.get(SWEEP, "?").split()
+    job_count, *varied_keys = os.environ.get(SWEEP, "?").split()
     number: Any = settings.job.num + 1
     if "n_trials" in settings.sweeper:  # A search names the folder by it.
         number = f"trial {settings.sweep.subdir.removesuffix('_trial')}"
-    name = " ".join(word for word in overrides if read_word(word).key in varied) or "one setting"
-    line = visible_line(f"{number} of {jobs}: {name}: {ended}")
+    varied_words = [word for word in overrides if read_word(word).key in varied_keys]
+    name = " ".join(varied_words) or "one setting"
+    line = visible_line(f"{number} of {job_count}: {name}: {outcome}")
     print(f"{line}\n", end="", flush=True)  # Several writes would mix with other processes'.
 
 
 def _run(config: DictConfig, overrides: Sequence[str]) -> str:
+    """Trains, resumes or skips one job; returns how it ended, in a few words."""
     folder = RunFolder(Path(str(config.folder)))
     plain = resolved(config)
     if folder.is_training:
         return "another process trains it"
     if folder.holds_run:
         try:
-            before = folder.read_config(stretches=1)
-        except UserError as error:  # a damaged folder must not stop the others
+            config_before = folder.read_config(stretches=1)
+        except UserError as error:  # A damaged folder must not stop the others.
             return f"failed, {error}"
-        if _settings(before) != _settings(plain):
+        if _settings(config_before) != _settings(plain):
             raise UserError(f"{folder.path} holds a run with another configuration: choose another")
-        config.resume, overrides = str(folder.path), []
+        config.resume = str(folder.path)
+        overrides = []
     with (
         logging_to(folder.log_file),
         folder.log_file.open("a", encoding="utf-8") as log,
@@ -121,20 +126,28 @@ def _run(config: DictConfig, overrides: Sequence[str]) -> str:
                 train(config, overrides)
         except Exception as error:  # noqa: BLE001 (any error of one job must not stop the others)
             traceback.print_exc()
-            new = Result(head=config.model.head, seed=config.seed, config=plain)
-            result = folder.result_if_any() or new
+            result = folder.result_if_any()
+            if result is None:
+                result = Result(head=config.model.head, seed=config.seed, config=plain)
             result.fail(error)
             if not (folder.holds_run or folder.is_training):  # Else it is the result of that run.
                 folder.write_result(result)
             return f"failed, {result.error}"
+    return _outcome(folder.read_result(), config)
+
+
+def _outcome(result: Result, config: DictConfig) -> str:
+    """How a job ended: its metric and seconds, or why it has none."""
     from seqmodels.compare.runs import default_metrics
 
-    result = folder.read_result()
     if not result.completed:
         return f"{result.status}, {result.error}"
-    names = [config.sweep.metric, *default_metrics([result.metric])]
-    values = (f"{n} {result.metrics[n]:.4f}" for n in names if n in result.metrics)
-    return f"{next(values, 'no metric')}, {result.seconds['total']:.1f} s"
+    metric = "no metric"
+    for name in (config.sweep.metric, *default_metrics([result.metric])):
+        if name in result.metrics:
+            metric = f"{name} {result.metrics[name]:.4f}"
+            break
+    return f"{metric}, {result.seconds['total']:.1f} s"
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -153,47 +166,55 @@ class SweepReport(Callback):
     running: ClassVar[SweepReport | None] = None  # Only the process of the sweep has it.
 
     def __init__(self) -> None:
-        ignore_launcher_warnings()  # the jobs compose their configurations again
+        ignore_launcher_warnings()  # The jobs compose their configurations again.
 
     def __reduce__(self) -> tuple[type[SweepReport], tuple[()]]:
-        return SweepReport, ()  # launchers pickle it
+        return SweepReport, ()  # Launchers pickle it.
 
     @readable_errors(exits=True)  # Hydra would only warn of other errors in a callback.
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        hydra, words = config.hydra, parsed(config)
+        hydra = config.hydra
+        words = parsed(config)
         _check_sweep(config, words)
-        swept = [word for word in words if word.is_sweep_override()]
-        self._is_search, self._metric = "n_trials" in hydra.sweeper, config.sweep.metric
-        count = hydra.sweeper.get("n_trials")
-        if not self._is_search:
-            count = math.prod(len([*word.sweep_string_iterator()]) for word in swept)
+        swept_words = [word for word in words if word.is_sweep_override()]
+        self._is_search = "n_trials" in hydra.sweeper
+        self._metric = config.sweep.metric
+        if self._is_search:
+            job_count = hydra.sweeper.n_trials
+        else:
+            value_counts = [len(list(word.sweep_string_iterator())) for word in swept_words]
+            job_count = math.prod(value_counts)
         _check_values(config, words)
-        self.folder, self._stdout = Path(hydra.sweep.dir).absolute(), sys.stdout
-        with read_write(hydra.overrides):  # jobs may start in another folder
+        self.folder = Path(hydra.sweep.dir).absolute()
+        self._stdout = sys.stdout
+        with read_write(hydra.overrides):  # Jobs may start in another folder.
             hydra.overrides.hydra.append(as_override("hydra.sweep.dir", self.folder))
-        varied = [read_word(str(word.input_line)).key for word in swept]
-        os.environ[SWEEP] = " ".join([str(count), *varied])
-        if (threads := hydra.launcher.get("cpus_per_task")) is not None:
-            # submitit starts jobs with this environment, all cores each
+        varied_keys = [read_word(str(word.input_line)).key for word in swept_words]
+        os.environ[SWEEP] = " ".join([str(job_count), *varied_keys])
+        threads = hydra.launcher.get("cpus_per_task")
+        if threads is not None:
+            # Jobs that submitit starts have this environment; else each would take all cores.
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        print(visible_line(f"sweep of {count} jobs: {self.folder}"), flush=True)
+        print(visible_line(f"sweep of {job_count} jobs: {self.folder}"), flush=True)
         SweepReport.running = self
         for number in SIGNALS:
             signal.signal(number, self.interrupt)
 
     def interrupt(self, signum: int, _: FrameType | None = None) -> NoReturn:
         """End the jobs in other processes, wait until they have saved their states, and exit."""
-        for number in SIGNALS:  # this is the end already
+        for number in SIGNALS:  # This is the end already.
             signal.signal(number, signal.SIG_IGN)
         for worker in multiprocessing.active_children():
             with suppress(ProcessLookupError):
                 # A second Ctrl-C would keep them from saving.
                 os.kill(worker.pid or 0, signal.SIGTERM)
-        deadline, locks = time.monotonic() + GRACE, [*self.folder.glob("*/lock")]
-        while time.monotonic() < deadline and any(RunFolder(p.parent).is_training for p in locks):
+        deadline = time.monotonic() + GRACE
+        folders = [RunFolder(lock.parent) for lock in self.folder.glob("*/lock")]
+        while time.monotonic() < deadline and any(folder.is_training for folder in folders):
             time.sleep(0.1)
         line = f"interrupted by {signal.Signals(signum).name}; {self.how_to_finish()}"
-        print(visible_line(line), file=self._stdout, flush=True)  # a job may have redirected it
+        # A job may have redirected the standard output.
+        print(visible_line(line), file=self._stdout, flush=True)
         sys.exit(128 + signum)
 
     def how_to_finish(self) -> str:
@@ -210,7 +231,8 @@ class SweepReport(Callback):
         from seqmodels.compare.fold_predictions import write_fold_predictions
 
         compare_runs(str(self.folder), metric=self._metric)
-        if table := write_fold_predictions(self.folder):
+        table = write_fold_predictions(self.folder)
+        if table:
             print(f"{table}: the predictions of all folds")
         sys.stdout.flush()
         runs = [RunFolder(file.parent) for file in self.folder.rglob("result.json")]
@@ -222,11 +244,13 @@ def _check_values(config: DictConfig, words: Sequence[Override]) -> None:
     """Check the configuration of the first job, and then each other value that varies, in place of
     the first one, so that a wrong value is refused before any job trains. Values that are wrong
     only together still fail in their job."""
-    from seqmodels.runs.plan import check_keys, plan_of  # imports torch, after a word is refused
+    # This imports torch, so a wrong word is refused before it.
+    from seqmodels.runs.plan import check_keys, plan_of
 
     loader = GlobalHydra.instance().config_loader()
     for job_words in _jobs_with_each_value(words):
-        with suppress(HydraException):  # the sweeper, which composes all jobs, raises it, too
+        # The sweeper, which composes all jobs, raises Hydra's errors, too.
+        with suppress(HydraException):
             job = loader.load_sweep_config(config, job_words)  # A group may vary.
             check_defaults_kept(job, job_words)
             job = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
@@ -262,23 +286,28 @@ def _values_to_check(word: Override) -> list[str]:
 def _several(devices: Any) -> bool:
     """Whether Lightning would take several of them, and so start a process for each."""
     if devices == "auto":
-        import torch  # a sweep of one device needn't wait for it
+        import torch  # A sweep of one device needn't wait for it.
 
         return torch.accelerator.device_count() > 1
-    return len(devices) > 1 if isinstance(devices, ListConfig) else str(devices) != "1"
+    if isinstance(devices, ListConfig):
+        return len(devices) > 1
+    return str(devices) != "1"
 
 
 def _check_sweep(config: DictConfig, words: Sequence[Override]) -> None:
     """Check what only a sweep can have wrong."""
     for word in words:
         key = read_word(str(word.input_line)).key
-        swept = word.is_sweep_override() and key.startswith(NO_SETTING)
-        if key in ("folder", "resume") or swept:
-            where = "each job of a sweep has the folder of its settings, in hydra.sweep.dir"
-            raise UserError(f"{word.input_line}: {where}; leave this out")
+        varies_no_setting = word.is_sweep_override() and key.startswith(NO_SETTING)
+        if key in ("folder", "resume") or varies_no_setting:
+            raise UserError(
+                f"{word.input_line}: each job of a sweep has the folder of its settings, in "
+                "hydra.sweep.dir; leave this out"
+            )
         if word.is_interval_sweep() and "n_trials" not in config.hydra.sweeper:
             raise UserError(f"{word.input_line}: to search an interval, add hparams_search=optuna")
-    devices, strategy = config.trainer.devices, str(config.trainer.strategy)
+    devices = config.trainer.devices
+    strategy = str(config.trainer.strategy)
     if strategy.startswith("ddp") or _several(devices):
         raise UserError(
             f"trainer.devices={devices} and trainer.strategy={strategy} start this command again "
@@ -293,7 +322,9 @@ def _check_sweep(config: DictConfig, words: Sequence[Override]) -> None:
 def parsed(config: DictConfig) -> list[Override]:
     """The words of a sweep, after those of its configuration files; the last of a key counts."""
     hydra = config.hydra
-    files = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    params_of_files = hydra.sweeper.get("params") or {}
+    texts = [f"{key}={value}" for key, value in params_of_files.items()]
+    texts += as_typed(hydra.overrides.task)
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    words = parser.parse_overrides([*files, *as_typed(hydra.overrides.task)])
-    return [*{word.get_key_element(): word for word in words}.values()]
+    words_by_key = {word.get_key_element(): word for word in parser.parse_overrides(texts)}
+    return list(words_by_key.values())

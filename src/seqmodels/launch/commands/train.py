@@ -14,7 +14,7 @@ from seqmodels.launch.composed import as_typed, check_defaults_kept, composed
 
 
 def _multirun(*arguments: Any) -> None:
-    from seqmodels.launch.sweep import multirun  # a single run needn't wait for it
+    from seqmodels.launch.sweep import multirun  # A single run needn't wait for it.
 
     multirun(*arguments)
 
@@ -22,12 +22,16 @@ def _multirun(*arguments: Any) -> None:
 @partial(composed, "train", multirun=_multirun)
 def main(config: DictConfig) -> None:
     settings: Any = HydraConfig.get()
-    overrides, in_sweep = as_typed(settings.overrides.task), settings.mode == RunMode.MULTIRUN
+    overrides = as_typed(settings.overrides.task)
+    is_in_sweep = settings.mode == RunMode.MULTIRUN
     check_defaults_kept(config, overrides)
-    # Hydra's folder, of a job of a sweep, or where you give `hydra.run.dir`
-    own = in_sweep or settings.run.dir != settings.runtime.cwd
-    config.folder = settings.runtime.output_dir if own else config.folder
-    if in_sweep:
+    # Hydra has a folder for a job of a sweep, and where you give `hydra.run.dir`.
+    has_hydra_folder = is_in_sweep or settings.run.dir != settings.runtime.cwd
+    if has_hydra_folder:
+        config.folder = settings.runtime.output_dir
+    else:
+        config.folder = config.folder  # named once
+    if is_in_sweep:
         from seqmodels.launch.sweep import run_job
 
         run_job(config, overrides)
