@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from statistics import fmean
 from typing import Any, TypeVar
@@ -173,7 +174,7 @@ def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | Non
         return None
     counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)  # (N,), as all that follows
     freedom = counts - 1
-    critical = special.stdtrit(freedom, 1 - LEVEL / pairs / 2)
+    critical = _critical_values(pairs)
     # A t-test of so many differences is significant if a noncentral t is above the critical value.
     effect_size = abs(deltas.mean()) / deviation
     noncentrality = effect_size * np.sqrt(counts)
@@ -185,6 +186,16 @@ def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | Non
     if not len(sufficient_counts):
         return None
     return int(sufficient_counts[0])
+
+
+@lru_cache
+def _critical_values(pairs: int) -> np.ndarray:
+    """What the t of so many pairs must exceed to be significant, with `FEWEST_SEEDS` seeds, with
+    one more, and so on up to `MOST_SEEDS`. It takes longer than all else of a comparison."""
+    freedom = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1) - 1
+    critical_values = special.stdtrit(freedom, 1 - LEVEL / pairs / 2)
+    critical_values.flags.writeable = False  # All callers share it.
+    return critical_values
 
 
 def _paired_p(deltas: np.ndarray, step: float, overlap: float) -> float:
