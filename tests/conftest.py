@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
 from seqmodels.launch.composed import VERSION_BASE, prepare_hydra
 from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
+from tests.kept import keep_what_libraries_give
 
 if TYPE_CHECKING:  # slow to import, also where tests are only handed out to other processes
     from matplotlib.figure import Figure
@@ -56,10 +57,14 @@ def pytest_collectstart() -> None:
     """
     import lightning.pytorch  # noqa: F401
 
+    keep_what_libraries_give()
+
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays, so Python need not look through it for garbage again."""
+    """What is imported by now stays, so Python need not look through it for garbage again, and for
+    the rest of it less often: there is a lot of memory."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def run_script(
