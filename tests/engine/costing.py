@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,20 @@ def run(folder: str, rank: int) -> None:
     """Of one of two processes: saves the means over both of what `step_of` gives."""
     torch.set_num_threads(1)
     rendezvous = f"file://{folder}/rendezvous"
-    distributed.init_process_group("gloo", rendezvous, rank=rank, world_size=2)
-    rows, found = slice(0, HALF) if rank == 0 else slice(HALF, None), {}
+    distributed.init_process_group(
+        "gloo", rendezvous, timedelta(seconds=120), rank=rank, world_size=2
+    )
+    try:
+        found = _means(slice(0, HALF) if rank == 0 else slice(HALF, None))
+    finally:
+        distributed.destroy_process_group()
+    if rank == 0:
+        torch.save(found, Path(folder, "found.pt"))
+
+
+def _means(rows: slice) -> dict[tuple[str, str], list[Tensor]]:
+    """Over both processes, of which this one has these rows of each batch."""
+    found = {}
     for name in NAMES:
         task = task_of(name)
         for text, batch in batches_of(task).items():
@@ -113,9 +126,7 @@ def run(folder: str, rank: int) -> None:
             for value in made:
                 distributed.all_reduce(value)
             found[name, text] = [value / 2 for value in made]
-    if rank == 0:
-        torch.save(found, Path(folder, "found.pt"))
-    distributed.destroy_process_group()
+    return found
 
 
 if __name__ == "__main__":
