@@ -59,7 +59,7 @@ def test_predictions_are_a_line_each_until_nobody_reads_them(
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 5 and all(line["label"] in line["probabilities"] for line in lines)
     assert done.stderr == ""
-    (tmp_path / "inputs.jsonl").write_text("\n".join(5000 * SERIES))
+    (tmp_path / "inputs.jsonl").write_text("\n".join(500 * SERIES))
     with (
         (tmp_path / "inputs.jsonl").open() as stdin,
         subprocess.Popen(
@@ -131,7 +131,8 @@ def test_two_processes_train_and_score_like_one(
 
 def test_debug_overfit_learns_its_batches_by_heart(script: Script, tmp_path: Path) -> None:
     own = ("debug=overfit", "model.output.label_smoothing=0", "folder=run")
-    script("train.py", *own, "trainer=cpu", "baseline=false")
+    quick = ("trainer=cpu", "trainer.check_val_every_n_epoch=50", "callbacks.dataflow=null")
+    script("train.py", *own, *quick, "baseline=false")
     assert read_metrics(tmp_path / "run" / "metrics.csv")[-1]["train/loss"] < 0.01
 
 

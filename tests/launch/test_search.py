@@ -110,7 +110,7 @@ def test_a_search_that_is_killed_finds_its_winner_and_how_to_compare_it_with_the
     rows = "".join(f"a {word} film,{word}\n" for word in ("fine", "dull") * 60)
     (tmp_path / "my.csv").write_text(f"text,label\n{rows}")
     quick = (*own, *QUICK, "debug=limit", "~model.embedding.noise", "data.batch_size=8")
-    words = (*SEARCH, *quick, "hydra.sweeper.n_trials=3", "trainer.max_epochs=4")
+    words = (*SEARCH, *quick, "hydra.sweeper.n_trials=3", "trainer.max_epochs=2")
     killed = tmp_path / "killed"
     with running_sweep(killed, 2, *words) as running:
         running.kill()

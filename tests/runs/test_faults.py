@@ -20,8 +20,8 @@ from seqmodels.runs import load_run
 from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import read_metrics
 from seqmodels.screen import logging_to
-from tests.conftest import Script, result_of
-from tests.runs.resumed import OWN, Copy, Fail, callback, same_run
+from tests.conftest import Script, result_of, run_script
+from tests.runs.resumed import OWN, QUICK, Copy, Fail, callback, same_run
 
 # ---------------------------------------------------------------- faults in the second epoch
 
@@ -39,7 +39,7 @@ def test_a_full_disk_ends_with_one_line_and_leaves_the_last_checkpoint(
 ) -> None:
     run, limit = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        done = script("train.py", *OWN, *callback(FullDisk), "folder=run", status=2)
+        done = script("train.py", *QUICK, *callback(FullDisk), "folder=run", status=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     [line] = done.stderr.splitlines()
@@ -84,6 +84,17 @@ def test_a_log_on_a_full_disk_is_silent(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == ""
 
 
+DROPPING = (*QUICK, "model.dropout=0.2")  # so that random numbers count
+
+
+@pytest.fixture(scope="module")
+def dropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happens to."""
+    run = tmp_path_factory.mktemp("dropping") / "whole"
+    run_script(run.parent, "train.py", *DROPPING, f"folder={run}")
+    return run
+
+
 @pytest.mark.parametrize(
     ("place", "minutes", "step"),
     [
@@ -94,17 +105,16 @@ def test_a_log_on_a_full_disk_is_silent(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_after_an_exception_the_last_exact_state_is_resumed(
-    script: Script, tmp_path: Path, place: str, minutes: float, step: int
+    script: Script, dropping: Path, tmp_path: Path, place: str, minutes: float, step: int
 ) -> None:
-    own = (*OWN, "model.dropout=0.2", f"callbacks.last.minutes={minutes}")
-    script("train.py", *own, "folder=whole")
+    own = (*DROPPING, f"callbacks.last.minutes={minutes}")
     fail = callback(Fail, place=place)
     done = script("train.py", *own, *fail, "folder=cut", status=2)
     assert len(done.stderr.splitlines()) == 1
     assert f"failed; saved after step {step}; resume with seqmodels train resume=cut" in done.stdout
     assert result_of(tmp_path / "cut")["status"] == "failed"
     script("train.py", "resume=cut")
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    same_run(dropping, tmp_path / "cut")
     rows = read_metrics(tmp_path / "cut" / "metrics.csv")
     assert [row["epoch"] for row in rows if "validation/loss" in row] == [0, 1, 2, 3]
 
@@ -200,7 +210,7 @@ def test_best_is_the_best_and_is_what_is_tested(
     given = callback(Given, values=f"[{values}]")
     choose = ("callbacks.checkpoint.monitor=validation/given", f"callbacks.checkpoint.mode={mode}")
     copied = callback(Copy, to=tmp_path / "resumed", step=34)
-    script("train.py", *OWN, "callbacks.dataflow=null", *given, *choose, *copied, "folder=whole")
+    script("train.py", *QUICK, *given, *choose, *copied, "folder=whole")
     script("train.py", "resume=resumed", *given)
     whole, resumed = (result_of(tmp_path / run)["metrics"] for run in ("whole", "resumed"))
     assert resumed.items() <= whole.items()

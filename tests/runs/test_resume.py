@@ -23,7 +23,7 @@ from seqmodels.runs.checkpoint import CheckpointFiles, read_checkpoint
 from seqmodels.runs.folder import RunFolder, read_metrics
 from seqmodels.runs.resume import find_resume
 from tests.conftest import Config, Refused, Script, result_of, run_script
-from tests.runs.resumed import OWN, content, same_run, stopped_by
+from tests.runs.resumed import QUICK, content, same_run, stopped_by
 
 Words = tuple[str, ...]
 
@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     third epoch of four."""
     place = tmp_path_factory.mktemp("trained")
     for name, status, stop in (("whole", 0, ()), ("cut", 143, stopped_by(SIGTERM))):
-        run_script(place, "train.py", *OWN, *stop, f"folder={place / name}", status=status)
+        run_script(place, "train.py", *QUICK, *stop, f"folder={place / name}", status=status)
         shutil.copytree(place / name, place / "copies" / name)
     return place
 
@@ -81,7 +81,7 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
 ) -> None:
     (tmp_path / "mine.py").write_text("")
     run, trusted = tmp_path / "run", ("imports=[mine]", "allowed_targets=[tests.]")
-    own = (*OWN, stopped_by(*numbers)[0], *trusted, f"folder={run}")
+    own = (*QUICK, stopped_by(*numbers)[0], *trusted, f"folder={run}")
     done = script("train.py", *own, status=status)
     assert "Traceback" not in done.stderr
     said, _, command = done.stdout.rpartition("; resume with seqmodels train ")
@@ -111,13 +111,16 @@ def test_a_signal_saves_the_run_and_says_how_to_resume_it(
     ],
 )
 def test_a_signal_is_harmless_wherever_it_comes(
-    script: Script, tmp_path: Path, step: int, validating: bool, words: str
+    script: Script, trained: Path, tmp_path: Path, step: int, validating: bool, words: str
 ) -> None:
-    own, stop = (*OWN, *words.split()), stopped_by(SIGTERM, step=step, validating=validating)
-    script("train.py", *own, "folder=whole")
+    own, stop = (*QUICK, *words.split()), stopped_by(SIGTERM, step=step, validating=validating)
+    whole = trained / "copies" / "whole"
+    if words:
+        whole = tmp_path / "whole"
+        script("train.py", *own, f"folder={whole}")
     script("train.py", *own, *stop, "folder=cut", status=143)
     script("train.py", "resume=cut")
-    same_run(tmp_path / "whole", tmp_path / "cut")
+    same_run(whole, tmp_path / "cut")
 
 
 # ---------------------------------------------------------------- what a folder is enough for
@@ -130,7 +133,7 @@ def flip(run: Path) -> None:
     path.write_bytes(bits)
 
 
-AGAIN = tuple(word for word in OWN if word != "trainer=cpu")  # which is a group
+AGAIN = tuple(word for word in QUICK if word != "trainer=cpu")  # which is a group
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,7 @@ def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
 ) -> None:
     before = content(whole)
     assert "this run is finished; to train longer, set" in refused("train.py", f"resume={whole}")
-    assert "holds a run already: choose another" in refused("train.py", *OWN, f"folder={whole}")
+    assert "holds a run already: choose another" in refused("train.py", *QUICK, f"folder={whole}")
     assert content(whole) == before
     script("train.py", f"resume={whole}", "trainer.max_epochs=6")
     rows = read_metrics(whole / "metrics.csv")
@@ -262,7 +265,7 @@ def test_a_finished_run_is_not_touched_unless_it_is_to_train_longer(
 def test_a_run_that_failed_before_its_first_checkpoint_is_begun_again(
     script: Script, refused: Refused, tmp_path: Path
 ) -> None:
-    words = (*OWN, "folder=again")
+    words = (*QUICK, "folder=again")
     assert "diverged" in refused("train.py", *words, "model.optimizer.lr=1e30")
     script("train.py", *words)
     [beginning] = OmegaConf.load(tmp_path / "again" / "overrides.yaml")
@@ -272,7 +275,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_begun_again(
 def test_other_data_are_refused_and_change_nothing(
     script: Script, reviews: Path, tmp_path: Path
 ) -> None:
-    own = ("data=text", f"data.train={reviews}", "data.batch_size=4", *OWN)
+    own = ("data=text", f"data.train={reviews}", "data.batch_size=4", *QUICK)
     script("train.py", *own, *stopped_by(SIGTERM, step=20), "folder=run", status=143)
     text = reviews.read_text()
     reviews.write_text(text.replace("good", "?").replace("bad", "good").replace("?", "bad"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Script, result_of
-from tests.runs.resumed import OWN, running, same_weights
+from tests.runs.resumed import QUICK, running, same_weights
 
-TWO = (*OWN, "trainer=ddp_sim", "trainer.max_epochs=40")
+TWO = (*QUICK, "trainer=ddp_sim", "trainer.max_epochs=40")
 
 
 def wait_for_the_end_of(processes: list[int]) -> None:
