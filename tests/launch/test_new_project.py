@@ -70,11 +70,20 @@ def test_it_is_about_15_files_and_300_lines_of_clean_style(project: Path) -> Non
 
 
 @pytest.mark.slow
-def test_its_tests_pass_and_its_training_runs(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-k", "not sweep"), "3 passed"),
+        pytest.param((), "4 passed", marks=pytest.mark.long),
+    ],
+)
+def test_its_tests_pass_and_its_training_runs(
+    project: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
     exported("Regressor")  # its task predicts numbers, too
     path = installed(project, tmp_path / "site", "editable")
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project, path=path)
-    assert "4 passed" in done
+    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words, cwd=project, path=path)
+    assert said in done
 
 
 def test_its_wheel_brings_its_configuration(project: Path, tmp_path: Path) -> None:

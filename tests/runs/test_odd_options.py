@@ -12,26 +12,35 @@ import pytest
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import read_metrics
 from tests.conftest import Script, result_of
-from tests.runs.resumed import OWN
+from tests.runs.resumed import OWN, QUICK
 
 ODD = [
-    ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2", 42),
     ("trainer.max_epochs=1 trainer.val_check_interval=0.3", 14),
-    ("trainer.max_epochs=2 trainer.val_check_interval=9", 28),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 trainer.val_check_interval=5", 42),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=null trainer.val_check_interval=11", 42),
     ("trainer.max_epochs=2 trainer.val_check_interval=auto", 28),
     ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.check_val_every_n_epoch=5", 17),
-    ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.val_check_interval=3", 17),
-    ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
     ("trainer.max_epochs=2 trainer.accumulate_grad_batches=4 trainer.val_check_interval=5", 8),
-    ("trainer.max_epochs=2 trainer.limit_train_batches=5 trainer.check_val_every_n_epoch=3", 10),
     ("trainer.max_epochs=2 trainer.limit_train_batches=1 trainer.limit_val_batches=1", 2),
     ("trainer.max_epochs=2 trainer.overfit_batches=3 trainer.check_val_every_n_epoch=3", 6),
-    ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
     ("trainer.max_epochs=1 trainer.precision=bf16-true trainer.val_check_interval=0.4", 14),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 +callbacks=ema", 42),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 callbacks.last.minutes=0", 42),
+    *(
+        pytest.param(words, steps, marks=pytest.mark.long)
+        for words, steps in (
+            ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2", 42),
+            ("trainer.max_epochs=2 trainer.val_check_interval=9", 28),
+            ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.val_check_interval=3", 17),
+            ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
+            (
+                "trainer.max_epochs=2 trainer.limit_train_batches=5"
+                " trainer.check_val_every_n_epoch=3",
+                10,
+            ),
+            ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
+        )
+    ),
 ]
 
 
@@ -97,7 +106,7 @@ def test_every_command_takes_what_a_training_took(
 def test_the_last_step_is_validated_saved_and_resumed(
     words: str, steps: int, script: Script, tmp_path: Path
 ) -> None:
-    script("train.py", *OWN, *words.split(), "folder=run", "callbacks.dataflow=null")
+    script("train.py", *QUICK, *words.split(), "folder=run")
     run = tmp_path / "run"
     result = result_of(run)
     assert result["status"] == "completed" and result["metrics"]["test/loss"] > 0
@@ -121,6 +130,6 @@ def test_a_training_that_is_stopped_before_its_min_epochs_is_validated_at_its_en
     stopped = ("+callbacks=early_stopping", "callbacks.early_stopping.patience=0")
     never_better = ("callbacks.early_stopping.min_delta=1.0", "+trainer.min_epochs=2")
     across = ("trainer.val_check_interval=5", "trainer.check_val_every_n_epoch=null")
-    script("train.py", *OWN, *stopped, *never_better, *across, "folder=run")
+    script("train.py", *QUICK, *stopped, *never_better, *across, "folder=run")
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert [row["step"] for row in rows if "validation/loss" in row] == [4, 9, 14, 19, 24, 27]
