@@ -24,6 +24,28 @@ def test_options_that_are_passed_on_are_those_of_the_base() -> None:
     assert validated(takes, given, "data") == {**given, "train": "2020"}
 
 
+def test_the_class_decides_what_is_needed_and_its_base_which_keys_a_dict_has() -> None:
+    class Base:
+        def __init__(self, sizes: dict[str, int] | None = None) -> None: ...
+
+    class Derived(Base):
+        def __init__(self, sizes: dict[str, Any], **options: Any) -> None:
+            super().__init__(sizes, **options)
+
+    takes = arguments(Derived)
+    with pytest.raises(UserError, match="^sizes must be given"):
+        validated(takes, {})
+    with pytest.raises(UserError, match="^sizes.a=b: input should be a valid integer"):
+        validated(takes, {"sizes": {"a": "b"}})
+
+
+def test_of_several_alternatives_the_one_that_fits_best_is_told() -> None:
+    def layers(widths: bool | list[int]) -> None: ...
+
+    with pytest.raises(UserError, match="^widths.1=wide: input should be a valid integer"):
+        validated(arguments(layers), {"widths": [1, "wide"]})
+
+
 # ---------------------------------------------------------------- a class of your own
 
 OWN_TASK = """

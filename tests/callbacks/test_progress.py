@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,3 +119,12 @@ def test_without_a_terminal_no_minute_passes_without_a_line(
     ]
     assert lines[-2:] == ["test: batch 1 of 2", "test: batch 2 of 2"]
     assert model.reads == 12
+
+
+def test_the_minutes_left_of_a_resumed_run_are_by_what_this_process_trained() -> None:
+    bar = LiveProgressBar()
+    bar._began_at = time.monotonic() - 600
+    bar._share_at_start = 0.5
+    bar._share_done = lambda trainer: 0.75  # type: ignore[method-assign]
+    bar._budget = SimpleNamespace(steps=None)  # type: ignore[assignment]
+    assert bar._rest(pl.Trainer(accelerator="cpu", logger=False)) == ", at most 10 min left"

@@ -29,6 +29,9 @@ from seqmodels.compare.statistics import (
     smallest_step,
     summarize,
 )
+from seqmodels.compare.statistics import (
+    _deviation as deviation_of_pairs,
+)
 from seqmodels.compare.writing import bars_of
 
 SETTING = attrgetter("setting")
@@ -60,6 +63,13 @@ def test_an_interval_is_not_narrower_than_rounding_makes_it() -> None:
     assert same.deviation == 0
     exact = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000) / 48  # what is rounded away
     assert same.interval == pytest.approx(stats.t.ppf(0.975, 2) * exact.std() / 3**0.5, rel=0.01)
+
+
+def test_the_difference_of_two_rounded_scores_has_the_rounding_of_both() -> None:
+    rounding = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 100_000)) / 48
+    deviation = (rounding[0] - rounding[1]).std()
+    same = np.full(3, 0.25)
+    assert deviation_of_pairs(same, 1 / 48) == pytest.approx(deviation, rel=0.01)
 
 
 def raw_p(deltas: Sequence[float], step: float, overlap: float = 0.0) -> float:

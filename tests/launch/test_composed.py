@@ -106,6 +106,11 @@ def test_words_of_a_resume_may_add_keys_within_a_group(word: str) -> None:
     assert for_resume([word]) == [word]
 
 
+def test_a_key_that_a_resume_removes_stays_removed() -> None:
+    words = ["resume=runs/mine", "~model.dropout=0.1", "~callbacks.ema"]
+    assert for_resume(words) == words
+
+
 @given(path=st.text(st.sampled_from("""ab/.-_ ,'"\\[]{}$:=é日"""), min_size=1).map(Path))
 def test_a_path_is_written_so_that_it_is_read_again(path: Path) -> None:
     override = OverridesParser.create().parse_override(as_override("resume", path))

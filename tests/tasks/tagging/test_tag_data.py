@@ -238,6 +238,13 @@ def test_a_first_line_whose_tag_stands_nowhere_else_is_noted(write: Write) -> No
         assert bool(notes) is is_said
 
 
+def test_a_line_that_ends_before_its_word_is_named(write: Write) -> None:
+    path = write("a.txt", "1 x the DT\n2 x\n")
+    data = TaggedText(columns=["id", "kind", "word", "tag"], token_column="word")
+    with pytest.raises(UserError, match="line 2 is .*each line needs a word"):
+        [*data.read_file(path, needs_tags=False)]
+
+
 def test_columns_may_have_another_separator(write: Write) -> None:
     path = write("a.txt", "the;DT;B\nbig cat;NN;I\n\n#;NN;B\n")
     assert read(path, separator=";") == [(["the", "big cat"], ["B", "I"]), (["#"], ["B"])]
