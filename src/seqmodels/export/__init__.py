@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from seqmodels.engine import Task
 from seqmodels.errors import UserError, refusing, unusable
-from seqmodels.export.graph import INSTEAD, example_inputs, make_graph
+from seqmodels.export.encoder import INSTEAD
+from seqmodels.export.graph import example_inputs, make_graph
+from seqmodels.export.reference import reference_rows
 from seqmodels.files import write_json, written_whole
 from seqmodels.installation import require
 
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     """Writes a task into a folder, which is made if it is not there: `model.onnx`, and
     `model.json`, which holds what else a server needs: the arguments of the task, with the names of
-    classes or values, their scale, and the options of the encoder and what it was fitted to.
+    classes or values, their scale, and the options of the encoder and what it was fitted to; and
+    three rows with their logits, by which a server can check its runtime.
 
     Args:
         stream: carry the state from call to call, as `make_graph` says.
@@ -31,16 +33,21 @@ def export(task: Task, folder: Path, *, stream: bool = False) -> None:
     network = task.network
     if task.contract.kind.decoder:
         raise UserError(f"a graph cannot hold a decoder, which writes until it is done: {INSTEAD}")
-    reads, output = list(network.head.reads), network.head.output
-    decision: Any = getattr(output, "decision", dict)()
-    facts = {"task": type(task).__name__, "reads": reads, "decision": decision, **task.hparams}
-    inputs = example_inputs(task.hparams["data"])
+    data = task.hparams["data"]
     with unusable(f"{type(task).__name__} cannot be traced, {INSTEAD}"):
-        made = make_graph(network, inputs, stream=stream)
+        graph = make_graph(network, example_inputs(data), stream=stream)
+    facts = {
+        "task": type(task).__name__,
+        "reads": list(network.head.reads),
+        # Only an output that decides on all steps together has one.
+        "decision": getattr(network.head.output, "decision", dict)(),
+        **task.hparams,
+        "reference": reference_rows(network, data),
+    }
     with refusing(f"cannot write to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "model.onnx") as file:
-        file.write(made.model_proto.SerializeToString())
+        file.write(graph.model_proto.SerializeToString())
     write_json(folder / "model.json", facts)
     if network.window is not None:
         log.warning(
