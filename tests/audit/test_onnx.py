@@ -156,6 +156,23 @@ def test_a_wrong_graph_is_found(name: str, tmp_path: Path) -> None:
         assert audit_onnx(saved(tmp_path, by_hand(*graph)), **options, seed=seed).names == found
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_graph_is_audited_in_any_runtime(by_name: bool, tmp_path: Path) -> None:
+    """onnx's own reference ignores the lengths of a node, so there its states are those after the
+    padding."""
+    from onnx.reference import ReferenceEvaluator
+
+    path = saved(tmp_path, by_hand(*RIGHT["both ends"]))
+    reference = ReferenceEvaluator(str(path))
+
+    def run(arrays: dict[str, Any]) -> Any:
+        outputs = reference.run(None, arrays)
+        return {"y": outputs[0]} if by_name else outputs
+
+    assert audit_onnx(path).names == []
+    assert audit_onnx(path, run=run).names == ["padding_leak"]
+
+
 class Exported(nn.Module):
     def __init__(self, cell: type[nn.RNNBase], both: bool) -> None:
         super().__init__()

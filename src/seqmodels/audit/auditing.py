@@ -14,7 +14,7 @@ from seqmodels.audit import directions, leaks
 from seqmodels.audit.findings import Audit
 from seqmodels.audit.input_steps import stale_state, unread_step
 from seqmodels.audit.isolation import training
-from seqmodels.audit.onnx_graph import OnnxGraph
+from seqmodels.audit.onnx_graph import OnnxGraph, Run
 from seqmodels.audit.probe import Probe, set_up_probe
 from seqmodels.audit.random_inputs import Sampler, random_batch, target_rows
 from seqmodels.audit.streams import MOST_STEPS, audit_stream
@@ -219,22 +219,25 @@ def audit_onnx(
     padding: int | float | str | None = None,
     states: Mapping[str, str] | None = None,
     sizes: Mapping[str, int] | None = None,
+    run: Run | None = None,
     seed: int = 0,
 ) -> Audit:
-    """Audits an ONNX file by onnxruntime, as `audit` does a model, whose arguments it takes; and as
-    `audit_stream` does a stream, if the graph takes and gives states.
+    """Audits an ONNX file in onnxruntime or in a runtime of yours, as `audit` does a model, whose
+    arguments it takes; and as `audit_stream` does a stream, if the graph takes and gives states.
 
     Args:
         inputs: batch first, whatever the graph takes. None: random ones of the shape it declares.
         states: the output of each state by its input; zeros come first. None: by names such as h0
             and hn, or prev_state and new_state.
         sizes: of random inputs: what `random_batch` takes, such as `vocabulary`.
+        run: your runtime: takes a dict of NumPy arrays by the names of inputs, and returns the
+            outputs, by name or in the graph's order. None: onnxruntime.
 
     Raises:
         UserError: as `audit` does; without the extra `export`; for a file that cannot be run.
     """
     with unusable(f"{path} is not a graph that can be audited"):
-        graph = OnnxGraph(path, kind, states)
+        graph = OnnxGraph(path, kind, states, run)
     untested = graph.untested
     if not graph.lengths and lengths is None and padding is None:
         padding = "none"

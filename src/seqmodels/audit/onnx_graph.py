@@ -1,15 +1,16 @@
-"""Run an ONNX file, whoever made it, as a model and as a stream, by onnxruntime."""
+"""Run an ONNX file, whoever made it, in any runtime, as a model and as a stream."""
 
 from __future__ import annotations
 
 import copy
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,11 @@ ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|fin
 # The shape of each input by its name: numbers where the graph fixes a size, else names of sizes.
 Shapes = dict[str, list[Any]]
 
+# What a runtime gives: each output by its name, or all in the graph's order.
+Outputs = Mapping[str, np.ndarray] | Sequence[np.ndarray]
+# A runtime: from each input by its name to the outputs.
+Run = Callable[[dict[str, np.ndarray]], Outputs]
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -37,17 +43,22 @@ class Ports:
 
 
 class OnnxGraph:
-    """An ONNX file as a model, `(inputs, lengths) -> logits`, and as a stream; both batch first."""
+    """An ONNX file as a model, `(inputs, lengths) -> logits`, and as a stream; both batch first.
 
-    def __init__(self, path: Path | str, kind: str, states: Mapping[str, str] | None) -> None:
-        graph, self.session = _load(path)
-        input_ports = self.session.get_inputs()
-        shapes: Shapes = {port.name: port.shape for port in input_ports}
+    Args:
+        run: runs the file; None: onnxruntime does.
+    """
+
+    def __init__(
+        self, path: Path | str, kind: str, states: Mapping[str, str] | None, run: Run | None = None
+    ) -> None:
+        graph = _load(path)
+        self.run_graph = _in_onnxruntime(path) if run is None else run
+        shapes, self.types = _inputs_of(graph)
         _check_sizes(path, shapes)
-        self.types = {port.name: _numpy_type(port.type) for port in input_ports}
         tokens = [name for name in shapes if "int" in self.types[name]]
-        outputs = [output.name for output in graph.output]
-        ports = _ports(shapes, tokens, outputs, states)
+        self.outputs = [output.name for output in graph.output]
+        ports = _ports(shapes, tokens, self.outputs, states)
         self.inputs = ports.inputs
         self.lengths = ports.lengths
         self.logits = ports.logits
@@ -102,8 +113,11 @@ class OnnxGraph:
         arrays = {
             name: tensor.detach().numpy().astype(self.types[name]) for name, tensor in feed.items()
         }
+        outputs = self.run_graph(arrays)
+        if not isinstance(outputs, Mapping):
+            outputs = dict(zip(self.outputs, outputs, strict=True))
         names = [self.logits, *self.states.values()]
-        logits, *states_after = map(torch.from_numpy, self.session.run(names, arrays))
+        logits, *states_after = [torch.tensor(np.asarray(outputs[name])) for name in names]
         if self.time_first and logits.dim() > 2:
             logits = logits.transpose(0, 1)
         return [logits, *states_after]
@@ -118,11 +132,20 @@ class OnnxGraph:
         return logits if self.kind == "per_step" else logits.flatten(1)
 
 
-def _load(path: Path | str) -> tuple[Any, Any]:
-    """The graph, and a session that runs it as it is written."""
-    for package in ("onnx", "onnxruntime"):
-        require(package, "an audit of a graph", "export")
+def _load(path: Path | str) -> Any:
+    """The graph."""
+    require("onnx", "an audit of a graph", "export")
     import onnx
+
+    graph = onnx.load(path).graph
+    if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
+        raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
+    return graph
+
+
+def _in_onnxruntime(path: Path | str) -> Run:
+    """What runs a file as it is written."""
+    require("onnxruntime", "an audit of a graph", "export")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -131,16 +154,31 @@ def _load(path: Path | str) -> tuple[Any, Any]:
     options.log_severity_level = 4
     # Its optimizations would take out dropout that was left on.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    graph = onnx.load(path).graph
-    if any(node.op_type.startswith("DynamicQuantize") for node in graph.node):
-        raise UserError(f"{path}: all rows, and padding, set its scales: audit the float graph")
-    return graph, onnxruntime.InferenceSession(str(path), options)
+    session = onnxruntime.InferenceSession(str(path), options)
+    return lambda arrays: session.run(None, arrays)
 
 
-def _numpy_type(port_type: str) -> str:
-    """NumPy's name for a type such as `tensor(float)`."""
-    name = port_type.removeprefix("tensor(").removesuffix(")")
-    return re.sub("float$", "single", name)
+def _inputs_of(graph: Any) -> tuple[Shapes, dict[str, str]]:
+    """The shape of each input, and NumPy's name for its type."""
+    import onnx
+
+    stored_tensors = {tensor.name for tensor in graph.initializer}
+    shapes: Shapes = {}
+    types = {}
+    for value in graph.input:
+        if value.name in stored_tensors:  # an input with a value of its own
+            continue
+        tensor_type = value.type.tensor_type
+        shapes[value.name] = [_size(dimension) for dimension in tensor_type.shape.dim]
+        types[value.name] = onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type).name
+    return shapes, types
+
+
+def _size(dimension: Any) -> int | str | None:
+    """A number where the graph fixes it, else its name, if it has one."""
+    if dimension.HasField("dim_value"):
+        return dimension.dim_value
+    return dimension.dim_param or None
 
 
 def _check_sizes(path: Path | str, shapes: Shapes) -> None:
