@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
+import pickle
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine import Task
@@ -58,36 +63,56 @@ def exported_to(folder: Path, made: Task) -> tuple[onnxruntime.InferenceSession,
     return onnxruntime.InferenceSession(folder / "model.onnx"), facts
 
 
-def ragged(made: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
-    """Inputs of different lengths, at least one of them full, padded with what must not count."""
+def batch_with_junk(model: Task, batch: int, time: int) -> tuple[torch.Tensor, ...]:
+    """Inputs of different lengths, at least one of them full, their lengths and a state; padded
+    with what must not count."""
     torch.manual_seed(batch * time)
-    carried = carried_parts(made.network).values() if made.network.carries_state else ()
-    example = example_inputs(made.hparams["data"])
-    shape, *parts = (each.shape for each in (example, *carried))
+    example = example_inputs(model.hparams["data"])
     characters = []
-    if isinstance(made.network.embedding, WordEmbedding):
+    if isinstance(model.network.embedding, WordEmbedding):
         characters = [2 + time]  # the word is one of them
     inputs = torch.randint(0, 9, (batch, time, *characters))
     if characters and batch > 1:
         inputs[0, 0, 1:] = 0  # a word without characters
     if example.is_floating_point():
-        inputs = torch.randn(batch, time, *shape[2:])
+        inputs = torch.randn(batch, time, *example.shape[2:])
     lengths = torch.randint(1, time + 1, (batch,))
     lengths[-1] = time
-    return inputs, lengths, *(torch.randn(part[0], batch, part[2]) for part in parts)
+    for row, length in zip(inputs, lengths.tolist(), strict=True):
+        row[length:] = 7
+    return inputs, lengths, *(torch.randn(part.shape) for part in state_parts(model, batch))
+
+
+def state_parts(model: Task, batch: int) -> list[torch.Tensor]:
+    if not model.network.carries_state:
+        return []
+    return [*carried_parts(model.network, batch).values()]
 
 
 @torch.no_grad()
-def ours(made: Task, *given: torch.Tensor) -> list[Any]:
-    inputs, lengths, *state = given
+def packed(model: Task, *arguments: torch.Tensor) -> list[Any]:
+    """The logits, and the state after them, of PyTorch on packed rows."""
+    model.network.encoder.packing = "packed"
+    inputs, lengths, *state = arguments
     if not state:
-        return [made.network(inputs, lengths)]
-    logits, after = made.network(inputs, lengths, state_of(*state))
-    return [logits, *parts_of(after)]
+        return [model.network(inputs, lengths)]
+    logits, state_after = model.network(inputs, lengths, state_of(*state))
+    return [logits, *parts_of(state_after)]
+
+
+@torch.no_grad()
+def packed_stream(model: Task, inputs: torch.Tensor, lengths: torch.Tensor) -> list[Any]:
+    """The same of the first steps of streams."""
+    model.network.encoder.packing = "packed"
+    batch = SequenceBatch(inputs, lengths)
+    states, carried = model.network.carry(batch)
+    return [model.network.read_out(states, batch), *carried]
 
 
 NETWORKS: list[Callable[[], Task]] = [
     token_classifier,
+    lambda: token_classifier({"cell": "rnn", "num_layers": 2}),
+    lambda: token_classifier(head="mean_pool"),
     lambda: token_classifier(BOTH | {"cell": "gru"}, head="attention_pool"),
     lambda: task("SequenceClassifier", FEATURES | CLASSES, "concat_pool", BOTH | {"cell": "rnn"}),
     lambda: task("Tagger", TOKENS | CLASSES, "every_step", BOTH, output={"kind": "crf"}),
@@ -102,28 +127,137 @@ NETWORKS: list[Callable[[], Task]] = [
 ]
 
 
-@pytest.mark.parametrize("made", NETWORKS)
-def test_onnxruntime_gives_the_same_on_any_batch(made: Callable[[], Task], tmp_path: Path) -> None:
-    model = made()
-    session, facts = exported_to(tmp_path, model)
+class Example(NamedTuple):
+    """What a graph is run with, by the names of its inputs, and what it has to give."""
+
+    feed: dict[str, np.ndarray]
+    outputs: list[np.ndarray]
+
+
+def examples(model: Task, graph: Path, *, stream: bool = False) -> Iterator[Example]:
+    """One for each of `SIZES`."""
+    names = [port.name for port in onnxruntime.InferenceSession(graph).get_inputs()]
     for batch, time in SIZES:
-        given = ragged(model, batch, time)
-        names = ["inputs", "lengths", "h_0", "c_0"][: len(given)]
-        found = session.run(None, dict(zip(names, (each.numpy() for each in given))))
-        for wanted, got in zip(ours(model, *given), found, strict=True):
-            np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5, rtol=0)
-    sizes = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
-    assert sizes["inputs"][:2] == ["batch", "time"] and sizes["lengths"] == ["batch"]
-    assert sizes["logits"][0] == "batch"
-    assert facts["task"] == type(model).__name__ and facts["reads"] == [*model.network.head.reads]
+        arguments = batch_with_junk(model, batch, time)
+        if stream:
+            arguments = arguments[:2]
+            wanted = packed_stream(model, *arguments)
+            arguments += tuple(carried_parts(model.network, batch).values())
+        else:
+            wanted = packed(model, *arguments)
+        arrays = [argument.numpy() for argument in arguments]
+        yield Example(dict(zip(names, arrays, strict=True)), [output.numpy() for output in wanted])
+
+
+def in_onnxruntime(graph: Path, feed: dict[str, np.ndarray]) -> list[Any]:
+    return onnxruntime.InferenceSession(graph).run(None, feed)
+
+
+def in_onnx_reference(graph: Path, feed: dict[str, np.ndarray]) -> list[Any]:
+    with np.errstate(over="ignore"):  # its sigmoid of a number far below zero
+        return ReferenceEvaluator(str(graph)).run(None, feed)
+
+
+@pytest.mark.parametrize("run", [in_onnxruntime, in_onnx_reference])
+@pytest.mark.parametrize("build", NETWORKS)
+def test_a_graph_gives_what_packed_pytorch_does(
+    build: Callable[[], Task], run: Callable[..., list[Any]], tmp_path: Path
+) -> None:
+    model = build()
+    graph = tmp_path / "model.onnx"
+    for stream in (False, True):
+        if stream and model.network.reads_whole_rows():
+            continue
+        export(model, tmp_path, stream=stream)
+        for example in examples(model, graph, stream=stream):
+            for wanted, output in zip(example.outputs, run(graph, example.feed), strict=True):
+                np.testing.assert_allclose(output, wanted, atol=1e-5, rtol=0)
+
+
+IN_OPENVINO = """
+import pickle, sys, openvino
+graphs = pickle.load(open(sys.argv[1], "rb"))
+core = openvino.Core()
+for graph, feeds in graphs:
+    for fixed in (False, True):
+        for feed in feeds:
+            model = core.read_model(graph)
+            if fixed:
+                model.reshape({name: list(array.shape) for name, array in feed.items()})
+            compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            outputs = compiled(feed)
+            pickle.dump([outputs[port] for port in compiled.outputs], sys.stdout.buffer)
+"""
+
+
+@pytest.mark.long
+def test_openvino_gives_what_packed_pytorch_does(tmp_path: Path) -> None:
+    """With free and with fixed sizes. It is installed for the test alone."""
+    packages = tmp_path / "packages"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, f"--target={packages}", "openvino"], check=True)
+    graphs = []
+    wanted_outputs = []
+    for number, build in enumerate(NETWORKS):
+        model = build()
+        for stream in (False, True):
+            if stream and model.network.reads_whole_rows():
+                continue
+            folder = tmp_path / f"{number}_{stream}"
+            export(model, folder, stream=stream)
+            graph = folder / "model.onnx"
+            cases = [*examples(model, graph, stream=stream)]
+            graphs.append((str(graph), [case.feed for case in cases]))
+            wanted_outputs += [case.outputs for case in cases] * 2
+    inputs = tmp_path / "graphs.pickle"
+    inputs.write_bytes(pickle.dumps(graphs))
+    done = subprocess.run(
+        [sys.executable, "-c", IN_OPENVINO, str(inputs)],
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    results = io.BytesIO(done.stdout)
+    for wanted in wanted_outputs:
+        for output, array in zip(pickle.load(results), wanted, strict=True):
+            np.testing.assert_allclose(output, array, atol=1e-5, rtol=0)
+    assert not results.read()
+
+
+def test_a_graph_names_its_sizes_and_what_lies_beside_it(tmp_path: Path) -> None:
+    model = token_classifier()
+    session, facts = exported_to(tmp_path, model)
+    ports = (*session.get_inputs(), *session.get_outputs())
+    sizes = {port.name: port.shape for port in ports}
+    assert sizes == {"inputs": ["batch", "time"], "lengths": ["batch"], "logits": ["batch", 3]}
+    assert facts["task"] == "SequenceClassifier" and facts["reads"] == ["h_n"]
     assert facts["data"] == model.hparams["data"]
+
+
+@pytest.mark.parametrize("build", [*NETWORKS, lambda: token_classifier(window=4)])
+def test_three_rows_lie_beside_a_graph_with_their_logits(
+    build: Callable[[], Task], tmp_path: Path
+) -> None:
+    model = build()
+    session, facts = exported_to(tmp_path, model)
+    reference = facts["reference"]
+    assert len({*reference["lengths"]}) == 3
+    port = session.get_inputs()[0]
+    inputs = np.array(reference["inputs"], "float32" if "float" in port.type else "int64")
+    lengths = np.array(reference["lengths"])
+    feed = {"inputs": inputs, "lengths": lengths}
+    names = [port.name for port in session.get_inputs()[2:]]
+    for name, part in zip(names, state_parts(model, 3), strict=True):
+        feed[name] = part.numpy()
+    logits = session.run(None, feed)[0]
+    np.testing.assert_allclose(logits, reference["logits"], atol=1e-5, rtol=0)
 
 
 def test_a_tagger_is_decided_by_what_is_beside_the_graph(tmp_path: Path) -> None:
     tags = {"classes": ["B-a", "I-a", "O"]}
     model = task("Tagger", TOKENS | tags, "every_step", BOTH, output={"kind": "crf"})
     session, facts = exported_to(tmp_path, model)
-    inputs, lengths = ragged(model, 7, 4)
+    inputs, lengths = batch_with_junk(model, 7, 4)
     [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": lengths.numpy()})
     starts, transitions, ends = (
         np.array(facts["decision"][name]) for name in ("starts", "transitions", "ends")
@@ -146,7 +280,7 @@ def test_a_graph_answers_no_row_that_is_longer_than_the_window(tmp_path: Path) -
     inputs, lengths = torch.randint(0, 9, (2, 6)), torch.tensor([6, 4])
     [logits] = session.run(None, {"inputs": inputs.numpy(), "lengths": lengths.numpy()})
     assert np.isnan(logits[0]).all()
-    np.testing.assert_allclose(logits[1], ours(model, inputs, lengths)[0][1], atol=1e-5)
+    np.testing.assert_allclose(logits[1], packed(model, inputs, lengths)[0][1], atol=1e-5)
 
 
 PAIRS = {**TOKENS, "num_targets": 9, "start": 0, "end": 0}
