@@ -24,6 +24,8 @@ import onnxruntime
 
 # How many inputs a batch has.
 BATCH_SIZE = 64
+# Between the logits of a runtime and those of PyTorch. Both compute in float32.
+LARGEST_DIFFERENCE = 1e-4
 # The options of an encoder that `encode` takes into account. A model with another option would read
 # wrong numbers.
 OPTIONS = {
@@ -54,6 +56,7 @@ class Model:
         refused = self.refused()
         if refused:
             raise ValueError(f"this script cannot serve {', '.join(refused)}")
+        self.check_runtime()
         self.fitted = encoder["fitted"]
         self.encode = self.features
         if self.kind == "tokens":
@@ -80,6 +83,21 @@ class Model:
             for name in self.options:
                 is_served[name] = name in OPTIONS[self.kind]
         return [name for name, served in is_served.items() if not served]
+
+    def check_runtime(self) -> None:
+        """Compares the logits of three rows with those of PyTorch, which lie beside the graph."""
+        reference = self.description["reference"]
+        dtype = np.int64 if self.kind == "tokens" else np.float32
+        inputs = np.array(reference["inputs"], dtype)
+        lengths = np.array(reference["lengths"])
+        [logits] = self.graph.run(None, {"inputs": inputs, "lengths": lengths})
+        wanted_logits = np.array(reference["logits"])
+        difference = np.abs(logits[:, : wanted_logits.shape[1]] - wanted_logits).max()
+        if not difference < LARGEST_DIFFERENCE:
+            raise ValueError(
+                f"this runtime computes other logits than PyTorch, by up to {difference:.1g}: use "
+                "another version of it, or another one"
+            )
 
     def predict(self, raw: list[Any], first: int = 1) -> list[dict[str, Any]]:
         """A prediction for each text or series; a ValueError counts them from `first`."""

@@ -121,15 +121,32 @@ def model(
     """The example's `Model` of an encoder's saved state, with logits of two classes."""
     from examples.serve_onnx import Model
 
-    graph = SimpleNamespace(get_outputs=lambda: [SimpleNamespace(shape=["batch", 2])])
+    graph = SimpleNamespace(
+        get_outputs=lambda: [SimpleNamespace(shape=["batch", 2])],
+        run=lambda names, feed: [np.zeros((1, 2))],
+    )
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda _: graph)
 
-    def of(state: dict[str, Any]) -> Any:
-        known = {"task": "SequenceClassifier", "data": {"preprocessor": state}}
-        (tmp_path / "model.json").write_text(json.dumps(known))
+    def of(state: dict[str, Any], logits: tuple[float, float] = (0.0, 0.0)) -> Any:
+        description = {
+            "task": "SequenceClassifier",
+            "data": {"preprocessor": state},
+            "reference": {"inputs": [[1]], "lengths": [1], "logits": [logits]},
+        }
+        (tmp_path / "model.json").write_text(json.dumps(description))
         return Model(tmp_path)
 
     return of
+
+
+@pytest.mark.parametrize("logit", [0.1, float("nan")])
+def test_a_runtime_with_other_logits_than_pytorch_is_refused(
+    logit: float, model: Callable[..., Any]
+) -> None:
+    encoder = Tokens(TokenizerOptions())
+    encoder.fit(TEXTS)
+    with pytest.raises(ValueError, match="this runtime computes other logits than PyTorch"):
+        model(encoder.state(), logits=(0.0, logit))
 
 
 def test_a_line_that_is_not_json_is_refused_with_an_example(examples_importable: None) -> None:
