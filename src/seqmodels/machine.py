@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from seqmodels.device import CPU
 from seqmodels.errors import UserError, choices
 
 
@@ -36,6 +37,32 @@ def find_device(accelerator: str, key: str = "accelerator") -> torch.device:
             f"{key}={accelerator}: PyTorch finds no such device on this machine; use auto or cpu"
         )
     return cpu if accelerator == "cpu" else device
+
+
+def device_named(name: str) -> torch.device:
+    """The device of PyTorch's that `cuda:1` means, or `auto`, `gpu` and what else `find_device`
+    takes. Raises UserError if it isn't there."""
+    if ":" not in name:
+        try:
+            return find_device(name, "device")
+        except UserError:
+            # Other accelerators have names of their own.
+            here = torch.accelerator.current_accelerator(check_available=True)
+            if here is None or here.type != name:
+                raise
+            return here
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name}: PyTorch knows no such device; use auto or cpu") from None
+    found = find_device("auto")
+    if device.type == CPU and device.index == 0:
+        return device
+    if device.type != found.type or device.index >= torch.accelerator.device_count():
+        raise UserError(
+            f"device={name}: PyTorch finds no such device on this machine; use auto or cpu"
+        )
+    return device
 
 
 def fastest_precision(accelerator: str) -> str:

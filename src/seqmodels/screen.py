@@ -112,16 +112,18 @@ class Screen(Console):
 
 
 @contextmanager
-def show_progress(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def show_progress(
+    title: str, total: int | None = None, *, fewest: int = MANY
+) -> Iterator[Callable[[int], None]]:
     """Within: a bar on standard error, if that is a terminal. Gives a function to call with the
     amount that was done since its last call.
 
     Args:
         title: what is done, such as `encoding train`.
-        total: the amount of work, in any unit; None if it is unknown. Less than `MANY` is not
-            shown.
+        total: the amount of work, in any unit; None if it is unknown.
+        fewest: less work than this is not shown.
     """
-    hidden = not sys.stderr.isatty() or (total is not None and total < MANY)
+    hidden = not sys.stderr.isatty() or (total is not None and total < fewest)
     with Progress(console=Screen(stderr=True), transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=total)
         yield lambda amount: bar.advance(task, amount)

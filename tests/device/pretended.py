@@ -298,7 +298,8 @@ def recurrent(op: Any, *args: Any) -> Any:
         given = [data, *between, state if isinstance(hx, tuple | list) else state[0]]
         options = (bias, layers, dropout, training, two, *batch_first)
         with hidden_numbers():
-            return [x.to(kind) for x in op(*given, others[len(states) :], *options)]
+            made = Device.kernel(op, *given, others[len(states) :], *options)
+            return [x.to(kind) for x in made]
 
     return Recurrent.apply(call, training, *tensors)
 
@@ -330,6 +331,7 @@ class Device:
     refused: tuple[torch.dtype, ...] = ()  # types that it lacks, as MPS lacks float64
     corrupts = False  # a copy that is non_blocking, as MPS does
     installed = False
+    kernel: Callable[..., Any] = staticmethod(lambda op, *given: op(*given))  # of `torch.lstm`, ...
 
     def is_available(self) -> bool:
         return self.installed

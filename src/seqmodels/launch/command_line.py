@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ContextDecorator
 from io import TextIOWrapper
 from traceback import print_exception
@@ -84,13 +84,13 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
     """The values by key, and the words without one.
 
     A value is the text as you wrote it, with spaces and brackets, of which pydantic reads what the
-    argument takes; but `null` is None where the argument may be.
+    argument takes; but `null` is None where the argument may be. `--key value` is `key=value`, too.
     """
     parameters = inspect.signature(function).parameters.values()
     takes_places = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     arguments_by_name = arguments(function).arguments
     values, places = dict[str, Any](), list[str]()
-    for word in words:
+    for word in _with_equals(words, arguments_by_name):
         sign, key, text = read_word(word)
         name = key.partition(".")[0]
         if text is not None and not sign and re.fullmatch(r"\w+(\.\w+)*", key):
@@ -104,6 +104,20 @@ def read_words(words: Sequence[str], function: Any) -> tuple[dict[str, Any], lis
         else:
             places.append(word)
     return values, places
+
+
+def _with_equals(words: Sequence[str], names: Container[str]) -> Iterator[str]:
+    """The words, with `--key value` and `--key=value` of an argument as `key=value`."""
+    remaining = iter(words)
+    for word in remaining:
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in names:
+            yield word
+        elif equals:
+            yield f"{name}={text}"
+        else:
+            value = next(remaining, None)
+            yield word if value is None else f"{name}={value}"
 
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:

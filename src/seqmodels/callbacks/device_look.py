@@ -1,0 +1,96 @@
+"""A look at the device of a run: does it compute what the CPU computes?"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from seqmodels.kernels.first_look import allowed, difference_from_cpu, read, unchanged
+from seqmodels.kernels.precision import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, TF32, Precision
+
+log = logging.getLogger(__name__)
+# The CPU may take no longer than this for a batch.
+MOST_SECONDS = 2.0
+
+
+class DeviceLook(Callback):
+    """Compares the first batch of a training, and the largest one of its first epoch, with the CPU,
+    in evaluation. If rounding doesn't explain the difference, it logs a line that names
+    `seqmodels device`, and the run goes on.
+
+    It does nothing on a CPU, nor where the CPU would take more than two seconds. Weights, modes and
+    random numbers stay as they are, so that a training is the same with or without it.
+    """
+
+    def __init__(self) -> None:
+        self._first_size = 0
+        self._largest: Any = None  # the batch, until the first epoch ends
+        self._is_done = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._first_size = 0
+        self._largest = None
+        self._is_done = trainer.strategy.root_device.type == "cpu"
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_done:
+            return
+        size = batch.inputs.shape[0] * batch.inputs.shape[1]
+        if not self._first_size:
+            self._first_size = size
+            self._look(trainer, pl_module, batch, "first")
+        elif size > self._first_size:
+            if self._largest is None or size > self._largest.inputs.shape[:2].numel():
+                self._largest = batch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._largest is not None:
+            self._look(trainer, pl_module, self._largest, "largest")
+        self._largest = None
+        self._is_done = True
+
+    def _look(self, trainer: pl.Trainer, task: Any, batch: Any, which: str) -> None:
+        device = trainer.strategy.root_device
+        precision = _precision(trainer, device)
+        with unchanged(task.network, device):
+            on_cpu = copy.deepcopy(task.network).cpu().float()
+            batch_on_cpu = batch.to("cpu")
+            clock = time.perf_counter()
+            read(on_cpu, batch_on_cpu.first_row(), Tensor.float)
+            seconds_at_most = 2 * len(batch_on_cpu) * (time.perf_counter() - clock)
+            if seconds_at_most > MOST_SECONDS:
+                return
+            in_float32 = read(on_cpu, batch_on_cpu, Tensor.float)
+            in_float64 = read(on_cpu.double(), batch_on_cpu, Tensor.double)
+            with trainer.precision_plugin.forward_context():
+                there = read(task.network, batch, lambda tensor: tensor)
+        encoder = task.network.encoder
+        width = encoder.rnn.input_size + encoder.rnn.hidden_size
+        bound = allowed(precision, width, encoder.num_layers, in_float32, in_float64)
+        difference = difference_from_cpu(there, in_float32, in_float64)
+        if not difference <= bound:
+            log.warning(
+                f"on {device}, the {which} batch differs from the CPU by {difference:.1g}, of "
+                f"which {precision.name} explains {bound:.1g}: run seqmodels device"
+            )
+
+
+def _precision(trainer: pl.Trainer, device: torch.device) -> Precision:
+    name = str(trainer.precision)
+    if name.startswith("bf16"):
+        return BFLOAT16
+    if name.startswith("16"):
+        return FLOAT16
+    if name.startswith("64"):
+        return FLOAT64
+    allows_tf32 = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    return TF32 if device.type == "cuda" and allows_tf32 else FLOAT32
