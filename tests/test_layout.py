@@ -23,7 +23,8 @@ BELOW = {  # what each room stands on, besides the ground
     "heads": {"nn"},
     "network": {"heads", "nn"},
     "engine": {"network", "heads", "nn"},
-    "callbacks": {"engine"},
+    "callbacks": {"engine", "kernels"},
+    "kernels": {"nn"},
     "tasks": {"engine", "network", "data", "heads", "nn"},
 }
 

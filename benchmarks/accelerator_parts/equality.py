@@ -1,124 +1,26 @@
-"""The same numbers as on a CPU, in a second training, and after a resume."""
+"""The same numbers in a second training, and after a resume."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from report import heading, row
-from torch import Tensor
 
-from accelerator_parts import Line, Options, described, job, judged, tf32
-from accelerator_parts.commands import COMMANDS, command, small_files
+from accelerator_parts import Line, Options, described, job
+from accelerator_parts.commands import command, small_files
 from seqmodels import compose
-from seqmodels.batch import SequenceBatch
-from seqmodels.engine import Task
-from seqmodels.errors import UserError
-from seqmodels.heads import HEADS
-from seqmodels.instantiate import instantiate
 from seqmodels.machine import one_thread
-from seqmodels.nn.encoder import RecurrentEncoder
-from seqmodels.nn.ragged import MOST_STEPS
 from seqmodels.runs import train
 from seqmodels.runs.checkpoint import read_checkpoint
-
-CELLS: dict[str, dict[str, Any]] = {
-    "lstm": {},
-    "gru": {"cell": "gru"},
-    "rnn": {"cell": "rnn"},
-    "proj_size": {"proj_size": 8},
-}
-NOTHING_RANDOM = ("model.dropout=0.0", "model.embedding.noise=0.0")
-KINDS = ("loss", "gradients", "logits")
-TOLERANCE = 1e-3  # of the largest number; TF32, which is off here, has three digits
-
-
-def long_rows(options: Options) -> Iterator[Line]:
-    steps = 1_000 if options.small else MOST_STEPS + 10
-    encoder = RecurrentEncoder(2, 4).to(options.where)
-    inputs = torch.randn(2, steps, 2, device=options.where)
-    with torch.no_grad():
-        whole = encoder(inputs).output[:, -1].cpu()
-        first = encoder(inputs[:, : steps // 2])
-        second = encoder(inputs[:, steps // 2 :], state=first.state).output[:, -1].cpu()
-    apart = float((whole - second).abs().max())
-    yield f"{steps:,} steps at once and in two halves differ by {apart:.1e}."
-    yield "long", judged(options, apart < 1e-3), f"{apart:.1e}"
-
-
-def computed(task: Task, batch: SequenceBatch) -> dict[str, dict[str, Tensor]]:
-    """Loss, gradients and logits, on the CPU."""
-    task.zero_grad()
-    task.sums.clear()  # of another device
-    loss = task.train().training_step(batch)
-    loss.backward()
-    named = task.named_parameters()
-    gradients = {name: p.grad.cpu().clone() for name, p in named if p.grad is not None}
-    with torch.no_grad():
-        logits = task.eval()(batch)
-    return {"loss": {"": loss.detach().cpu()}, "gradients": gradients, "logits": {"": logits.cpu()}}
-
-
-def apart(here: dict[str, Tensor], there: dict[str, Tensor]) -> float:
-    """The largest difference, relative to the largest number of its tensor. Of a tensor of nothing
-    but rounding, such as the gradient of what a softmax cancels, to a share of all tensors'."""
-    largest = {name: float(each.abs().max()) for name, each in here.items()}
-    least = 1e-3 * max(largest.values())
-    found = [
-        float((there[name] - each).abs().max()) / max(largest[name], least)
-        for name, each in here.items()
-    ]
-    return math.inf if any(map(math.isnan, found)) else max(found)
-
-
-def against_cpu(options: Options) -> Iterator[Line]:
-    yield from heading(["largest relative difference", *KINDS, "the worst cell"])
-    found: dict[str, float] = {}
-    for name in COMMANDS:
-        with small_files():
-            config = compose(*command(options, name, "model.head=any", *NOTHING_RANDOM))
-            data = instantiate(config.data)
-            data.setup()
-            batch = next(iter(data.train_dataloader()))
-        for head in HEADS:
-            config.model.head, cells = head, dict[str, list[float]]()
-            for cell, encoder in [*CELLS.items()][: 1 if options.smoke else None]:
-                config.model.encoder = {"hidden_size": 16, "num_layers": 2, **encoder}
-                with contextlib.suppress(UserError):  # this head doesn't fit this task or cell
-                    task: Task = instantiate(config.model, data=data.spec)
-                    if data.fits(task.contract.per, task.contract.target):
-                        cells |= differences(options, cell, task, batch)
-            if cells:
-                worst = max(cells, key=lambda cell: max(cells[cell]))
-                every = [max(each) for each in zip(*cells.values(), strict=True)]
-                yield row([f"{name}, {head}", *(f"{each:.1e}" for each in every), worst])
-                found[f"{name}, {head}"] = max(every)
-    worst = max(found, key=lambda head: found[head])
-    said = f"{len(found)} heads, at worst {found[worst]:.1e} ({worst})"
-    yield "cpu", found[worst] < TOLERANCE, said
-
-
-def differences(
-    options: Options, cell: str, task: Task, batch: SequenceBatch
-) -> dict[str, list[float]]:
-    """By the cell, or why it failed: how far each of `KINDS` is from the CPU's."""
-    try:
-        here = computed(task, batch)
-        with tf32(False):
-            there = computed(deepcopy(task).to(options.where), batch.to(options.where))
-        return {cell: [apart(here[kind], there[kind]) for kind in KINDS]}
-    except RuntimeError as error:
-        return {f"{cell}: {described(error)}": [math.inf] * len(KINDS)}
 
 
 class Copy(Callback):

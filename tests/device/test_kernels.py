@@ -85,7 +85,9 @@ def half_precision(call: Call) -> list[Tensor]:
     def half(value: Any) -> Any:
         if isinstance(value, tuple | list):
             return type(value)(half(each) for each in value)
-        return value.bfloat16() if isinstance(value, Tensor) and value.is_floating_point() else value
+        return (
+            value.bfloat16() if isinstance(value, Tensor) and value.is_floating_point() else value
+        )
 
     return [made.float() for made in call.op(*half(call.given))]
 

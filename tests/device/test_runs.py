@@ -29,6 +29,7 @@ pytestmark = pytest.mark.device
 # where the host may wait for the device between the first step of an epoch and its last, and why
 MAY_WAIT = {
     "callbacks/progress.py: values = ": "once in trainer.log_every_n_steps: one transfer",
+    "kernels/first_look.py: ": "once in a run",
 }
 SMALL = (
     *("trainer=gpu", "model.encoder.hidden_size=16", "trainer.max_epochs=2"),

@@ -19,7 +19,7 @@ from tests.launch.test_error_lines import FILES
 from tests.pages import read, shell_lines, words_missing
 from tests.runs.two_processes import train_as_one
 
-PLAIN = ("audit", "compare", "evaluate", "export", "generate", "predict")
+PLAIN = ("audit", "compare", "device", "evaluate", "export", "generate", "predict")
 SERIES = [json.dumps([[0.1 * step] * 12] * 9) for step in range(5)]
 
 

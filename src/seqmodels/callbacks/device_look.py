@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import time
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
-from seqmodels.kernels.first_look import allowed, difference_from_cpu, read, unchanged
+from seqmodels.kernels.first_look import first_look, seconds_on_cpu
 from seqmodels.kernels.precision import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, TF32, Precision
 
 log = logging.getLogger(__name__)
@@ -31,11 +28,13 @@ class DeviceLook(Callback):
 
     def __init__(self) -> None:
         self._first_size = 0
+        self._largest_size = 0
         self._largest: Any = None  # the batch, until the first epoch ends
         self._is_done = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._first_size = 0
+        self._largest_size = 0
         self._largest = None
         self._is_done = trainer.strategy.root_device.type == "cpu"
 
@@ -48,9 +47,9 @@ class DeviceLook(Callback):
         if not self._first_size:
             self._first_size = size
             self._look(trainer, pl_module, batch, "first")
-        elif size > self._first_size:
-            if self._largest is None or size > self._largest.inputs.shape[:2].numel():
-                self._largest = batch
+        elif size > max(self._first_size, self._largest_size):
+            self._largest_size = size
+            self._largest = batch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._largest is not None:
@@ -59,24 +58,12 @@ class DeviceLook(Callback):
         self._is_done = True
 
     def _look(self, trainer: pl.Trainer, task: Any, batch: Any, which: str) -> None:
+        if seconds_on_cpu(task.network, batch) > MOST_SECONDS:
+            return
         device = trainer.strategy.root_device
         precision = _precision(trainer, device)
-        with unchanged(task.network, device):
-            on_cpu = copy.deepcopy(task.network).cpu().float()
-            batch_on_cpu = batch.to("cpu")
-            clock = time.perf_counter()
-            read(on_cpu, batch_on_cpu.first_row(), Tensor.float)
-            seconds_at_most = 2 * len(batch_on_cpu) * (time.perf_counter() - clock)
-            if seconds_at_most > MOST_SECONDS:
-                return
-            in_float32 = read(on_cpu, batch_on_cpu, Tensor.float)
-            in_float64 = read(on_cpu.double(), batch_on_cpu, Tensor.double)
-            with trainer.precision_plugin.forward_context():
-                there = read(task.network, batch, lambda tensor: tensor)
-        encoder = task.network.encoder
-        width = encoder.rnn.input_size + encoder.rnn.hidden_size
-        bound = allowed(precision, width, encoder.num_layers, in_float32, in_float64)
-        difference = difference_from_cpu(there, in_float32, in_float64)
+        context = trainer.precision_plugin.forward_context
+        difference, bound = first_look(task.network, batch, precision, device, context)
         if not difference <= bound:
             log.warning(
                 f"on {device}, the {which} batch differs from the CPU by {difference:.1g}, of "

@@ -16,4 +16,6 @@ from __future__ import annotations
 
 from seqmodels.kernels.check import Report, check_device
 from seqmodels.kernels.findings import Finding
+from seqmodels.kernels.first_look import first_look
 
+__all__ = ["Finding", "Report", "check_device", "first_look"]

@@ -164,7 +164,15 @@ def all_cases(sizes: Sizes) -> list[Case]:
         for layers in (1, 2):
             for directions in (1, 2):
                 first = Case(
-                    kind, layers, directions, 1, sizes.time, False, 0.0, sizes.features, sizes.hidden
+                    kind,
+                    layers,
+                    directions,
+                    1,
+                    sizes.time,
+                    False,
+                    0.0,
+                    sizes.features,
+                    sizes.hidden,
                 )
                 cases += _batches(first, sizes)
     for kind in sizes.kinds:

@@ -155,6 +155,12 @@ def _alike(measure: Measure, measures: Iterable[Measure]) -> list[Measure]:
     ]
 
 
+def _network(measure: Measure) -> tuple[object, ...]:
+    case = measure.case
+    network = (case.kind, case.layers, case.directions, case.dropout)
+    return (*network, measure.precision, measure.way.who)
+
+
 def _is_of_many_steps(measure: Measure, measures: Sequence[Measure]) -> bool:
     if measure.case.steps <= MANY_STEPS:
         return False
@@ -181,13 +187,12 @@ def _is_half(measure: Measure, measures: Sequence[Measure]) -> bool:
 
 
 def _has_one_wrong_direction(measure: Measure, measures: Sequence[Measure]) -> bool:
-    """If it, or the forward pass whose gradients or rows it has, is right in one direction."""
+    """If the forward pass of this network is right in one direction, with some batch."""
     forward = [
         other
         for other in measures
         if other.what in (compare.FORWARD, compare.DROPPED, compare.AFTER)
-        and (other.case, other.precision, other.way)
-        == (measure.case, measure.precision, measure.way)
+        and _network(other) == _network(measure)
     ]
     return any(
         other.is_wrong and len(other.differences) == 2 and min(other.differences) <= other.bound

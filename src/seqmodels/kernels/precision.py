@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,13 +76,11 @@ FLOAT16 = Precision("float16", torch.float16, 2**-11, 2**-24)
 def precisions_of(device: torch.device) -> list[Precision]:
     """Those in which PyTorch trains and evaluates an LSTM on this device; float32 is the first."""
     found = [FLOAT32]
-    if device.type == "cuda" and torch.version.hip is None:
-        if torch.cuda.get_device_capability(device) >= (8, 0):
-            found.append(TF32)
-    for precision in (BFLOAT16, FLOAT16, FLOAT64):
-        if _trains_in(precision, device):
-            found.append(precision)
-    return found
+    is_nvidia = device.type == "cuda" and torch.version.hip is None
+    if is_nvidia and torch.cuda.get_device_capability(device) >= (8, 0):
+        found.append(TF32)
+    others = (BFLOAT16, FLOAT16, FLOAT64)
+    return found + [precision for precision in others if _trains_in(precision, device)]
 
 
 def _trains_in(precision: Precision, device: torch.device) -> bool:
@@ -100,7 +99,7 @@ def _trains_in(precision: Precision, device: torch.device) -> bool:
 @contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
     """Within: float32 has all its digits on a GPU, or those of TF32, as the precision says."""
-    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    flags: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
     settings = [flag.allow_tf32 for flag in flags]
     try:
         for flag in flags:

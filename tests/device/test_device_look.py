@@ -1,0 +1,62 @@
+"""A run on a device compares its first and its largest batch with the CPU, once."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqmodels import compose
+from seqmodels.runs import train
+from seqmodels.runs.checkpoint import read_checkpoint
+from tests.device.pretended import Device
+from tests.device.test_runs import SMALL
+
+pytestmark = pytest.mark.device
+QUICK = (*SMALL, "callbacks.dataflow=null", "callbacks.pictures=null", "trainer.max_epochs=1")
+
+
+@pytest.fixture(autouse=True)
+def pretended(device: torch.device) -> None:
+    if device.type == "cuda":
+        pytest.skip("faults are planted on the pretended device")
+
+
+def weights(folder: str, *words: str) -> dict[str, Any]:
+    words = (*QUICK, *words, f"folder={folder}")
+    train(compose(*words), words)
+    return read_checkpoint(Path(folder, "checkpoints", "last.ckpt"))["state_dict"]
+
+
+def test_a_training_is_the_same_with_and_without_a_look(files: Path, caplog: Any) -> None:
+    options = ("model.encoder.num_layers=2", "model.encoder.dropout=0.3")
+    looked = weights("looked", *options)
+    plain = weights("plain", *options, "callbacks.device_look=null")
+    assert all(torch.equal(looked[name], plain[name]) for name in plain)
+    assert "seqmodels device" not in caplog.text
+
+
+def test_a_fault_is_one_line_and_the_run_goes_on(
+    files: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(op: Any, *given: Any) -> Any:
+        output, *states = op(*given)
+        return [1.01 * output, *states]
+
+    monkeypatch.setattr(Device, "kernel", staticmethod(faulty))
+    with caplog.at_level(logging.WARNING):
+        assert weights("run")
+    said = [r.getMessage() for r in caplog.records if "seqmodels device" in r.getMessage()]
+    assert said and said[0].startswith("on pretend:0, the first batch differs from the CPU by 0.0")
+    assert len(said) <= 2
+
+
+def test_a_run_on_a_cpu_does_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it looks")
+
+    monkeypatch.setattr("seqmodels.callbacks.device_look.first_look", never)
+    assert weights("run", "trainer=cpu")
