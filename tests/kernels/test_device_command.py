@@ -73,7 +73,7 @@ def test_without_lightning_hydra_and_pandas() -> None:
 
 def test_a_device_that_is_not_there_is_one_line(refused: Script) -> None:
     where = "PyTorch finds no such device on this machine; use auto or cpu"
-    assert refused("device.py", "--device", "cuda:99") == f"device=cuda:99: {where}"
+    assert refused("device.py", "--device", "cuda:99") == f"error: device=cuda:99: {where}"
     assert "cannot read --devise" in refused("device.py", "--devise", "cpu")
 
 
