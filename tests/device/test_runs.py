@@ -29,7 +29,6 @@ pytestmark = pytest.mark.device
 # where the host may wait for the device between the first step of an epoch and its last, and why
 MAY_WAIT = {
     "callbacks/progress.py: values = ": "once in trainer.log_every_n_steps: one transfer",
-    "kernels/first_look.py: ": "once in a run",
 }
 SMALL = (
     *("trainer=gpu", "model.encoder.hidden_size=16", "trainer.max_epochs=2"),
@@ -56,7 +55,8 @@ RUNS = {
 
 
 def trained(folder: str, *words: str) -> tuple[dict[str, Any], StepWaits]:
-    words, waits = (*words, f"folder={folder}"), StepWaits()
+    # The look waits, once in a run, and has tests of its own (test_device_look.py).
+    words, waits = (*words, "callbacks.device_look=null", f"folder={folder}"), StepWaits()
     return train(compose(*words), words, callbacks=[waits]), waits
 
 
