@@ -122,6 +122,7 @@ def test_nothing_is_found_without_a_fault(device: torch.device) -> None:
     assert lines(report)[-1] == "your pretend:0 is right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_is_found_by_its_line(
     name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
