@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_one_line(refused: Script) -> None:
     assert "cannot read --devise" in refused("device.py", "--devise", "cpu")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_says_that_this_cpu_is_right(script: Script) -> None:
     done = script("device.py", "--device=cpu")
     assert done.stdout.splitlines()[-1] == "your CPU is right"
