@@ -161,13 +161,13 @@ def test_pictures_and_predictions_of_a_test_are_there_unless_null(
     assert not [*without.glob("*predictions*")]
 
 
-@pytest.mark.usefixtures("examples_importable")
 @pytest.mark.parametrize("value", [123456.789, -123456.789, 12345678.25, -12345678.25])
 def test_large_numbers_keep_the_digits_of_64_bits(value: float) -> None:
     assert rounded(value) == value
     assert rounded([[value]]) == [[value]]
 
 
+@pytest.mark.usefixtures("examples_importable")
 def test_a_target_of_ones_own_is_scored_again_from_its_rows(script: Script, tmp_path: Path) -> None:
     words = ("model=labels", "data=headlines", "trainer.max_epochs=1", "trainer=cpu")
     folder = ROOT / "examples" / "labels" / "configs"

@@ -127,7 +127,10 @@ def test_a_model_says_how_long_it_trains_and_a_choice_of_device_does_not(trainer
 
 # ---------------------------------------------------------------- what a choice of files would lose
 
-LOST = "leaves out checkpoint, last, progress, predictions, pictures, device_look, ..., which callbacks="
+LOST = (
+    "leaves out checkpoint, last, progress, predictions, pictures, device_look, ..., which "
+    "callbacks="
+)
 STOPPING = "_target_: seqmodels.callbacks.early_stopping.EarlyStopping"
 
 
