@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,10 +24,9 @@ ENDS = "input|output|in|out|initial|init|previous|prev|past|present|next|new|fin
 # The shape of each input by its name: numbers where the graph fixes a size, else names of sizes.
 Shapes = dict[str, list[Any]]
 
-# What a runtime gives: each output by its name, or all in the graph's order.
-Outputs = Mapping[str, np.ndarray] | Sequence[np.ndarray]
-# A runtime: from each input by its name to the outputs.
-Run = Callable[[dict[str, np.ndarray]], Outputs]
+# A runtime: from an array of NumPy for each input, by its name, to one for each output, by its name
+# or in the graph's order. (NumPy isn't imported here, because an audit of a model needs none.)
+Run = Callable[[dict[str, Any]], Mapping[str, Any] | Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ class OnnxGraph:
         if not isinstance(outputs, Mapping):
             outputs = dict(zip(self.outputs, outputs, strict=True))
         names = [self.logits, *self.states.values()]
-        logits, *states_after = [torch.tensor(np.asarray(outputs[name])) for name in names]
+        # A runtime may keep the memory of its outputs, so they are copied.
+        logits, *states_after = [torch.tensor(outputs[name]) for name in names]
         if self.time_first and logits.dim() > 2:
             logits = logits.transpose(0, 1)
         return [logits, *states_after]
