@@ -17,8 +17,8 @@ from seqmodels.network import Network
 from seqmodels.nn.embedding import CharacterEncoder, WordEmbedding
 from seqmodels.nn.encoder import Pooled
 
-# The rows and steps of the example to trace: the graph takes any.
-BATCH, TIME = 3, 5
+# The sizes of the example to trace: the graph takes any.
+BATCH, TIME, CHARACTERS = 3, 5, 4
 
 
 class _EveryWord(nn.Module):
@@ -69,18 +69,24 @@ class Graph(nn.Module):
         return (logits,)
 
 
-def example_inputs(data: Mapping[str, Any]) -> Tensor:
-    """Inputs to trace a network with: tokens `(B, T)`, words with characters `(B, T, 1 + K)` or
+def example_inputs(data: Mapping[str, Any], rows: int = BATCH, steps: int = TIME) -> Tensor:
+    """Random inputs, the same every time: tokens `(B, T)`, words with characters `(B, T, 1 + K)` or
     features `(B, T, F)`.
 
     Args:
         data: what a data module says of its inputs, as `Task` takes it.
     """
+    generator = torch.Generator().manual_seed(0)
+    num_inputs = data["num_inputs"]
     if data.get("inputs") == "features":
-        return torch.ones(BATCH, TIME, data["num_inputs"])
-    if data.get("num_characters") is not None:
-        return torch.ones(BATCH, TIME, 4, dtype=torch.int64)
-    return torch.ones(BATCH, TIME, dtype=torch.int64)
+        return torch.randn(rows, steps, num_inputs, generator=generator)
+    tokens = torch.randint(num_inputs, (rows, steps), generator=generator)
+    num_characters = data.get("num_characters")
+    if num_characters is None:
+        return tokens
+    shape = (rows, steps, CHARACTERS)
+    characters = torch.randint(1, num_characters, shape, generator=generator)
+    return torch.cat([tokens.unsqueeze(2), characters], dim=2)
 
 
 def carried_parts(network: Network, num_rows: int = BATCH) -> dict[str, Tensor]:
