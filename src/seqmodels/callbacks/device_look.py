@@ -30,19 +30,23 @@ class DeviceLook(Callback):
         self._first_size = 0
         self._largest_size = 0
         self._largest: Any = None  # the batch, until the first epoch ends
-        self._is_done = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._first_size = 0
         self._largest_size = 0
         self._largest = None
-        self._is_done = trainer.strategy.root_device.type == "cpu"
+        vars(self).pop("on_train_batch_start", None)
+        if trainer.strategy.root_device.type == "cpu":
+            self._end()
+
+    def _end(self) -> None:
+        """Leaves later steps alone: Lightning skips a hook that is None."""
+        self._largest = None
+        self.on_train_batch_start = None  # type: ignore[method-assign, assignment]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._is_done:
-            return
         size = batch.inputs.shape[0] * batch.inputs.shape[1]
         if not self._first_size:
             self._first_size = size
@@ -54,8 +58,7 @@ class DeviceLook(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._largest is not None:
             self._look(trainer, pl_module, self._largest, "largest")
-        self._largest = None
-        self._is_done = True
+        self._end()
 
     def _look(self, trainer: pl.Trainer, task: Any, batch: Any, which: str) -> None:
         if seconds_on_cpu(task.network, batch) > MOST_SECONDS:

@@ -19,6 +19,7 @@ from seqmodels.kernels.precision import BFLOAT16, FLOAT16, Precision, computing_
 from seqmodels.nn.cell import parts_of, state_of
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.ragged import MOST_STEPS
+from seqmodels.padding import reverse_by_length
 
 PYTORCH, OURS = "PyTorch's module", "RecurrentEncoder"
 # What is compared.
@@ -28,6 +29,8 @@ MASKS = "masks"
 # A gradient that is this much smaller than the largest one is measured by the largest one: it may
 # be nothing but what others leave.
 SMALLEST_SHARE = 1e-3
+# The steps of a row that cuDNN doesn't take in one call.
+LONG_ROW = MOST_STEPS + 10
 Results = list[Tensor]
 """`output` and the final states, in float64 on the CPU."""
 
@@ -301,12 +304,6 @@ def long_row(steps: int, device: torch.device, precision: Precision) -> Measure:
     return Measure(case, precision, Way(OURS, "whole"), FORWARD, differences, bound)
 
 
-LONG_ROW = MOST_STEPS + 10
-
-
-# Differences.
-
-
 def largest_difference(result: Tensor, expected: Tensor) -> float:
     """The largest, relative to the largest number if that is above 1; inf for nan."""
     difference = float((result - expected).abs().max())
@@ -345,8 +342,4 @@ def gradient_difference(gradients: Results, expected: Results) -> float:
 def with_backward_turned(problem: Problem, output: Tensor) -> Tensor:
     """`output` with the backward half of each row in the order of the other end."""
     forward, backward = output.chunk(2, dim=2)
-    lengths = torch.tensor(problem.lengths).unsqueeze(1)
-    steps = torch.arange(output.shape[1]).expand(len(output), -1)
-    mirrored = torch.where(steps < lengths, lengths - 1 - steps, steps)
-    turned = backward.gather(1, mirrored.unsqueeze(2).expand_as(backward))
-    return torch.cat([forward, turned], dim=2)
+    return torch.cat([forward, reverse_by_length(backward, problem.lengths)], dim=2)

@@ -17,8 +17,6 @@ from seqmodels.kernels.precision import FLOAT32, Precision
 # A trained network may amplify rounding, more than the small ones of `cases.py`. How much, float32
 # on the CPU shows beside float64. A device adds in another order, and so rounds otherwise.
 AMPLIFIED = 16.0
-
-
 # What a CPU computes in a second at the least, and the time of a call for one step of a layer.
 OPERATIONS_PER_SECOND = 2e9
 SECONDS_PER_STEP = 5e-5

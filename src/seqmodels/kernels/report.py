@@ -71,27 +71,28 @@ def _cell(measures: list[Measure], what: tuple[str, ...]) -> Text:
 def lines(report: Report) -> list[str]:
     """A sentence for each fault, with its thread and what to do; then whether the device is
     right."""
-    found: list[str] = []
+    sentences: list[str] = []
     refusals = dict.fromkeys(
         f"not computed: {measure.case.kind} in {measure.precision.name}, by {measure.way}"
         for measure in report.refused
     )
-    found += refusals
+    sentences += refusals
     if report.device.type == "mps":
-        found.append(
+        sentences.append(
             "not run: packed rows, which crash on MPS "
             "(https://github.com/pytorch/pytorch/issues/102911); RecurrentEncoder packs none there"
         )
     for finding in report.findings:
-        found.append(f"wrong: {finding}")
+        sentences.append(f"wrong: {finding}")
         if finding.fault.thread:
-            found.append(f"  met before: {finding.fault.thread}")
+            sentences.append(f"  met before: {finding.fault.thread}")
         if finding.fault.remedy:
-            found.append(f"  what to do: {finding.fault.remedy}")
+            sentences.append(f"  what to do: {finding.fault.remedy}")
     name = {"cpu": "CPU", "cuda": "GPU"}.get(report.device.type, str(report.device))
     if report.findings:
         count = len(report.findings)
-        found.append(f"your {name} is wrong: {count} fault{'s' * (count != 1)}")
+        faults = "1 fault" if count == 1 else f"{count} faults"
+        sentences.append(f"your {name} is wrong: {faults}")
     else:
-        found.append(f"your {name} is right")
-    return found
+        sentences.append(f"your {name} is right")
+    return sentences
