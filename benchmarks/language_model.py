@@ -138,7 +138,7 @@ class Made(StreamDataModule):
         ):
             ids.append(self.successors[ids[-1]][number] if following else fresh)
         made = np.array(ids, np.min_scalar_type(self.num_words - 1))
-        return TokenFile(made, num_bytes=size)  # It counts each word as one byte.
+        return TokenFile(made, num_bytes=size)  # Each word counts as one byte.
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -156,11 +156,14 @@ def evidence(scores: Scores, runs: Iterable[Record], probes: Mapping[Path, Any])
         losses_by_head.setdefault(head, []).append(mean_losses)
         losses_by_set.setdefault(name, []).append(mean_losses)
 
+    mean_losses_by_head = {
+        head: np.mean(losses_of_sets, axis=0) for head, losses_of_sets in losses_by_head.items()
+    }
     columns: dict[str, dict[str, float]] = {}
     for quarter in range(QUARTERS):
-        column = columns[f"quarter {quarter + 1}"] = {}
-        for head, losses_of_sets in losses_by_head.items():
-            column[head] = np.mean(losses_of_sets, axis=0)[quarter]
+        columns[f"quarter {quarter + 1}"] = {
+            head: mean_losses[quarter] for head, mean_losses in mean_losses_by_head.items()
+        }
 
     sets_by_quarter: dict[int, list[str]] = {}
     for name, losses_of_heads in losses_by_set.items():

@@ -21,7 +21,7 @@ from seqmodels.errors import UserError, choices
 def find_device(accelerator: str, key: str = "accelerator") -> torch.device:
     """The device that `auto`, `cpu`, `gpu`, `cuda` or `mps` means on this machine. Raises UserError
     that names the key if PyTorch finds no such device."""
-    cpu = torch.device("cpu")
+    cpu = torch.device(CPU)
     device = torch.accelerator.current_accelerator(check_available=True) or cpu
     is_available = {
         "auto": True,
@@ -33,10 +33,12 @@ def find_device(accelerator: str, key: str = "accelerator") -> torch.device:
     if accelerator not in is_available:
         raise UserError(f"{key}={accelerator}: {choices(accelerator, is_available)}")
     if not is_available[accelerator]:
-        raise UserError(
-            f"{key}={accelerator}: PyTorch finds no such device on this machine; use auto or cpu"
-        )
+        raise _missing_device(f"{key}={accelerator}")
     return cpu if accelerator == "cpu" else device
+
+
+def _missing_device(setting: str) -> UserError:
+    return UserError(f"{setting}: PyTorch finds no such device on this machine; use auto or cpu")
 
 
 def device_named(name: str) -> torch.device:
@@ -47,21 +49,19 @@ def device_named(name: str) -> torch.device:
             return find_device(name, "device")
         except UserError:
             # Other accelerators have names of their own.
-            here = torch.accelerator.current_accelerator(check_available=True)
-            if here is None or here.type != name:
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            if accelerator is None or accelerator.type != name:
                 raise
-            return here
+            return accelerator
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device={name}: PyTorch knows no such device; use auto or cpu") from None
-    found = find_device("auto")
     if device.type == CPU and device.index == 0:
-        return device
-    if device.type != found.type or device.index >= torch.accelerator.device_count():
-        raise UserError(
-            f"device={name}: PyTorch finds no such device on this machine; use auto or cpu"
-        )
+        return torch.device(CPU)  # Tensors there have no index.
+    count = torch.accelerator.device_count()
+    if device.type != find_device("auto").type or device.index >= count:
+        raise _missing_device(f"device={name}")
     return device
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from seqmodels import compose
 from seqmodels.runs import train
@@ -60,3 +61,45 @@ def test_a_run_on_a_cpu_does_nothing(files: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("seqmodels.callbacks.device_look.first_look", never)
     assert weights("run", "trainer=cpu")
+
+
+@pytest.fixture
+def looked_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that are looked at."""
+    sizes: list[int] = []
+
+    def look(network: Any, batch: Any, *_: Any) -> tuple[float, float]:
+        sizes.append(batch.inputs.shape[0] * batch.inputs.shape[1])
+        return 0.0, 1.0
+
+    monkeypatch.setattr("seqmodels.callbacks.device_look.first_look", look)
+    return sizes
+
+
+class Sizes(Callback):
+    """The sizes of all batches that are trained on."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
+        self.sizes.append(batch.inputs.shape[0] * batch.inputs.shape[1])
+
+
+def test_the_first_and_the_largest_batch_of_the_first_epoch_are_looked_at_once(
+    files: Path, looked_sizes: list[int]
+) -> None:
+    callback = Sizes()
+    words = (*QUICK, "trainer.max_epochs=2", "data.batch_size=3", "folder=run")
+    train(compose(*words), words, callbacks=[callback])
+    sizes_of_epoch = callback.sizes[: len(callback.sizes) // 2]
+    assert sizes_of_epoch[0] < max(sizes_of_epoch)  # Else there is nothing to see.
+    assert looked_sizes == [sizes_of_epoch[0], max(sizes_of_epoch)]
+
+
+def test_a_batch_that_takes_a_cpu_too_long_is_not_looked_at(
+    files: Path, looked_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.callbacks.device_look.MOST_SECONDS", 0.0)
+    assert weights("run")
+    assert looked_sizes == []

@@ -75,6 +75,8 @@ def test_a_device_that_is_not_there_is_one_line(refused: Script) -> None:
     where = "PyTorch finds no such device on this machine; use auto or cpu"
     assert refused("device.py", "--device", "cuda:99") == f"error: device=cuda:99: {where}"
     assert "cannot read --devise" in refused("device.py", "--devise", "cpu")
+    for words in (("--device",), ("--device", "--help=1"), ("--device", "--devise")):
+        assert "cannot read --device" in refused("device.py", *words)
 
 
 @pytest.mark.long

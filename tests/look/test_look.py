@@ -331,7 +331,7 @@ def test_arrays_get_the_lines_that_write_their_table(
     assert train(compose(*first, *QUICK, *SMALL, "folder=run"))["examples"]["train"] > 20
 
 
-@pytest.mark.parametrize("name", ["protein.csv", "protein.jsonl"])
+@pytest.mark.parametrize("name", ["protein.csv", "german.csv", "protein.jsonl", "protein.json"])
 def test_letters_with_tags_get_the_lines_that_write_their_lists(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,10 +345,10 @@ def test_letters_with_tags_get_the_lines_that_write_their_lists(
         for n in lengths
     ]
     table = pd.DataFrame(rows)
-    if name == "protein.csv":
-        table.to_csv(name, index=False)
+    if name.endswith(".csv"):
+        table.to_csv(name, index=False, sep=";" if name == "german.csv" else ",")
     else:
-        table.to_json(name, orient="records", lines=True)
+        table.to_json(name, orient="records", lines=name.endswith(".jsonl"))
     lines = [*report([name])]
     assert "sequences of letters (chain) with a letter for each of them (fold)" in lines[0]
     python = "\n".join(lines[lines.index("import pandas") :]).partition("\n\nTo learn")[0]

@@ -172,9 +172,7 @@ def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | Non
     deviation = _deviation(deltas, step)
     if not deviation:
         return None
-    counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)  # (N,), as all that follows
-    freedom = counts - 1
-    critical = _critical_values(pairs)
+    counts, freedom, critical = _critical_values(pairs)  # (N,) each, as all that follows
     # A t-test of so many differences is significant if a noncentral t is above the critical value.
     effect_size = abs(deltas.mean()) / deviation
     noncentrality = effect_size * np.sqrt(counts)
@@ -189,13 +187,16 @@ def seeds_needed(deltas: np.ndarray, pairs: int, step: float = 0.0) -> int | Non
 
 
 @lru_cache
-def _critical_values(pairs: int) -> np.ndarray:
-    """What the t of so many pairs must exceed to be significant, with `FEWEST_SEEDS` seeds, with
-    one more, and so on up to `MOST_SEEDS`. It takes longer than all else of a comparison."""
-    freedom = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1) - 1
+def _critical_values(pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All numbers of seeds from `FEWEST_SEEDS` to `MOST_SEEDS`, their degrees of freedom, and what
+    the t of so many pairs must exceed to be significant with each. It takes longer than all else of
+    a comparison."""
+    counts = np.arange(FEWEST_SEEDS, MOST_SEEDS + 1)
+    freedom = counts - 1
     critical_values = special.stdtrit(freedom, 1 - LEVEL / pairs / 2)
-    critical_values.flags.writeable = False  # All callers share it.
-    return critical_values
+    for values in (counts, freedom, critical_values):
+        values.flags.writeable = False  # All callers share them.
+    return counts, freedom, critical_values
 
 
 def _paired_p(deltas: np.ndarray, step: float, overlap: float) -> float:

@@ -324,7 +324,7 @@ class SeriesTable(OwnFiles):
             if also and path != "-":
                 yield InputRow(raw, also[0])
             else:
-                # A row of standard input is in no file.
+                # A row of standard input is in no file, and a `.ts` file tells no identities.
                 yield InputRow(raw)
 
     def read_file(

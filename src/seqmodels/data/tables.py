@@ -211,8 +211,8 @@ class Tables:
 
 
 def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]:
-    """The columns of a Parquet file that are wanted, of none all, and the names of all its columns.
-    Numbers of classes become the names of the classes."""
+    """The wanted columns of a Parquet file, or all if none is named; and the names of all its
+    columns. Numbers of classes become the names of the classes."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -230,7 +230,7 @@ def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]
 
 
 def _json(path: str, wanted: Sequence[str], several: str) -> tuple[pa.Table, Sequence[str]]:
-    """The columns of a JSON file that are wanted, of none all, and the names of all its columns.
+    """The wanted columns of a JSON file, or all if none is named; and the names of all its columns.
 
     Args:
         several: see `Tables.read`.
@@ -281,10 +281,9 @@ def _array(values: list[Any]) -> pa.Array:
     except pa.ArrowException:
         if not any(isinstance(value, dict) for value in values):
             raise
-    texts = list[Any]()
-    for value in values:
-        texts.append(json.dumps(value) if isinstance(value, dict | list) else value)
-    return pa.array(texts)
+    return pa.array(
+        [json.dumps(value) if isinstance(value, dict | list) else value for value in values]
+    )
 
 
 def json_rows(path: str) -> Iterator[Mapping[str, Any]]:

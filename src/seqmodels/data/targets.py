@@ -44,8 +44,8 @@ class TargetEncoder(ABC):
     note = ""
 
     def check(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027 (most need none)
-        """Raises a `UserError` for a raw target that no encoder of this kind can read. No split is
-        cut off these yet, so that the error counts rows as their file does."""
+        """Raises a `UserError` for a raw target that no encoder of this kind can read. It is called
+        before any split is cut off, because errors count rows as their file does."""
 
     def check_training(self, raw: Sequence[Any], source: str) -> None:  # noqa: B027
         """Raises a `UserError` for raw targets of training of which none could be learned, such as

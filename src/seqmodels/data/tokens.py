@@ -25,11 +25,11 @@ from seqmodels.data.vectors import find_vectors
 from seqmodels.errors import UserError
 from seqmodels.screen import show_progress
 
-# The ids of texts with so many characters are kept in the cache.
+# Of texts with at least so many characters, the tokenizer and the ids are kept in the cache.
 LARGE = 8_000_000
 # A text that is only to be recognised is cut at so many characters.
 MOST_SHOWN = 200
-# The version of the cached ids.
+# The version of cached tokenizers and ids: raise it when either is made in another way.
 FORMAT = 2
 # Of a long word, so many characters at its beginning and at its end are read.
 HALF = 12
@@ -208,11 +208,13 @@ class Words(Tokens, name="words"):
                 raise UserError(f"{source}: text {number} must be a list of words, none empty")
         # Words are numbered as they first occur, so that each different one is looked up once.
         number_by_word = dict[str, int]()
-        numbers = [
-            number_by_word.setdefault(word, len(number_by_word))
-            for word in chain.from_iterable(raw)
-        ]
-        forms = np.array(numbers)  # the numbers of the words of all texts, one after the other
+        # The numbers of the words of all texts, one after the other.
+        forms = np.array(
+            [
+                number_by_word.setdefault(word, len(number_by_word))
+                for word in chain.from_iterable(raw)
+            ]
+        )
         ends = np.cumsum([0, *map(len, raw)])
 
         different_words = list(number_by_word)

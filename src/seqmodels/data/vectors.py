@@ -114,15 +114,15 @@ def _read_rows(
     tokens = list(tokenizer.tokens)
     vector_by_spelling = dict[str, np.ndarray]()
     words = tokens[len(SPECIAL) :]
-    different_words = set(words)
+    known_words = set(words)
     spellings = {spelling for word in words for spelling in _spellings(word)}
     with unusable(f"{source} holds no vectors of words"), np.errstate(over="ignore"):
         for word, numbers in vector_rows(source):
             if add_words and len(tokens) < tokenizer.options.vocabulary_size:
                 token = tokenizer.normal(word)
-                if token not in different_words and tokenizer.split(word) == [token]:
+                if token not in known_words and tokenizer.split(word) == [token]:
                     tokens.append(token)
-                    different_words.add(token)
+                    known_words.add(token)
                     spellings.update(_spellings(token))
             if word in spellings and word not in vector_by_spelling:
                 vector_by_spelling[word] = np.array(numbers, np.float32)

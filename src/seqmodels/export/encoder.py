@@ -24,8 +24,9 @@ from seqmodels.nn.cell import State, parts_of
 from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 
 OPSET = 18  # the exporter's own; its LSTM and GRU are those of 14
-INSTEAD = "use the model from Python, by seqmodels.load_run"  # of what a graph cannot hold
-# Where ONNX has its gates in PyTorch's order: i, f, g, o -> i, o, f, c; and r, z, n -> z, r, h.
+# The advice for what a graph cannot hold.
+INSTEAD = "use the model from Python, by seqmodels.load_run"
+# For each gate of ONNX, its number in PyTorch: i, o, f, c among i, f, g, o; z, r, h among r, z, n.
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
 # The input that marks padding. It stands in the inputs, and not in the weights, so that weights can
 # be quantized.
@@ -90,7 +91,7 @@ class OnnxEncoder(nn.Module):
             outputs = []
             for direction in range(self.num_directions):
                 number = layer * self.num_directions + direction
-                initial = [state[number : number + 1] for state in initial_states]
+                initial = [states[number : number + 1] for states in initial_states]
                 steps = reverse(layer_inputs) if direction else layer_inputs
                 output, cell_state = self._run(layer, direction, steps, initial)
                 h_n.append(output.flatten(0, 1).index_select(0, last_places))
@@ -98,11 +99,11 @@ class OnnxEncoder(nn.Module):
                 outputs.append(reverse(output) if direction else output)
             layer_inputs = torch.cat(outputs, dim=2)  # (T, B, D*H)
 
-        output = layer_inputs.masked_fill(padding, 0.0).transpose(0, 1)
+        last_output = layer_inputs.masked_fill(padding, 0.0).transpose(0, 1)
         layout = (self.num_layers, self.num_directions)
         final_h = torch.stack(h_n).unflatten(0, layout)
         final_c = torch.cat(c_n).unflatten(0, layout) if self.keeps_cell_state else None
-        return RNNOutput(output, final_h, final_c, lengths)
+        return RNNOutput(last_output, final_h, final_c, lengths)
 
     def _run(
         self, layer: int, direction: int, steps: Tensor, state: Sequence[Tensor]

@@ -116,8 +116,9 @@ def _with_equals(words: Sequence[str], names: Container[str]) -> Iterator[str]:
         elif equals:
             yield f"{name}={text}"
         else:
-            value = next(remaining, None)
-            yield word if value is None else f"{name}={value}"
+            value = next(remaining, "--")
+            # Without a value, the word itself is refused.
+            yield word if value.startswith("--") else f"{name}={value}"
 
 
 def named_run(run: str, checkpoint: str, imports: Names, allowed: Names, **options: Any) -> Run:

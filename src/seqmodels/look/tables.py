@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from seqmodels.data.columns import Columns
-from seqmodels.data.tables import ending
 from seqmodels.data.wide import FEWEST, numbered_columns
 from seqmodels.errors import UserError, listed, shown
 from seqmodels.look.guesses import LABELS, SHORT_TEXT, VALUES, Guess
@@ -26,14 +25,6 @@ TEXTS_TO_MEASURE = 1000
 SHORT_SEQUENCE = 5
 # So many texts are looked at to count which letters they have.
 TEXTS_TO_COUNT_LETTERS = 100
-
-# How pandas reads a file, by its ending.
-READERS = {
-    ".csv": "read_csv({path!r})",
-    ".tsv": "read_table({path!r})",
-    ".parquet": "read_parquet({path!r})",
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read_json({path!r}, lines=True)"),
-}
 
 Settings = dict[str, Any]
 """The keys of a command with their values, in order."""
@@ -95,7 +86,7 @@ def describe_table(path: str, columns: Columns, options: Mapping[str, Any]) -> D
     letters_and_tags = _letters_and_tags(guess)
     if letters_and_tags is not None:
         letters, tags = letters_and_tags
-        return _describe_letters(path, letters, tags)
+        return _describe_letters(path, letters, tags, options)
     description = _describe_texts(path, guess, options)
     if description is None:
         description = _describe_steps(path, guess, options)
@@ -472,13 +463,21 @@ def _letter_count(guess: Guess, name: str) -> int:
     return len(set("".join(texts)))
 
 
-def _describe_letters(path: str, letters: str, tags: str) -> Description:
-    """What a table is that has a text of letters in each row, and a text with their tags."""
-    reader = READERS[ending(path)].format(path=path)
+def _describe_letters(
+    path: str, letters: str, tags: str, options: Mapping[str, Any]
+) -> Description:
+    """What a table is that has a text of letters in each row, and a text with their tags.
+
+    Args:
+        options: the keys that a command needs so that it can read the file.
+    """
+    read_options = [f"{key.removeprefix('data.')}={value!r}" for key, value in options.items()]
     lists_file = f"{Path(path).stem}_as_lists.jsonl"  # not the name of the table itself
     preparation = (
         "import pandas",
-        f"table = pandas.{reader}",
+        "from seqmodels.data.tables import Tables",
+        f"columns = Tables({', '.join(read_options)}).read({path!r}, texts=())",
+        "table = columns.table.to_pandas()",
         f"lists = pandas.DataFrame({{'tokens': table[{letters!r}].map(list), 'tags': "
         f"table[{tags!r}].map(list)}})",
         f"lists.to_json({lists_file!r}, orient='records', lines=True)",
