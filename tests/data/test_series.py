@@ -209,3 +209,10 @@ def test_new_series_in_lists_need_no_name(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1.5,2.5")))
     with pytest.raises(UserError, match="^standard input: line 1 is not JSON"):
         [*data.read_inputs("-")]
+
+
+def test_a_channel_that_varies_in_one_series_alone_is_not_noted_as_constant() -> None:
+    varying, constant = np.arange(6.0), np.full(6, 3.0)
+    encoder = Series(scale="series")
+    encoder.fit([np.stack([varying, constant], 1), np.stack([constant, constant], 1)])
+    assert "0 of channel 2," in encoder.note

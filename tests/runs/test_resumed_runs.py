@@ -209,6 +209,13 @@ def test_a_finished_run_stays_what_it_was_until_a_longer_one_is_finished(
     assert read_metrics(run / "metrics.csv")[-1]["step"] == 69
 
 
+def test_a_longer_training_that_nothing_interrupts_leaves_no_copy_of_the_weights(
+    run: Path, script: Script
+) -> None:
+    script("train.py", "resume=run", "trainer.max_epochs=3")
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> RunFolder:
     """A folder with a result and weights, which are a word."""

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 
+from seqmodels.machine import crowded
 from tests.conftest import Script, result_of
 from tests.runs.resumed import QUICK, running, same_weights
 
@@ -77,3 +79,12 @@ def test_after_a_kill_of_one_they_end_in_a_minute_and_are_resumed_bit_for_bit(
     same_weights(whole, cut)
     assert result_of(cut)["status"] == "completed"
     assert result_of(cut)["metrics"] == result_of(whole)["metrics"]
+
+
+@pytest.mark.parametrize(("cores", "is_crowded"), [(1, True), (2, False), (None, True)])
+def test_processes_that_share_a_core_are_told_and_others_are_not(
+    cores: int | None, is_crowded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    trainer = pl.Trainer(accelerator="cpu", devices=2, logger=False)
+    assert bool(crowded(trainer)) is is_crowded

@@ -369,3 +369,14 @@ def test_a_language_model(texts: list[str], config: Config, tmp_path: Path) -> N
     else:
         losses = (v for k, v in result["metrics"].items() if k.endswith("/loss"))
         assert all(map(math.isfinite, losses))
+
+
+def test_a_doubt_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Doubtful(DataModule):
+        doubts: Any = ()
+
+    data = Doubtful()
+    for doubts in (["a"], ["b"], ["a", "b"], ["a"]):
+        data.doubts = doubts
+        data.warn()
+    assert [record.getMessage() for record in caplog.records] == ["a", "b"]
