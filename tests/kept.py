@@ -91,8 +91,10 @@ def _versions_of_configs(loader: Any, defaults: list[Any], repo: Any) -> Hashabl
 
 
 def _words_of_choices(overrides: Any, defaults: list[Any], self_added: bool) -> Hashable:
-    """The groups that are chosen so far, and those that a file chooses, as Hydra prints them."""
-    return str(overrides.known_choices), str(defaults), self_added
+    """The groups that are chosen so far, and those that a file chooses, with where that file lies,
+    which Hydra doesn't print."""
+    places = [(default.parent_base_dir, default.parent_package) for default in defaults]
+    return str(overrides.known_choices), str(defaults), str(places), self_added
 
 
 def _versions_of_places(*, group: str) -> Hashable:

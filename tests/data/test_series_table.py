@@ -658,6 +658,8 @@ def test_predictions_name_series_and_need_no_labels(run_of_trips: Run) -> None:
         (lambda new: [new[:4].assign(kind=None)], "inputs: series t0 has 4 missing values"),
         (lambda new: [new], "inputs in memory: row 1 is of series t0 and t1: give each row, or"),
         (lambda new: new.rename(columns={"trip": "tirp"}), "'trip', which this run reads"),
+        (lambda new: new.assign(ax=[np.inf, *new.ax[1:]]), "row 1 has inf as 'ax'"),
+        (lambda new: new.assign(ax=[np.nan, *new.ax[1:]]), "series t0 has 1 missing value"),
     ],
 )  # fmt: skip
 def test_new_tables_that_lack_something_are_refused(

@@ -90,7 +90,7 @@ train resume=wrong.csv
 train data=uea
     data.name must be given: add data.name=<value>
 train data=text data.train=wrong.csv
-    ...has no column 'text'
+    ...has no column 'text': set data.text_column; ...
 
 train trainer=cpu trainer.devices=3 trainer.val_check_interval=9
     ...is more than the 5 batches of an epoch: ...

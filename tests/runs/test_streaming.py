@@ -90,7 +90,7 @@ def corpus(folder: Path) -> DataModule:
 
 CASES = {
     **{
-        f"refused_case {head}": Case("SequenceClassifier", vowels, head, STEPS, np.asarray)
+        f"classifier {head}": Case("SequenceClassifier", vowels, head, STEPS, np.asarray)
         for head in ("last_hidden", "last_output", "mean_pool", "max_pool", "concat_pool")
     },
     "texts": Case("SequenceClassifier", texts, "mean_pool", WORDS),

@@ -259,7 +259,7 @@ class ValueOutput(Constants, Output):
     in_own_units = restore  # predictions
 
     def moved(self, predicted: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
-        """Predictions after what a calibration has learned of quantiles: single values stay."""
+        """Returns predictions after what a calibration has learned, which moves quantiles alone."""
         return predicted
 
 
@@ -331,16 +331,17 @@ class Quantiles(ValueOutput):
             return logits
         return self.moved(self.standardised(logits)).flatten(-2)
 
-    def moved(self, quantiles: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
-        """Quantiles `(..., K, Q)` after their `shifts`, ascending; as they are while there are
-        none.
+    def moved(self, predicted: Tensor, deviation: Tensor | float = 1.0) -> Tensor:
+        """Returns quantiles `(..., K, Q)` after their `shifts`, ascending; as they are while there
+        are none.
 
         Args:
             deviation: of the units that they are in, `(K, 1)`; 1: they are standardised.
         """
         if self.shifts is None:
-            return quantiles
-        return (quantiles + (self.shifts * deviation).to(quantiles)).sort(-1).values
+            return predicted
+        shifts = (self.shifts * deviation).to(predicted)
+        return (predicted + shifts).sort(-1).values
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.batch import UNSEEN_TARGET, SequenceBatch
+from seqmodels.batch import PADDING_ID, UNKNOWN_ID, UNSEEN_TARGET, SequenceBatch
 from seqmodels.data.loading import collate
 from seqmodels.engine.class_task import class_scores, class_sums
 from seqmodels.errors import UserError
@@ -39,6 +39,7 @@ LENGTHS = [6, 1, 4, 6, 2, 5, 3]
 def test_logits_equal_the_parts_put_together_by_hand() -> None:
     task = build_task(SequenceClassifier, TOKENS, "last_hidden", embedding={"size": 9})
     batch = batch_for(task, LENGTHS)
+    batch.inputs[0, :2] = torch.tensor([PADDING_ID, UNKNOWN_ID])  # These are tokens, too.
     for row, length in enumerate(batch.lengths):
         embedded = task.network.embedding.weight[batch.inputs[row, :length]]
         _, (h_n, _) = task.network.encoder.rnn(embedded.unsqueeze(0))

@@ -431,7 +431,7 @@ class Windows(ReadsTables):
         self, series: TimedSeries, source: str, steps_before: int
     ) -> Float[np.ndarray, "time 3 columns"]:
         """Returns the scale of a series after each step. Raises a `UserError` if a column has no
-        value in the `steps_before` the first forecast."""
+        known value within the first `steps_before` steps, which come before the first forecast."""
         scale = series.scale_so_far(self.period or 1)
         is_unknown = np.isnan(scale[steps_before - 1, 0])  # (C,)
         if is_unknown.any():
@@ -457,15 +457,16 @@ class Windows(ReadsTables):
             values = [*map(standardised, values, scales)]
         all_values = np.concatenate(values)
         first_steps = np.cumsum([0, *map(len, all_series)])
-        is_known = np.concatenate([series.is_known for series in all_series])
-        is_known = is_known[:, : len(self.targets)]
+        # Of the columns that are forecast alone.
+        known_targets = [series.is_known[:, : len(self.targets)] for series in all_series]
+        is_known = np.concatenate(known_targets)
         datasets = {}
         for split in bounds[0]:
             starts, scale_numbers = [], []
             has_known_values = False
-            for number, series in enumerate(all_series):
+            for number, known_targets_of_series in enumerate(known_targets):
                 split_start, split_stop = bounds[number][split]
-                if series.is_known[split_start:split_stop, : len(self.targets)].any():
+                if known_targets_of_series[split_start:split_stop].any():
                     has_known_values = True
                 starts_in_series = self._window_starts(split_start, split_stop)
                 starts.append(first_steps[number] + starts_in_series)

@@ -151,14 +151,14 @@ class StreamDataModule(DataModule):
     @property
     def summary(self) -> Sequence[str]:
         """`train 9,025 tokens of 9,103 bytes, 90.2 % of all, 0.12 % unknown`, for each split."""
-        kept_spaces = " with line ends" if self.options.level == "space" else ""
+        with_line_ends = " with line ends" if self.options.level == "space" else ""
         bytes_in_all = sum(tokens.num_bytes for tokens in self.tokens.values())
         lines = []
         for split, tokens in self.tokens.items():
             percent_of_all = 100 * tokens.num_bytes / bytes_in_all
             percent_unknown = 100 * tokens.num_unknown / max(len(tokens), 1)
             lines.append(
-                f"{split} {len(tokens):,} tokens{kept_spaces} of {tokens.num_bytes:,} bytes, "
+                f"{split} {len(tokens):,} tokens{with_line_ends} of {tokens.num_bytes:,} bytes, "
                 f"{percent_of_all:.1f} % of all, {percent_unknown:.2f} % unknown"
             )
         return lines

@@ -93,7 +93,7 @@ class LanguageModel(Task):
         if batch.continues:
             state = self.carried.get(self.split)
         states = self.network.encode(batch, state)
-        final_states = [state.detach() for state in parts_of(states.state)]
+        final_states = [tensor.detach() for tensor in parts_of(states.state)]
         self.carried[self.split] = state_of(*final_states)
         measured = None
         if self.measures_more:
@@ -152,7 +152,7 @@ class LanguageModel(Task):
         process_state = super().process_state()
         carried = self.carried.get("train")
         if carried is not None:
-            process_state["carried"] = [state.cpu() for state in parts_of(carried)]
+            process_state["carried"] = [tensor.cpu() for tensor in parts_of(carried)]
         return process_state
 
     def restore_process_state(self, state: dict[str, Any]) -> None:

@@ -312,12 +312,11 @@ class PairDataset(SequenceDataset):
         self.has_row_per_target = has_row_per_target
         # The source and the target of each row, by their numbers.
         self.source_numbers: Int[np.ndarray, " rows"] = np.arange(len(counts))
-        self.target_numbers: Int[np.ndarray, " rows"] = np.arange(len(targets))
+        first_targets = np.cumsum(counts) - counts
+        self.target_numbers: Int[np.ndarray, " rows"] = first_targets
         if has_row_per_target:
             self.source_numbers = np.repeat(self.source_numbers, counts)
-        else:
-            first_targets = np.cumsum(counts) - counts
-            self.target_numbers = first_targets
+            self.target_numbers = np.arange(len(targets))
         self.lengths = sequences.lengths[torch.from_numpy(self.source_numbers)]
 
     def __len__(self) -> int:

@@ -150,7 +150,8 @@ class Tagger(ClassTask):
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """Returns `{"tags": [...], "probabilities": {tag: [...]}}` for each row: a tag per step,
-        and the probability of each tag there; a CRF has none for a single tag."""
+        and the probability of each tag there; none if the head decides on all
+        steps together, as a CRF does."""
         states = states or self.network.encode(batch)
         lengths = batch.lengths.tolist()
         tags_of_rows = self.network.head.decode(states).tolist()
