@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -283,18 +283,40 @@ def test_a_second_table_has_what_to_learn_and_texts_that_vary_are_channels(
         ]
 
 
-def recordings(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("label", "separator", "difference"), [("mild", ",", "separator"), ("müde", ";", "encoding")]
+)
+def test_two_tables_that_are_written_differently_are_refused(
+    label: str, separator: str, difference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps_table = trips().drop(columns="activity").rename(columns={"ax": "Wärme"})
+    steps_table.to_csv("trips.csv", index=False, **GERMAN)
+    people = [{"trip": f"trip{n}", "label": ["gut", label][n % 2]} for n in range(30)]
+    pd.DataFrame(people).to_csv("labels.csv", index=False, sep=separator)
+    with pytest.raises(UserError, match=f"has another {difference} than .*: .* write them alike"):
+        [*report(["trips.csv", "labels.csv"])]
+
+
+def recordings(folder: Path, form: Mapping[str, Any]) -> None:
     for number in range(20):
         place = folder / ["afib", "normal"][number % 2]
         place.mkdir(parents=True, exist_ok=True)
-        table = pd.DataFrame({"t": np.arange(5) / 250, "mV": RANDOM.normal(size=5)})
-        table.to_csv(place / f"p{number}.csv", index=False)
+        table = pd.DataFrame({"t": np.arange(5) / 250, "Wärme": RANDOM.normal(size=5).round(2)})
+        table.to_csv(place / f"p{number}.csv", index=False, **form)
 
 
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ({}, []),
+        (GERMAN, ["data.encoding=cp1252", 'data.separator=";"', 'data.decimal=","']),
+    ],
+)
 def test_a_folder_for_each_class_gets_the_lines_that_write_its_table(
-    script: Script, tmp_path: Path
+    form: dict[str, str], options: list[str], script: Script, tmp_path: Path
 ) -> None:
-    recordings(tmp_path / "ecg")
+    recordings(tmp_path / "ecg", form)
     done = script("look.py", "ecg")
     assert done.stdout.startswith("ecg: a folder of files for each of 2 classes: 20 series")
     lines = done.stdout.splitlines()
@@ -302,7 +324,7 @@ def test_a_folder_for_each_class_gets_the_lines_that_write_its_table(
     python = "\n".join(lines[first_line : lines.index("", first_line)])
     exec(python.replace("Path('ecg')", f"Path({str(tmp_path / 'ecg')!r})"), {})
     again = script("look.py", "ecg").stdout
-    assert "recordings: labels.csv names a file for each of 20 series" in again
+    assert "recordings: labels.jsonl names a file for each of 20 series" in again
     [first] = commands(again.splitlines())
     assert (
         first
@@ -310,8 +332,9 @@ def test_a_folder_for_each_class_gets_the_lines_that_write_its_table(
         == [
             "experiment=series_classification",
             "data=series",
-            "data.train=ecg/labels.csv",
+            "data.train=ecg/labels.jsonl",
             "data.files=file",
+            *options,
             "data.time=t",
         ]
     )
@@ -372,6 +395,23 @@ def test_files_without_columns(
     Path("a.txt").write_text(content)
     lines = [*report(["a.txt"])]
     assert what in lines[0] and commands(lines) == [[words, "data.train=a.txt"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "experiment"),
+    [
+        ("text\tlabel\n" + "Motor läuft gut\tgut\nMotor ist müde\tschlecht\n" * 20, "text_class"),
+        ("Motor\tN\nläuft\tV\n\n" * 20, "tagging"),
+    ],
+)
+def test_a_file_with_tabs_may_have_an_old_encoding(
+    content: str, experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.tsv").write_text(content, encoding="cp1252")
+    [first] = commands([*report(["a.tsv"])])
+    assert first[0].startswith(f"experiment={experiment}")
+    assert first[1:] == ["data.train=a.tsv", "data.encoding=cp1252"]
 
 
 def test_a_look_says_gaps_times_classes_and_what_is_left_out(

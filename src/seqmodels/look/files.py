@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from seqmodels.data.columns import DECIMAL_COMMA, Columns
-from seqmodels.data.separated import LINES, USUAL_SEPARATORS
+from seqmodels.data.columns import Columns
 from seqmodels.data.steps import has_numbers
-from seqmodels.data.tables import SEPARATORS, TABLES, Tables, ending
+from seqmodels.data.tables import TABLES, Tables, ending
 from seqmodels.errors import UserError, listed
 from seqmodels.files import existing_file, read_lines
 from seqmodels.look.guesses import Guess
+from seqmodels.look.reading import encoding_of, read_as_it_is, settings_to_read
 from seqmodels.look.tables import (
     Command,
     Description,
@@ -26,8 +25,6 @@ from seqmodels.look.tables import (
     settings_of_time,
 )
 
-# European spreadsheets write it, if they don't write UTF-8.
-OLD_ENCODING = "cp1252"
 ARRAYS = (".npy", ".npz")
 COLUMN_FILES = (".conll", ".conllu", ".txt", ".iob", ".bio")
 # So many lines of a text are looked at.
@@ -63,7 +60,7 @@ def _describe_two_tables(first_path: str, second_path: str) -> Description:
     tables = {path: read_as_it_is(existing_file(path)) for path in (first_path, second_path)}
     row_counts = {path: len(columns) for path, (columns, _) in tables.items()}
     steps_path, series_path = sorted(tables, key=row_counts.__getitem__, reverse=True)
-    steps_columns, options = tables[steps_path]
+    steps_columns, _ = tables[steps_path]
     series_columns, _ = tables[series_path]
     series_guess = Guess(series_columns, rows_are_series=True)
     series_name = _shared_name(Guess(steps_columns), series_guess)
@@ -74,7 +71,7 @@ def _describe_two_tables(first_path: str, second_path: str) -> Description:
         )
     steps_guess = Guess(steps_columns, series=series_name)
     settings: Settings = {"data": "series", "data.train": steps_path, "data.series": series_name}
-    settings |= options
+    settings |= settings_to_read([steps_path, series_path])
     settings |= settings_of_time(steps_guess)
     settings["data.labels"] = series_path
     series_count = steps_guess.facts[series_name].different_count
@@ -98,7 +95,7 @@ def _describe_folder(folder: Path) -> Description:
     """What a folder is: one with a table that names its other files, or with a folder of files for
     each class."""
     for table_path in _tables_in(folder):
-        columns, options = read_as_it_is(str(table_path))
+        columns, _ = read_as_it_is(str(table_path))
         guess = Guess(columns, rows_are_series=True)
         for name in guess.facts:
             files = _files_in_column(guess, name, folder)
@@ -106,7 +103,7 @@ def _describe_folder(folder: Path) -> Description:
                 continue
             settings: Settings = {"data": "series", "data.train": str(table_path)}
             settings["data.files"] = name
-            settings |= options
+            settings |= settings_to_read([str(table_path), *map(str, files)])
             settings |= _settings_of_recording(files[0])
             summary = (
                 f"recordings: {table_path.name} names a file for each of {len(columns):,} series"
@@ -142,8 +139,11 @@ def _describe_folders_of_classes(folder: Path) -> Description:
     first_files = next(iter(files_by_class.values()))
     first_file = first_files[0]
     settings: Settings = {"experiment": "series_classification", "data": "series"}
-    settings["data.train"] = str(folder / "labels.csv")
+    # In JSON, the names of files and of classes are read alike, whatever the files need.
+    settings["data.train"] = str(folder / "labels.jsonl")
     settings["data.files"] = "file"
+    all_files = [str(file) for files in files_by_class.values() for file in files]
+    settings |= settings_to_read(all_files)
     settings |= _settings_of_recording(first_file)
     preparation = (
         "from pathlib import Path",
@@ -152,10 +152,11 @@ def _describe_folders_of_classes(folder: Path) -> Description:
         f"files = sorted(folder.glob('*/*{first_file.suffix}'))",
         "rows = [(file.relative_to(folder).as_posix(), file.parent.name) for file in files]",
         "table = pandas.DataFrame(rows, columns=['file', 'label'])",
-        "table.to_csv(folder / 'labels.csv', index=False)",
+        "table.to_json(folder / 'labels.jsonl', orient='records', lines=True)",
     )
-    file_count = sum(map(len, files_by_class.values()))
-    summary = f"a folder of files for each of {len(files_by_class)} classes: {file_count:,} series"
+    summary = (
+        f"a folder of files for each of {len(files_by_class)} classes: {len(all_files):,} series"
+    )
     return Description(summary, [Command(settings, "the class of each file")], preparation)
 
 
@@ -223,7 +224,10 @@ def _describe_text_file(path: str) -> Description:
     # A sentence of tagged words ends with a blank line.
     is_tagged = has_equal_lines and _is_any_blank(lines)
     if ending(path) == ".conllu" or is_tagged:
-        settings = {"experiment": "tagging", "data.train": path}
+        settings: Settings = {"experiment": "tagging", "data.train": path}
+        encoding = encoding_of(path)
+        if encoding not in (None, Tables.encoding):
+            settings["data.encoding"] = encoding
         command = Command(settings, "the tag of each word")
         return Description("a word and its tag on each line", [command])
     settings = {"experiment": "char_lm", "data.train": path}
@@ -238,62 +242,9 @@ def _has_blank_lines(path: str) -> bool:
 
 def _first_lines(path: str) -> list[str]:
     """The first lines of a text file."""
-    return list(islice(read_lines(path), LINES_OF_TEXT))
+    return list(islice(read_lines(path, encoding_of(path)), LINES_OF_TEXT))
 
 
 def _is_any_blank(lines: Sequence[str]) -> bool:
     """Whether one of the lines is blank."""
     return any(not line.strip() for line in lines)
-
-
-def read_as_it_is(path: str) -> tuple[Columns, Settings]:
-    """A table, and the keys that a command needs so that it can read the file. Raises a `UserError`
-    if it cannot be read."""
-    options = dict[str, Any]()
-    if ending(path) in SEPARATORS:
-        options = _options_of_separated_file(existing_file(path))
-    settings = {f"data.{key}": value for key, value in options.items()}
-    columns = Tables(**options).read(path, texts=())
-    return columns, settings
-
-
-def _options_of_separated_file(path: str) -> dict[str, Any]:
-    """The options of `Tables` that a file with separators needs: what differs, by its first lines,
-    from a usual file."""
-    options = dict[str, Any]()
-    encoding = "utf-8"
-    if not _is_utf_8(path):
-        encoding = OLD_ENCODING
-        options["encoding"] = encoding
-    lines = list[str]()
-    for line in islice(read_lines(path, encoding), LINES):
-        if line.strip():
-            lines.append(line.strip("\r"))
-    if not lines:
-        return options
-    header, *rows = lines
-
-    separator = SEPARATORS[ending(path)]
-    if separator not in header:
-        counts = {candidate: header.count(candidate) for candidate in USUAL_SEPARATORS}
-        most_frequent = max(counts, key=counts.__getitem__)
-        if counts[most_frequent]:
-            separator = most_frequent
-            options["separator"] = separator
-
-    # Where a comma separates fields, it stands in none.
-    if separator != ",":
-        fields = [field.strip() for row in rows for field in row.split(separator)]
-        if any(DECIMAL_COMMA.fullmatch(field) for field in fields):
-            options["decimal"] = ","
-    return options
-
-
-def _is_utf_8(path: str) -> bool:
-    """Whether all lines of a file can be read as UTF-8."""
-    try:
-        for _ in read_lines(path, "utf-8"):
-            pass
-    except UserError:
-        return False
-    return True
