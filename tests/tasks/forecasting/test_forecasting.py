@@ -291,6 +291,9 @@ def test_a_run_forecasts_series_that_it_never_saw_in_their_own_units(
     c, d = run.predict(both)
     assert (c["series"], d["series"]) == ("c", "d")
     np.testing.assert_allclose(d["y"], 1000 * np.array(c["y"]) + 7, rtol=1e-4)
+    [of_array] = run.predict([y[:, None]])
+    assert of_array.keys() == {"y"}  # An array has neither a name nor times.
+    np.testing.assert_allclose(of_array["y"], c["y"], rtol=1e-4)
     of_c, of_d = (run.evaluate(file=pd.DataFrame(tables[name])) for name in "cd")
     assert of_c["file/mase"] == pytest.approx(of_d["file/mase"], rel=1e-4)
     assert of_d["file/mae"] == pytest.approx(1000 * of_c["file/mae"], rel=1e-4)

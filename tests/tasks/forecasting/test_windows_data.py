@@ -384,6 +384,15 @@ def test_arrays_are_read_as_the_end_of_a_table_is() -> None:
     torch.testing.assert_close(found, data.batch_of([expected]).inputs)
 
 
+@pytest.mark.parametrize("values", [None, 3.5, [1.0] * 7, np.ones((7, 3)), np.ones((6, 2))])
+def test_an_array_of_another_shape_is_refused_with_the_right_one(values: Any) -> None:
+    frame = pd.DataFrame({"y": [float(n % 7) for n in range(60)], "x": [n / 9 for n in range(60)]})
+    data = Windows(frame, "y", inputs=["x"], window=7, horizon=2)
+    data.setup()
+    with pytest.raises(UserError, match=r"series 1 has shape .*: give an array \(7, 2\) .* y, x"):
+        data.batch_of([values])
+
+
 @pytest.mark.parametrize("name", ["datetime", "date", "timestamp"])
 def test_sites_under_each_other_are_no_single_series(tmp_path: Path, name: str) -> None:
     times = [f"2024-01-{1 + n // 24:02} {n % 24:02}:00" for n in range(200)]

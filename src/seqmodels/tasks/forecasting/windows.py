@@ -559,12 +559,13 @@ class Windows(ReadsTables):
             return raw
         num_steps = num_steps or self.window
         all_values = np.asarray(raw, np.float64)
-        values = all_values[-num_steps:]
-        has_right_shape = values.shape == (num_steps, len(self.columns))
-        if not has_right_shape or not np.isfinite(values).all():
+        has_columns = all_values.shape[1:] == (len(self.columns),)
+        has_steps = has_columns and len(all_values) >= num_steps
+        values = all_values[-num_steps:] if has_steps else all_values
+        if not has_steps or not np.isfinite(values).all():
             raise UserError(
-                f"{where} has shape {np.shape(raw)}: give {num_steps:,} known steps of "
-                f"{', '.join(self.columns)}"
+                f"{where} has shape {np.shape(raw)}: give an array "
+                f"{num_steps, len(self.columns)} with known steps of {', '.join(self.columns)}"
             )
         whole_series = TimedSeries("", all_values, np.isfinite(all_values))
         [scales] = self._scales([whole_series], where)
@@ -574,9 +575,10 @@ class Windows(ReadsTables):
         """Adds to each forecast its series, and its times, where the file has them."""
         for series, row in zip(raw, rows, strict=True):
             description = {}
-            if self.series_column:
+            is_array = not isinstance(series, TimedSeries)  # It has neither a name nor times.
+            if self.series_column and not is_array:
                 description["series"] = series.name
-            if getattr(series, "times", None) is not None:  # An array has no times.
+            if not is_array and series.times is not None:
                 description["time"] = series.after(self.horizon)
             yield {**description, **row}
 
