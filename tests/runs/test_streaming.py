@@ -29,6 +29,7 @@ from seqmodels.export import export
 from seqmodels.heads import HEADS
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.runs import Run
+from seqmodels.runs.live import at_newest_step
 from seqmodels.runs.result import Result
 from tests.conftest import ROOT, Script
 from tests.shipped import exported
@@ -291,6 +292,25 @@ def test_the_newest_step_is_scored_as_predictions_of_beginnings_are(tmp_path: Pa
     by_hand = [np.sqrt(np.mean(np.square(errors))) for errors in (live_errors, whole_errors)]
     assert measured == pytest.approx(by_hand, abs=1e-4)
     assert f"test series, {len(live_errors)} steps" in sentence
+
+
+def test_no_series_counts_more_than_others_at_the_newest_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = countdowns(60).assign(weight=lambda table: 1.0 + table.s.str[1:].astype(int))
+    words = ("data=series", "data.series=s", "data.time=step", "data.inputs=[x]", *NUMBERS, BOTH)
+    words = (*words, "data.weight_column=weight", *QUICK, *SMALL, f"folder={tmp_path / 'run'}")
+    train(compose(*words), data={"train": frame})
+    run = load_run(tmp_path / "run")
+    run.data.setup()
+    # A network that reads nothing predicts the same of beginnings as of whole series.
+    for parameter in run.task.parameters():
+        parameter.detach().zero_()
+    # A task of one's own may be compared by its loss, in which series have weights.
+    monkeypatch.setattr(run.task, "scores", lambda sums: {"rmse": sums["loss"] / sums["weight"]})
+    sentence = at_newest_step(run.task, run.data)
+    newest, whole = re.findall(r"\d+\.\d{4}", sentence)
+    assert newest == whole
 
 
 @pytest.mark.parametrize(
