@@ -128,6 +128,17 @@ def tagged_lists() -> pd.DataFrame:
     )
 
 
+def two_lists_with_gaps() -> pd.DataFrame:
+    table = lists()
+    return table.assign(y=[[None, *values[1:]] for values in table.x])
+
+
+def lists_with_numbers_of_tags() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"tokens": [["7", f"cat{n}"] for n in range(40)], "ner_tags": [[0, 1]] * 40}
+    )
+
+
 GERMAN = {"sep": ";", "decimal": ",", "encoding": "cp1252", "lineterminator": "\r\n"}
 TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str, str]] = {
     "trips.csv": (
@@ -195,6 +206,16 @@ TABLES: dict[str, tuple[Callable[[], pd.DataFrame], str, str]] = {
         lists,
         "a row for each series, with lists",
         "experiment=series_classification data=series data.train=lists.jsonl",
+    ),
+    "two_lists.jsonl": (
+        two_lists_with_gaps,
+        "a row for each series, with lists",
+        "experiment=series_classification data=series data.train=two_lists.jsonl data.missing=mark",
+    ),
+    "numbers_of_tags.parquet": (
+        lists_with_numbers_of_tags,
+        "texts with a tag for each word",
+        "experiment=tagging data.train=numbers_of_tags.parquet",
     ),
     "two_rates.parquet": (
         two_rates,

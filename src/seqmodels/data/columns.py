@@ -192,13 +192,31 @@ class Columns:
 
         return pc.list_value_length(self.table[column]).fill_null(0).to_numpy()
 
+    def holds_numbers_in_lists(self, column: str) -> bool:
+        """Whether the lists of a column, or the lists in them, begin with numbers, which JSON may
+        hold as texts."""
+        elements = self.elements_in_lists(column)
+        kind = kind_of(elements.type)
+        if kind != "text":
+            return kind in ("number", "boolean")
+        first_texts = [text for text in elements[:20].to_pylist() if text is not None]
+        are_numbers = [math.isfinite(as_number(text)) for text in first_texts]
+        return not are_numbers or any(are_numbers)
+
     def has_gaps_in_lists(self, column: str) -> bool:
         """Whether a number is missing in the lists of a column."""
-        elements = self.table[column].combine_chunks().flatten()
-        if kind_of(elements.type) != "number":
+        if not self.holds_numbers_in_lists(column):
             return False
+        elements = self.elements_in_lists(column)
+        if kind_of(elements.type) != "number":
+            return elements.null_count > 0
         is_gap = np.isnan(_float64(elements))
         return bool(is_gap.any())
+
+    def elements_in_lists(self, column: str) -> Any:
+        """All elements of the lists of a column, or of the lists in them."""
+        elements = self.table[column].combine_chunks().flatten()
+        return elements.flatten() if is_list(elements.type) else elements
 
     def names(self, column: str) -> Names:
         """A column as texts without the blanks around them; blank texts are missing ones."""

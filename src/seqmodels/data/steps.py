@@ -3,7 +3,6 @@ state."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.columns import Columns, Names, Origin, as_number, is_list, kind_of
+from seqmodels.data.columns import Columns, Names, Origin, is_list
 from seqmodels.data.times import Times, times_or_none
 from seqmodels.errors import UserError, refusing, shown
 from seqmodels.files import read_lines
@@ -431,7 +430,9 @@ def _lists_of_steps(
     sizes = {name: columns.list_lengths(name) for name in lists}  # (N,) each
     read_names = [name for name in lists if name in wanted]
     if guess or not read_names:
-        read_names = [name for name in lists if name in wanted or _holds_numbers(lists[name])]
+        read_names = [
+            name for name in lists if name in wanted or columns.holds_numbers_in_lists(name)
+        ]
 
     # The first list that is read says how many steps there are.
     first = read_names[0] if read_names else next(iter(lists))
@@ -474,19 +475,6 @@ def columns_by_channel(channels: Sequence[str], table: Columns) -> dict[str, str
     if channels[0] not in table and len(list_channels) == len(channels):
         return dict(zip(channels, list_channels, strict=True))
     return {channel: channel for channel in channels}
-
-
-def _holds_numbers(array: Any) -> bool:
-    """Whether lists, or lists of lists, begin with numbers, which JSON may hold as texts."""
-    values = array.flatten()
-    if is_list(values.type):
-        values = values.flatten()
-    kind = kind_of(values.type)
-    if kind != "text":
-        return kind in ("number", "boolean")
-    first_texts = [text for text in values[:20].to_pylist() if text is not None]
-    are_numbers = [math.isfinite(as_number(text)) for text in first_texts]
-    return not are_numbers or any(are_numbers)
 
 
 def has_numbers(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.columns import Columns
+from seqmodels.data.columns import Columns, as_number
 from seqmodels.data.wide import FEWEST, numbered_columns
 from seqmodels.errors import UserError, listed, shown
 from seqmodels.look.guesses import LABELS, SHORT_TEXT, VALUES, Guess
@@ -19,7 +20,8 @@ from seqmodels.look.guesses import LABELS, SHORT_TEXT, VALUES, Guess
 FEWEST_STEPS_TO_FORECAST = 50
 # A column with more different texts is hardly a channel.
 MOST_TEXTS_OF_A_CHANNEL = 20
-# So many texts are looked at to see whether two columns are equally long in each row.
+# So many texts are looked at to see whether two columns are equally long in each row, or whether
+# lists hold words.
 TEXTS_TO_MEASURE = 1000
 # If no text is longer than this, the texts are no sequences of letters.
 SHORT_SEQUENCE = 5
@@ -352,12 +354,11 @@ def _describe_forecast(path: str, guess: Guess, options: Mapping[str, Any]) -> D
 
 
 def _describe_lists(path: str, guess: Guess, options: Mapping[str, Any]) -> Description:
-    """What a table with lists is. If two columns have lists of texts, it has texts with tags, else
-    series."""
+    """What a table with lists is: texts with tags, else series."""
     columns = guess.columns
-    text_lists = [name for name in columns.lists if columns.kind_in_lists(name) == "text"]
-    if len(text_lists) >= 2:
-        tokens, tags = text_lists[:2]
+    tokens_and_tags = _tokens_and_tags(columns)
+    if tokens_and_tags is not None:
+        tokens, tags = tokens_and_tags
         return _describe_tags(path, tokens, tags, len(columns), options)
     settings: Settings = {"data": "series", "data.train": path, **options}
     summary = f"a row for each series, with lists of its steps: {len(columns):,} rows"
@@ -372,6 +373,26 @@ def _describe_lists(path: str, guess: Guess, options: Mapping[str, Any]) -> Desc
     if id_column:
         settings["data.series"] = id_column
     return Description(summary, commands_for_series(guess, settings))
+
+
+def _tokens_and_tags(columns: Columns) -> tuple[str, str] | None:
+    """Two columns with lists of texts: the tokens, and their tags. A table with two lists may have
+    tags that are numbers, if they are named so. None without two such columns."""
+    word_lists = [name for name in columns.lists if _holds_words(columns, name)]
+    if len(word_lists) >= 2:
+        return word_lists[0], word_lists[1]
+    number_lists = [name for name in columns.lists if name not in word_lists]
+    if len(word_lists) == len(number_lists) == 1 and LABELS.fullmatch(number_lists[0]):
+        return word_lists[0], number_lists[0]
+    return None
+
+
+def _holds_words(columns: Columns, name: str) -> bool:
+    """Whether the lists of a column hold texts, not only numbers, which JSON holds as texts."""
+    if columns.kind_in_lists(name) != "text":
+        return False
+    first_texts = columns.elements_in_lists(name)[:TEXTS_TO_MEASURE].to_pylist()
+    return any(math.isinf(as_number(text)) for text in first_texts if text is not None)
 
 
 def _lists_as_long_as_the_first(columns: Columns) -> tuple[list[str], list[str]]:
