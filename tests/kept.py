@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.object_type import ObjectType
+from omegaconf import OmegaConf
 
 Key = Callable[..., Hashable]
 
@@ -32,7 +32,7 @@ def keep_what_libraries_give() -> None:
 
     import seqmodels.plugins
 
-    keep(FileConfigSource, "load_config", _version_of_config)
+    keep(OmegaConf, "load", _content_of_yaml)  # Hydra and we read each file by it.
     keep(ConfigLoaderImpl, "_compose_config_from_defaults_list", _versions_of_configs)
     keep(defaults_list, "_create_interpolation_map", _words_of_choices)
     for module in (seqmodels.plugins, lightning.fabric.utilities.registry):
@@ -70,6 +70,19 @@ def _version(path: str) -> Hashable:
     except OSError:
         return None
     return path, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _content_of_yaml(file: Any) -> Hashable:
+    """What stands in a file, which is open, or a path."""
+    if isinstance(file, str | Path):
+        try:
+            return Path(file).read_bytes()
+        except OSError:
+            return None
+    start = file.tell()
+    content = file.read()
+    file.seek(start)
+    return content
 
 
 def _version_of_config(source: Any, config_path: str) -> Hashable:
