@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -79,16 +80,23 @@ class Network(nn.Module):
             state: the initial state, in PyTorch's layout; None means zeros.
         """
         batch = SequenceBatch(inputs, lengths)
-        states = self.encode(batch, state)
+        states = self.encode(batch, state, for_head=True)
         logits = self.read_out(states, batch)
         if self.carries_state:
             return logits, states.state
         return logits
 
-    def encode(self, batch: SequenceBatch, state: State | None = None) -> RNNOutput:
-        """Returns everything that the recurrent network returns, started from `state`."""
+    def encode(
+        self, batch: SequenceBatch, state: State | None = None, *, for_head: bool = False
+    ) -> RNNOutput:
+        """Returns everything that the recurrent network returns, started from `state`.
+
+        Args:
+            for_head: what the head reads is enough: of rows that are read in segments, the sums of
+                `output` that it needs.
+        """
         rows = self.rows_to_read(batch)
-        return self.read(self.embed(rows), rows.lengths, state)
+        return self.read(self.embed(rows), rows.lengths, state, for_head=for_head)
 
     def score(self, batch: SequenceBatch) -> Score:
         """Returns what the targets of a batch cost, the decision, and what the encoder returned. A
@@ -123,16 +131,22 @@ class Network(nn.Module):
         embedded: Float[Tensor, "batch time embedding"],
         lengths: Int[Tensor, " batch"],
         state: State | None = None,
+        *,
+        for_head: bool = False,
     ) -> RNNOutput:
-        """Returns everything that the recurrent network returns for embedded inputs."""
-        return self.encoder(self.encoder_inputs(embedded, lengths), lengths, state)
+        """Returns what `encode` does, for embedded inputs."""
+        encoder_inputs = self.encoder_inputs(embedded, lengths)
+        summary = self.head.summary_of_segments() if for_head else None
+        if summary is None:
+            return self.encoder(encoder_inputs, lengths, state)
+        return self.encoder(encoder_inputs, lengths, state, summary)
 
     def score_embedded(
         self, embedded: Float[Tensor, "batch time embedding"], rows: SequenceBatch
     ) -> Score:
         """Returns the score of rows whose embedded inputs these are."""
         assert rows.targets is not None
-        states = self.read(embedded, rows.lengths)
+        states = self.read(embedded, rows.lengths, for_head=True)
         score = replace(self.head.score(states, rows.targets), states=states)
         if rows.weights is None:
             return score
@@ -241,6 +255,11 @@ class WindowedNetwork(Network):
         **options: Any,
     ) -> None:
         super().__init__(embedding, encoder, head, **options)
+        if window is not None and isinstance(encoder.segment, int):
+            raise UserError(
+                f"model.encoder.segment={encoder.segment} reads whole rows, and "
+                f"model.window={window} reads parts of them: set one of them to null"
+            )
         self.window = window
 
     def rows_to_read(self, batch: SequenceBatch) -> SequenceBatch:
@@ -254,10 +273,13 @@ class WindowedNetwork(Network):
         embedded: Float[Tensor, "batch time embedding"],
         lengths: Int[Tensor, " batch"],
         state: State | None = None,
+        *,
+        for_head: bool = False,
     ) -> RNNOutput:
+        read_rows = partial(super().read, for_head=for_head)
         if self.training or self.window is None:
-            return super().read(embedded, lengths, state)
-        return read_in_windows(super().read, embedded, lengths, self.window)
+            return read_rows(embedded, lengths, state)
+        return read_in_windows(read_rows, embedded, lengths, self.window)
 
     def reads_whole_rows(self) -> str:
         reads_later_steps = self.encoder.bidirectional or self.convolutions is not None

@@ -23,7 +23,9 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.runs import train
+from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config
+from tests.make import build_task
 from tests.networks import example_task
 from tests.shipped import ALL_HEADS, DECODER_HEADS, SELECTING_HEADS, with_directions
 
@@ -152,6 +154,34 @@ def test_the_table_fits_a_narrow_terminal() -> None:
         console.print(tensor_table(task, trace(task.network, example_batch(task, LENGTH))))
     broken = [line.startswith(" " * 10) for line in capture.get().splitlines() if line.strip()]
     assert not any(one and two for one, two in pairwise(broken))  # two lines each at most
+
+
+@pytest.mark.parametrize(
+    ("segment", "head", "line"),
+    [
+        (
+            3,
+            "concat_pool",
+            "segments of 3 steps (model.encoder.segment): memory does not grow with",
+        ),
+        (3, "max_attention_pool", "memory does not grow with them but for output"),
+        (50, "concat_pool", None),
+        ("auto", "concat_pool", None),
+    ],
+)
+def test_the_table_says_how_long_rows_are_read(
+    segment: int | str, head: str, line: str | None
+) -> None:
+    data = {"inputs": "tokens", "num_inputs": 9, "classes": ["a", "b"]}
+    task = build_task(SequenceClassifier, data, head, encoder={"segment": segment})
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(tensor_table(task, trace(task.network, example_batch(task, LENGTH))))
+    text = capture.get()
+    if line is None:
+        assert "segments" not in text
+    else:
+        assert line in text
 
 
 # ---------------------------------------------------------------- the callback

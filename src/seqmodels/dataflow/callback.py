@@ -26,8 +26,9 @@ from seqmodels.screen import Screen
 log = logging.getLogger(__name__)
 
 DRAWN_STEPS = 5  # The picture has room for no more.
-# Rows with a prediction at every step are traced up to here: thousands of steps take seconds.
-MOST_STEPS = 512
+# Rows are traced up to here, and those with a prediction at every step up to a quarter of it: more
+# steps take seconds.
+MOST_STEPS = 2048
 # Our tests audit the modules of these packages thoroughly.
 TESTED_PACKAGES = {"seqmodels", "torch"}
 
@@ -54,9 +55,9 @@ class Dataflow(Callback):
         task = cast(Task, pl_module)
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        most_steps = batch.inputs.shape[1]
+        most_steps = MOST_STEPS
         if task.contract.per == "step":
-            most_steps = MOST_STEPS
+            most_steps = MOST_STEPS // 4
         if task.network.window:
             most_steps = task.network.window
         traced = trace(task.network, few_steps(batch, most_steps))

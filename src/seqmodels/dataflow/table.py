@@ -44,7 +44,21 @@ def tensor_table(task: Task, trace: Trace, batch: SequenceBatch | None = None) -
             destinations.get(name),
             style="bold green" if name in trace.reads else None,
         )
-    return Group(Text(title(task), style="bold"), table)
+    heading = Text(title(task), style="bold")
+    time = trace.shapes["embedded"][1] if batch is None else sizes["T"]
+    size = task.network.encoder.segment_of(time)
+    if size is None:
+        return Group(heading, table)
+    return Group(heading, table, Text(_segments_in_words(task, size)))
+
+
+def _segments_in_words(task: Task, size: int) -> str:
+    """What a training does with rows that are read in segments of this size."""
+    kept = "" if task.network.head.summary_of_segments() else " but for output"
+    return (
+        f"long rows are read in segments of {size} steps (model.encoder.segment): memory does not "
+        f"grow with them{kept}, and gradients are exact"
+    )
 
 
 def _symbols(task: Task, trace: Trace) -> dict[str, tuple[str, ...]]:

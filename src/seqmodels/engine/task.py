@@ -197,7 +197,7 @@ class Task(pl.LightningModule):
 
     def forward(self, batch: Any) -> Tensor:
         """The logits of a batch."""
-        return self.network.read_out(self.network.encode(batch), batch)
+        return self.network.read_out(self.network.encode(batch, for_head=True), batch)
 
     # What a task defines.
 

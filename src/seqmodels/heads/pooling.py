@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,10 +17,12 @@ from seqmodels.padding import masked_max, masked_softmax
 
 
 def total_and_steps(states: RNNOutput) -> tuple[Tensor, Tensor]:
-    """The sum over the steps of each row, `(B, D*H)`, and their number, `(B,)`; `output` is zero at
-    padding, so only the number needs care."""
+    """The sum over the steps of each row, `(B, D*H)`, and their number, `(B,)`."""
+    steps = on_device(states.lengths, states.output.device)
+    if states.summaries is not None:
+        return states.summaries["total"].sum(dim=1), steps
+    # At padding, `output` is zero.
     total = states.output.sum(dim=1)
-    steps = on_device(states.lengths, total.device)
     if states.before is None:
         return total, steps
     return states.before.total + total, states.before.steps + steps
@@ -32,6 +36,8 @@ def mean_over_steps(states: RNNOutput) -> Tensor:
 
 def max_over_steps(states: RNNOutput) -> Tensor:
     """`(B, T, D*H) -> (B, D*H)`."""
+    if states.summaries is not None:
+        return _max_over_segments(states.summaries["maximum"], states.summaries["ties"])
     maximum = masked_max(states.output, states.lengths)
     before = states.before
     if before is None:
@@ -39,6 +45,38 @@ def max_over_steps(states: RNNOutput) -> Tensor:
     # For a stream that has read no step, the earlier maximum is 0, which may be the larger one.
     has_no_steps = (before.steps == 0).unsqueeze(1)
     return maximum.maximum(before.maximum.masked_fill(has_no_steps, -torch.inf))
+
+
+def _max_over_segments(maximum: Tensor, ties: Tensor) -> Tensor:
+    """`(B, K, D*H) -> (B, D*H)`. Like that of a maximum over all steps, its gradient is divided by
+    the steps that have it.
+
+    Args:
+        ties: how many steps of a segment have its maximum.
+    """
+    highest = maximum.amax(dim=1, keepdim=True)
+    is_highest = maximum == highest
+    tied_steps = ties.masked_fill(~is_highest, 0.0)
+    weights = tied_steps / tied_steps.sum(dim=1, keepdim=True)
+    # A row without steps in a segment has a maximum of -inf there, and a weight of 0.
+    return (weights * maximum.masked_fill(~is_highest, 0.0)).sum(dim=1)
+
+
+def sum_of_segment(states: RNNOutput) -> dict[str, Tensor]:
+    """`total`, `(B, D*H)`: in float32 at least, because segments are summed again."""
+    total = states.output.sum(dim=1, dtype=_at_least_float32(states.output))
+    return {"total": total}
+
+
+def maximum_of_segment(states: RNNOutput) -> dict[str, Tensor]:
+    """`maximum` and `ties`, how many steps have it, each `(B, D*H)`."""
+    maximum = masked_max(states.output, states.lengths)
+    is_maximum = (states.output == maximum.unsqueeze(1)) & states.mask.unsqueeze(2)
+    return {"maximum": maximum, "ties": is_maximum.sum(dim=1).to(maximum)}
+
+
+def _at_least_float32(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def pooled(states: RNNOutput) -> Pooled:
@@ -53,6 +91,8 @@ class MeanPool(Head, name="mean_pool"):
 
     reads = ("output",)
     streams = "pooled"
+    summary = MappingProxyType({"total": 0.0})
+    summarize = staticmethod(sum_of_segment)
 
     def select(self, states: RNNOutput) -> Tensor:
         return mean_over_steps(states)  # (B, D*H)
@@ -63,6 +103,8 @@ class MaxPool(Head, name="max_pool"):
 
     reads = ("output",)
     streams = "pooled"
+    summary = MappingProxyType({"maximum": -torch.inf, "ties": 0.0})
+    summarize = staticmethod(maximum_of_segment)
 
     def select(self, states: RNNOutput) -> Tensor:
         return max_over_steps(states)  # (B, D*H)
@@ -73,12 +115,16 @@ class ConcatPool(Head, name="concat_pool"):
 
     reads = ("output", "h_n")
     streams = "pooled"
+    summary = MappingProxyType({"total": 0.0, "maximum": -torch.inf, "ties": 0.0})
 
     def select(self, states: RNNOutput) -> Tensor:
         final = states.h_n[-1].transpose(0, 1).flatten(1)  # (D, B, H) -> (B, D*H)
         maximum = max_over_steps(states)
         mean = mean_over_steps(states)
         return torch.cat([final, maximum, mean], dim=-1)
+
+    def summarize(self, states: RNNOutput) -> dict[str, Tensor]:
+        return sum_of_segment(states) | maximum_of_segment(states)
 
 
 def weighted_sum(weights: Tensor, states: RNNOutput) -> Tensor:
@@ -93,6 +139,7 @@ class AttentionPool(Head, name="attention_pool"):
     """
 
     reads = ("output",)
+    summary = MappingProxyType({"mass": -torch.inf, "average": 0.0})
 
     def build(self, encoder: RecurrentEncoder, attention_size: Count | None = None) -> None:
         width = encoder.num_directions * encoder.output_size
@@ -100,13 +147,29 @@ class AttentionPool(Head, name="attention_pool"):
         self.hidden = nn.Linear(width, hidden_width)
         self.query = nn.Linear(hidden_width, 1, bias=False)
 
-    def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
+    def scores(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
+        """The logarithms of the weights, but for a number that is the same for all steps."""
         hidden = self.hidden(states.output).tanh()
-        scores = self.query(hidden).squeeze(-1)  # (B, T)
-        return masked_softmax(scores, states.lengths)
+        return self.query(hidden).squeeze(-1)
+
+    def weights(self, states: RNNOutput) -> Float[Tensor, "batch time"]:
+        return masked_softmax(self.scores(states), states.lengths)
 
     def select(self, states: RNNOutput) -> Tensor:
-        return weighted_sum(self.weights(states), states)  # (B, D*H)
+        if states.summaries is None:
+            return weighted_sum(self.weights(states), states)  # (B, D*H)
+        weights_of_segments = states.summaries["mass"].softmax(dim=1)  # (B, K)
+        averages = states.summaries["average"]  # (B, K, D*H)
+        return torch.einsum("bk,bkh->bh", weights_of_segments.to(averages), averages)
+
+    def summarize(self, states: RNNOutput) -> dict[str, Tensor]:
+        """`mass`: the logarithm of the sum of all weights, before they are divided by it, `(B,)`;
+        `average`: what they select, `(B, D*H)`."""
+        scores = self.scores(states)
+        valid_scores = scores.masked_fill(~states.mask, -torch.inf)
+        mass = valid_scores.to(_at_least_float32(scores)).logsumexp(dim=1)
+        average = weighted_sum(masked_softmax(scores, states.lengths), states)
+        return {"mass": mass, "average": average}
 
 
 class MaxAttentionPool(Head, name="max_attention_pool"):

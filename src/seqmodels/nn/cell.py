@@ -3,10 +3,11 @@ that they carry, in PyTorch's own layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,6 @@ class SteppedRNN(nn.Module):
 
     Args:
         cell: called for each layer and direction with `input_size` and `hidden_size`.
-        locked_dropout: the dropout between layers drops the same features at all steps of a row.
     """
 
     batch_first, proj_size = True, 0
@@ -105,7 +105,6 @@ class SteppedRNN(nn.Module):
         *,
         bidirectional: bool = False,
         dropout: float = 0.0,
-        locked_dropout: bool = False,
     ) -> None:
         super().__init__()
         self.input_size = input_size
@@ -113,7 +112,6 @@ class SteppedRNN(nn.Module):
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.dropout = dropout
-        self.locked_dropout = locked_dropout
         suffixes = ("", "_reverse") if bidirectional else ("",)
         self.names = [f"l{layer}{suffix}" for layer in range(num_layers) for suffix in suffixes]
         self.output_size = hidden_size
@@ -130,11 +128,33 @@ class SteppedRNN(nn.Module):
             with torch.no_grad():
                 self.output_size = built_cell.output(state_of(*zeros)).shape[1]
 
+    def layer(self, number: int, directions: Sequence[int]) -> SteppedRNN:
+        """A network of this layer and these directions alone, with the same weights."""
+        layer = copy(self)
+        layer._modules = {}
+        all_directions = 2 if self.bidirectional else 1
+        layer.names = [self.names[number * all_directions + direction] for direction in directions]
+        for name in layer.names:
+            layer.add_module(name, self.get_submodule(name))
+        layer.num_layers = 1
+        layer.bidirectional = len(directions) == 2
+        return layer
+
     def forward(
-        self, inputs: Tensor, hx: State | None = None, lengths: Tensor | None = None
+        self,
+        inputs: Tensor,
+        hx: State | None = None,
+        lengths: Tensor | None = None,
+        factors: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, State]:
         """`output`, zero at padding, and the final states, as `nn.LSTM(batch_first=True)` gives
-        them for packed rows. `lengths`: on the CPU; None: no row is padded."""
+        them for packed rows.
+
+        Args:
+            lengths: on the CPU; None: no row is padded.
+            factors: of a dropout that is locked: by what the features of each row are multiplied
+                before each layer but the first, `(B, D*H)`.
+        """
         batch, time = inputs.shape[:2]
         device = inputs.device
         if lengths is None:
@@ -166,8 +186,10 @@ class SteppedRNN(nn.Module):
         final_states: list[tuple[Tensor, ...]] = []
         directions = 2 if self.bidirectional else 1
         for layer in range(self.num_layers):
-            if layer > 0:
-                inputs = self._dropped(inputs)
+            if layer > 0 and factors is not None:
+                inputs = inputs * factors[layer - 1].unsqueeze(1)
+            elif layer > 0:
+                inputs = F.dropout(inputs, self.dropout, self.training)
             outputs = []
             for direction in range(directions):
                 number = layer * directions + direction
@@ -180,10 +202,32 @@ class SteppedRNN(nn.Module):
         stacked_states = [torch.stack(tensors) for tensors in zip(*final_states, strict=True)]
         return inputs.masked_fill(~is_valid, 0.0), state_of(*stacked_states)
 
-    def _dropped(self, inputs: Tensor) -> Tensor:
-        """The dropout between layers, `(B, T, F)`."""
-        ones = torch.ones_like(inputs[:, :1] if self.locked_dropout else inputs)
-        return inputs * F.dropout(ones, self.dropout, self.training)
+
+def layer_of(rnn: nn.RNNBase, number: int, directions: Sequence[int]) -> nn.RNNBase:
+    """A network of this layer and these directions alone, with the same weights."""
+    width_of_direction = rnn.proj_size or rnn.hidden_size
+    width_of_layer = width_of_direction * (2 if rnn.bidirectional else 1)
+    options: dict[str, Any] = {"bias": rnn.bias, "batch_first": True}
+    if rnn.proj_size:
+        options["proj_size"] = rnn.proj_size
+    if isinstance(rnn, nn.RNN):
+        options["nonlinearity"] = rnn.nonlinearity
+    with torch.device("meta"):  # Its own weights are never used.
+        layer = cast(Any, type(rnn))(
+            width_of_layer if number else rnn.input_size,
+            rnn.hidden_size,
+            bidirectional=len(directions) == 2,
+            **options,
+        )
+    weight_names = [name.removesuffix("_l0") for name, _ in layer.named_parameters()]
+    for name in weight_names:
+        if name.endswith("_reverse"):
+            continue
+        for place, direction in enumerate(directions):
+            weight = getattr(rnn, f"{name}_l{number}" + "_reverse" * direction)
+            setattr(layer, f"{name}_l0" + "_reverse" * place, weight)
+    layer.train(rnn.training)
+    return cast(nn.RNNBase, layer)
 
 
 def _read(rows: Tensor, order: Tensor) -> Tensor:

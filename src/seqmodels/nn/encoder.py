@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, cast
@@ -18,8 +19,9 @@ from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, check
 from seqmodels.batch import ShowsShapes
 from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
-from seqmodels.nn.cell import CELLS, State, parts_of, state_of
+from seqmodels.nn.cell import CELLS, State, SteppedRNN, layer_of, parts_of, state_of
 from seqmodels.nn.ragged import MOST_STEPS, run_in, run_padded, runs_by_hand
+from seqmodels.nn.segments import LONGEST_WHOLE, SEGMENT, SegmentedReading
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 
@@ -44,6 +46,20 @@ class Pooled(NamedTuple):
     steps: Tensor
 
 
+class Summary(NamedTuple):
+    """What is needed of the steps of a segment, in place of all of `output`.
+
+    Args:
+        of: makes it from what the network returned for the segment: tensors `(B, ...)` by name.
+        empty: by the same names, the number that stands for a row without steps there.
+        weights: the parameters that `of` reads.
+    """
+
+    of: Callable[[RNNOutput], Mapping[str, Tensor]]
+    empty: Mapping[str, float]
+    weights: Sequence[nn.Parameter]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RNNOutput(ShowsShapes):
     """What a recurrent network returns, with separate axes for layers and directions.
@@ -60,6 +76,8 @@ class RNNOutput(ShowsShapes):
             each sequence, int64 on the CPU.
         before: if the rows are the next steps of longer sequences, what a pool needs of the steps
             before; None: these steps are all.
+        summaries: if the rows were read in K segments and `output` was not kept, so that it has no
+            step: what a `Summary` gave of each segment, `(B, K, ...)` by name.
     """
 
     output: Float[Tensor, "batch time output_size"]
@@ -69,6 +87,7 @@ class RNNOutput(ShowsShapes):
     windows: Int[Tensor, " sequences"] | None = None
     before: Pooled | None = None
     others: Mapping[str, Tensor] | None = None
+    summaries: Mapping[str, Tensor] | None = None
 
     @property
     def mask(self) -> Bool[Tensor, "batch time"]:
@@ -123,7 +142,13 @@ class RecurrentEncoder(nn.Module):
             fastest for this device, cell and shape (measured in `benchmarks/`). A GRU or RNN
             on a CPU needs `packed` for gradients of gradients and for `torch.func`.
         locked_dropout: the dropout between layers drops as `LockedDropout` does.
+        segment: read longer rows in segments of so many steps, so that memory hardly grows with
+            them: the gradients are the same, and take longer. `auto`: of 1,000 steps, in batches
+            with a row of more than 2,000. None: every row as a whole.
     """
+
+    # Whether its weights are some of another encoder's.
+    borrows_weights = False
 
     @checked("encoder")
     def __init__(
@@ -138,6 +163,7 @@ class RecurrentEncoder(nn.Module):
         proj_size: Natural = 0,
         packing: Literal["auto", "packed", "padded"] = "auto",
         locked_dropout: bool = False,
+        segment: Count | Literal["auto"] | None = "auto",
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -153,9 +179,7 @@ class RecurrentEncoder(nn.Module):
         options: dict[str, Any] = {}
         if proj_size:
             options["proj_size"] = proj_size
-        if is_custom:
-            options["locked_dropout"] = locked_dropout
-        else:
+        if not is_custom:
             options["batch_first"] = True
         with refusing("encoder", ValueError):
             self.rnn = CELLS[cell](
@@ -169,6 +193,7 @@ class RecurrentEncoder(nn.Module):
         self.cell = cell
         self.packing = packing
         self.locked_dropout = locked_dropout
+        self.segment = segment
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.num_directions = 2 if bidirectional else 1
@@ -186,6 +211,7 @@ class RecurrentEncoder(nn.Module):
         inputs: Float[Tensor, "batch time features"],
         lengths: Int[Tensor, " batch"] | Sequence[int] | None = None,
         state: State | None = None,
+        summary: Summary | None = None,
     ) -> RNNOutput:
         """Runs the network over each row's valid steps.
 
@@ -194,6 +220,8 @@ class RecurrentEncoder(nn.Module):
             lengths: `(B,)` int64 on the CPU, or a list, each in `1..T`; None means that no row is
                 padded. Others are a ValueError: such a row would read the next one.
             state: the initial state, in the layout of `RNNOutput.state`; None means zeros.
+            summary: what to keep of each segment of rows that are read in segments, in place of
+                `output`; None: `output`.
         """
         batch, time = inputs.shape[:2]
         if lengths is None:
@@ -204,24 +232,76 @@ class RecurrentEncoder(nn.Module):
             shortest, longest = map(int, torch.aminmax(lengths))
         if shortest < 1 or longest > time:
             raise ValueError(f"lengths are {shortest} to {longest}, of inputs with {time} steps")
-        dtype = recurrent_dtype(inputs.device)
-        if not isinstance(self.rnn, nn.RNNBase):
-            output, final_state = self.rnn(inputs[:, :longest], state, lengths)
-        elif dtype is None:
-            output, final_state = self._run(inputs, lengths, longest, state)
-        else:
-            if state is not None:
-                cast_tensors = [tensor.to(dtype) for tensor in parts_of(state)]
-                state = state_of(*cast_tensors)
-            with torch.autocast(inputs.device.type, enabled=False):
-                output, final_state = self._run(inputs.to(dtype), lengths, longest, state, dtype)
+        factors = self._locked_factors(inputs)
+        size = self.segment_of(longest)
+        if size is not None:
+            return SegmentedReading(self, inputs, lengths, size).read(state, factors, summary)
+        output, final_state = self.read_whole(inputs, lengths, longest, state, factors)
         if output.shape[1] < time:
             output = F.pad(output, (0, 0, 0, time - longest))
+        return self.result(output, final_state, lengths)
+
+    def segment_of(self, longest: int) -> int | None:
+        """The steps of a segment in which a batch with such a longest row is read; None: it is read
+        as a whole."""
+        if self.segment is None:
+            return None
+        size = SEGMENT if self.segment == "auto" else self.segment
+        longest_whole = LONGEST_WHOLE if self.segment == "auto" else size
+        return size if longest > longest_whole else None
+
+    def _locked_factors(self, inputs: Tensor) -> list[Tensor] | None:
+        """By what a locked dropout multiplies the features of each row before each layer but the
+        first, `(B, D*H)`; None if there is none."""
+        if not (self.locked_dropout and self.training and self.rnn.dropout):
+            return None
+        width = self.num_directions * self.output_size
+        ones = inputs.new_ones(len(inputs), width)
+        return [F.dropout(ones, self.rnn.dropout) for _ in range(self.num_layers - 1)]
+
+    def result(self, output: Tensor, final_state: State, lengths: Tensor) -> RNNOutput:
+        """What `forward` returns, from `output` and the final states in PyTorch's layout."""
         layout = (self.num_layers, self.num_directions)
         tensors = {"output": output}
         for name, final in zip(self.state_sizes, parts_of(final_state), strict=True):
             tensors[name] = final.unflatten(0, layout)  # (L*D, B, H) -> (L, D, B, H)
         return RNNOutput.of(tensors, lengths)
+
+    def read_whole(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        longest: int,
+        state: State | None,
+        factors: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, State]:
+        """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states."""
+        dtype = recurrent_dtype(inputs.device)
+        if not isinstance(self.rnn, nn.RNNBase):
+            return self.rnn(inputs[:, :longest], state, lengths, factors)
+        if dtype is None:
+            return self._run(inputs, lengths, longest, state, factors)
+        if state is not None:
+            cast_tensors = [tensor.to(dtype) for tensor in parts_of(state)]
+            state = state_of(*cast_tensors)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._run(inputs.to(dtype), lengths, longest, state, factors, dtype)
+
+    def layer(self, number: int, directions: Sequence[int]) -> RecurrentEncoder:
+        """An encoder of this layer and these directions alone, with the same weights, which reads
+        rows as a whole."""
+        layer = copy(self)
+        layer._modules = {}
+        if isinstance(self.rnn, SteppedRNN):
+            layer.rnn = self.rnn.layer(number, directions)
+        else:
+            layer.rnn = layer_of(self.rnn, number, directions)
+        layer.num_layers = 1
+        layer.num_directions = len(directions)
+        layer.bidirectional = len(directions) == 2
+        layer.segment = None
+        layer.borrows_weights = True
+        return layer
 
     def _run(
         self,
@@ -229,10 +309,10 @@ class RecurrentEncoder(nn.Module):
         lengths: Tensor,
         longest: int,
         state: State | None,
+        factors: Sequence[Tensor] | None,
         dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, State]:
-        """`output` `(B, T, D*H)`, or of the longest steps alone, and the final states; run in
-        `dtype`, that of `inputs`, or None if they are in its own."""
+        """As `read_whole`, in `dtype`, that of `inputs`, or None if they are in its own."""
         call = self.rnn if dtype is None else partial(run_in, dtype, self.rnn)
         if not self._drops_by_layer(inputs):
             if self._runs_whole(inputs, lengths, longest):
@@ -244,7 +324,7 @@ class RecurrentEncoder(nn.Module):
             inputs,
             lengths,
             state,
-            locked_dropout=self.locked_dropout,
+            factors=factors,
             dtype=dtype,
         )
 
@@ -257,7 +337,10 @@ class RecurrentEncoder(nn.Module):
     def _runs_whole(self, inputs: Tensor, lengths: Tensor, longest: int) -> bool:
         """Whether the rows are of one length, and PyTorch's own call is the fastest for them."""
         has_padding = bool((lengths < longest).any())
-        if has_padding or (inputs.device.type != "cpu" and longest > MOST_STEPS):
+        is_on_cpu = inputs.device.type == "cpu"
+        if has_padding or (not is_on_cpu and longest > MOST_STEPS):
+            return False
+        if self.borrows_weights and not is_on_cpu:  # cuDNN would copy them, and warn.
             return False
         trains_faster_by_hand = (
             self.cell == "gru"

@@ -55,7 +55,7 @@ def run_padded(
     lengths: Tensor,
     state: State | None = None,
     *,
-    locked_dropout: bool = False,
+    factors: Sequence[Tensor] | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
     """Same result as `rnn(pack_padded_sequence(inputs, lengths))`, padded back to `T` steps:
@@ -66,7 +66,8 @@ def run_padded(
         inputs: `(B, T, F)`. The content of the padding has no effect.
         lengths: `(B,)` int64 on the CPU.
         state: `(h, c)` for LSTM, else `h`, each `(L*D, B, ...)`; None means zeros.
-        locked_dropout: as `RecurrentEncoder` documents it.
+        factors: of a dropout that is locked: by what the features of each row are multiplied before
+            each layer but the first, `(B, D*H)`. None: it drops other features at each step.
         dtype: of `inputs`, where the weights are in another one.
     """
     by_hand = runs_by_hand(rnn, inputs)
@@ -80,8 +81,11 @@ def run_padded(
     directions = 2 if rnn.bidirectional else 1
     final_states: list[tuple[Tensor, ...]] = []  # (h, c) or (h,), one for each direction
     for layer in range(rnn.num_layers):
-        if layer > 0 and rnn.dropout:
-            steps = _dropped(rnn, steps, rows, locked=locked_dropout)
+        if layer > 0 and factors is not None:
+            factors_of_rows = rows.take_rows(factors[layer - 1])
+            steps = steps * factors_of_rows.index_select(0, rows.row)
+        elif layer > 0 and rnn.dropout:
+            steps = F.dropout(steps, rnn.dropout, rnn.training)
         places_of_layer = slice(layer * directions, (layer + 1) * directions)
         weights_by_direction: list[Any] = rnn.all_weights[places_of_layer]
         if dtype is not None:
@@ -112,15 +116,6 @@ def _zero_states(rnn: nn.RNNBase, inputs: Tensor) -> list[Tensor]:
 
 def _cast(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     return [weight.to(dtype) for weight in weights]
-
-
-def _dropped(rnn: nn.RNNBase, steps: Tensor, rows: Rows, *, locked: bool) -> Tensor:
-    """The dropout between layers, `(N, F)`; locked, it drops the same features of a whole row."""
-    if not locked:
-        return F.dropout(steps, rnn.dropout, rnn.training)
-    ones = steps.new_ones(rows.shape[0], steps.shape[1])  # (B, F)
-    factors = F.dropout(ones, rnn.dropout, rnn.training)
-    return steps * factors.index_select(0, rows.row)
 
 
 def _run_layer(
@@ -295,6 +290,10 @@ class Rows:
         else:
             steps = inputs[:, : self.longest].transpose(0, 1).flatten(0, 1)
         return steps.masked_fill(self.padding, 0.0) if self.padded else steps
+
+    def take_rows(self, values: Tensor) -> Tensor:
+        """`(B, ...)` in the order of these rows."""
+        return values.index_select(0, self.order) if self.sorted else values
 
     def take_states(self, states: Tensor) -> Tensor:
         """`(L*D, B, ...)` in the order of these rows."""

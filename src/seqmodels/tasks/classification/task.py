@@ -68,7 +68,7 @@ class SequenceClassifier(ClassTask):
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """Returns `{"label": ..., "probabilities": {class: probability}}` for each row."""
-        logits = self.network.head(states or self.network.encode(batch))
+        logits = self.network.head(states or self.network.encode(batch, for_head=True))
         rows = []
         for class_probabilities in logits.float().softmax(dim=-1).tolist():
             probabilities = dict(zip(self.classes, class_probabilities, strict=True))

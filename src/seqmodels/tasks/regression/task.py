@@ -81,13 +81,13 @@ class Regressor(ValueTask):
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """Returns `{name: value}` for each row; with quantiles, `{name: {"0.1": value, ...}}`. At
         every step, a list with a value for each step of the row stands in place of a value."""
-        logits = self.network.head(states or self.network.encode(batch))
+        logits = self.network.head(states or self.network.encode(batch, for_head=True))
         standardised = self._values.standardised(logits)
         predicted = self._moved(self._values.in_own_units(standardised))
         return self.named(predicted, self._steps(batch), are_predicted=True)
 
     def standardised_quantiles(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        logits = self.network.head(self.network.encode(batch))
+        logits = self.network.head(self.network.encode(batch, for_head=True))
         return self._values.standardised(logits), self._standardised_targets(batch)
 
     def _moved(self, predicted: Tensor) -> Tensor:
