@@ -31,6 +31,7 @@ from tests.device.cases import (
 )
 from tests.device.pretended import Device, Seen
 from tests.device.test_runs import RUNS, SMALL, existing, trained
+from tests.make import batch_for
 
 pytestmark = pytest.mark.device
 
@@ -63,6 +64,7 @@ RANDOM: list[tuple[str, str, dict[str, Any]]] = [
     ("Tagger", "every_step", NOISE),
     ("SequenceClassifier", "last_hidden", {**NOISE, "locked_dropout": True}),
     ("SequenceClassifier", "max_pool", {"window": 3}),
+    ("SequenceClassifier", "attention_pool", {**NOISE, "encoder": {"segment": 3}}),
     ("Seq2Seq", "attention", NOISE),
     ("LanguageModel", "softmax", NOISE),
 ]
@@ -87,6 +89,17 @@ def test_each_network(encoder: dict[str, Any], ragged: bool, device: torch.devic
     compare_with_cpu(task, small_batch(task, ragged=ragged), device)
 
 
+@pytest.mark.parametrize("lengths", [[5, 5, 5], [2, 5, 3]], ids=str)
+@pytest.mark.parametrize("two", [False, True], ids=["one direction", "two directions"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "layer_norm_lstm"])
+def test_rows_in_segments(cell: str, two: bool, lengths: list[int], device: torch.device) -> None:
+    if cell not in CELLS:
+        import_module(f"examples.{cell}", "imports")
+    encoder = {"cell": cell, "bidirectional": two, "segment": 2}
+    task = two_layer_task(BY_NAME["SequenceClassifier"], "concat_pool", encoder)
+    compare_with_cpu(task, batch_for(task, lengths), device)
+
+
 @pytest.mark.parametrize(("kind", "head", "options"), of_tasks(OPTIONS), ids=str)
 def test_options_of_one_task(
     kind: str, head: str, options: dict[str, Any], device: torch.device
@@ -100,7 +113,9 @@ def test_options_of_one_task(
 def test_what_is_random_does_not_wait(
     kind: str, head: str, options: dict[str, Any], ragged: bool, device: torch.device
 ) -> None:
-    task = two_layer_task(BY_NAME[kind], head, {"dropout": 0.4}, **options)
+    others = {name: option for name, option in options.items() if name != "encoder"}
+    encoder = {"dropout": 0.4, **options.get("encoder", {})}
+    task = two_layer_task(BY_NAME[kind], head, encoder, **others)
     compare_with_cpu(task, small_batch(task, ragged=ragged), device, random=True)
 
 

@@ -114,6 +114,7 @@ def test_two_processes_train_and_score_like_one(
     script: Script, process: Script, tmp_path: Path
 ) -> None:
     own = ("model.head=max_pool", *QUICK, "model.dropout=0.0", "model.embedding.noise=0.0")
+    own += ("model.encoder.segment=10",)  # of rows of 7 to 29 steps
     # batches of the same size, so that the mean of two means is the mean of all; and so large that
     # one would hold all of the validation part
     auroc = "{_target_: torchmetrics.AUROC, task: multiclass, num_classes: 9}"  # of all rows

@@ -44,7 +44,8 @@ LEARN = "trainer.max_epochs=4 model.optimizer.lr=0.03"
 @pytest.mark.parametrize(
     "words",
     [
-        "model.dropout=0.2 model.encoder.num_layers=2 model.encoder.dropout=0.2",
+        "model.dropout=0.2 model.encoder.num_layers=2 model.encoder.dropout=0.2 "
+        "model.encoder.segment=10",  # of rows of 7 to 29 steps
         "optimizer=adam scheduler=cosine",
         "optimizer=nadam scheduler=one_cycle",
         f"optimizer=sgd scheduler=plateau model.scheduler.patience=0 {LEARN}",

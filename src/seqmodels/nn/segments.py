@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from seqmodels.device import CPU, random_state, set_random_state
+from seqmodels.device import CPU, on_device, random_state, set_random_state
 from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.padding import reverse_by_length
 
@@ -79,18 +79,20 @@ class Segments:
         """The rows of a piece that have steps in its segment, in the order of these rows."""
         if not self.is_sorted:
             return piece[: segment.rows]
-        order = self.order[: segment.rows].to(piece.device)
-        return piece.index_select(0, order)
+        order = self.order[: segment.rows]
+        return piece.index_select(0, on_device(order, piece.device))
 
     def take(self, values: Tensor, axis: int) -> Tensor:
         """Values of the batch in the order of these rows, which lie on this axis."""
-        return values.index_select(axis, self.order.to(values.device)) if self.is_sorted else values
+        if not self.is_sorted:
+            return values
+        return values.index_select(axis, on_device(self.order, values.device))
 
     def put(self, values: Tensor, axis: int) -> Tensor:
         """Values of these rows in the order of the batch."""
         if not self.is_sorted:
             return values
-        return values.index_select(axis, self.original.to(values.device))
+        return values.index_select(axis, on_device(self.original, values.device))
 
 
 class SegmentedReading:
