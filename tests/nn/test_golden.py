@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,30 +71,111 @@ def test_published_last_output_and_h_n_reproduce() -> None:
 # ---------------------------------------------------------------- docs/names.md
 
 
-MADE = runpy.run_path(str(ROOT / "docs" / "vectors.py"))
-KINDS, cases, vectors = (MADE[name] for name in ("KINDS", "cases", "vectors"))
+NAMES = runpy.run_path(str(ROOT / "docs" / "vectors.py"))
+CASES = {case.name: case for case in NAMES["cases"]()}
+Network = Callable[..., tuple[Tensor, Any]]  # inputs, lengths, state -> output, final state
 
 
-@pytest.mark.parametrize("case", [case[0] for case in cases()])
-def test_pytorch_gives_the_vectors(case: str) -> None:
-    held = {n.partition("/")[2]: v for n, v in vectors().items() if n.startswith(f"{case}/")}
-    kind, sizes, _ = case.replace("_proj", "-proj").split("_")
-    layers, directions = map(int, sizes.split("x"))
-    make, size = KINDS[kind.replace("-", "_")]
-    options = {"proj_size": size} if size else {}
-    network = make(2, 3, layers, bidirectional=directions == 2, batch_first=True, **options)
-    network = network.double()
-    network.load_state_dict({n: torch.from_numpy(held[n]) for n in network.state_dict()})
-    inputs = torch.from_numpy(held["inputs"]).requires_grad_()
-    packed = pack_padded_sequence(
-        inputs, torch.from_numpy(held["lengths"]), batch_first=True, enforce_sorted=False
-    )
-    start = [torch.from_numpy(held[name]) for name in ("h_0", "c_0") if name in held]
-    output, final = network(packed, state_of(*start)) if start else network(packed)
-    output, _ = pad_packed_sequence(output, batch_first=True)
+def arrays_of(case: str) -> dict[str, Tensor]:
+    """What the file holds of a case, by name."""
+    arrays = {}
+    for key, array in NAMES["vectors"]().items():
+        prefix, _, name = key.partition("/")
+        if prefix == case:
+            arrays[name] = torch.from_numpy(array)
+    return arrays
+
+
+def read_in_steps(
+    network: Network, inputs: Tensor, lengths: Tensor, resets: Tensor, state: list[Tensor]
+) -> tuple[Tensor, Any]:
+    """Reads one step at a time. A state is set to zero where a reset stands before the step, and
+    stays where its row has ended."""
+    outputs = []
+    for step in range(inputs.shape[1]):
+        kept = ~resets[:, step].view(-1, 1)
+        is_valid = (lengths > step).view(-1, 1)
+        before = [part * kept for part in state]
+        one_step = torch.ones_like(lengths)
+        output, final = network(inputs[:, step : step + 1], one_step, state_of(*before))
+        state = [torch.where(is_valid, after, part) for after, part in zip(parts_of(final), state)]
+        outputs.append(output[:, 0] * is_valid)
+    return torch.stack(outputs, dim=1), state_of(*state)
+
+
+def assert_gives_the_vectors(case: str, network: Network, weights: dict[str, Tensor]) -> None:
+    """That a network gives a case's output, final states and gradients."""
+    expected = arrays_of(case)
+    inputs = expected["inputs"].clone().requires_grad_()
+    starts = {
+        name: expected[name].clone().requires_grad_() for name in ("h_0", "c_0") if name in expected
+    }
+    lengths = expected["lengths"]
+    state = [*starts.values()]
+    if "resets" in expected:
+        output, final = read_in_steps(network, inputs, lengths, expected["resets"], state)
+    else:
+        output, final = network(inputs, lengths, state_of(*state) if state else None)
     tensors = dict(zip(("output", "h_n", "c_n"), (output, *parts_of(final)), strict=False))
     for name, tensor in tensors.items():
-        torch.testing.assert_close(tensor.detach(), torch.from_numpy(held[name]))
+        torch.testing.assert_close(tensor.detach(), expected[name])
     torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().backward()
-    for name, leaf in {"inputs": inputs, **dict(network.named_parameters())}.items():
-        torch.testing.assert_close(leaf.grad, torch.from_numpy(held[f"grad/{name}"]))
+    for name, leaf in {"inputs": inputs, **starts, **weights}.items():
+        torch.testing.assert_close(leaf.grad, expected[f"grad/{name}"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pytorch_gives_the_vectors(case: str) -> None:
+    network = CASES[case].network()
+    expected = arrays_of(case)
+    network.load_state_dict({name: expected[name] for name in network.state_dict()})
+
+    def packed(inputs: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Any]:
+        rows = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        output, final = network(rows, state)
+        return pad_packed_sequence(output, batch_first=True)[0], final
+
+    assert_gives_the_vectors(case, packed, dict(network.named_parameters()))
+
+
+@pytest.mark.parametrize("packing", ["auto", "packed", "padded"])
+@pytest.mark.parametrize("case", CASES)
+def test_our_encoder_gives_the_vectors(case: str, packing: str) -> None:
+    network = CASES[case].network()
+    encoder = RecurrentEncoder(
+        *(network.input_size, network.hidden_size, network.num_layers),
+        cell=CASES[case].cell,
+        bidirectional=network.bidirectional,
+        proj_size=network.proj_size,
+        packing=packing,
+    ).double()
+    expected = arrays_of(case)
+    encoder.rnn.load_state_dict({name: expected[name] for name in encoder.rnn.state_dict()})
+
+    def encode(inputs: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Any]:
+        states = encoder(inputs, lengths, state)
+        return states.output, states.state
+
+    assert_gives_the_vectors(case, encode, dict(encoder.rnn.named_parameters()))
+
+
+def test_the_vectors_hold_what_found_faults_elsewhere() -> None:
+    assert len(CASES) == 60
+    assert {case.num_layers for case in CASES.values()} == {1, 2, 3}
+    wide = arrays_of("gru_1x1_101rows")
+    assert wide["inputs"].shape[0] > 100 and set(wide["lengths"].tolist()) == {1, 2}
+    for case in CASES:
+        if not case.endswith("_resets"):
+            assert "resets" not in arrays_of(case)
+            continue
+        # Resets stand before a first step, inside a row, and twice in a row; and they count.
+        resets = arrays_of(case)["resets"]
+        assert resets.sum(dim=1).tolist() == [1, 2, 1] and resets[2, 0] and not resets[:2, 0].any()
+        network = CASES[case].network()
+        expected = arrays_of(case)
+        network.load_state_dict({name: expected[name] for name in network.state_dict()})
+        starts = [expected[name] for name in ("h_0", "c_0") if name in expected]
+        output, _ = network(expected["inputs"], state_of(*starts))
+        is_equal = torch.isclose(output, expected["output"]).all(dim=2)
+        assert is_equal[0, :2].all() and is_equal[1, :1].all()
+        assert not is_equal[0, 2] and not is_equal[1, 1:].any() and not is_equal[2, 0]
