@@ -55,6 +55,25 @@ def test_a_fault_is_one_line_and_the_run_goes_on(
     assert len(said) <= 2
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("out of memory\nTried 2 GiB"), TypeError("no float64")]
+)
+def test_a_look_that_fails_is_one_line_and_the_training_is_the_same(
+    error: Exception, files: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    plain = weights("plain", "callbacks.device_look=null")
+    monkeypatch.setattr("seqmodels.callbacks.device_look.first_look", failing)
+    with caplog.at_level(logging.WARNING):
+        looked = weights("looked")
+    assert all(torch.equal(looked[name], plain[name]) for name in plain)
+    [line] = [r.getMessage() for r in caplog.records if "seqmodels device" in r.getMessage()]
+    assert line.startswith("the first batch could not be compared with the CPU on pretend:0 (")
+    assert type(error).__name__ in line and "\n" not in line
+
+
 def test_a_run_on_a_cpu_does_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it looks")

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from seqmodels.errors import UserError, unusable
 from seqmodels.kernels.first_look import first_look, seconds_on_cpu
 from seqmodels.kernels.precision import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, TF32, Precision
 
@@ -20,7 +21,8 @@ MOST_SECONDS = 2.0
 class DeviceLook(Callback):
     """Compares the first batch of a training, and the largest one of its first epoch, with the CPU,
     in evaluation. If rounding doesn't explain the difference, it logs a line that names
-    `seqmodels device`, and the run goes on.
+    `seqmodels device`; if the comparison itself fails, such as for lack of memory, the line says
+    why. The run goes on after both.
 
     It does nothing on a CPU, nor where the CPU would take more than two seconds. Weights, modes and
     random numbers stay as they are, so that a training is the same with or without it.
@@ -61,6 +63,17 @@ class DeviceLook(Callback):
         self._end()
 
     def _look(self, trainer: pl.Trainer, task: Any, batch: Any, which: str) -> None:
+        device = trainer.strategy.root_device
+        what_fails = f"the {which} batch could not be compared with the CPU on {device}"
+        try:
+            # A training must not end by what only looks at it.
+            with unusable(what_fails):
+                self._compare(trainer, task, batch, which)
+        except UserError as error:
+            log.warning(f"{error}: run seqmodels device")
+            self._end()
+
+    def _compare(self, trainer: pl.Trainer, task: Any, batch: Any, which: str) -> None:
         if seconds_on_cpu(task.network, batch) > MOST_SECONDS:
             return
         device = trainer.strategy.root_device
