@@ -4,6 +4,7 @@ tests/test_examples.py those of your own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, Timer
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
@@ -25,6 +27,7 @@ from seqmodels.runs.plan import check_keys, plan_of
 from seqmodels.runs.trainer import Trainer
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, Refused, Script
+from tests.make import batch_for, build_task
 from tests.runs.resumed import Copy, callback, same_weights
 
 pytestmark = [
@@ -280,3 +283,21 @@ def test_a_plateau_lowers_the_rate_by_the_loss_of_each_validation(
         expected.step(row["validation/loss"])
         assert row["learning_rate"] == optimizer.param_groups[0]["lr"]
     assert rows[-1]["learning_rate"] < 0.5
+
+
+def test_a_gradient_that_fades_in_a_long_row_ends_at_zero() -> None:
+    """A CPU computes many times slower with numbers between 1e-45 and 1e-38."""
+    data = {"inputs": "features", "num_inputs": 3, "classes": ["a", "b"]}
+    task = build_task(SequenceClassifier, data, "last_hidden").train()
+    batch = batch_for(task, [600])
+    inputs = batch.inputs.requires_grad_()
+
+    def faded(take: Callable[[Tensor], None]) -> bool:
+        inputs.grad = None
+        take(task.training_step(batch))
+        sizes = inputs.grad.abs()
+        return bool(((sizes > 0) & (sizes < torch.finfo(sizes.dtype).tiny)).any())
+
+    assert faded(Tensor.backward)
+    assert not faded(task.backward)
+    assert faded(Tensor.backward)  # the setting is what it was

@@ -24,6 +24,7 @@ from seqmodels.arguments import (
     checked,
 )
 from seqmodels.batch import SequenceBatch
+from seqmodels.device import subnormals_as_zero
 from seqmodels.engine.building import build_convolutions, build_encoder
 from seqmodels.engine.contract import Contract, Step, Sums, share_of_loss
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
@@ -310,6 +311,10 @@ class Task(pl.LightningModule):
         else:
             self.seen += int(batch.lengths.sum())
         return share_of_loss(step.score)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        with subnormals_as_zero():
+            super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: SequenceBatch) -> None:
         self._step(batch, "validation")
