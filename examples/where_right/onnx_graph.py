@@ -15,7 +15,7 @@ GATES = {"LSTM": ("ifgo", "iofg"), "GRU": ("rzn", "zrn"), "RNN": ("h", "h")}
 
 def onnx_model(case: Case) -> onnx.ModelProto:
     """From `inputs` `(T, B, F)`, `lengths` and each layer's state to `output` and final states. The
-    variant `fixed shapes` has those of the case in the graph, another one names.
+    variant `fixed shapes` has the shapes of the case in the graph, and another one free shapes.
 
     Raises:
         NotImplementedError: for projections, which ONNX's nodes don't have.
@@ -34,27 +34,34 @@ def onnx_model(case: Case) -> onnx.ModelProto:
         constants |= dict(zip(names, weights(case, layer), strict=True))
         start = [f"{part}_0_{layer}" for part in parts] if case.state else []
         steps = f"output{layer}" if layer else "inputs"
-        given = [steps, *names, "lengths", *start]
-        finals = [f"{part}_n_{layer}" for part in parts]
-        nodes.append(helper.make_node(case.cell, given, [f"Y{layer}", *finals], **options))
+        node_inputs = [steps, *names, "lengths", *start]
+        node_outputs = [f"Y{layer}", *(f"{part}_n_{layer}" for part in parts)]
+        nodes.append(helper.make_node(case.cell, node_inputs, node_outputs, **options))
         # (T, D, B, H) -> (T, B, D, H) -> (T, B, D*H)
         turned = f"turned{layer}"
         nodes.append(helper.make_node("Transpose", [f"Y{layer}"], [turned], perm=[0, 2, 1, 3]))
         output = "output" if layer == layers[-1] else f"output{layer + 1}"
         nodes.append(helper.make_node("Reshape", [turned, "shape"], [output]))
+    output_names = ["output", *(f"{part}_n_{layer}" for part in parts for layer in layers)]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in output_names]
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "case", ports(case), outputs, initializers)
+    opset = helper.make_opsetid("", 18)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def ports(case: Case) -> list[onnx.ValueInfoProto]:
+    """The inputs of the graph, with the shapes of the case or with free ones."""
     is_fixed = case.variant == "fixed shapes"
-    ports = []
+    values = []
     for name, array in feeds(case).items():
         axes = {"inputs": ["T", "B", array.shape[-1]], "lengths": ["B"]}
         shape = axes.get(name, [array.shape[0], "B", array.shape[-1]])
         dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
-        ports.append(helper.make_tensor_value_info(name, dtype, array.shape if is_fixed else shape))
-    output_names = ["output", *(f"{part}_n_{layer}" for part in parts for layer in layers)]
-    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in output_names]
-    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "case", ports, outputs, initializers)
-    opset = helper.make_opsetid("", 18)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        if is_fixed:
+            shape = array.shape
+        values.append(helper.make_tensor_value_info(name, dtype, shape))
+    return values
 
 
 def weights(case: Case, layer: int) -> list[np.ndarray]:
