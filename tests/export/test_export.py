@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -59,6 +60,11 @@ def token_classifier(*encoder: Any, head: str = "last_hidden", **own: Any) -> Ta
 def exported_to(folder: Path, made: Task) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     """The graph, and what lies beside it."""
     export(made, folder)
+    return read_export(folder)
+
+
+def read_export(folder: Path) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
+    """The graph in a folder, and what lies beside it."""
     facts = json.loads((folder / "model.json").read_text())
     return onnxruntime.InferenceSession(folder / "model.onnx"), facts
 
@@ -127,6 +133,30 @@ NETWORKS: list[Callable[[], Task]] = [
 ]
 
 
+class Exported(NamedTuple):
+    """A network, and the folder that holds its graph."""
+
+    model: Task
+    folder: Path
+
+
+Export = Callable[[Callable[[], Task], bool], Exported]
+
+
+@pytest.fixture(scope="module")
+def exported_once(tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """`exported_once(build, stream)`: what every test of a network compares, which none changes."""
+
+    @functools.cache
+    def export_network(build: Callable[[], Task], stream: bool) -> Exported:
+        model = build()
+        folder = tmp_path_factory.mktemp("graph")
+        export(model, folder, stream=stream)
+        return Exported(model, folder)
+
+    return export_network
+
+
 class Example(NamedTuple):
     """What a graph is run with, by the names of its inputs, and what it has to give."""
 
@@ -161,14 +191,13 @@ def in_onnx_reference(graph: Path, feed: dict[str, np.ndarray]) -> list[Any]:
 @pytest.mark.parametrize("run", [in_onnxruntime, in_onnx_reference])
 @pytest.mark.parametrize("build", NETWORKS)
 def test_a_graph_gives_what_packed_pytorch_does(
-    build: Callable[[], Task], run: Callable[..., list[Any]], tmp_path: Path
+    build: Callable[[], Task], run: Callable[..., list[Any]], exported_once: Export
 ) -> None:
-    model = build()
-    graph = tmp_path / "model.onnx"
     for stream in (False, True):
-        if stream and model.network.reads_whole_rows():
+        if stream and exported_once(build, False).model.network.reads_whole_rows():
             continue
-        export(model, tmp_path, stream=stream)
+        model, folder = exported_once(build, stream)
+        graph = folder / "model.onnx"
         for example in examples(model, graph, stream=stream):
             for wanted, output in zip(example.outputs, run(graph, example.feed), strict=True):
                 np.testing.assert_allclose(output, wanted, atol=1e-5, rtol=0)
@@ -236,10 +265,10 @@ def test_a_graph_names_its_sizes_and_what_lies_beside_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("build", [*NETWORKS, lambda: token_classifier(window=4)])
 def test_three_rows_lie_beside_a_graph_with_their_logits(
-    build: Callable[[], Task], tmp_path: Path
+    build: Callable[[], Task], exported_once: Export
 ) -> None:
-    model = build()
-    session, facts = exported_to(tmp_path, model)
+    model, folder = exported_once(build, False)
+    session, facts = read_export(folder)
     reference = facts["reference"]
     assert len({*reference["lengths"]}) == 3
     port = session.get_inputs()[0]
