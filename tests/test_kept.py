@@ -12,6 +12,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from jaxtyping import Float
 from torch import Tensor
 
+from seqmodels.data.series import rows_of_ts
 from tests.type_checks import jaxtyped
 
 
@@ -23,6 +24,16 @@ def test_a_file_of_a_configuration_is_read_again_when_it_has_changed(tmp_path: P
     assert source.load_config("mine").config == {"size": 1}
     file.write_text("size: 12\n")
     assert source.load_config("mine").config == {"size": 12}
+
+
+def test_a_file_of_series_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.ts"
+    for label in ("a", "bb"):
+        file.write_text(f"@data\n1,2:3,4:{label}\n")
+        for _ in range(2):
+            [(series, found)] = rows_of_ts(str(file))
+            assert found == label and series.tolist() == [[1, 3], [2, 4]]
+            series += 1  # which is nobody else's
 
 
 def checked(function: Callable[..., object]) -> Callable[..., object]:

@@ -30,7 +30,7 @@ SPACE = (
     "model.head=choice(max_pool,mean_pool)",
 )
 SEARCH = ("-m", "hparams_search=optuna", *SPACE, "model.dropout=0.1")
-QUICK = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null")
+QUICK = ("trainer=cpu", "baseline=false", "callbacks.dataflow=null", "callbacks.pictures=null")
 METRIC = "validation/loss"
 
 

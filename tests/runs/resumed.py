@@ -25,6 +25,7 @@ from tests.conftest import Completed, Script, command, result_of
 OWN = (
     *("model.head=max_pool", "seed=3", "model.encoder.hidden_size=12", "trainer=cpu"),
     *("trainer.max_epochs=4", "trainer.log_every_n_steps=5", "baseline=false"),
+    "trainer.limit_test_batches=3",  # The whole test takes as long as such a training.
 )
 QUICK = (*OWN, "callbacks.dataflow=null")  # Auditing and drawing take longer than such a training.
 

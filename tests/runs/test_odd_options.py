@@ -26,11 +26,11 @@ ODD = [
     ("trainer.max_epochs=1 trainer.precision=bf16-true trainer.val_check_interval=0.4", 14),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 +callbacks=ema", 42),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 callbacks.last.minutes=0", 42),
-    ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
-    ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
     *(
         pytest.param(words, steps, marks=pytest.mark.long)
         for words, steps in (
+            ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
+            ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
             ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2", 42),
             ("trainer.max_epochs=2 trainer.val_check_interval=9", 28),
             ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.val_check_interval=3", 17),
