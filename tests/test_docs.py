@@ -161,7 +161,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     series = "data=series data.train=trips.csv data.series=trip data.label_column=activity"
     streams = ("data.batch_size=4", "data.window=16", "data.evaluation_streams=2")
     for words, shown in (
-        ((*sweep, "hydra.sweep.dir=runs/sweep", *no_pictures), COMMANDS[SWEEP].output),
+        ((*sweep, "hydra.sweep.dir=runs/sweep"), COMMANDS[SWEEP].output),
         (("experiment=char_lm", "data.train=book.txt", *streams, "folder=runs/language_model"), ""),
         ((*windows.split(), "data.series=site", "folder=runs/forecaster"), ""),
         ((*series.split(), "data.inputs=[ax,ay]", "folder=runs/series"), ""),
@@ -169,7 +169,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("model=seq2seq", "data=pairs", "data.train=pairs.tsv", "folder=runs/seq2seq"), ""),
     ):
         if not lacks(" ".join(words)):
-            done = run_script(folder, "train.py", *QUICK, *words)
+            done = run_script(folder, "train.py", *QUICK, *words, *no_pictures)
             assert words_missing(shown, done.stdout) == set()
     [job] = (folder / "runs" / "sweep").glob("*head-last_hidden_seed-0_*")
     shutil.copytree(job, folder / "runs" / "folder")
