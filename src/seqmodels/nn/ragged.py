@@ -81,11 +81,8 @@ def run_padded(
     directions = 2 if rnn.bidirectional else 1
     final_states: list[tuple[Tensor, ...]] = []  # (h, c) or (h,), one for each direction
     for layer in range(rnn.num_layers):
-        if layer > 0 and factors is not None:
-            factors_of_rows = rows.take_rows(factors[layer - 1])
-            steps = steps * factors_of_rows.index_select(0, rows.row)
-        elif layer > 0 and rnn.dropout:
-            steps = F.dropout(steps, rnn.dropout, rnn.training)
+        if layer > 0:
+            steps = _dropped(rnn, steps, rows, factors, layer)
         places_of_layer = slice(layer * directions, (layer + 1) * directions)
         weights_by_direction: list[Any] = rnn.all_weights[places_of_layer]
         if dtype is not None:
@@ -112,6 +109,16 @@ def _zero_states(rnn: nn.RNNBase, inputs: Tensor) -> list[Tensor]:
         widths.append(rnn.hidden_size)
     layers = rnn.num_layers * (2 if rnn.bidirectional else 1)
     return [inputs.new_zeros(layers, inputs.shape[0], width) for width in widths]
+
+
+def _dropped(
+    rnn: nn.RNNBase, steps: Tensor, rows: Rows, factors: Sequence[Tensor] | None, layer: int
+) -> Tensor:
+    """The dropout before this layer, `(N, F)`; with `factors`, a locked one."""
+    if factors is None:
+        return F.dropout(steps, rnn.dropout, rnn.training)
+    factors_of_rows = rows.take_rows(factors[layer - 1])
+    return steps * factors_of_rows.index_select(0, rows.row)
 
 
 def _cast(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
