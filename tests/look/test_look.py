@@ -419,6 +419,22 @@ def test_files_without_columns(
 
 
 @pytest.mark.parametrize(
+    ("separator", "options"),
+    [(";", ['data.separator=";"', 'data.decimal=","']), (",", ['data.decimal=","'])],
+)
+def test_commas_in_names_and_in_quoted_numbers_separate_nothing(
+    separator: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = trips().rename(columns={"ax": "speed, m/s"})
+    table.to_csv("trips.csv", index=False, sep=separator, decimal=",")
+    lines = [*report(["trips.csv"])]
+    first, *_ = commands(lines)
+    assert first[3 : 3 + len(options)] == options and "data.series=trip" in first
+    assert "channels: speed, m/s" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
     ("content", "experiment"),
     [
         ("text\tlabel\n" + "Motor läuft gut\tgut\nMotor ist müde\tschlecht\n" * 20, "text_class"),

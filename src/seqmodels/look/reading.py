@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import csv
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from seqmodels.data.columns import DECIMAL_COMMA, Columns
-from seqmodels.data.separated import LINES, USUAL_SEPARATORS
+from seqmodels.data.separated import DECIMAL_POINT, LINES, USUAL_SEPARATORS
 from seqmodels.data.tables import SEPARATORS, Tables, ending
 from seqmodels.errors import UserError, refusing
 from seqmodels.files import existing_file, read_lines
@@ -62,33 +64,51 @@ def _form_of(path: str) -> dict[str, Any]:
     encoding = encoding_of(path)
     if encoding is not None:
         form["encoding"] = encoding
-    lines = list[str]()
-    for line in islice(read_lines(path, encoding), LINES):
-        if line.strip():
-            lines.append(line.strip("\r"))
-    if not lines:
-        return form
-    header, *rows = lines
-
-    separator = _separator_of(header, SEPARATORS[ending(path)])
+    lines = [line for line in islice(read_lines(path, encoding), LINES) if line.strip()]
+    usual_separator = SEPARATORS[ending(path)]
+    separator = _separator_of(lines, usual_separator)
     if separator is None:
         return form
-    form["separator"] = None if separator == SEPARATORS[ending(path)] else separator
-    # Where a comma separates fields, it stands in none.
-    if separator != ",":
-        fields = [field.strip() for row in rows for field in row.split(separator)]
-        if any(DECIMAL_COMMA.fullmatch(field) for field in fields):
-            form["decimal"] = ","
+    form["separator"] = None if separator == usual_separator else separator
+    rows = _fields(lines, separator, has_quotes=usual_separator == ",")
+    fields = [field.strip() for row in rows[1:] for field in row]
+    has_commas = any(DECIMAL_COMMA.fullmatch(field) for field in fields)
+    has_points = any(DECIMAL_POINT.fullmatch(field) for field in fields)
+    # Where commas separate fields, and numbers have points, a comma in quotes is no decimal.
+    if has_commas and not (separator == "," and has_points):
+        form["decimal"] = ","
     return form
 
 
-def _separator_of(header: str, usual_separator: str) -> str | None:
-    """What stands between the names of columns; None for a single name."""
+def _separator_of(lines: Sequence[str], usual_separator: str) -> str | None:
+    """What stands between the fields of these lines: of what divides them evenly, what gives the
+    most fields, else what is most frequent in the first line. None for a single name, or without
+    lines."""
+    field_count_by_separator = dict[str, int]()
+    for separator in (usual_separator, *USUAL_SEPARATORS):
+        rows = _fields(lines, separator, has_quotes=usual_separator == ",")
+        counts = {len(row) for row in rows}
+        if len(counts) == 1 and max(counts) > 1:
+            field_count_by_separator[separator] = max(counts)
+    if field_count_by_separator:
+        return max(field_count_by_separator, key=field_count_by_separator.__getitem__)
+    header = lines[0] if lines else ""
     if usual_separator in header:
         return usual_separator
-    counts = {candidate: header.count(candidate) for candidate in USUAL_SEPARATORS}
-    most_frequent = max(counts, key=counts.__getitem__)
-    return most_frequent if counts[most_frequent] else None
+    most_frequent = max(USUAL_SEPARATORS, key=header.count)
+    return most_frequent if most_frequent in header else None
+
+
+def _fields(lines: Sequence[str], separator: str, *, has_quotes: bool) -> list[list[str]]:
+    """The fields of each line; empty if a field is too long to look at."""
+    quoting: Any = csv.QUOTE_MINIMAL if has_quotes else csv.QUOTE_NONE
+    rows = list[list[str]]()
+    with suppress(csv.Error):
+        rows = list(csv.reader(lines, delimiter=separator, quoting=quoting))
+    if len(lines) >= LINES:
+        # The last line may end in the middle of a field.
+        rows = rows[:-1]
+    return rows
 
 
 def encoding_of(path: str) -> str | None:
