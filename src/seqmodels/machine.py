@@ -115,6 +115,16 @@ def keep_memory() -> None:
     mallopt(top_pad, 64 << 20)
 
 
+def return_memory() -> None:
+    """Returns memory that is freed to the machine, as far as Arrow and glibc hold it back. Each of
+    them can't use what the other one holds."""
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
+    if sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Within: PyTorch computes with one thread, which is fastest for a small model: several threads

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from seqmodels.data.examples import EVALUATED, Split, take
 from seqmodels.data.sequences import SequenceDataModule
+from seqmodels.data.series_inputs import summary_of
 from seqmodels.target import Baselines
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ MOST_PREDICTIONS = 10_000_000
 MOST_CHARACTERS = {"words": 20_000_000, "characters": 5_000_000}
 # L-BFGS remembers some twenty numbers for each coefficient.
 MOST_COEFFICIENTS = 500_000
-# A series is cut into so many segments, each of which has a mean.
-SEGMENTS = 8
 # A window reads these steps, counted from its own.
 WINDOW = np.arange(-5, 6)
 # The inverses of regularisation to choose from.
@@ -74,8 +72,7 @@ def baseline_features(
         description = "tf-idf"
     else:
         # Series of a table may have channels of texts, which their encoder makes numbers of.
-        as_array = getattr(data.inputs, "plain", np.asarray)
-        transformer = channel_summaries(as_array)
+        transformer = channel_summaries(getattr(data.inputs, "summary", summary_of))
         description = "channel statistics"
     description += _share(rows, len(inputs))
 
@@ -116,40 +113,20 @@ def n_grams(level: str, lowercase: bool, num_outputs: int) -> TfidfVectorizer:
     )
 
 
-def channel_summaries(as_array: Callable[[Any], np.ndarray] = np.asarray) -> Any:
-    """The summaries of series, standardised. A summary has the mean of each channel, its means in
-    eight segments of the series, and its deviation.
+def channel_summaries(summary: Callable[[Any], np.ndarray] = summary_of) -> Any:
+    """The summaries of series, standardised.
 
     Args:
-        as_array: makes an array `(T, F)` of a raw series.
+        summary: gives that of a raw series, as `summary_of` does.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
     def summaries_of(raw_series: Iterable[Any]) -> np.ndarray:
-        summaries = np.stack([_summary(as_array(raw)) for raw in raw_series])
+        summaries = np.stack([summary(raw) for raw in raw_series])
         return np.nan_to_num(summaries)  # A channel without any value reads as 0.
 
     return make_pipeline(FunctionTransformer(summaries_of), StandardScaler())
-
-
-def _summary(series: np.ndarray) -> np.ndarray:
-    """The mean of each channel of a series `(T, F)`, its means in the segments, and its deviation,
-    one after the other. A segment without a value has the mean of the whole; a channel without any
-    is nan."""
-    ends = (np.arange(SEGMENTS + 1) * len(series) // SEGMENTS).tolist()
-    with warnings.catch_warnings():
-        # NumPy warns of channels without a value.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        mean = np.nanmean(series, axis=0)  # (F,)
-        statistics = [mean]
-        for start, stop in pairwise(ends):
-            # A series with fewer steps than segments reads some of its steps twice.
-            segment = series[start : max(stop, start + 1)]
-            statistics.append(np.nanmean(segment, axis=0))
-        statistics.append(np.nanstd(series, axis=0))
-    summary = np.stack(statistics)  # (2 + SEGMENTS, F)
-    return np.where(np.isnan(summary), mean, summary).ravel()
 
 
 def step_windows(

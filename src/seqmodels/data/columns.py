@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", "null")
 # A column with more different texts than these is hardly a category.
 MANY_TEXTS = 100
+# Up to so many different texts of a column are always kept once.
+MANY_NAMES = 10_000
+# So many rows of a long column are computed with at a time.
+BLOCK = 1 << 18
 Kind = Literal["number", "boolean", "text", "time", "list", "other"]
 # A column of texts that holds these words alone is one of numbers.
 TRUTH = {"true": 1.0, "false": 0.0}
@@ -38,13 +43,41 @@ UNIT = re.compile(r"[-+]?[0-9]+(?:[.,][0-9]+)?\s*[^\s0-9.,eE+-]\D{0,9}")
 class Names:
     """A column of texts: the different `names`, and which of them each row has."""
 
-    codes: np.ndarray  # (N,), a position in `names`; -1 for no text
+    codes: np.ndarray  # (N,), a position in `names`; -1 for no text; of the smallest type
     names: list[str]
 
     @cached_property
     def texts(self) -> np.ndarray:
         """Each row's text, or None."""
-        return np.array([*self.names, None], dtype=object)[self.codes]
+        return self.texts_in(slice(None))
+
+    def texts_in(self, rows: slice) -> np.ndarray:
+        """The text of each of these rows, or None."""
+        return np.array([*self.names, None], dtype=object)[self.codes[rows]]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many rows have each of the names, `(len(names),)`."""
+        counts = np.zeros(len(self.names) + 1, np.int64)  # The last one is of rows without a text.
+        for start, stop in row_blocks(len(self.codes)):
+            codes = self.codes[start:stop].astype(np.int64)
+            codes[codes < 0] = len(self.names)
+            counts += np.bincount(codes, minlength=len(counts))
+        return counts[:-1]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The number that each of the names says, `(len(names),)`; infinity where it says none. If
+        all are `true` and `false`, these are 1 and 0."""
+        words = {name.lower() for name in self.names if name not in MISSING}
+        if words and words <= TRUTH.keys():
+            return np.array([TRUTH.get(name.lower(), math.nan) for name in self.names])
+        return np.array([as_number(name) for name in self.names], np.float64)
+
+    @property
+    def are_wrong(self) -> np.ndarray:
+        """Whether each of the names is something else than a finite number, `(len(names),)`."""
+        return np.isinf(self.numbers)
 
     def part(self, start: int, stop: int) -> Names:
         """The rows from `start` to before `stop`."""
@@ -59,7 +92,86 @@ class Names:
         new_code_by_name = {name: code for code, name in enumerate(new_names)}
         new_codes = [new_code_by_name[name] for name in stripped_names]
         new_codes.append(-1)  # The code -1 reads the last one, and stays -1.
-        return Names(np.array(new_codes)[self.codes], new_names)
+        return Names(np.array(new_codes, self.codes.dtype)[self.codes], new_names)
+
+
+class Coder:
+    """Makes codes of texts that come in pieces: what `Names` holds, in little memory.
+
+    Names have the order in which they first occur.
+    """
+
+    def __init__(self, row_count: int = 0) -> None:
+        """
+        Args:
+            row_count: how many rows there will be, if that is known.
+        """
+        self.names: list[str] = []
+        self._code_by_name: dict[str, int] = {}
+        self._codes = np.empty(row_count, np.int8)
+        self._coded_count = 0
+        self._has_nulls = False
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The code of each row so far, `(N,)`; -1 where a value is null."""
+        return self._codes[: self._coded_count]
+
+    def add(self, array: Any) -> None:
+        """Codes an array of Arrow, which may hold numbers, too."""
+        import pyarrow as pa
+
+        if not pa.types.is_dictionary(array.type):
+            for start, stop in row_blocks(len(array)):
+                encoded = array.slice(start, stop - start).dictionary_encode()
+                codes = [self._code_of(text or "") for text in texts_of(encoded.dictionary)]
+                self._append(codes, encoded.indices)
+            return
+        texts = texts_of(array.dictionary)
+        # A dictionary may hold names that no row has, which get no code.
+        codes = [-1] * len(texts)
+        for start, stop in row_blocks(len(array)):
+            indices = array.indices.slice(start, stop - start)
+            for index in indices.unique().to_pylist():
+                if index is not None and codes[index] < 0:
+                    codes[index] = self._code_of(texts[index] or "")
+            self._append(codes, indices)
+
+    @property
+    def has_many_names(self) -> bool:
+        """Whether codes save no memory, because most rows have a name of their own."""
+        return len(self.names) > max(MANY_NAMES, self._coded_count // 2)
+
+    def _code_of(self, name: str) -> int:
+        code = self._code_by_name.setdefault(name, len(self.names))
+        if code == len(self.names):
+            self.names.append(name)
+        return code
+
+    def _append(self, codes: list[int], indices: Any) -> None:
+        """Adds the rows with these indices of Arrow into the codes."""
+        import pyarrow as pa
+
+        dtype = smallest_type(len(self.names))
+        if self._codes.dtype.itemsize < dtype.itemsize:
+            self._codes = self._codes.astype(dtype)
+        end = self._coded_count + len(indices)
+        if end > len(self._codes):
+            # The C library moves a large array without a copy.
+            self._codes.resize(max(end, len(self._codes) * 17 // 16), refcheck=False)
+        code_by_index = np.array([*codes, -1], self._codes.dtype)
+        filled_indices = indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+        self._codes[self._coded_count : end] = code_by_index[filled_indices]
+        self._coded_count = end
+        self._has_nulls |= bool(indices.null_count)
+
+    def array(self, rows: np.ndarray | slice = slice(None)) -> Any:
+        """All rows, or these, as a dictionary array of Arrow."""
+        import pyarrow as pa
+
+        codes = self.codes[rows]
+        indices = pa.array(codes, mask=codes < 0) if self._has_nulls else pa.array(codes)
+        return pa.DictionaryArray.from_arrays(indices, pa.array(self.names, pa.large_string()))
 
 
 @dataclass(frozen=True)
@@ -84,7 +196,7 @@ class Origin:
         return f"{path}: row {1 + int(self.rows[row])}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Columns:
     """The columns of a table, which remember the rows of the file that they are from.
 
@@ -140,9 +252,7 @@ class Columns:
         for column, values in columns_by_name(table.table).items():
             if column in self:
                 continue
-            if table.kind(column) == "text":
-                values = values.dictionary_encode()  # A text is kept once for many rows.
-            columns[column] = values.take(rows)
+            columns[column] = _taken(values, rows)
             if table.path != self.path:
                 origins[column] = origin
         return Columns(pa.table(columns), self.path, self.file_rows, origins=origins)
@@ -228,24 +338,19 @@ class Columns:
         """A column as texts as they are written; blank texts are missing ones."""
         import pyarrow as pa
 
-        array = self.table[column]
-        if pa.types.is_string(array.type):
-            # A single chunk of short strings is limited to 2 GB.
-            array = array.cast(pa.large_string())
-        array = array.combine_chunks()
-        if pa.types.is_dictionary(array.type):
-            # Its dictionary may hold names that no row has.
-            array = array.dictionary_decode()
-        with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
-            encoded = array.dictionary_encode()
-            texts = texts_of(encoded.dictionary)
-        indices = encoded.indices.fill_null(-1)
-        codes = indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        names = [text or "" for text in texts]
-        is_name = [bool(name.strip()) for name in names]
+        names = _coded_already(self.table[column])
+        if names is None:
+            coder = Coder(len(self))
+            with refusing(f"{self.path}: {column!r} holds no texts", pa.ArrowException):
+                for chunk in self.table[column].chunks:
+                    coder.add(chunk)
+            names = Names(coder.codes, coder.names)
+        is_name = [bool(name.strip()) for name in names.names]
+        if all(is_name):
+            return names
         is_name.append(False)  # The code -1 reads the last one.
-        has_name = np.array(is_name)[codes]  # (N,)
-        return Names(np.where(has_name, codes, -1), names)
+        has_name = np.array(is_name)[names.codes]  # (N,)
+        return Names(np.where(has_name, names.codes, names.codes.dtype.type(-1)), names.names)
 
     def filled(self, column: str, key: str = "", *, raw: bool = False) -> Names:
         """A column as texts, of which each row must have one.
@@ -272,26 +377,56 @@ class Columns:
     def parsed(self, column: str) -> tuple[np.ndarray, np.ndarray]:
         """A column as numbers, `(N,)` float64, nan where one is missing; and whether each row holds
         something else than a finite number, `(N,)` bool. `true` is 1 and `false` is 0."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        array = self.table[column]
-        if self.kind(column) == "number":
-            values = pc.cast(array, pa.float64(), safe=False).to_numpy()
-            return values, np.isinf(values)
-        if self.kind(column) == "boolean":
-            integers = pc.cast(array, pa.uint8())
-            values = pc.cast(integers, pa.float64()).to_numpy()
-            return values, np.zeros(len(values), bool)
-        names = self.names(column)
-        words = {name.lower() for name in names.names if name not in MISSING}
-        if words and words <= TRUTH.keys():
-            numbers = [TRUTH.get(name.lower(), math.nan) for name in names.names]
-        else:
-            numbers = [as_number(name) for name in names.names]
-        numbers.append(math.nan)  # The code -1 reads the last one.
-        values = np.array(numbers)[names.codes]
+        rows, parse = self._parser(column)
+        values = parse(rows)
         return values, np.isinf(values)
+
+    def blocks(self, column: str, overlap: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """The numbers of a long column, as `parsed` gives them, some rows at a time: the first row
+        of each block, and its numbers.
+
+        Args:
+            overlap: with how many rows each block begins the next one.
+        """
+        rows, parse = self._parser(column)
+        for start, stop in row_blocks(len(self), overlap):
+            yield start, parse(rows[start:stop])
+
+    def numbers_at(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """The numbers in these rows of a column, as `parsed` gives them.
+
+        Args:
+            rows: in rising order.
+        """
+        pieces = [np.zeros(0)]
+        for start, values in self.blocks(column):
+            first, last = np.searchsorted(rows, [start, start + len(values)])
+            pieces.append(values[rows[first:last] - start])
+        return np.concatenate(pieces)
+
+    def _parser(self, column: str) -> tuple[Any, Callable[[Any], np.ndarray]]:
+        """The rows of a column, which one can slice, and what makes numbers of a slice, float64;
+        infinity where a row holds something else."""
+        rows = self.table[column]
+        if self.kind(column) == "number":
+            return rows, _float64
+        if self.kind(column) == "boolean":
+            return rows, _float64_of_booleans
+        names = self.names(column)
+        number_by_code = np.append(names.numbers, math.nan)  # The code -1 reads the last one.
+        return names.codes, number_by_code.__getitem__
+
+    def hand_over(self, columns: Iterable[str], kept: Collection[str]) -> dict[str, Numbers]:
+        """The numbers of these columns, row after row. The table keeps only those of the others and
+        of `kept`, so that each number is in memory once."""
+        given = {}
+        for column in columns:
+            rows, parse = self._parser(column)
+            given[column] = Numbers(deque(getattr(rows, "chunks", [rows])), parse)
+        others = [name for name in self.table.column_names if name in kept or name not in given]
+        self.table = self.table.select(others)
+        self.__dict__.pop("_name_set", None)
+        return given
 
     def holds_texts(self, column: str) -> bool:
         """Whether a column holds texts: at least half of its values are no numbers. In a column
@@ -300,9 +435,18 @@ class Columns:
             return False
         if self.kind(column) != "text":
             return True
-        _, is_wrong = self.parsed(column)
-        value_count = int((self.names(column).codes >= 0).sum())
-        return 2 * int(is_wrong.sum()) >= max(value_count, 1)
+        names = self.names(column)
+        return 2 * self.wrong_count(column) >= max(int(names.counts.sum()), 1)
+
+    def wrong_count(self, column: str) -> int:
+        """How many rows of a column of texts hold something else than a finite number."""
+        names = self.names(column)
+        return int(names.counts[names.are_wrong].sum())
+
+    def wrong_texts(self, column: str) -> list[str]:
+        """The different texts of a column that are something else than a finite number."""
+        names = self.names(column)
+        return [names.names[code] for code in np.flatnonzero(names.are_wrong & (names.counts > 0))]
 
     def numbers(self, column: str, key: str = "") -> np.ndarray:
         """A column as float64, `(N,)`, nan where a number is missing.
@@ -317,17 +461,29 @@ class Columns:
             self.check(column, key)
         values, is_wrong = self.parsed(column)
         if is_wrong.any():
-            row = is_wrong.argmax()
-            value = values[row].item()
-            if self.kind(column) != "number":
-                value = self.names(column).texts[row]
-            raise no_number(value, self.where(row, column), column)
+            raise self._no_number(column, int(is_wrong.argmax()))
         return values
+
+    def check_column_of_numbers(self, column: str) -> None:
+        """Raises a `UserError` for an infinite number or a text in a column."""
+        for start, values in self.blocks(column):
+            is_wrong = np.isinf(values)
+            if is_wrong.any():
+                raise self._no_number(column, start + int(is_wrong.argmax()))
+
+    def _no_number(self, column: str, row: int) -> UserError:
+        """The error about a row of a column that holds something else than a finite number."""
+        value: Any
+        if self.kind(column) == "number":
+            [value] = self.numbers_at(column, np.array([row])).tolist()
+        else:
+            value = self.names(column).texts_in(slice(row, row + 1))[0]
+        return no_number(value, self.where(row, column), column)
 
     def check_numbers(self) -> None:
         """Raises a `UserError` for a column that holds something else than numbers."""
         for column in self.table.column_names:
-            self.numbers(column)
+            self.check_column_of_numbers(column)
 
     def weights(self, column: str) -> np.ndarray:
         """A column of weights in the loss, as float64. Raises a `UserError` for a missing one, a
@@ -391,9 +547,88 @@ class Columns:
         return zip(*read, also_by_row, strict=True)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a column, row after row, which are forgotten when they are read.
+
+    Args:
+        chunks: the rows of the column, in pieces.
+        parse: makes numbers of some rows.
+    """
+
+    chunks: deque[Any]
+    parse: Callable[[Any], np.ndarray]
+
+    def read(self, count: int) -> np.ndarray:
+        """The numbers of the next rows, `(count,)` float64, nan where one is missing."""
+        pieces = []
+        while count > 0:
+            chunk = self.chunks.popleft()
+            if len(chunk) > count:
+                self.chunks.appendleft(chunk[count:])
+                chunk = chunk[:count]
+            pieces.append(self.parse(chunk))
+            count -= len(chunk)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def row_blocks(count: int, overlap: int = 0) -> Iterator[tuple[int, int]]:
+    """The first row of each block of `BLOCK` rows, and the row after its last one.
+
+    Args:
+        overlap: with how many rows each block begins the next one.
+    """
+    for start in range(0, max(count - overlap, 0), BLOCK):
+        yield start, min(start + BLOCK + overlap, count)
+
+
+def smallest_type(count: int) -> np.dtype:
+    """The smallest type of NumPy that holds -1 and the numbers below `count`."""
+    for dtype in (np.int8, np.int16, np.int32):
+        if count - 1 <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.int64)
+
+
 def columns_by_name(table: pa.Table) -> dict[str, Any]:
     """The columns of a table of Arrow, by their names."""
     return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def _coded_already(column: Any) -> Names | None:
+    """The codes of a column of Arrow that a `Coder` has made, without a copy; None of another
+    column."""
+    import pyarrow as pa
+
+    if column.num_chunks != 1 or column.null_count or not pa.types.is_dictionary(column.type):
+        return None
+    [chunk] = column.chunks
+    if not pa.types.is_signed_integer(chunk.indices.type):
+        return None
+    # A `Coder` counts names as they first occur, and each occurs.
+    if chunk.indices.unique().to_pylist() != [*range(len(chunk.dictionary))]:
+        return None
+    texts = texts_of(chunk.dictionary)
+    if None in texts or len(set(texts)) < len(texts):
+        return None
+    return Names(chunk.indices.to_numpy(), texts)
+
+
+def _taken(column: Any, rows: np.ndarray) -> Any:
+    """These rows of a column of Arrow, many of which are the same: in little memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind_of(column.type) == "text":
+        coder = Coder(len(column))
+        for chunk in column.chunks:
+            coder.add(chunk)
+        return coder.array(rows)
+    if pa.types.is_signed_integer(column.type) and len(column) > column.null_count:
+        least, largest = pc.min_max(column).as_py().values()
+        dtype = smallest_type(1 + max(largest, -1 - least))
+        column = column.cast(pa.from_numpy_dtype(dtype))
+    return column.take(rows)
 
 
 def _float64(array: Any) -> np.ndarray:
@@ -402,6 +637,14 @@ def _float64(array: Any) -> np.ndarray:
     import pyarrow.compute as pc
 
     return pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _float64_of_booleans(array: Any) -> np.ndarray:
+    """An array of Arrow with 1 for true and 0 for false, and nan where a value is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return _float64(pc.cast(array, pa.uint8()))
 
 
 def kind_of(dtype: Any) -> Kind:

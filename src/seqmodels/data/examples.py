@@ -21,6 +21,8 @@ EVALUATED = SPLITS[1:]
 IDENTITY = ("source_row", "id")
 # Stands in `Examples.also` before the name of a column that may say whose an example is.
 GROUP_KEY = "data.group="
+# The bytes of an array that is no smaller are hashed one by one, and not joined with others.
+LARGE = 80_000
 # Groups are divided into about so many pieces, of which a cut takes some.
 PIECES = 20
 
@@ -363,7 +365,17 @@ def _content(value: Any) -> bytes | memoryview:
     if array.dtype == object:
         return repr(array.tolist()).encode()
     # What an array, a tensor or a table prints leaves most of it out.
-    return f"{array.shape} {array.dtype} ".encode() + array.tobytes()
+    return content_of(f"{array.shape} {array.dtype} ", array)
+
+
+def content_of(description: str, array: np.ndarray) -> bytes:
+    """The bytes of an array after its description; of a large array, a hash of both."""
+    if array.nbytes < LARGE:
+        return description.encode() + array.tobytes()
+    hasher = xxhash.xxh3_128(description.encode())
+    values: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)  # without a copy
+    hasher.update(values)
+    return hasher.digest()
 
 
 def digest(*columns: Iterable[Any]) -> str:

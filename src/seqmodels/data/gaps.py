@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,16 +205,35 @@ def placeholders(values: np.ndarray) -> list[float]:
     Args:
         values: the column, nan where a number is missing.
     """
-    numbers = values[~np.isnan(values)]
-    # Most columns hold no such number: a sample shows that in no time.
-    sample = numbers
-    if len(numbers) > SAMPLE:
-        rows = np.random.default_rng(0).integers(len(numbers), size=SAMPLE)
-        sample = numbers[rows]
-    if len(numbers) < FEWEST or not _sentinels_apart(sample, LEAST_SHARE / 2):
+    if not may_have_placeholders(lambda: [values]):
         return []
+    numbers = values[~np.isnan(values)]
     least_share = max(LEAST_SHARE, FEWEST / len(numbers))
     return _sentinels_apart(numbers, least_share)
+
+
+def may_have_placeholders(blocks: Callable[[], Iterable[np.ndarray]]) -> bool:
+    """Whether a column may have `placeholders`. Most columns have none, which a sample shows in no
+    time and in little memory.
+
+    Args:
+        blocks: gives the column, one piece after the other, whenever it is called.
+    """
+    counts = [len(values) - int(np.isnan(values).sum()) for values in blocks()]
+    number_count = sum(counts)
+    if number_count < FEWEST:
+        return False
+    if number_count <= SAMPLE:
+        chosen = np.arange(number_count)
+    else:
+        chosen = np.random.default_rng(0).integers(number_count, size=SAMPLE)
+    ends = np.cumsum(counts)
+    sample = []
+    for values, end, count in zip(blocks(), ends, counts, strict=True):
+        numbers = values[~np.isnan(values)]
+        is_here = (chosen >= end - count) & (chosen < end)
+        sample.append(numbers[chosen[is_here] - (end - count)])
+    return bool(_sentinels_apart(np.concatenate(sample), LEAST_SHARE / 2))
 
 
 def _sentinels_apart(numbers: np.ndarray, least_share: float) -> list[float]:

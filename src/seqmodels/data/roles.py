@@ -37,8 +37,6 @@ OF_AN_ARRAY = re.compile(r"channel \d+|.*\[\d+\]", re.DOTALL)
 GROUPS = range(4, 10_000)
 # Among numbers, so many different texts may all stand for a gap.
 FEW_GAPS = 3
-# Of most columns, these rows say already that their numbers are not whole.
-FIRST_ROWS = 1_000
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")  # 1,234.5
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")  # 1.234,5
 
@@ -157,8 +155,7 @@ def _why_never_read(columns: Columns, column: str, has_times: bool) -> str:
 def _role_of_numbers(steps: Steps, column: str, has_times: bool) -> ColumnRole:
     """The role of a column of numbers, among which there may be a few texts."""
     columns = steps.columns
-    values, is_wrong = columns.parsed(column)
-    if np.isnan(values).all():
+    if all(np.isnan(values).all() for _, values in columns.blocks(column)):
         return ColumnRole(column, "left out", "no value")
     if is_called_time(column):
         reason = "times: name it in data.time, or in data.inputs to read it"
@@ -166,10 +163,9 @@ def _role_of_numbers(steps: Steps, column: str, has_times: bool) -> ColumnRole:
             reason = "times: name it in data.inputs to read it"
         return ColumnRole(column, "left out", reason)
     is_of_array = OF_AN_ARRAY.fullmatch(column) is not None
-    is_quantity = is_wrong.any() or _are_booleans(columns, column) or not _are_whole(values)
-    if is_of_array or is_quantity:
+    if is_of_array or _are_booleans(columns, column) or not _are_whole(columns, column):
         return _channel(columns, column)
-    return _role_of_whole_numbers(steps, column, values, has_times)
+    return _role_of_whole_numbers(steps, column, has_times)
 
 
 def _channel(columns: Columns, column: str) -> ColumnRole:
@@ -185,28 +181,24 @@ def _is_of_labels(columns: Columns, column: str) -> bool:
     return column in columns.origins and columns.origins[column].files is None
 
 
-def _role_of_whole_numbers(
-    steps: Steps, column: str, values: np.ndarray, has_times: bool
-) -> ColumnRole:
+def _role_of_whole_numbers(steps: Steps, column: str, has_times: bool) -> ColumnRole:
     """The role of a column of whole numbers. They may count the rows or the steps, be measured, or
     say whose a series is, as a patient's number does."""
-    if _counts_rows(steps.columns, column, values):
+    if _counts_rows(steps.columns, column):
         return ColumnRole(column, "left out", "counts the rows")
-    is_inside = steps.is_inside()  # (N - 1,), from each step to the next
-    if not is_inside.any():
+    if steps.pair_count == 0:
         return _channel(steps.columns, column)
-    differences = np.diff(values)[is_inside]
-    if len(differences) > 1 and (differences == 1).all():
+    if steps.pair_count > 1 and all(
+        (after - before == 1).all() for before, after in _pairs(steps, column)
+    ):
         reason = "counts the steps"
         if not has_times:
             reason += f": data.time={column} sorts by it"
         return ColumnRole(column, "left out", reason)
-    is_missing = np.isnan(values)
-    are_both_missing = (is_missing[1:] & is_missing[:-1])[is_inside]
-    is_constant = bool(((differences == 0) | are_both_missing).all())  # within each series
+    is_constant = all(_are_same(before, after) for before, after in _pairs(steps, column))
     if _is_of_labels(steps.columns, column) or not is_constant:
         return _channel(steps.columns, column)
-    series_values = values[steps.starts[:-1]]  # (S,)
+    series_values = steps.columns.numbers_at(column, steps.starts[:-1])  # (S,)
     if (series_values == series_values[0]).all():
         return ColumnRole(column, "left out", "the same everywhere")
     return ColumnRole(
@@ -214,8 +206,21 @@ def _role_of_whole_numbers(
         "left out",
         "whole numbers, the same at all steps of a series: name it in data.group if it says whose "
         "a series is, or in data.inputs to read it",
-        may_be_group=not is_missing.any() and _may_name_groups(series_values, steps),
+        may_be_group=not np.isnan(series_values).any() and _may_name_groups(series_values, steps),
     )
+
+
+def _pairs(steps: Steps, column: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The numbers of steps that are followed by one of their series, and those of the steps that
+    follow, some steps at a time."""
+    for start, values in steps.columns.blocks(column, overlap=1):
+        is_pair = steps.is_inside(start, start + len(values) - 1)
+        yield values[:-1][is_pair], values[1:][is_pair]
+
+
+def _are_same(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether each two numbers are the same, or both missing."""
+    return bool(((before == after) | (np.isnan(before) & np.isnan(after))).all())
 
 
 def _role_of_texts(steps: Steps, column: str) -> ColumnRole:
@@ -244,11 +249,10 @@ def _about_texts(columns: Columns, column: str, names: Names, texts: Sequence[st
             decimal = setting("data.decimal", ",")
             return f"numbers with a decimal comma, such as {number}: set {decimal}"
 
-    _, is_wrong = columns.parsed(column)
-    wrong_texts = [names.names[code] for code in np.unique(names.codes[is_wrong])]
+    wrong_texts = columns.wrong_texts(column)
     example = shown(repr(wrong_texts[0] if wrong_texts else texts[0]))
-    wrong_count = int(is_wrong.sum())
-    value_count = int((names.codes >= 0).sum())
+    wrong_count = columns.wrong_count(column)
+    value_count = int(names.counts.sum())
     if wrong_count < value_count:
         share = f"{100 * wrong_count / value_count:.0f} % texts, such as {example}"
         if len(wrong_texts) > FEW_GAPS:
@@ -276,29 +280,34 @@ def _are_booleans(columns: Columns, column: str) -> bool:
     return words <= TRUTH.keys()
 
 
-def _are_whole(values: np.ndarray) -> bool:
-    """Whether all numbers that are not missing are whole."""
-    for numbers in (values[:FIRST_ROWS], values):
-        is_whole = (numbers == np.floor(numbers)) | np.isnan(numbers)
-        if not is_whole.all():
+def _are_whole(columns: Columns, column: str) -> bool:
+    """Whether a column holds whole numbers and gaps alone."""
+    for _, values in columns.blocks(column):
+        is_whole = (values == np.floor(values)) & np.isfinite(values)
+        if not (is_whole | np.isnan(values)).all():
             return False
     return True
 
 
-def _counts_rows(columns: Columns, column: str, values: np.ndarray) -> bool:
+def _counts_rows(columns: Columns, column: str) -> bool:
     """Whether the numbers of a column rise by 1 from row to row of their file."""
     origin = columns.origins.get(column)
     if origin is not None and origin.files is not None:
         # The rows are from several files, each of which counts from 0.
         return False
-    rows = columns.file_rows_of(np.arange(len(values)))
-    if origin is not None:
-        rows = origin.rows
-    for count in (FIRST_ROWS, len(values)):
-        differences = values[:count] - rows[:count]
-        if not (differences == differences[0]).all():
+    first_difference = None
+    first_row, last_row = np.inf, -np.inf
+    for start, values in columns.blocks(column):
+        rows = columns.file_rows_of(np.arange(start, start + len(values)))
+        if origin is not None:
+            rows = origin.rows[start : start + len(values)]
+        differences = values - rows
+        if first_difference is None:
+            first_difference = differences[0]
+        if not (differences == first_difference).all():
             return False
-    return bool(np.ptp(rows) > 1)  # Two rows say nothing.
+        first_row, last_row = min(first_row, rows.min()), max(last_row, rows.max())
+    return bool(last_row - first_row > 1)  # Two rows say nothing.
 
 
 def unsorted_times(steps: Steps, roles: Sequence[ColumnRole]) -> Iterator[str]:

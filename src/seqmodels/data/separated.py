@@ -6,13 +6,14 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqmodels.data.batches import MANY_COLUMNS, table_of_batches
 from seqmodels.data.columns import DECIMAL_COMMA, as_number, columns_by_name, is_number
 from seqmodels.errors import SettingError, UserError, setting, shown
 from seqmodels.files import read_lines
@@ -26,6 +27,7 @@ USUAL_SEPARATORS = ",;\t|"
 LINES = 20
 # So many bytes of a file are read at a time. A row can't be longer.
 BLOCK = 16 << 20
+SMALL_BLOCK = 256 << 10
 DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
 WITH_COMMA = r"^\s*([-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?)\s*$"
 WITH_POINT = r"^\s*[-+]?[0-9]*\.[0-9]+\s*$"
@@ -52,7 +54,11 @@ class Separated:
     missing: Sequence[str] = ()
 
     def read(
-        self, path: str, wanted: Collection[str], texts: Collection[str] | None
+        self,
+        path: str,
+        wanted: Collection[str],
+        texts: Collection[str] | None,
+        ends: Sequence[int] = (),
     ) -> tuple[pa.Table, Sequence[str]]:
         """The columns of a file that are wanted, and the names of all its columns.
 
@@ -60,37 +66,64 @@ class Separated:
             wanted: the columns to read; if empty, all.
             texts: the columns that stay texts. Another column becomes one of numbers if all its
                 fields are numbers. None: all columns stay texts.
+            ends: see `table_of_batches`.
 
         Raises:
             UserError: if the file is in another encoding or has another separator, or if its first
                 line names no columns.
             pyarrow.ArrowInvalid: if its lines differ in their number of fields.
         """
-        import pyarrow as pa
-
-        # Numbers are read in smaller blocks than texts.
+        # Numbers are read in smaller blocks than texts. Arrow reads some thirty of them ahead.
         block_size = BLOCK if texts is None else BLOCK // 4
         try:
             self._check_first_lines(path, wanted, texts)
-            names, numeric_names = self._header(path, block_size)
-            # In a file with one column, an empty line is a row without a value.
-            has_empty_rows = len(names) == 1
-            text_types = {name: pa.string() for name in names if name in wanted or not wanted}
             if texts is None:
-                return self._body(path, text_types, block_size, empty_lines=has_empty_rows), names
-            columns = [name for name in text_types if name in numeric_names and name not in texts]
-            types = text_types | dict.fromkeys(columns, pa.float64())
-            with suppress(pa.ArrowInvalid):
-                return self._body(path, types, block_size, empty_lines=has_empty_rows), names
-            # There is a text among numbers further down, or a line that cannot be read.
-            table = self._body(path, text_types, BLOCK, empty_lines=has_empty_rows)
-            return _as_numbers(table, columns), names
+                names, _ = self._header(path, block_size)
+                types = _text_types(names, wanted)
+                table = self._body(path, types, block_size, len(names) == 1, plain=names)
+                return table, names
+            with suppress(_LongRowError):
+                return self._with_numbers(path, wanted, texts, SMALL_BLOCK, ends)
+            return self._with_numbers(path, wanted, texts, block_size, ends)
         except UserError:
             raise
         except (ValueError, LookupError) as error:
             self._check_encoding(path)
-            self._check_row_length(path, error, block_size)
+            if _is_about_length(error) and Path(path).stat().st_size > block_size:
+                raise UserError(
+                    f"{path}: a row is longer than {block_size >> 20} MB: write the table as "
+                    "Parquet, or with fewer columns"
+                ) from error
             raise
+
+    def _with_numbers(
+        self,
+        path: str,
+        wanted: Collection[str],
+        texts: Collection[str],
+        block_size: int,
+        ends: Sequence[int],
+    ) -> tuple[pa.Table, Sequence[str]]:
+        """What `read` gives of a file with columns of numbers. Raises a `_LongRowError` for a row
+        that is longer than a small block."""
+        import pyarrow as pa
+
+        with _refusing_long_rows(block_size):
+            names, numeric_names = self._header(path, block_size)
+        text_types = _text_types(names, wanted)
+        columns = [name for name in text_types if name in numeric_names and name not in texts]
+        types = text_types | dict.fromkeys(columns, pa.float64())
+        # Decimal commas are replaced in texts as they stand.
+        plain = names if self.decimal == "," else []
+        # In a file with one column, an empty line is a row without a value.
+        has_empty_rows = len(names) == 1
+        with suppress(pa.ArrowInvalid), _refusing_long_rows(block_size):
+            table = self._body(path, types, block_size, has_empty_rows, plain=plain, ends=ends)
+            return table, names
+        # There is a text among numbers further down, or a line that cannot be read.
+        plain = [*plain, *columns]
+        table = self._body(path, text_types, BLOCK, has_empty_rows, plain=plain)
+        return _as_numbers(table, columns), names
 
     def _header(self, path: str, block_size: int) -> tuple[list[str], set[str]]:
         """The names of all columns, and those of the columns that begin with numbers."""
@@ -103,13 +136,28 @@ class Separated:
         return schema.names, {field.name for field in schema if is_number(field.type)}
 
     def _body(
-        self, path: str, types: dict[str, Any], block_size: int, *, empty_lines: bool
+        self,
+        path: str,
+        types: dict[str, Any],
+        block_size: int,
+        has_empty_rows: bool,
+        plain: Collection[str] = (),
+        ends: Sequence[int] = (),
     ) -> pa.Table:
-        """All rows of the columns that have one of these types."""
+        """All rows of the columns that have one of these types.
+
+        Args:
+            has_empty_rows: whether an empty line is a row.
+            plain, ends: see `table_of_batches`.
+        """
         from pyarrow import csv as arrow_csv
 
-        options = self._options(block_size, empty_lines=empty_lines)
-        return arrow_csv.read_csv(path, **options, convert_options=self._conversion(types))
+        options = self._options(block_size, empty_lines=has_empty_rows)
+        conversion = self._conversion(types)
+        if len(types) > MANY_COLUMNS:
+            return arrow_csv.read_csv(path, **options, convert_options=conversion)
+        with arrow_csv.open_csv(path, **options, convert_options=conversion) as file:
+            return table_of_batches(file, file.schema, plain, ends)
 
     def _conversion(self, types: dict[str, Any]) -> Any:
         """Arrow's options for columns of these types; without any, it reads all and guesses."""
@@ -144,15 +192,6 @@ class Separated:
         """Raises a `UserError` that names the first line that is not in the encoding."""
         for _ in read_lines(path, self.encoding):
             pass
-
-    def _check_row_length(self, path: str, error: Exception, block_size: int) -> None:
-        """Raises a `UserError` if an error of Arrow is about a row that is longer than a block."""
-        is_about_length = "straddling object" in str(error) or "Empty CSV" in str(error)
-        if is_about_length and Path(path).stat().st_size > block_size:
-            raise UserError(
-                f"{path}: a row is longer than {block_size >> 20} MB: write the table as Parquet, "
-                "or with fewer columns"
-            ) from error
 
     # Mistakes that the first lines show
 
@@ -233,6 +272,33 @@ class Separated:
             if counts[0] > 1 and (is_even or len(names) == 1):
                 return separator
         return ""
+
+
+class _LongRowError(Exception):
+    """A row is longer than a block of a file."""
+
+
+@contextmanager
+def _refusing_long_rows(block_size: int) -> Iterator[None]:
+    """Within: a row that is longer than a small block is a `_LongRowError`."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_about_length(error) and block_size == SMALL_BLOCK:
+            raise _LongRowError from error
+        raise
+
+
+def _is_about_length(error: Exception) -> bool:
+    """Whether an error of Arrow is about a row that is longer than a block."""
+    return "straddling object" in str(error) or "Empty CSV" in str(error)
+
+
+def _text_types(names: Sequence[str], wanted: Collection[str]) -> dict[str, Any]:
+    """The type of texts for each of the columns that are wanted; without any, for all."""
+    import pyarrow as pa
+
+    return {name: pa.string() for name in names if name in wanted or not wanted}
 
 
 def check_names(names: Sequence[str], source: str) -> None:

@@ -234,7 +234,7 @@ class SequenceDataModule(DataModule):
 
     def encode(self, examples: Examples) -> SequenceDataset:
         """Encodes inputs and targets. Raises a `UserError` if an example cannot be encoded."""
-        sequences = self.inputs.encode(examples.inputs, examples.source)
+        sequences = self._encoded_inputs(examples)
         targets = self.targets.encode(examples.targets, examples.source)
         word = self.targets.word
         self._note(unseen_targets(targets, examples, word, self.targets.names))
@@ -251,6 +251,9 @@ class SequenceDataModule(DataModule):
         if "weight" in examples.also:
             dataset.weights = torch.tensor(examples.also["weight"], dtype=torch.float32)
         return dataset
+
+    def _encoded_inputs(self, examples: Examples) -> Sequence[Tensor]:
+        return self.inputs.encode(examples.inputs, examples.source)
 
     def _note(self, note: str) -> None:
         """Keeps a note of encoding, unless it is empty."""

@@ -14,12 +14,18 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 from pydantic import Field
+from torch import Tensor
 
 from seqmodels.arguments import Name
 from seqmodels.batch import Per, SequenceBatch
-from seqmodels.data.columns import Columns
-from seqmodels.data.examples import GROUP_KEY, InputRow, Split, shared_names
-from seqmodels.data.gaps import array_with_gaps, check_na_values, note_of_placeholders
+from seqmodels.data.columns import Columns, columns_by_name
+from seqmodels.data.examples import GROUP_KEY, Examples, InputRow, Split, shared_names
+from seqmodels.data.gaps import (
+    array_with_gaps,
+    check_na_values,
+    may_have_placeholders,
+    note_of_placeholders,
+)
 from seqmodels.data.roles import (
     ColumnRole,
     Role,
@@ -30,7 +36,14 @@ from seqmodels.data.roles import (
     roles_of,
     unsorted_times,
 )
-from seqmodels.data.series_inputs import Missing, Scale, Series, Stack, TableSeries
+from seqmodels.data.series_inputs import (
+    STEPS_TO_RETURN,
+    Missing,
+    Scale,
+    Series,
+    Stack,
+    TableSeries,
+)
 from seqmodels.data.sources import ROLES, OwnFiles, Table, as_file
 from seqmodels.data.steps import (
     OF_LISTS,
@@ -49,7 +62,7 @@ from seqmodels.data.steps import (
     steps_of_lists,
     steps_of_rows,
 )
-from seqmodels.data.tables import ending, json_rows
+from seqmodels.data.tables import READ_BY_COLUMN, ending, json_rows
 from seqmodels.data.targets import Classes, Tags, TargetEncoder, Values, holds_numbers
 from seqmodels.data.times import times_of
 from seqmodels.data.wide import forgotten_steps, with_gaps_by_channel, with_lists
@@ -63,6 +76,7 @@ from seqmodels.errors import (
     unusable,
 )
 from seqmodels.files import called
+from seqmodels.machine import return_memory
 
 ELAPSED = "elapsed"  # the channel of `data.elapsed`
 
@@ -104,6 +118,8 @@ class SeriesTable(OwnFiles):
     """
 
     inputs: Series
+    # Whether `examples` keeps the values of long series, and the times of all, after `setup`.
+    keeps_values = False
 
     def __init__(
         self,
@@ -146,6 +162,7 @@ class SeriesTable(OwnFiles):
         self._columns_of_steps: set[str] = set()  # the columns that wide tables had
         # The steps of the training file, by its path, from their reading until they are examples.
         self._train: dict[str, Steps] = {}
+        self._lets_go = False  # whether the values of long series go once they are encoded
 
     def _check_keys(self) -> None:
         """Raises a `UserError` for keys that contradict each other."""
@@ -251,10 +268,8 @@ class SeriesTable(OwnFiles):
         if not self.chosen:
             notes.insert(0, channels_line(self.column_roles))
             guesses.insert(0, left_out)
-        for column in numeric:
-            if not self._is_elapsed(column):
-                numbers = steps.columns.numbers(column)
-                notes.append(note_of_placeholders(numbers, column, steps.columns.path))
+        measured = [column for column in numeric if not self._is_elapsed(column)]
+        notes += [_note_of_placeholders(steps.columns, column) for column in measured]
         # A note without a reason is empty.
         self._table_notes += filter(None, notes)
         self.guesses += filter(None, guesses)
@@ -388,7 +403,7 @@ class SeriesTable(OwnFiles):
         """The steps of a file. Of standard input, the steps of each series as soon as it is there,
         then those of the rows that are steps."""
         if path != "-":
-            yield self._ordered(self._read(path), targets)
+            yield self._steps_by_columns(path, targets) or self._ordered(self._read(path), targets)
             return
         rows = []
         for row in json_rows(path):
@@ -399,6 +414,66 @@ class SeriesTable(OwnFiles):
                 rows.append(row)
         if rows:
             yield self._ordered(self.tables.of_rows(rows, path, self._texts), targets)
+
+    def _steps_by_columns(self, path: str, targets: bool) -> Steps | None:
+        """The steps of a file whose rows are steps. First their times put them in order, then the
+        other columns are read, so that only some of them are in memory at a time; None for another
+        file, or if the times are needed afterwards."""
+        if not self.by or not self.time or self.elapsed or self.files or self.steps is not None:
+            return None
+        if ending(path) not in READ_BY_COLUMN or self.keeps_values:
+            return None
+        steps = self._in_order_of_times(path, self.by, self.time)
+        if steps is None:
+            return None
+        columns = self._with_other_columns(steps, path)
+        if self.labels and self._lacks_labels(columns, targets):
+            labels = self.tables.read(self.labels, texts=self._texts)
+            columns = joined(columns, columns.names(self.by), labels, self.by)
+        return replace(steps, columns=columns)
+
+    def _in_order_of_times(self, path: str, series: str, time: str) -> Steps | None:
+        """The steps of a file with their series and targets alone, in the order of their times. The
+        column of these is empty then; None without such columns."""
+        import pyarrow as pa
+
+        table = self.tables.read(path, [series, time, *self._targets], texts=self._texts)
+        if table.lists or series not in table or time not in table:
+            return None
+        table = self.tables.with_exact_numbers(table, path, time)
+        steps = in_order(steps_of_rows(table, series), times_of(table, time))
+        self._check_times(steps)
+        if not self._has_steps_with_times(steps):
+            steps = replace(steps, times=None)
+        arrays = columns_by_name(steps.columns.table) | {time: pa.nulls(len(table))}
+        columns = replace(steps.columns, table=pa.table(arrays), file_columns=table.file_columns)
+        return replace(steps, columns=columns)
+
+    def _has_steps_with_times(self, steps: Steps) -> bool:
+        """Whether there is a target for each step, whose predictions have its time."""
+        if self._fitted or self._per:
+            return (self._per or self.per) == "step"
+        is_number = bool(self.value_columns)
+        known_targets = [column for column in self._targets if column in steps.columns]
+        return any(steps.varying(column, numbers=is_number) for column in known_targets)
+
+    def _with_other_columns(self, steps: Steps, path: str) -> Columns:
+        """The columns of some steps, and all others that their file has, in the order of these."""
+        import pyarrow as pa
+
+        ordered = steps.columns
+        arrays = columns_by_name(ordered.table)
+        other_names = [name for name in ordered.file_columns if name not in arrays]
+        if other_names:
+            if ordered.file_rows is None:
+                ends = steps.starts[1:].tolist()
+                others = self.tables.read(path, other_names, texts=self._texts, ends=ends)
+            else:
+                others = self.tables.read(path, other_names, texts=self._texts)
+                others = others.take(ordered.file_rows)
+            arrays |= columns_by_name(others.table)
+        names = [name for name in ordered.file_columns if name in arrays]
+        return replace(ordered, table=pa.table({name: arrays[name] for name in names}))
 
     def _read(self, path: str) -> Columns:
         """The table in a file."""
@@ -432,13 +507,18 @@ class SeriesTable(OwnFiles):
             times = times_of(rows.columns, self.time)
         steps = in_order(rows, times)
         if times is not None:
-            check_each_time_once(steps)
-            note = ""
-            if not self.elapsed:
-                note = note_of_uneven_times(steps, str(self.time))
-            if note:
-                self._table_notes.append(note)
+            self._check_times(steps)
         return steps
+
+    def _check_times(self, steps: Steps) -> None:
+        """Raises a `UserError` for a time that stands twice in a series, and notes times that are
+        uneven."""
+        check_each_time_once(steps)
+        note = ""
+        if not self.elapsed:
+            note = note_of_uneven_times(steps, str(self.time))
+        if note:
+            self._table_notes.append(note)
 
     def _rows_of(self, table: Columns) -> StepsOfSeries:
         """The steps of a table, each with its series."""
@@ -521,10 +601,11 @@ class SeriesTable(OwnFiles):
             has_targets: whether to give more than the inputs.
             training: whether this is the training split, in which columns may name groups.
         """
+        self._check_channels_of(steps)
         table = steps.columns
-        all_series = self._series_of(steps)
-        first_steps = table.take(steps.starts[:-1])  # a row for each series
         if not has_targets:
+            first_steps = table.select(table.table.column_names[:1]).take(steps.starts[:-1])
+            all_series = self._series_of(steps)
             yield from self._with_ids(first_steps.rows({}, all_series), steps)
             return
         roles = {role: column for role, column in self.roles.items() if column in table}
@@ -536,7 +617,11 @@ class SeriesTable(OwnFiles):
         if "group" not in roles and training:
             for column in group_columns(self.column_roles):
                 roles[GROUP_KEY + column] = column
+        kept_columns = [*self._targets, *roles.values()]
+        self._check_targets(steps)
+        first_steps = table.select(kept_columns).take(steps.starts[:-1])  # a row for each series
         targets = self._targets_of(steps, first_steps)
+        all_series = self._series_of(steps)
         yield from self._with_ids(first_steps.rows(roles, all_series, targets), steps)
 
     def _targets_of(self, steps: Steps, first_steps: Columns) -> Iterable[Any]:
@@ -545,7 +630,6 @@ class SeriesTable(OwnFiles):
         Args:
             first_steps: the first step of each series.
         """
-        self._check_targets(steps)
         if self.per == "step":
             targets = self._values_of(steps.columns)
             if targets is None:
@@ -579,42 +663,88 @@ class SeriesTable(OwnFiles):
         for (*items, also), series_id in zip(rows, steps.ids(column), strict=True):
             yield *items, {**also, "id": series_id}
 
-    def _series_of(self, steps: Steps) -> list[TableSeries]:
-        """The series of a table, with the channels of training, which the encoder reads."""
+    def _column_by_channel(self, table: Columns) -> dict[str, str]:
+        """The column of each channel of training that a table has."""
+        channels = [name for name in self._channels_of_training if not self._is_elapsed(name)]
+        return columns_by_channel(channels, table)
+
+    def _check_channels_of(self, steps: Steps) -> None:
+        """Raises a `UserError` if a table lacks a channel of training, or has something else than
+        numbers in one."""
         if not self._channels_of_training:
             self._find_channels(steps)
+        column_by_channel = self._column_by_channel(steps.columns)
+        for column in column_by_channel.values():
+            steps.columns.check(column, "data.inputs")
+        for channel, column in column_by_channel.items():
+            if not self._channels_of_training[channel]:
+                steps.columns.check_column_of_numbers(column)
+
+    def _series_of(self, steps: Steps) -> list[TableSeries]:
+        """The series of a table, with the channels of training, which the encoder reads. Their
+        numbers go out of the table, unless a key needs them, too."""
         holds_texts = self._channels_of_training
         table = steps.columns
-        table_channels = [channel for channel in holds_texts if not self._is_elapsed(channel)]
-        column_by_channel = columns_by_channel(table_channels, table)
-        for column in column_by_channel.values():
-            table.check(column, "data.inputs")
-
+        column_by_channel = self._column_by_channel(table)
         numeric_channels = [channel for channel in holds_texts if not holds_texts[channel]]
-        numbers = np.empty((len(table), len(numeric_channels)))
-        for position, channel in enumerate(numeric_channels):
-            if self._is_elapsed(channel):
-                numbers[:, position] = steps.elapsed()
-            else:
-                numbers[:, position] = table.numbers(column_by_channel[channel])
         texts = {}
         for channel in holds_texts:
             if holds_texts[channel]:
                 texts[channel] = table.names(column_by_channel[channel])
+        numeric_columns = [
+            column_by_channel[channel]
+            for channel in numeric_channels
+            if not self._is_elapsed(channel)
+        ]
+        kept_columns = {*self._targets, *self.roles.values()}
+        given = table.hand_over(numeric_columns, kept_columns)
 
-        channels = list(holds_texts)
+        times = steps.times if self._keeps_times else None
         all_series = []
         for number, (start, stop) in enumerate(pairwise(steps.starts.tolist())):
+            channels = []
+            for channel in numeric_channels:
+                if self._is_elapsed(channel):
+                    channels.append(steps.elapsed(start, stop))
+                else:
+                    channels.append(given[column_by_channel[channel]].read(stop - start))
+            # A single channel needs no copy.
+            if len(channels) == 1:
+                numbers = channels[0][:, None]
+            else:
+                numbers = np.empty((stop - start, len(channels)))
+                for position, values in enumerate(channels):
+                    numbers[:, position] = values
             series = TableSeries(
-                numbers=numbers[start:stop],
-                columns=channels,
+                numbers=numbers,
+                columns=list(holds_texts),
                 texts={channel: names.part(start, stop) for channel, names in texts.items()},
                 name=steps.names[number],
-                times=None if steps.times is None else steps.times[start:stop],
+                times=None if times is None else times[start:stop],
                 number=number,
             )
             all_series.append(series)
+            if stop // STEPS_TO_RETURN > start // STEPS_TO_RETURN:
+                return_memory()  # that of the columns, from which the steps so far were taken
         return all_series
+
+    @property
+    def _keeps_times(self) -> bool:
+        """Whether somebody reads the times of series once their steps are in order."""
+        return self.elapsed or self.keeps_values or self.per == "step"
+
+    def setup(self, stage: str | None = None) -> None:
+        self._lets_go = not self.keeps_values
+        super().setup(stage)
+        self._lets_go = False
+
+    def _encoded_inputs(self, examples: Examples) -> Sequence[Tensor]:
+        # `at_newest_step` reads beginnings of the series to test.
+        needs_beginnings = self.per == "step" and examples is self.examples.get("test")
+        if self._lets_go and not needs_beginnings:
+            inputs = cast(list[Any], examples.inputs)
+            return self.inputs.encode_kept(inputs, examples.source)
+        return super()._encoded_inputs(examples)
 
     def _after(self, series: Any, row: int, kept: dict[str, Any]) -> Any:
         """The next steps of a row, whose elapsed time begins at the last step before them.
@@ -671,6 +801,14 @@ class UEA(SeriesTable):
     def split_paths(self) -> dict[Split, str]:
         name = self.dataset_name
         return {"train": _in_archive(name, "train"), "test": _in_archive(name, "test")}
+
+
+def _note_of_placeholders(table: Columns, column: str) -> str:
+    """A note on numbers of a channel that may stand for a gap; empty without any."""
+    table.check_column_of_numbers(column)
+    if not may_have_placeholders(lambda: (values for _, values in table.blocks(column))):
+        return ""
+    return note_of_placeholders(table.numbers(column), column, table.path)
 
 
 def _in_archive(name: str, split: Split) -> str:

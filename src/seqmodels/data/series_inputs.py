@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -13,19 +14,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.arguments import Count, checked
-from seqmodels.data.columns import MANY_TEXTS, Names
+from seqmodels.data.channel_statistics import (
+    FLOAT32_ROUNDING,
+    FLOAT64_ROUNDING,
+    fits_float32,
+    statistics_of,
+)
+from seqmodels.data.columns import BLOCK, MANY_TEXTS, Names
+from seqmodels.data.examples import content_of, contents
 from seqmodels.data.inputs import InputEncoder
 from seqmodels.data.times import Times
 from seqmodels.errors import SettingError, UserError, choices, listed, shown
+from seqmodels.machine import return_memory
 
 # A series that is stacked automatically has at most so many steps.
 MOST_STEPS = 160
 MOST = np.finfo(np.float32).max
-# Differences below these shares of a number are rounding, not values.
-FLOAT64_ROUNDING = 1e-13
-FLOAT32_ROUNDING = 2.4e-7  # two last digits
+# A series of so many steps is long: its values are not kept beside what the network reads.
+LONG = 10_000
+# The memory of so many steps that are not kept is returned at once.
+STEPS_TO_RETURN = 1_000_000
+# Series of so many values together are cleaned once, and kept, while something is learned of them.
+FEW_VALUES = 1 << 21
 # A channel is in other units if this share of its values is so many deviations from training.
 FAR, NEARLY_ALL = 5, 0.9
+# A series is summarised in so many segments.
+SEGMENTS = 8
 # Each of the many texts of a category has at least so many steps, on average.
 FEWEST_STEPS = 10
 
@@ -79,11 +93,30 @@ class TableSeries:
         return np.asarray(self.numbers, dtype)
 
     def content(self) -> bytes:
-        """The numbers and texts as bytes, for a hash: the same from each file that holds them."""
-        content = f"{self.numbers.shape} ".encode() + self.numbers.tobytes()
+        """The numbers and texts as bytes, or a hash of many numbers: the same from each file that
+        holds them."""
+        content = content_of(f"{self.numbers.shape} ", self.numbers)
         for names in self.texts.values():
-            content += b"\0" + repr(names.texts.tolist()).encode()
+            content += b"\0" + repr(names.texts_in(slice(None)).tolist()).encode()
         return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSeries:
+    """What is kept of a long series that is encoded."""
+
+    length: int
+    name: str
+    times: Times | None  # one for each step
+    hash: bytes  # what `contents` gave of it
+    summary: np.ndarray  # see `summary_of`
+
+    def __len__(self) -> int:
+        return self.length
+
+    def content(self) -> bytes:
+        """The hash of the values, by which equal series are found."""
+        return self.hash
 
 
 class Series(InputEncoder, name="features"):
@@ -137,28 +170,32 @@ class Series(InputEncoder, name="features"):
     def fit(self, raw: Sequence[Any]) -> None:
         self.columns, self.categories = _columns_and_categories(raw)
         self._number_channels()
-        all_series = [*self._clean(raw, "the training split")]
-        means, deviations, marked = list[float](), list[float](), list[int]()
+
+        def all_series() -> Iterable[np.ndarray]:
+            return self._clean(raw, "the training split")
+
+        if sum(map(len, raw)) * self.num_channels <= FEW_VALUES:
+            clean_series = [*all_series()]
+            all_series = lambda: clean_series  # noqa: E731
+        statistics = statistics_of(all_series)
+        gap_counts = statistics.step_count - statistics.value_counts
+        means, deviations = list[float](), list[float]()
         for channel, texts in enumerate(self.categories):
-            values = np.concatenate([series[:, channel] for series in all_series])
-            is_missing = np.isnan(values)
-            if is_missing.any():
-                marked.append(channel)
             if texts is not None:
-                self._check_text_count(channel, len(texts), len(values))
+                self._check_text_count(channel, len(texts), statistics.step_count)
                 continue
-            if is_missing.all():
+            if statistics.value_counts[channel] == 0:
                 raise UserError(
                     f"every value of {self.called(channel)} is missing in training: leave it out "
                     "of data.inputs"
                 )
-            mean, deviation = mean_and_deviation(values[:, None])
-            means.append(mean.item())
-            deviations.append(deviation.item())
-        self.note = self._note_of_constants(all_series)
+            means.append(statistics.mean[channel].item())
+            deviations.append(statistics.deviation[channel].item())
+        marked = np.flatnonzero(gap_counts).tolist()
+        self.note = self._note_of_constants(all_series())
         stacked = self.stack
         if stacked == "auto":
-            longest = max(len(series) for series in all_series)
+            longest = max(map(len, raw))
             stacked = -(-longest // MOST_STEPS)
         self.load(
             {
@@ -180,7 +217,7 @@ class Series(InputEncoder, name="features"):
                 f"{step_count:,} training steps: write numbers, or leave it out"
             )
 
-    def _note_of_constants(self, all_series: Sequence[np.ndarray]) -> str:
+    def _note_of_constants(self, all_series: Iterable[np.ndarray]) -> str:
         """A note on the channels that `scale=series` makes 0 in all series; empty if it makes
         none."""
         if self.scale != "series":
@@ -203,6 +240,32 @@ class Series(InputEncoder, name="features"):
         clean = self._clean(raw, source, first)
         return self._encoded(clean, source)
 
+    def encode_kept(self, raw: list[Any], source: str) -> list[Tensor]:
+        """Encodes the series of a list that is kept, in which `EncodedSeries` take the place of
+        long ones: their values would take more memory than what the network reads."""
+        clean = self._clean(self._let_go(raw), source)
+        return self._encoded(clean, source)
+
+    def _let_go(self, raw: list[Any]) -> Iterator[Any]:
+        """Each series. When the next one is asked for, nobody reads it any more."""
+        step_count = 0  # since memory was returned
+        for position, series in enumerate(raw):
+            yield series
+            if len(series) >= LONG:
+                [content] = contents([series])
+                raw[position] = EncodedSeries(
+                    length=len(series),
+                    name=getattr(series, "name", ""),
+                    times=getattr(series, "times", None),
+                    hash=bytes(content),
+                    summary=self.summary(series),
+                )
+                step_count += len(series)
+                del series
+                if step_count >= STEPS_TO_RETURN:
+                    return_memory()
+                    step_count = 0
+
     def _encoded(self, clean: Iterable[np.ndarray], source: str) -> list[Tensor]:
         """Encodes series as `_clean` gives them."""
         encoded = []
@@ -213,10 +276,12 @@ class Series(InputEncoder, name="features"):
             steps = self.features(series)
             if self.stacked > 1:
                 steps = stack_steps(steps, self.stacked)
-            encoded.append(torch.from_numpy(steps.astype(np.float32)))
-            is_far = np.abs(self._numbers(series) - self.mean) > FAR * self.deviation
-            far_counts += is_far.sum(axis=0)
+            encoded.append(torch.from_numpy(steps))
             step_count += len(series)
+            for start in range(0, len(series), BLOCK):
+                numbers = self._numbers(series[start : start + BLOCK])
+                is_far = np.abs(numbers - self.mean) > FAR * self.deviation
+                far_counts += is_far.sum(axis=0)
         if self.scale != "series":
             self._doubt_units(far_counts, step_count, source)
         return encoded
@@ -253,18 +318,34 @@ class Series(InputEncoder, name="features"):
         return ""
 
     def features(self, series: Float[np.ndarray, "time channels"]) -> np.ndarray:
-        """The features of each step, `(time, features)`, which the network reads.
+        """The features of each step, `(time, features)` float32, which the network reads.
 
         Args:
             series: without gaps, or with those that are marked. A channel of texts holds the
                 position of each text among those of training, and -1 for a text that is new.
         """
+        mean = deviation = None
+        if self.scale in ("series", "both"):
+            mean, deviation = mean_and_deviation(self._numbers(series))
+        features = np.empty((len(series), self.num_inputs // self.stacked), np.float32)
+        for start in range(0, len(series), BLOCK):
+            steps = slice(start, start + BLOCK)
+            features[steps] = self._features_of_block(series[steps], mean, deviation)
+        return features
+
+    def _features_of_block(
+        self, series: np.ndarray, mean: np.ndarray | None, deviation: np.ndarray | None
+    ) -> np.ndarray:
+        """The features of some steps, in float64.
+
+        Args:
+            mean, deviation: those of the whole series, if it is standardised by them.
+        """
         numbers = self._numbers(series)
         scaled = list[np.ndarray]()
         if self.scale in ("split", "both"):
             scaled.append((numbers - self.mean) / self.deviation)
-        if self.scale in ("series", "both"):
-            mean, deviation = mean_and_deviation(numbers)
+        if mean is not None:
             scaled.append((numbers - mean) / deviation)
         if not scaled:
             scaled.append(np.where(np.isnan(numbers), self.mean, numbers))
@@ -286,11 +367,15 @@ class Series(InputEncoder, name="features"):
                 one_hot.append(series[:, [channel]] == np.arange(len(texts)))
         return one_hot
 
-    def plain(self, raw: Any) -> np.ndarray:
-        """What baselines read of a series, `(time, features)`: its numbers without scaling, and its
-        texts as in `features`."""
+    def summary(self, raw: Any) -> np.ndarray:
+        """What baselines read of a series, as `summary_of` says, of its numbers without scaling and
+        of its texts as in `features`."""
+        if isinstance(raw, EncodedSeries):
+            return raw.summary
         series = self._values(raw, "a series")
-        return np.concatenate([self._numbers(series), *self._one_hot(series)], axis=1)
+        if self._code_by_text:
+            series = np.concatenate([self._numbers(series), *self._one_hot(series)], axis=1)
+        return summary_of(series)
 
     def name(self, raw: Any) -> dict[str, Any]:
         return self.describe(raw) or {"steps": len(raw)}
@@ -329,6 +414,8 @@ class Series(InputEncoder, name="features"):
         `features`."""
         if isinstance(raw, TableSeries) and self.columns is not None:
             return self._values_by_name(raw, where)
+        if isinstance(raw, EncodedSeries):
+            raise RuntimeError(f"{where} is encoded, and its values are not kept: read it again")
         values = np.asarray(getattr(raw, "numbers", raw), dtype=np.float64)
         if self._code_by_text and values.ndim == 2:
             raise UserError(
@@ -378,7 +465,7 @@ class Series(InputEncoder, name="features"):
             )
         return codes
 
-    def _clean(self, raw: Sequence[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
+    def _clean(self, raw: Iterable[Any], source: str, first: int = 1) -> Iterator[np.ndarray]:
         """The channels of training of each series, `(time, channels)`, checked, and with the gaps
         filled as `missing` says."""
         for number, raw_series in enumerate(raw, first):
@@ -412,7 +499,8 @@ class Series(InputEncoder, name="features"):
                 f"{where} has shape {series.shape}, not (steps, {self.num_channels}): steps come "
                 "first, then channels"
             )
-        if (np.abs(series) > MOST).any():
+        blocks = (series[start : start + BLOCK] for start in range(0, len(series), BLOCK))
+        if any((np.abs(block) > MOST).any() for block in blocks):
             raise UserError(f"{where} has a value beyond those of float32: leave it missing")
 
 
@@ -474,8 +562,8 @@ def rounding_of(
     Args:
         so_far: whether to say it at each step, from the numbers up to it.
     """
-    with np.errstate(over="ignore"):
-        is_of_float32 = (values.astype(np.float32) == values) | np.isnan(values)
+    is_of_float32 = fits_float32(values)
+    are_of_float32: Any
     if so_far:
         are_of_float32 = np.minimum.accumulate(is_of_float32, axis=0)
         largest = np.fmax.accumulate(np.abs(values), axis=0)
@@ -483,6 +571,25 @@ def rounding_of(
         are_of_float32 = is_of_float32.all(axis=0)
         largest = np.fmax.reduce(np.abs(values), axis=0)
     return np.where(are_of_float32, FLOAT32_ROUNDING, FLOAT64_ROUNDING) * largest
+
+
+def summary_of(series: Float[np.ndarray, "time channels"]) -> np.ndarray:
+    """The mean of each channel, its means in eight segments of the series, and its deviation, one
+    after the other. A segment without a value has the mean of the whole; a channel without any is
+    nan."""
+    ends = (np.arange(SEGMENTS + 1) * len(series) // SEGMENTS).tolist()
+    with warnings.catch_warnings():
+        # NumPy warns of channels without a value.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean = np.nanmean(series, axis=0)  # (F,)
+        statistics = [mean]
+        for start, stop in pairwise(ends):
+            # A series with fewer steps than segments reads some of its steps twice.
+            segment = series[start : max(stop, start + 1)]
+            statistics.append(np.nanmean(segment, axis=0))
+        statistics.append(np.nanstd(series, axis=0))
+    summary = np.stack(statistics)  # (2 + SEGMENTS, F)
+    return np.where(np.isnan(summary), mean, summary).ravel()
 
 
 def last_known(series: Float[np.ndarray, "time channels"]) -> Float[np.ndarray, "time channels"]:

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.columns import Columns, Names, Origin, is_list
+from seqmodels.data.columns import (
+    Columns,
+    Names,
+    Origin,
+    is_list,
+    row_blocks,
+    smallest_type,
+)
 from seqmodels.data.times import Times, times_or_none
 from seqmodels.errors import UserError, refusing, shown
 from seqmodels.files import read_lines
@@ -56,21 +63,42 @@ class Steps:
         """How many steps each series has, `(S,)`."""
         return np.diff(self.starts)
 
-    def is_inside(self) -> np.ndarray:
-        """Whether each step but the last one is followed by one of its series, `(N - 1,)`."""
-        is_inside = np.ones(len(self.columns) - 1, bool)
+    def is_inside(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Whether each step but the last one of all is followed by one of its series, `(N - 1,)`.
+
+        Args:
+            start, stop: of which steps to say so; those from `start` to before `stop`.
+        """
+        if stop is None:
+            stop = len(self.columns) - 1
+        is_inside = np.ones(stop - start, bool)
         # The last step of a series is followed by one of the next series.
         last_steps = self.starts[1:-1] - 1
-        is_inside[last_steps] = False
+        first, last = np.searchsorted(last_steps, [start, stop])
+        is_inside[last_steps[first:last] - start] = False
         return is_inside
 
-    def elapsed(self) -> np.ndarray:
-        """`log1p` of the time since the step before, `(N,)`; 0 at the first step of a series."""
+    @property
+    def pair_count(self) -> int:
+        """How many steps are followed by one of their series."""
+        return len(self.columns) - len(self.starts) + 1
+
+    def blocks_apart(self, times: Times) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Some steps at a time: the number of the first one; how far the time of each is from that
+        of the next step, as `Times.apart` has it; and whether this is of the same series.
+
+        Args:
+            times: one for each step.
+        """
+        for start, stop in row_blocks(len(times), overlap=1):
+            yield start, times[start:stop].apart(), self.is_inside(start, stop - 1)
+
+    def elapsed(self, start: int, stop: int) -> np.ndarray:
+        """`log1p` of the time since the step before, for the steps of a series, which begins at
+        `start` and ends before `stop`; 0 at its first step."""
         assert self.times is not None
-        log_times = np.log1p(np.abs(self.times.apart()))  # (N - 1,)
-        elapsed = np.zeros(len(self.columns))
-        elapsed[1:] = np.where(self.is_inside(), log_times, 0.0)
-        return elapsed
+        log_times = np.log1p(np.abs(self.times[start:stop].apart()))
+        return np.concatenate([[0.0], log_times])
 
     @property
     def rows(self) -> np.ndarray:
@@ -96,18 +124,14 @@ class Steps:
         Args:
             numbers: whether to compare the values as numbers, so that 1 and 1.0 are the same.
         """
-        if numbers:
-            compared = values = self.columns.numbers(column)
-        else:
-            names = self.columns.names(column)
-            compared, values = names.codes, names.texts
-        first = self.repeated(compared[self.starts[:-1]])
-        are_missing = (compared != compared) & (first != first)  # Both are nan.
-        differs = (compared != first) & ~are_missing
-        if not differs.any():
+        columns = self.columns
+        compared = columns.numbers(column) if numbers else columns.names(column).codes
+        step = self._first_that_varies(compared)
+        if step is None:
             return ""
-        series = self.series(differs.argmax())
-        values_of_series = values[self.starts[series] : self.starts[series + 1]]
+        series = self.series(step)
+        rows = slice(self.starts[series], self.starts[series + 1])
+        values_of_series = compared[rows] if numbers else self.columns.names(column).texts_in(rows)
         texts = ["empty" if value is None else str(value) for value in values_of_series]
         different_texts = list(dict.fromkeys(texts))
         examples = ", ".join(map(shown, different_texts[:3]))
@@ -115,16 +139,37 @@ class Steps:
             examples += ", ..."
         return f"{self.called(series)} has {len(different_texts)} values of {column!r} ({examples})"
 
+    def _first_that_varies(self, values: np.ndarray) -> int | None:
+        """The first step whose value differs from that of the first step of its series; None
+        without any. Missing numbers, which are nan, are the same.
+
+        Args:
+            values: one for each step, `(N,)`.
+        """
+        is_nan_possible = values.dtype.kind == "f"
+        for start, stop in row_blocks(len(values)):
+            series = np.searchsorted(self.starts, np.arange(start, stop), "right") - 1
+            first = values[self.starts[series]]
+            differs = values[start:stop] != first
+            if is_nan_possible:
+                differs &= ~(np.isnan(values[start:stop]) & np.isnan(first))
+            if differs.any():
+                return start + int(differs.argmax())
+        return None
+
     def is_only_in_one_step(self, column: str) -> bool:
         """Whether each series has a single text in a column, and lacks it at some of the steps."""
         codes = self.columns.names(column).codes
         is_filled = codes >= 0
         if is_filled.all():
             return False
-        series = self.repeated(np.arange(len(self.names)))
-        filled_cells = np.stack([series[is_filled], codes[is_filled]])  # (2, filled)
-        series_with_text, _ = np.unique(filled_cells, axis=1)
-        return np.array_equal(series_with_text, np.arange(len(self.names)))
+        for start, stop in pairwise(self.starts.tolist()):
+            codes_of_series = codes[start:stop]
+            filled_codes = codes_of_series[is_filled[start:stop]]
+            has_one_text = len(filled_codes) > 0 and (filled_codes == filled_codes[0]).all()
+            if not has_one_text:
+                return False
+        return True
 
 
 def step_back(steps: Steps, column: str) -> int | None:
@@ -133,18 +178,21 @@ def step_back(steps: Steps, column: str) -> int | None:
     times = times_or_none(steps.columns, column)
     if times is None:
         return None
-    goes_back = steps.is_inside() & (times.apart() < 0)  # (N - 1,), from each step to the next
-    if not goes_back.any():
-        return None
-    return int(goes_back.argmax()) + 1
+    for start, apart, is_inside in steps.blocks_apart(times):
+        goes_back = is_inside & (apart < 0)
+        if goes_back.any():
+            return start + int(goes_back.argmax()) + 1
+    return None
 
 
 def check_each_time_once(steps: Steps) -> None:
     """Raises a `UserError` for a time that stands twice in a series."""
     assert steps.times is not None
-    is_twice = steps.is_inside() & (steps.times.apart() == 0)
-    if is_twice.any():
-        step = is_twice.argmax()
+    for start, apart, is_inside in steps.blocks_apart(steps.times):
+        is_twice = is_inside & (apart == 0)
+        if not is_twice.any():
+            continue
+        step = start + is_twice.argmax()
         series = steps.called(steps.series(step))
         [time] = steps.times[[step]].texts()
         first_row, second_row = sorted(map(steps.columns.file_row, (step, step + 1)))
@@ -158,13 +206,18 @@ def note_of_uneven_times(steps: Steps, column: str) -> str:
     """A note that the times in a column lie much further apart at some steps than at most; empty if
     they don't."""
     assert steps.times is not None
-    is_inside = steps.is_inside()
-    if not is_inside.any():
+    if steps.pair_count == 0:
         return ""
-    # (N - 1,), from each step to the next; nan from one series to the next
-    differences = np.where(is_inside, steps.times.apart(), np.nan)
-    longest_step = np.nanargmax(differences)
-    longest, median = differences[longest_step], np.nanmedian(differences)
+    longest, longest_step = -np.inf, 0
+    for start, apart, is_inside in steps.blocks_apart(steps.times):
+        apart[~is_inside] = -np.inf
+        step = int(apart.argmax())
+        if apart[step] > longest:
+            longest, longest_step = apart[step], start + step
+    if _are_even(steps, longest):
+        return ""
+    apart = steps.times.apart()[steps.is_inside()]
+    median = np.median(apart, overwrite_input=True)
     if longest <= UNEVEN * median:
         return ""
     quoted = steps.times.quoted
@@ -173,6 +226,16 @@ def note_of_uneven_times(steps: Steps, column: str) -> str:
         f"{steps.columns.path}: steps of {column} differ: the median is {quoted(median)}, the "
         f"longest {quoted(longest)} ({series}): resample, or set data.elapsed=true"
     )
+
+
+def _are_even(steps: Steps, longest: float) -> bool:
+    """Whether the longest step of time is surely not much longer than the median. It takes no copy
+    of all steps of time, as a median does."""
+    assert steps.times is not None
+    count = 0  # of steps of time that are not much shorter than the longest one
+    for _, apart, is_inside in steps.blocks_apart(steps.times):
+        count += int(((longest <= UNEVEN * apart) & is_inside).sum())
+    return 2 * count > steps.pair_count + 1
 
 
 def note_of_shape(steps: Steps, channel_count: int, *, is_wide: bool) -> str:
@@ -203,7 +266,7 @@ def steps_of_rows(columns: Columns, series: str | None) -> StepsOfSeries:
         series: the column that names the series of each row; None: all rows are of one series.
     """
     if series is None:
-        return StepsOfSeries(columns, np.zeros(len(columns), int), None)
+        return StepsOfSeries(columns, np.zeros(len(columns), np.int8), None)
     names = columns.filled(series, "data.series")
     return StepsOfSeries(columns, names.codes, names)
 
@@ -218,12 +281,13 @@ def steps_of_lists(
         wanted: the columns that will be read, whose lists must be equally long in each row.
         guess: whether all lists of numbers will be read, too.
     """
-    steps, rows = _unrolled(columns, wanted, guess=guess)
+    steps, sizes = _unrolled(columns, wanted, guess=guess)
+    rows = _rows_of(sizes)
     if series is None:
         return StepsOfSeries(steps, rows, None, are_in_order=True)
     names = steps.filled(series, "data.series")
-    first_steps = np.flatnonzero(np.diff(rows, prepend=-1))  # the first step of each row
-    first_codes = np.repeat(names.codes[first_steps], np.bincount(rows))
+    first_steps = np.cumsum(sizes) - sizes  # the first step of each row
+    first_codes = np.repeat(names.codes[first_steps], sizes)
     differs = names.codes != first_codes
     if differs.any():
         step = differs.argmax()
@@ -263,7 +327,7 @@ def steps_of_files(
 
     # Where each step is from: the row of the table, which is its file, and the row in that file.
     sizes = [len(recording) for recording in recordings]
-    rows = np.repeat(np.arange(len(recordings)), sizes)
+    rows = _rows_of(np.array(sizes))
     rows_of_files = np.concatenate([np.arange(size) for size in sizes])
     origin = Origin([recording.path for recording in recordings], rows, rows_of_files)
     origins = dict.fromkeys(channels, origin)
@@ -301,7 +365,7 @@ def _merged(recordings: Sequence[Columns], name: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    pieces = [recording.table[name] for recording in recordings]
+    pieces = [_decoded(recording.table[name]) for recording in recordings]
     kinds = {recording.kind(name) for recording in recordings}
     if len(kinds) > 1:
         dtype = pa.float64() if kinds == {"number", "boolean"} else pa.large_string()
@@ -310,15 +374,24 @@ def _merged(recordings: Sequence[Columns], name: str) -> Any:
     return pa.concat_tables(tables, promote_options="permissive")[name]
 
 
+def _decoded(column: Any) -> Any:
+    """A column of Arrow without a dictionary, which those of other files differ from."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dtype = column.type
+    return pc.cast(column, dtype.value_type) if pa.types.is_dictionary(dtype) else column
+
+
 def in_order(rows: StepsOfSeries, times: Times | None) -> Steps:
     """The steps of each series together, by their times, or else as they stand."""
     columns, series = rows.columns, rows.numbers
-    sort_keys = [series]  # The last key counts most.
-    if times is not None:
-        sort_keys.insert(0, times.values)
-    order = np.lexsort(sort_keys)
-    is_in_order = bool((np.diff(order) == 1).all())
-    if not is_in_order:
+    order = None
+    if not _are_sorted(series, times):
+        sort_keys = [series]  # The last key counts most.
+        if times is not None:
+            sort_keys.insert(0, times.values)
+        order = np.lexsort(sort_keys)
         columns = columns.take(order)
         series = series[order]
         if times is not None:
@@ -328,9 +401,23 @@ def in_order(rows: StepsOfSeries, times: Times | None) -> Steps:
     starts = np.concatenate([[0], further_starts, [len(series)]])
     names = [""] * (len(starts) - 1)
     if rows.names is not None:
-        codes = rows.names.codes[order[starts[:-1]]]
+        first_rows = starts[:-1] if order is None else order[starts[:-1]]
+        codes = rows.names.codes[first_rows]
         names = [rows.names.names[code] for code in codes]
     return Steps(columns, starts, names, times)
+
+
+def _are_sorted(series: np.ndarray, times: Times | None) -> bool:
+    """Whether rows stand by the number of their series, and within a series by their times."""
+    for start, stop in row_blocks(len(series), overlap=1):
+        numbers = series[start:stop]
+        is_wrong = numbers[1:] < numbers[:-1]
+        if times is not None:
+            values = times.values[start:stop]
+            is_wrong |= (numbers[1:] == numbers[:-1]) & (values[1:] < values[:-1])
+        if is_wrong.any():
+            return False
+    return True
 
 
 def rows_of_one_series(columns: Columns, names: Names) -> str:
@@ -384,7 +471,7 @@ def _unrolled(
     of lists are `(T, C)` series, whose channels become columns.
 
     Returns:
-        The table, and the row of `columns` that each step is from.
+        The table, and how many steps each row of `columns` has.
 
     Raises:
         UserError: for a row without a list, or with lists of unequal length.
@@ -393,18 +480,18 @@ def _unrolled(
     import pyarrow.compute as pc
 
     lists, read_names, sizes = _lists_of_steps(columns, wanted, guess=guess)
-    rows = np.repeat(np.arange(len(columns)), sizes)
+    rows = _rows_of(sizes)
     file_rows = columns.file_rows_of(rows)
     columns_of_steps = dict[str, Any]()
     for name, array in lists.items():
-        steps = array.flatten()
+        steps = _elements(array)
         if not is_list(steps.type) or is_list(steps.type.value_type):
             columns_of_steps[name] = steps
             continue
         widths = pc.list_value_length(steps).fill_null(0).to_numpy()  # the channels of each step
         has_other_width = widths != widths[0]
         if not has_other_width.any():
-            channels = _channels_of(name, steps.flatten(), int(widths[0]))
+            channels = _channels_of(name, steps, int(widths[0]))
             if name in read_names:
                 Columns(pa.table(channels), columns.path, file_rows).check_numbers()
             columns_of_steps |= channels
@@ -418,7 +505,20 @@ def _unrolled(
         columns_of_steps[name] = steps
     table = Columns(pa.table(columns_of_steps), columns.path, file_rows)
     other_names = [name for name in columns.table.column_names if name not in lists]
-    return table.beside(columns.select(other_names), rows), rows
+    return table.beside(columns.select(other_names), rows), sizes
+
+
+def _rows_of(sizes: np.ndarray) -> np.ndarray:
+    """The row that each step is from, of rows with so many steps."""
+    return np.repeat(np.arange(len(sizes), dtype=smallest_type(len(sizes))), sizes)
+
+
+def _elements(lists: Any) -> Any:
+    """The elements of all lists of a column of Arrow, one after the other, without a copy."""
+    import pyarrow as pa
+
+    chunks = [chunk.flatten() for chunk in lists.chunks]
+    return pa.chunked_array(chunks, lists.type.value_type)
 
 
 def _lists_of_steps(
@@ -426,7 +526,7 @@ def _lists_of_steps(
 ) -> tuple[dict[str, Any], list[str], np.ndarray]:
     """The columns whose lists have an element for each step, by name; the names of those that will
     be read; and how many steps each row has, `(N,)`."""
-    lists = {name: columns.table[name].combine_chunks() for name in columns.lists}
+    lists = {name: columns.table[name] for name in columns.lists}
     sizes = {name: columns.list_lengths(name) for name in lists}  # (N,) each
     read_names = [name for name in lists if name in wanted]
     if guess or not read_names:
@@ -454,18 +554,25 @@ def _lists_of_steps(
     return lists, read_names, sizes[first]
 
 
-def _channels_of(name: str, cells: Any, width: int) -> dict[str, Any]:
+def _channels_of(name: str, steps: Any, width: int) -> dict[str, Any]:
     """The channels of lists of lists, by their names.
 
     Args:
-        cells: those of all steps, one step after the other.
+        steps: the list of cells of each step, a chunked array of Arrow.
         width: how many cells a step has.
     """
-    channels = {}
-    for channel in range(width):
-        steps = np.arange(channel, len(cells), width)
-        channels[f"{name}[{channel}]"] = cells.take(steps)
-    return channels
+    import pyarrow as pa
+
+    chunks_by_channel: list[list[Any]] = [[] for _ in range(width)]
+    for chunk in steps.chunks:
+        cells = chunk.flatten()
+        for channel, chunks in enumerate(chunks_by_channel):
+            chunks.append(cells.take(np.arange(channel, len(cells), width)))
+    dtype = steps.type.value_type
+    return {
+        f"{name}[{channel}]": pa.chunked_array(chunks, dtype)
+        for channel, chunks in enumerate(chunks_by_channel)
+    }
 
 
 def columns_by_channel(channels: Sequence[str], table: Columns) -> dict[str, str]:

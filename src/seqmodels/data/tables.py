@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seqmodels.data.columns import Columns
+from seqmodels.data.batches import MANY_COLUMNS, table_of_batches
+from seqmodels.data.columns import BLOCK, Columns
 from seqmodels.data.examples import InputRow
 from seqmodels.data.gaps import NaValues, values_of_column, with_gaps
-from seqmodels.data.separated import Separated, check_names, check_no_points, with_points
+from seqmodels.data.separated import (
+    Separated,
+    check_names,
+    check_no_points,
+    with_points,
+)
 from seqmodels.errors import UserError, choices, refusing, setting, within_memory
 from seqmodels.files import called, existing_file, read_lines
 
@@ -28,6 +34,8 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 INDEX = "__index_level_"
 # The formats whose cells may be lists.
 WITH_LISTS = (".json", ".jsonl", ".ndjson", ".parquet")
+# The formats of which one can read some columns without the others.
+READ_BY_COLUMN = (*SEPARATORS, ".parquet")
 TABLES = (*SEPARATORS, *WITH_LISTS)
 ARRAYS = (".npy", ".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".hdf5")
 BY_PANDAS = {".xlsx": "read_excel", ".xls": "read_excel", ".ods": "read_excel"}
@@ -42,6 +50,8 @@ NO_NUMBERS = {"NaN": None}
 AS_TEXT = json.JSONDecoder(
     parse_int=str, parse_float=str, parse_constant=lambda name: NO_NUMBERS.get(name, name)
 )
+# Of a Parquet file, so many bytes of pages are read at a time, and so many bytes of rows.
+BUFFER, BATCH = 1 << 20, 8 << 20
 # Float64 doesn't tell larger whole numbers apart.
 LARGEST_EXACT = 2**53
 Decimal = Literal[".", ","]
@@ -97,6 +107,7 @@ class Tables:
         wanted: Sequence[str] = (),
         texts: Collection[str] | None = None,
         several: str = "",
+        ends: Sequence[int] = (),
     ) -> Columns:
         """The rows of a file. Raises a `UserError` if it cannot be read, or has none.
 
@@ -106,6 +117,8 @@ class Tables:
                 numbers if all its fields are numbers. None: all columns stay texts.
             several: the column whose cells in JSON may be a list in one row, and a single value in
                 another.
+            ends: where each series ends, if the rows are known to be in order. Then the memory of
+                each can be freed by itself.
         """
         import pyarrow as pa  # takes time, so only where a table is read
 
@@ -115,9 +128,14 @@ class Tables:
             if suffix not in TABLES:
                 raise UserError(f"{path}: {other_format(path)}")
             if suffix == ".parquet":
-                table, names = _parquet(existing_file(path), wanted)
+                # Decimal commas are replaced in texts as they stand.
+                keeps_once = texts is not None and self.decimal == "."
+                table, names = _parquet(
+                    existing_file(path), wanted, texts_once=keeps_once, ends=ends
+                )
             elif suffix in SEPARATORS:
-                table, names = self._separated(suffix).read(existing_file(path), wanted, texts)
+                reader = self._separated(suffix)
+                table, names = reader.read(existing_file(path), wanted, texts, ends)
                 if self.decimal != "." and texts is not None:
                     check_no_points(table, texts, path)
             else:
@@ -182,8 +200,9 @@ class Tables:
         apart, such as nanoseconds."""
         if ending(path) not in SEPARATORS or table.kind(column) != "number":
             return table
-        numbers, _ = table.parsed(column)
-        largest = np.nanmax(np.abs(numbers), initial=0)
+        largest = 0.0
+        for _, numbers in table.blocks(column):
+            largest = max(largest, np.nanmax(np.abs(numbers), initial=0))
         if largest <= LARGEST_EXACT:
             return table
         texts = self.read(path, [column]).table[column]
@@ -210,23 +229,49 @@ class Tables:
         )
 
 
-def _parquet(path: str, wanted: Sequence[str]) -> tuple[pa.Table, Sequence[str]]:
+def _parquet(
+    path: str, wanted: Sequence[str], *, texts_once: bool, ends: Sequence[int] = ()
+) -> tuple[pa.Table, Sequence[str]]:
     """The wanted columns of a Parquet file, or all if none is named; and the names of all its
-    columns. Numbers of classes become the names of the classes."""
+    columns. Numbers of classes become the names of the classes.
+
+    Args:
+        texts_once: whether to keep a text that many rows have once.
+        ends: see `table_of_batches`.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    # Without a buffer, all pages of a column would be in memory beside what they hold.
+    options: dict[str, Any] = {"buffer_size": BUFFER, "pre_buffer": False}
+    with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
         names = [name for name in file.schema_arrow.names if not name.startswith(INDEX)]
         check_names(names, path)
         columns_to_read = [name for name in names if name in wanted or not wanted]
-        table = file.read(columns_to_read)
-    class_names_by_column = _class_names(table.schema.metadata or {})
+        if texts_once and 0 < len(columns_to_read) <= MANY_COLUMNS:
+            size = _rows_of_a_batch(file.metadata)
+            batches = file.iter_batches(size, columns=columns_to_read, use_threads=False)
+            schema = pa.schema(map(file.schema_arrow.field, columns_to_read))
+            table = table_of_batches(batches, schema, ends=ends)
+        else:
+            table = file.read(columns_to_read)
+        metadata = file.schema_arrow.metadata
+    class_names_by_column = _class_names(metadata or {})
     for position, column in enumerate(table.column_names):
         if column in class_names_by_column:
             class_names = class_names_by_column[column]
             values = [_with_class_names(value, class_names) for value in table[column].to_pylist()]
             table = table.set_column(position, column, [values])
     return table, names
+
+
+def _rows_of_a_batch(metadata: Any) -> int:
+    """How many rows of a Parquet file to read at a time: as many as take about `BATCH` bytes."""
+    sizes = [
+        metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)
+    ]
+    row_size = sum(sizes) / max(metadata.num_rows, 1)
+    return int(np.clip(BATCH / max(row_size, 1), 1, BLOCK))
 
 
 def _json(path: str, wanted: Sequence[str], several: str) -> tuple[pa.Table, Sequence[str]]:

@@ -55,6 +55,8 @@ def _lines_about_data(command: Command) -> Iterator[str]:
     config = compose(*overrides)
     trusted = trusted_classes(config.imports, config.allowed_targets)
     data: DataModule = instantiate(config.data, key="data", allowed_targets=trusted)
+    if isinstance(data, SeriesTable):
+        data.keeps_values = True
     data.setup()
     if isinstance(data, SeriesTable):
         yield from _lines_about_series(data)

@@ -497,7 +497,7 @@ def _describe_letters(
     preparation = (
         "import pandas",
         "from seqmodels.data.tables import Tables",
-        f"columns = Tables({', '.join(read_options)}).read({path!r}, texts=())",
+        f"columns = Tables({', '.join(read_options)}).read({path!r})",
         "table = columns.table.to_pandas()",
         f"lists = pandas.DataFrame({{'tokens': table[{letters!r}].map(list), 'tags': "
         f"table[{tags!r}].map(list)}})",

@@ -110,7 +110,6 @@ def prepare(
         OmegaConf.update(config, f"data.{name}", f"data.{name}", force_add=True)
     plain = check_keys(config)
     quieten_lightning()
-    keep_memory()
     use_cache(config.paths.cache)
     paths = {name: as_file(table, f"data.{name}") for name, table in (rows or {}).items()}
     plain["data"] |= paths
@@ -152,6 +151,7 @@ def _prepared(
     if saved:  # Then the data is encoded as before, even if its file has changed.
         data.use_spec(saved["hyper_parameters"]["data"])
     data.setup()
+    keep_memory()  # What reading has freed goes back to the machine before.
     if saved.get("fingerprint") not in (None, data.fingerprint):
         raise UserError(
             f"resume={config.resume}: the data is not the data that this run was trained on "
