@@ -325,8 +325,8 @@ class Columns:
 
     def elements_in_lists(self, column: str) -> Any:
         """All elements of the lists of a column, or of the lists in them."""
-        elements = self.table[column].combine_chunks().flatten()
-        return elements.flatten() if is_list(elements.type) else elements
+        elements = elements_of(self.table[column])
+        return elements_of(elements) if is_list(elements.type) else elements
 
     def names(self, column: str) -> Names:
         """A column as texts without the blanks around them; blank texts are missing ones."""
@@ -679,6 +679,14 @@ def is_number(dtype: Any) -> bool:
     if types.is_integer(dtype) or types.is_floating(dtype):
         return True
     return types.is_decimal(dtype) or types.is_null(dtype)
+
+
+def elements_of(lists: Any) -> Any:
+    """The elements of all lists of a column of Arrow, one after the other, without a copy."""
+    import pyarrow as pa
+
+    chunks = [chunk.flatten() for chunk in lists.chunks]
+    return pa.chunked_array(chunks, lists.type.value_type)
 
 
 def texts_of(column: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from seqmodels.data.columns import (
     Columns,
     Names,
     Origin,
+    elements_of,
     is_list,
     row_blocks,
     smallest_type,
@@ -484,7 +485,7 @@ def _unrolled(
     file_rows = columns.file_rows_of(rows)
     columns_of_steps = dict[str, Any]()
     for name, array in lists.items():
-        steps = _elements(array)
+        steps = elements_of(array)
         if not is_list(steps.type) or is_list(steps.type.value_type):
             columns_of_steps[name] = steps
             continue
@@ -511,14 +512,6 @@ def _unrolled(
 def _rows_of(sizes: np.ndarray) -> np.ndarray:
     """The row that each step is from, of rows with so many steps."""
     return np.repeat(np.arange(len(sizes), dtype=smallest_type(len(sizes))), sizes)
-
-
-def _elements(lists: Any) -> Any:
-    """The elements of all lists of a column of Arrow, one after the other, without a copy."""
-    import pyarrow as pa
-
-    chunks = [chunk.flatten() for chunk in lists.chunks]
-    return pa.chunked_array(chunks, lists.type.value_type)
 
 
 def _lists_of_steps(
