@@ -117,13 +117,19 @@ def test_gradients_and_states_of_300_models_are_those_of_whole_rows() -> None:
     check_random_models(range(1000, 1300))
 
 
-def test_rows_up_to_a_segment_are_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_up_to_a_segment_are_read_as_a_whole() -> None:
     encoder = RecurrentEncoder(F, H, segment=5)
     assert [encoder.segment_of(longest) for longest in (1, 5, 6)] == [None, None, 5]
     encoder = RecurrentEncoder(F, H, segment="auto")
     assert [encoder.segment_of(longest) for longest in (2000, 2001)] == [None, 1000]
     encoder = RecurrentEncoder(F, H, segment=None)
     assert encoder.segment_of(10**6) is None
+
+
+def test_a_batch_without_rows_has_no_segments() -> None:
+    encoder = RecurrentEncoder(F, H, segment=2)
+    states = encoder(torch.zeros(0, 5, F), torch.zeros(0, dtype=torch.int64))
+    assert states.output.shape == (0, 5, H)
 
 
 @pytest.mark.parametrize("two", [False, True], ids=["one direction", "two directions"])

@@ -233,7 +233,7 @@ class RecurrentEncoder(nn.Module):
         if shortest < 1 or longest > time:
             raise ValueError(f"lengths are {shortest} to {longest}, of inputs with {time} steps")
         factors = self._locked_factors(inputs)
-        size = self.segment_of(longest)
+        size = self.segment_of(longest) if batch else None
         if size is not None:
             return SegmentedReading(self, inputs, lengths, size).read(state, factors, summary)
         output, final_state = self.read_whole(inputs, lengths, longest, state, factors)

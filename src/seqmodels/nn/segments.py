@@ -62,7 +62,7 @@ class Segments:
         descending_lengths, order = lengths.sort(descending=True, stable=True)
         self.size = size
         self.longest = int(descending_lengths[0])
-        self.is_sorted = not torch.equal(descending_lengths, lengths)
+        self.is_reordered = not torch.equal(descending_lengths, lengths)
         self.order = order  # (B,): from the batch to these rows
         self.original = order.argsort()  # (B,): and back
         self.segments: list[Segment] = []
@@ -77,20 +77,20 @@ class Segments:
 
     def rows_of(self, piece: Tensor, segment: Segment) -> Tensor:
         """The rows of a piece that have steps in its segment, in the order of these rows."""
-        if not self.is_sorted:
+        if not self.is_reordered:
             return piece[: segment.rows]
         order = self.order[: segment.rows]
         return piece.index_select(0, on_device(order, piece.device))
 
     def take(self, values: Tensor, axis: int) -> Tensor:
         """Values of the batch in the order of these rows, which lie on this axis."""
-        if not self.is_sorted:
+        if not self.is_reordered:
             return values
         return values.index_select(axis, on_device(self.order, values.device))
 
     def put(self, values: Tensor, axis: int) -> Tensor:
         """Values of these rows in the order of the batch."""
-        if not self.is_sorted:
+        if not self.is_reordered:
             return values
         return values.index_select(axis, on_device(self.original, values.device))
 
@@ -132,6 +132,14 @@ class SegmentedReading:
             return self._result(results, finals, summary)
 
         # A layer needs both directions of the one below, so layers are read one after the other.
+        results, finals = self._read_layers(initial_states, factors, summary)
+        return self._result(results, finals, summary)
+
+    def _read_layers(
+        self, initial_states: States, factors: Sequence[Tensor] | None, summary: Summary | None
+    ) -> tuple[list[Sequence[Tensor]], States]:
+        """What is kept of each segment, and the final states, of layers of two directions."""
+        encoder = self.encoder
         finals_of_layers: list[States] = []
         for number in range(encoder.num_layers):
             layer = encoder.layer(number, (0, 1))
@@ -147,8 +155,7 @@ class SegmentedReading:
                 outputs = [output for (output,) in results]
                 self.pieces = self._dropped(outputs, factors[number] if factors else None)
                 self.rows_of = _all_rows
-        all_finals = [torch.cat(parts) for parts in zip(*finals_of_layers, strict=True)]
-        return self._result(results, all_finals, summary)
+        return results, [torch.cat(parts) for parts in zip(*finals_of_layers, strict=True)]
 
     def _initial_states(self, state: State | None) -> States:
         if state is not None:
