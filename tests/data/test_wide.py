@@ -137,7 +137,7 @@ def test_empty_cells_at_the_end_of_a_row_end_its_series_and_those_before_are_gap
     data = SeriesTable(table, steps=["x", "y"], missing="mark")
     data.setup()
     note = "x is x0 to x3, y is y0 to y3: 4 steps; 1 of 24 rows end with empty cells, which are no"
-    assert f"data.train in memory: {note} steps: they have 3 to 3 steps" in data.notes
+    assert f"data.train in memory: {note} steps: they have 3 steps" in data.notes
 
 
 def test_texts_are_steps_too() -> None:

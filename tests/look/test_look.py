@@ -272,6 +272,15 @@ def test_regular_series_that_are_too_short_to_forecast_are_a_long_table(tmp_path
     assert "a long table: 240 rows, each a step of one of 10 series (site)" in summary
 
 
+def test_series_of_one_length_are_not_of_that_length_to_itself(tmp_path: Path) -> None:
+    number = np.repeat(np.arange(20), 1_200)
+    names, activities = [f"trip{n}" for n in number], np.array(["run", "sit"])[number % 2]
+    table = pd.DataFrame({"trip": names, "ax": RANDOM.normal(size=24_000), "activity": activities})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    summary, *_ = report([str(tmp_path / "a.csv")])
+    assert summary.endswith("each a step of one of 20 series (trip), of 1,200 steps")
+
+
 def test_a_column_that_lacks_a_name_names_no_series(tmp_path: Path) -> None:
     table = trips()
     table.loc[0, "trip"] = None

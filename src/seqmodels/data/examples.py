@@ -272,6 +272,14 @@ def share(count: int, total: int, unit: str) -> str:
     return f"{count:,} of {total:,} {unit} ({100 * count / total:.2f} %)"
 
 
+def number_of_steps(lengths: np.ndarray) -> str:
+    """`3 to 7 steps`, or `7 steps` where all lengths are the same."""
+    shortest, longest = lengths.min(), lengths.max()
+    if shortest == longest:
+        return f"{longest:,} step" if longest == 1 else f"{longest:,} steps"
+    return f"{shortest:,} to {longest:,} steps"
+
+
 def repeated(splits: Mapping[str, Examples], unit: str = "rows") -> list[str]:
     """A note for each two splits: how many rows of the later one have the same input as some row of
     the earlier one.

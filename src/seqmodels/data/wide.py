@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqmodels.data.columns import Columns
+from seqmodels.data.examples import number_of_steps
 from seqmodels.data.gaps import with_gaps
 from seqmodels.errors import UserError, choices, listed, setting, shown
 
@@ -127,7 +128,7 @@ def with_lists(table: Columns, steps: str | Sequence[str]) -> tuple[Columns, str
     if is_shorter.any():
         note += (
             f"; {is_shorter.sum():,} of {len(table):,} rows end with empty cells, which are no "
-            f"steps: they have {lengths.min():,} to {lengths[is_shorter].max():,} steps"
+            f"steps: they have {number_of_steps(lengths[is_shorter])}"
         )
     return replace(table, table=lists_table), note
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from seqmodels.data.columns import Columns, as_number
+from seqmodels.data.examples import number_of_steps
 from seqmodels.data.wide import FEWEST, numbered_columns
 from seqmodels.errors import UserError, listed, shown
 from seqmodels.look.guesses import LABELS, SHORT_TEXT, VALUES, Guess
@@ -192,7 +193,7 @@ def _describe_steps(path: str, guess: Guess, options: Mapping[str, Any]) -> Desc
     lengths = np.bincount(guess.facts[guess.series].codes)
     summary = (
         f"a long table: {len(guess.columns):,} rows, each a step of one of {series_count:,} series "
-        f"({guess.series}), of {lengths.min():,} to {lengths.max():,} steps"
+        f"({guess.series}), of {number_of_steps(lengths)}"
     )
     return Description(summary, commands_for_series(guess, settings))
 
