@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,24 @@ def test_a_row_with_a_large_loss_shows_its_input(tmp_path: Path) -> None:
     row = {"row": 1, "night": "a", "tokens": ["x"], "target": "1", "prediction.y": 2, "loss": 3}
     [found] = worst_rows(written(tmp_path, {**row, "probability": 0.5}))
     assert [*found] == ["row", "night", "tokens", "target", "prediction.y", "loss"]
+
+
+@pytest.mark.parametrize(("num_classes", "is_shown"), [(1, True), (20, True), (21, False)])
+def test_the_scores_of_up_to_twenty_classes_are_shown(
+    num_classes: int, is_shown: bool, tmp_path: Path
+) -> None:
+    rows = "".join(f"class{number},7,0.25\n" for number in range(num_classes))
+    (tmp_path / "scores.csv").write_text(f"class,count,f1\n{rows}")
+    shown = as_printed(tables_of_test(tmp_path))
+    assert ("test by class" in shown) == is_shown
+    assert shown.count("25.00 %") == num_classes * is_shown
+
+
+def as_printed(tables: Iterable[Any], width: int = 80) -> str:
+    screen = Screen(file=StringIO(), width=width)
+    for table in tables:
+        screen.print(table)
+    return screen.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_each_line_of_the_learning_curves_has_its_name(

@@ -22,7 +22,7 @@ from seqmodels.runs.result import Result
 from seqmodels.screen import figure_text, visible_line
 
 # Scores of the parts of a test are shown if there are no more than these.
-MOST_PARTS = 10
+MOST_PARTS = 20
 MOST_ROWS = 10
 # Columns of `scores.csv` that hold no score, and what their texts are.
 PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
