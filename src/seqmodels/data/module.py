@@ -21,7 +21,7 @@ from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 13  # the version of the baselines in the cache
+BASELINES = 14  # the version of the baselines in the cache
 
 
 class DataModule(pl.LightningDataModule):
