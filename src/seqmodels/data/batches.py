@@ -139,7 +139,7 @@ class _Floats(_Column):
     def _grow(self, least_size: int) -> None:
         """Makes room for more values. The C library moves a large array without a copy."""
         if least_size > len(self._values):
-            self._resize(max(least_size, len(self._values) * 17 // 16))
+            self._resize(max(least_size, len(self._values) * 65 // 64))
 
     def _resize(self, size: int) -> None:
         self._values.resize(size, refcheck=False)

@@ -27,7 +27,7 @@ USUAL_SEPARATORS = ",;\t|"
 LINES = 20
 # So many bytes of a file are read at a time. A row can't be longer.
 BLOCK = 16 << 20
-SMALL_BLOCK = 256 << 10
+SMALL_BLOCK = 128 << 10
 DECIMAL_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
 WITH_COMMA = r"^\s*([-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?)\s*$"
 WITH_POINT = r"^\s*[-+]?[0-9]*\.[0-9]+\s*$"

@@ -33,7 +33,7 @@ MOST = np.finfo(np.float32).max
 # A series of so many steps is long: its values are not kept beside what the network reads.
 LONG = 10_000
 # The memory of so many steps that are not kept is returned at once.
-STEPS_TO_RETURN = 1_000_000
+STEPS_TO_RETURN = 100_000
 # Series of so many values together are cleaned once, and kept, while something is learned of them.
 FEW_VALUES = 1 << 21
 # A channel is in other units if this share of its values is so many deviations from training.

@@ -51,7 +51,7 @@ AS_TEXT = json.JSONDecoder(
     parse_int=str, parse_float=str, parse_constant=lambda name: NO_NUMBERS.get(name, name)
 )
 # Of a Parquet file, so many bytes of pages are read at a time, and so many bytes of rows.
-BUFFER, BATCH = 1 << 20, 8 << 20
+BUFFER, BATCH = 1 << 18, 1 << 20
 # Float64 doesn't tell larger whole numbers apart.
 LARGEST_EXACT = 2**53
 Decimal = Literal[".", ","]
