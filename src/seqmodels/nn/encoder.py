@@ -21,7 +21,7 @@ from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
 from seqmodels.nn.cell import CELLS, State, SteppedRNN, layer_of, parts_of, state_of
 from seqmodels.nn.ragged import MOST_STEPS, run_in, run_padded, runs_by_hand
-from seqmodels.nn.segments import LONGEST_WHOLE, SEGMENT, SegmentedReading
+from seqmodels.nn.segments import LONGEST_WHOLE, SEGMENT, SegmentedReading, Summary
 from seqmodels.padding import valid_steps
 from seqmodels.plugins import import_plugins
 
@@ -44,20 +44,6 @@ class Pooled(NamedTuple):
     total: Tensor
     maximum: Tensor
     steps: Tensor
-
-
-class Summary(NamedTuple):
-    """What is needed of the steps of a segment, in place of all of `output`.
-
-    Args:
-        of: makes it from what the network returned for the segment: tensors `(B, ...)` by name.
-        empty: by the same names, the number that stands for a row without steps there.
-        weights: the parameters that `of` reads.
-    """
-
-    of: Callable[[RNNOutput], Mapping[str, Tensor]]
-    empty: Mapping[str, float]
-    weights: Sequence[nn.Parameter]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

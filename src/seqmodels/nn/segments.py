@@ -11,13 +11,13 @@ first for its states between them, then beside the forward one, as a head reads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -25,14 +25,25 @@ from seqmodels.device import CPU, on_device, random_state, set_random_state
 from seqmodels.nn.cell import State, parts_of, state_of
 from seqmodels.padding import reverse_by_length
 
-if TYPE_CHECKING:
-    from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput, Summary
-
 # What `auto` means: rows of more steps are read in segments of so many.
 LONGEST_WHOLE = 2000
 SEGMENT = 1000
 States = Sequence[Tensor]
 """The parts of a state, each `(L*D, B, ...)`."""
+
+
+class Summary(NamedTuple):
+    """What is needed of the steps of a segment, in place of all of `output`.
+
+    Args:
+        of: makes it from the `RNNOutput` of the segment: tensors `(B, ...)` by name.
+        empty: by the same names, the number that stands for a row without steps there.
+        weights: the parameters that `of` reads.
+    """
+
+    of: Callable[[Any], Mapping[str, Tensor]]
+    empty: Mapping[str, float]
+    weights: Sequence[nn.Parameter]
 
 
 class Segment(NamedTuple):
@@ -99,12 +110,11 @@ class SegmentedReading:
     """An encoder and a batch that it reads in segments.
 
     Args:
+        encoder: a `RecurrentEncoder`.
         size: the steps of a segment.
     """
 
-    def __init__(
-        self, encoder: RecurrentEncoder, inputs: Tensor, lengths: Tensor, size: int
-    ) -> None:
+    def __init__(self, encoder: Any, inputs: Tensor, lengths: Tensor, size: int) -> None:
         self.encoder = encoder
         self.lengths = lengths
         self.shape = inputs.shape[:2]
@@ -115,8 +125,8 @@ class SegmentedReading:
 
     def read(
         self, state: State | None, factors: Sequence[Tensor] | None, summary: Summary | None
-    ) -> RNNOutput:
-        """What the encoder returns.
+    ) -> Any:
+        """The `RNNOutput` that the encoder returns.
 
         Args:
             state: the initial state; None means zeros.
@@ -167,7 +177,7 @@ class SegmentedReading:
 
     def _read_forwards(
         self,
-        encoder: RecurrentEncoder,
+        encoder: Any,
         states: States,
         factors: Sequence[Tensor] | None,
         summary: Summary | None,
@@ -182,8 +192,8 @@ class SegmentedReading:
 
     def _read_both_ways(
         self,
-        layer: RecurrentEncoder,
-        backward_layer: RecurrentEncoder,
+        layer: Any,
+        backward_layer: Any,
         states: States,
         summary: Summary | None,
     ) -> tuple[list[Sequence[Tensor]], States]:
@@ -226,7 +236,7 @@ class SegmentedReading:
 
     def _read_segment(
         self,
-        encoder: RecurrentEncoder,
+        encoder: Any,
         segment: Segment,
         state: States,
         factors: Sequence[Tensor] | None,
@@ -261,7 +271,7 @@ class SegmentedReading:
 
     def _result(
         self, results: list[Sequence[Tensor]], finals: States, summary: Summary | None
-    ) -> RNNOutput:
+    ) -> Any:
         batch, time = self.shape
         final_state = state_of(*[self.segments.put(part, axis=1) for part in finals])
         if summary is None:
