@@ -424,6 +424,28 @@ def test_of_long_rows_fewer_copies_go_in_at_once() -> None:
     assert max(count for count, _ in shapes) == 2
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "left_out"])
+def test_of_rows_of_many_numbers_fewer_copies_go_in_at_once(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = torch.randn(3, 21, 40, generator=torch.Generator().manual_seed(0))
+    lengths = [21, 20, 3]
+    sizes = list[int]()
+
+    def function(inputs: Tensor, lengths: Tensor) -> Tensor:
+        sizes.append(inputs.numel())
+        return stacked(inputs, lengths).cumsum(dim=1)  # in which all features up to it count
+
+    whole = attribute(function, inputs, lengths, 39, method=method)
+    assert max(sizes) > 7 * 21 * 40
+    sizes.clear()
+    monkeypatch.setattr("seqmodels.dataflow.attribution.NUMBERS", 7 * 21 * 40 + 1)
+    in_parts = attribute(function, inputs, lengths, 39, method=method)
+    assert max(sizes) <= 7 * 21 * 40
+    for row, row_in_parts in zip(whole, in_parts):
+        torch.testing.assert_close(row, row_in_parts, rtol=1e-6, atol=1e-7)
+
+
 # ---------------------------------------------------------------- what has no answer
 
 

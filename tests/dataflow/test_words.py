@@ -203,6 +203,23 @@ def test_a_test_without_a_row_to_show_draws_nothing() -> None:
     assert pictures_of_steps(task, SimpleNamespace()) == {}
 
 
+@pytest.mark.pictures
+def test_a_series_with_too_many_numbers_is_not_drawn_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "seqmodels.dataflow.steps")
+    task, data = after_a_test("SequenceClassifier", "last_hidden")  # of two features
+    monkeypatch.setattr("seqmodels.dataflow.steps.MOST_NUMBERS", 2 * 12)
+    figure = pictures_of_steps(task, data)["steps.png"]
+    shown_lengths = [len(axes.lines[0].get_ydata()) for axes in figure.axes if axes.lines]
+    assert shown_lengths and max(shown_lengths) <= 12 < max(data.lengths)
+    assert not caplog.messages
+    monkeypatch.setattr("seqmodels.dataflow.steps.MOST_NUMBERS", 1)
+    assert pictures_of_steps(task, data) == {}
+    [message] = caplog.messages
+    assert message.endswith("all rows have more than 2,000 steps or 1 numbers")
+
+
 def test_a_caption_has_the_loss_and_no_probability_of_each_class() -> None:
     row = {"row": 3, "target": "a", "prediction": "b", "probability": 0.41}
     row |= {"probability.a": 0.3, "probability.b": 0.41, "steps": 9, "loss": 1.2}

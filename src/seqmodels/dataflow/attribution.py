@@ -40,9 +40,10 @@ ROUNDING = 8
 
 # A series is left out in so many stretches.
 STRETCHES = 20
-# No more rows, nor steps of all of them, are read at once.
+# No more rows, nor steps or numbers of all of them, are read at once.
 COPIES = 128
 STEPS = 25_600
+NUMBERS = 1_000_000
 
 
 class Attributions(list[Tensor]):
@@ -211,7 +212,7 @@ def _predicted_classes(
     """The class with the largest logit of each row `(B, 1)`, or at each step `(B, T)`; of how many
     classes; and whether there are logits at every step."""
     time = inputs.shape[1]
-    count = copies_at_once(time)
+    count = copies_at_once(inputs)
     predictions = list[Tensor]()
     for rows, row_lengths in zip(inputs.split(count), lengths.split(count), strict=True):
         logits = function(rows, row_lengths)
@@ -301,10 +302,11 @@ def mean_logit(function: Function, inputs: Tensor, lengths: Tensor, classes: Ten
 # ---------------------------------------------------------------- integrated gradients
 
 
-def copies_at_once(time: int) -> int:
-    """How many rows of this length are read at once."""
-    copies = max(STEPS // time, POINTS)
-    return min(copies, COPIES)
+def copies_at_once(inputs: Tensor) -> int:
+    """How many rows like those of inputs `(B, T, F)` or tokens `(B, T)` are read at once."""
+    numbers_in_row = inputs[0].numel()
+    copies = min(COPIES, STEPS // inputs.shape[1], NUMBERS // numbers_in_row)
+    return max(copies, POINTS)
 
 
 class Pieces(NamedTuple):
@@ -334,7 +336,7 @@ class Lines:
         is_step = valid_steps(lengths, inputs.shape[1], inputs.device).unsqueeze(2)
         self.begin = exact(start.where(is_step, inputs))  # (B, T, F)
         self.way = (exact(inputs) - self.begin).where(is_step, 0.0)  # (B, T, F), from the baseline
-        self.copies = copies_at_once(inputs.shape[1])
+        self.copies = copies_at_once(inputs)
 
     def points(self, rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What to read at points, up to the longest row of them: inputs, lengths, classes."""
@@ -532,15 +534,17 @@ def features_left_out(read: Read, row: Tensor, classes: Tensor) -> Tensor:
     """By how much the logit of a row falls with a straight line in place of some steps of a
     feature, `(T, F)`: they share it."""
     count, width = row.shape
-    features = torch.arange(width, device=row.device).unsqueeze(1)  # (F, 1)
     logit = _logits_of(read, row.unsqueeze(0), classes.unsqueeze(0))
     changes = torch.zeros(row.shape, dtype=logit.dtype, device=row.device)
+    chunks_of_features = torch.arange(width, device=row.device).split(copies_at_once(row[None]))
     for steps in torch.arange(count, device=row.device).chunk(STRETCHES):
         line = _line_instead(row, steps)  # (S, F)
-        copies = row.repeat(width, 1, 1)  # (F, T, F): each lacks these steps of one feature
-        copies[features, steps, features] = line.T
-        logits_without = _logits_of(read, copies, classes.expand(width, -1))  # (F,)
-        changes[steps] = (logit - logits_without) / len(steps)
+        for features in chunks_of_features:  # (N,)
+            copies = row.repeat(len(features), 1, 1)  # (N, T, F): each lacks steps of one feature
+            number_of_copy = torch.arange(len(features), device=row.device).unsqueeze(1)
+            copies[number_of_copy, steps, features.unsqueeze(1)] = line.T[features]
+            logits_without = _logits_of(read, copies, classes.expand(len(features), -1))  # (N,)
+            changes[steps.unsqueeze(1), features] = (logit - logits_without) / len(steps)
     return changes
 
 
@@ -558,7 +562,7 @@ def _line_instead(row: Tensor, steps: Tensor) -> Tensor:
 
 def _logits_of(read: Read, rows: Tensor, classes: Tensor) -> Tensor:
     """The logits of rows of one length, `(N,)`."""
-    count = copies_at_once(rows.shape[1])
+    count = copies_at_once(rows)
     logits = list[Tensor]()
     for some_rows, some_classes in zip(rows.split(count), classes.split(count), strict=True):
         lengths = torch.full((len(some_rows),), rows.shape[1])

@@ -39,9 +39,10 @@ LEGEND = (
 # A row is rough if its remainder is a larger share of its largest step.
 ROUGH = 0.2
 ROWS_UNDER_TITLE = 6
-# Longer rows are left out.
+# Longer rows are left out, and series whose numbers, steps times features, don't fit a picture.
 MOST_TOKENS = 100
 MOST_STEPS = 2_000
+MOST_NUMBERS = 100_000
 # These colours differ in grey, too.
 COLOURS = LinearSegmentedColormap.from_list("", ["#e08a1e", "#cfcfcf", "#10248f"])
 PAGE = """<!doctype html>
@@ -216,12 +217,24 @@ def pictures_of_steps(task: Task, data: Any) -> dict[str, Any]:
     if task.contract.causal or not task.answers or not len(getattr(data, "raw", ())):
         return {}
     is_series = task.hparams["data"].get("inputs") == "features"
-    most_steps = MOST_STEPS if is_series else MOST_TOKENS
-    outcomes = {
+    limit = f"{MOST_TOKENS} tokens"
+    most_steps = MOST_TOKENS
+    if is_series:
+        features = task.hparams["data"]["num_inputs"]
+        limit = f"{MOST_STEPS:,} steps or {MOST_NUMBERS:,} numbers"
+        most_steps = min(MOST_STEPS, MOST_NUMBERS // features)
+    finite_outcomes = {
         number: outcome
         for number, outcome in sorted((task.told or {}).items())
-        if data.lengths[number] <= most_steps and math.isfinite(outcome.get("loss", 0.0))
+        if math.isfinite(outcome.get("loss", 0.0))
     }
+    outcomes = {
+        number: outcome
+        for number, outcome in finite_outcomes.items()
+        if data.lengths[number] <= most_steps
+    }
+    if finite_outcomes and not outcomes:
+        log.info(f"no picture of the steps that count: all rows have more than {limit}")
     rows_by_title = rows_to_show(outcomes)
     if not rows_by_title:
         return {}
