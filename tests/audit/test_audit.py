@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqmodels.audit import Audit, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
+from seqmodels.audit.random_inputs import Sampler
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.mistakes import MISTAKES
@@ -54,6 +55,23 @@ def audit_of(model: nn.Module, **options: Any) -> Audit:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("most_numbers", [1, 7, 100_000])
+def test_random_features_have_mean_and_spread_of_the_valid_steps(
+    most_numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmodels.audit.random_inputs.NUMBERS", most_numbers)
+    inputs = torch.randn(4, 20, 3) * torch.tensor([1.0, 50.0, 0.0]) + torch.tensor([0.0, 1e4, 0.1])
+    lengths = torch.tensor(LENGTHS)
+    is_valid = valid_steps(lengths, 20)
+    inputs[~is_valid] = -7.0
+    sampler = Sampler(inputs, lengths, seed=0)
+    expected = inputs[is_valid].double()
+    torch.testing.assert_close(sampler.mean, expected.mean(dim=0))
+    deviation = expected.std(dim=0, correction=0)
+    deviation[2] = 1.0  # a feature that is always the same
+    torch.testing.assert_close(sampler.spread, deviation)
 
 
 # ---------------------------------------------------------------- the banks

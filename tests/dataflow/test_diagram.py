@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.dataflow import Trace, trace
-from seqmodels.dataflow.callback import few_steps
+from seqmodels.dataflow.callback import few_steps, steps_to_trace
 from seqmodels.dataflow.diagram import Box, Drawing, colours, draw, percent, to_svg
 from seqmodels.dataflow.explain import example_batch
 from seqmodels.dataflow.table import tensor_table
@@ -116,6 +116,21 @@ def test_few_steps_of_any_batch(lengths: list[int]) -> None:
     few = few_steps(SequenceBatch(inputs, torch.tensor(lengths)))
     assert len(few) == 2 and few.inputs.shape[1] == min(max(lengths), 5)
     assert int(few.lengths[1]) >= 1 and not few.inputs[1, few.lengths[1] :].any()
+
+
+@pytest.mark.parametrize(
+    ("features", "window", "steps"),
+    [(1, None, 2_048), (1_000, None, 400), (1_000, 7, 7), (300_000, None, 5)],
+)
+def test_rows_of_many_features_are_traced_for_fewer_steps(
+    features: int, window: int | None, steps: int
+) -> None:
+    task = example_task("lstm", 1, False, "last_hidden")
+    task.network.window = window
+    inputs = torch.zeros(1).expand(1, 3_000, features)  # which take no memory
+    batch = SequenceBatch(torch.zeros(1, 1, features), torch.tensor([1]))
+    object.__setattr__(batch, "inputs", inputs)
+    assert steps_to_trace(task, batch) == steps
 
 
 # ---------------------------------------------------------------- the table

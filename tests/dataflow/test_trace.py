@@ -119,8 +119,8 @@ def test_of_a_large_vocabulary_a_leak_is_found_and_the_weights_stay(head: str) -
     assert seen.shapes["logits"] == (B, T, 1000) and seen.reads == ("output",)
     Dataflow()._audit(task, batch)
     network = task.network
-    network.encode = lambda batch, state=None: type(network).encode(  # type: ignore[method-assign]
-        network, SequenceBatch(batch.inputs.flip(1), batch.lengths), state
+    network.encode = lambda batch, state=None, **options: type(network).encode(  # type: ignore[method-assign]
+        network, SequenceBatch(batch.inputs.flip(1), batch.lengths), state, **options
     )
     with pytest.raises(UserError, match="head=.*softmax: .*leak"):
         Dataflow()._audit(task, batch)

@@ -17,6 +17,8 @@ OTHERWISE = (
     "if your model takes or gives something else, audit a function that makes that of inputs and "
     "lengths: lambda inputs, lengths: model(...)"
 )
+# So many numbers are copied to float64 at once.
+NUMBERS = 100_000
 # A decoder reads at least so many.
 TARGET_ROWS = 6
 TARGET_STEPS = 13
@@ -70,9 +72,7 @@ class Sampler:
         if self.tokens:
             self.ids = self._tokens_to_draw(values[mask])
         else:
-            valid_values = values[mask].double()  # (steps, F)
-            deviation = valid_values.std(dim=0, correction=0)
-            self.mean = valid_values.mean(dim=0)
+            self.mean, deviation = _mean_and_deviation(values, mask)
             self.spread = deviation.where(deviation > 0, 1.0)
 
     def _tokens_to_draw(self, tokens: Tensor) -> Tensor:
@@ -103,6 +103,26 @@ class Sampler:
             inputs = inputs[:, :1].repeat_interleave(time, dim=1)
         inputs[~valid_mask(lengths)] = self.padding.to(inputs)
         return inputs
+
+
+def _mean_and_deviation(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each feature `(F,)` at the valid steps of `(B, T, F)`, in float64. Rows may be long, so
+    only some steps are copied at once."""
+    num_features = values.shape[2]
+    steps_at_once = max(NUMBERS // max(num_features, 1), 1)
+    value_chunks = values.flatten(0, 1).split(steps_at_once)
+    mask_chunks = mask.flatten().split(steps_at_once)
+    count = mask.count_nonzero()  # A sum would copy the mask to int64.
+    first = values[0, 0].double()  # All rows have a first step.
+    sums = torch.zeros(num_features, dtype=torch.float64)
+    for chunk, is_valid in zip(value_chunks, mask_chunks, strict=True):
+        # So less is rounded, and a feature that never changes has a deviation of exactly 0.
+        sums += (chunk[is_valid].double() - first).sum(dim=0)
+    mean = first + sums / count
+    variance = torch.zeros_like(sums)
+    for chunk, is_valid in zip(value_chunks, mask_chunks, strict=True):
+        variance += (chunk[is_valid].double() - mean).square_().sum(dim=0) / count
+    return mean, variance.sqrt()
 
 
 def _as_lengths(lengths: Any) -> Tensor:

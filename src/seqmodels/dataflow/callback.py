@@ -29,6 +29,8 @@ DRAWN_STEPS = 5  # The picture has room for no more.
 # Rows are traced up to here, and those with a prediction at every step up to a quarter of it: more
 # steps take seconds.
 MOST_STEPS = 2048
+# A row that is traced has at most so many numbers, its steps times its features.
+MOST_NUMBERS = 400_000
 # Our tests audit the modules of these packages thoroughly.
 TESTED_PACKAGES = {"seqmodels", "torch"}
 
@@ -55,12 +57,7 @@ class Dataflow(Callback):
         task = cast(Task, pl_module)
         batch = _first_batch(trainer.fit_loop, task)
         assert batch is not None
-        most_steps = MOST_STEPS
-        if task.contract.per == "step":
-            most_steps = MOST_STEPS // 4
-        if task.network.window:
-            most_steps = task.network.window
-        traced = trace(task.network, few_steps(batch, most_steps))
+        traced = trace(task.network, few_steps(batch, steps_to_trace(task, batch)))
         self._audit(task, batch)
         if not trainer.is_global_zero:
             return
@@ -132,6 +129,19 @@ def _draw(task: Task, batch: SequenceBatch, trainer: pl.Trainer) -> None:
     traced = trace(task.network, task.ready(batch))
     picture = to_svg(draw(task, traced, row=1))
     write_text(Path(trainer.default_root_dir, "dataflow.svg"), picture)
+
+
+def steps_to_trace(task: Task, batch: SequenceBatch) -> int:
+    """The steps up to which the rows of a batch are traced."""
+    most_steps = MOST_STEPS
+    if task.contract.per == "step":
+        most_steps = MOST_STEPS // 4
+    if task.network.window:
+        most_steps = task.network.window
+    if not batch.inputs.is_floating_point():
+        return most_steps
+    steps_that_fit = MOST_NUMBERS // batch.inputs.shape[2]
+    return min(most_steps, max(steps_that_fit, DRAWN_STEPS))
 
 
 def few_steps(batch: SequenceBatch, most: int = DRAWN_STEPS) -> SequenceBatch:

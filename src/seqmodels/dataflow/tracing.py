@@ -175,8 +175,8 @@ def _gradient_norms(result: Tensor, sources: list[Tensor]) -> list[Tensor]:
         )
         for square, gradient in zip(squares, gradients, strict=True):
             if gradient is not None:
-                square += gradient.cpu().double() ** 2
-    return [(square / DIRECTIONS_OF_GRADIENT).sqrt() for square in squares]
+                square += gradient.cpu().double().square_()
+    return [square.div_(DIRECTIONS_OF_GRADIENT).sqrt_() for square in squares]
 
 
 def _share(cells: Tensor, total: Tensor) -> Tensor:
