@@ -140,10 +140,11 @@ def test_tables_are_means_of_what_was_measured(study: ModuleType) -> None:
         {**study.Run("needle", 60, place, "stack", "max_pool", seed, 3)._asdict(), **measured}
         for place, seed, measured in [
             ("start", 0, {"accuracy": 50.0, "MiB": 1, "seconds": 1}),
-            ("start", 1, {"accuracy": 71.0, "MiB": 2, "seconds": 3}),
+            ("start", 1, {"accuracy": 71.0, "MiB": 3, "seconds": 3}),
             ("middle", 0, {"accuracy": 25.0, "MiB": 6, "seconds": 8}),
         ]
     ]
+    results.append({**results[0], "head": "last_hidden"})
     needle, more, real = report.tables(results)
-    assert needle[2:] == ["| 60 | `data.stack=auto` | – | – | 60 / 25 | – | – | 2 | 3.0 |"]  # noqa: RUF001
+    assert needle[2:] == ["| 60 | `data.stack=auto` | 50 / – | – | 60 / 25 | – | – | 2 | 2.0 |"]  # noqa: RUF001
     assert len(more) == len(real) == 2

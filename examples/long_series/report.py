@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from study import FOLDER, HEADS, LENGTHS, PLACES, REAL_HEADS, REAL_WAYS, TWO_HEADS, read_results
+from study import FOLDER, HEADS, LENGTHS, REAL_HEADS, REAL_WAYS, TWO_HEADS, read_results
 from ways import WAYS
 
 from seqmodels.arguments import Name
@@ -25,17 +25,21 @@ def one_accuracy(results: Sequence[Result]) -> str:
 
 
 def accuracy_by_place(results: Sequence[Result]) -> str:
-    """The accuracy with the needle at each place that was run, `100 / 25`."""
+    """The accuracy with the needle at each place, `100 / 25`."""
+    if not results:
+        return NOT_RUN
     accuracies = []
-    for place in PLACES:
+    for place in LENGTHS[results[0]["steps"]].places:
         results_of_place = [result for result in results if result["place"] == place]
         if results_of_place:
             accuracies.append(f"{mean_accuracy(results_of_place):.0f}")
-    return " / ".join(accuracies) or NOT_RUN
+        else:
+            accuracies.append(NOT_RUN)
+    return " / ".join(accuracies)
 
 
 def cost(results: Sequence[Result]) -> list[str]:
-    """The memory in MiB and the seconds of a run, in the median."""
+    """The peak memory in MiB and the processor's seconds of a run: medians."""
     memory = median(result["MiB"] for result in results)
     seconds = median(result["seconds"] for result in results)
     return [f"{memory:.0f}", f"{seconds:.1f}"]
