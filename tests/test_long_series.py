@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import torch
 
 from seqmodels.batch import SequenceBatch
 from tests.conftest import ROOT
+from tests.pages import read
 
 FOLDER = ROOT / "examples" / "long_series"
 WAYS = ("segment", "stack", "window", "convolution", "truncated", "whole")
@@ -148,3 +150,18 @@ def test_tables_are_means_of_what_was_measured(study: ModuleType) -> None:
     needle, more, real = report.tables(results)
     assert needle[2:] == ["| 60 | `data.stack=auto` | 50 / – | – | 60 / 25 | – | – | 2 | 2.0 |"]  # noqa: RUF001
     assert len(more) == len(real) == 2
+
+
+def test_the_page_shows_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    report = importlib.import_module("report")
+    monkeypatch.setattr(sys, "argv", ["report.py"])
+    report.main()
+    printed_tables = capsys.readouterr().out.strip().split("\n\n")
+    page = read(ROOT / "docs" / "long_series.md")
+    assert len(printed_tables) == 3
+    for table in printed_tables:
+        assert len(table.splitlines()) > 2 and f"\n\n{table}\n\n" in page
+    assert re.search(r"^python examples/long_series/report.py", page, re.MULTILINE)

@@ -104,7 +104,7 @@ def tables(results: Sequence[Result]) -> list[list[str]]:
     rows_of_more = needle_rows(results, trained_longer=True)
     return [
         table(columns, HEADS, usual_rows, accuracy_by_place),
-        table(columns, TWO_HEADS, rows_of_more, accuracy_by_place),
+        table(columns, TWO_HEADS, rows_of_more, one_accuracy),
         table(["set", "way"], REAL_HEADS, real_rows(results), one_accuracy),
     ]
 
