@@ -119,6 +119,67 @@ def test_a_row_with_a_large_loss_shows_its_input(tmp_path: Path) -> None:
     assert [*found] == ["row", "night", "tokens", "target", "prediction.y", "loss"]
 
 
+def test_neighbouring_windows_do_not_fill_the_largest_losses(tmp_path: Path) -> None:
+    forecast = "[1.5, 2.5, 3.5]"  # of three steps
+    rows = [
+        {"row": n, "series": name, "step": n, "target.a": forecast, "prediction.a": forecast}
+        | {"loss": 100 - abs(n - 20.1) - 0.05 * (name == "b")}
+        for name in "ab"
+        for n in range(41)
+    ]
+    worst = worst_rows(written(tmp_path, *rows))
+    assert [(row["series"], row["step"]) for row in worst] == [
+        (name, str(step)) for step in (20, 23, 17, 26, 14) for name in "ab"
+    ]
+
+
+def test_tables_drop_columns_instead_of_cutting_numbers(tmp_path: Path) -> None:
+    """Seven targets, with digits enough for two terminals."""
+    random = np.random.default_rng(0)
+    columns = [f"site_{n}" for n in range(7)]
+    rows = list[dict[str, Any]]()
+    for number in range(12):
+        row: dict[str, Any] = {"row": number, "id": f"id-{number}" + "y" * 30}
+        for kind in ("target", "prediction"):
+            row |= {f"{kind}.{column}": f"{random.uniform(100, 999):.6f}" for column in columns}
+        rows.append({**row, "loss": float(number)})
+    written(tmp_path, *rows)
+    names = ["column", "count", *[f"a_long_score_{n}" for n in range(9)]]
+    scores = [",".join([column, "7", *["123.456"] * 9]) for column in columns]
+    (tmp_path / "scores.csv").write_text("\n".join([",".join(names), *scores]))
+    texts_of_cells = {text for row in rows for text in map(str, row.values())}
+    for width in (40, 60, 80, 200, 400):
+        shown = as_printed(tables_of_test(tmp_path), width)
+        assert max(map(len, shown.splitlines())) <= width
+        cells = [cell.strip() for line in shown.splitlines() for cell in line.split("│")[1:-1]]
+        assert all(cells)  # no column is empty
+        numbers = {cell for cell in cells if cell[0].isdigit() and "." in cell}
+        assert numbers <= texts_of_cells | {"123.4560"} | {f"{n}.0000" for n in range(12)}
+        text = " ".join(shown.split())  # Narrow terminals break the lines.
+        assert ("too wide for this terminal: a_long_score_" in text) == (width < 200)
+        assert ("too wide" in text) == (width < 400)
+        # A target that is shown has its prediction beside it.
+        shown_numbers = {text for text in texts_of_cells if text in shown}
+        for row in rows[2:]:
+            for column in columns[1:]:
+                pair = {row[f"target.{column}"], row[f"prediction.{column}"]}
+                assert pair <= shown_numbers or not pair & shown_numbers
+    assert rows[5]["target.site_0"] in as_printed(tables_of_test(tmp_path), 60)
+
+
+def test_lists_end_behind_a_number(tmp_path: Path) -> None:
+    forecast = [100.125 + n for n in range(24)]
+    row = {"row": 1, "step": 9, "target.a": forecast, "prediction.a": forecast, "loss": 0.5}
+    written(tmp_path, row)
+    for width in (70, 80, 90, 100):
+        shown = as_printed(tables_of_test(tmp_path), width)
+        lists = [cell for cell in shown.split("│") if "[" in cell]
+        assert len(lists) == 2
+        for text in lists:
+            *numbers, end = text.strip("[] \n").split(", ")
+            assert end == "…" and numbers and {*numbers} <= {*map(str, forecast)}
+
+
 @pytest.mark.parametrize(("num_classes", "is_shown"), [(1, True), (20, True), (21, False)])
 def test_the_scores_of_up_to_twenty_classes_are_shown(
     num_classes: int, is_shown: bool, tmp_path: Path

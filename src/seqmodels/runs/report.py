@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from heapq import nlargest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,15 +18,14 @@ from rich.text import Text
 from seqmodels.files import write_figure
 from seqmodels.metrics import find_metric, show_with_unit, without_split
 from seqmodels.runs.result import Result
-from seqmodels.screen import figure_text, visible_line
+from seqmodels.runs.rows_table import RowsTable
+from seqmodels.screen import figure_text
 
 # Scores of the parts of a test are shown if there are no more than these.
 MOST_PARTS = 20
 MOST_ROWS = 10
 # Columns of `scores.csv` that hold no score, and what their texts are.
 PLAIN_COLUMNS = {**dict.fromkeys(("class", "type", "column"), str), "count": int}
-SHORT = 24  # characters of a column that is shown whole, however narrow the terminal is
-WIDTH = 40  # characters of a cell
 NEAR = 0.005  # how much of a number two models may differ by, and be level
 OF_INTEREST = 0.02  # a difference of shares that is worth knowing of: two points
 
@@ -207,14 +205,34 @@ def tables_of_test(folder: Path, title: str = "test") -> Iterator[RenderableType
     parts = _parts(folder)
     if 0 < len(parts) <= MOST_PARTS:
         first_column = next(iter(parts[0]))
-        yield _rows_table(f"{title} by {first_column}", [_read_part(part) for part in parts])
+        yield RowsTable(f"{title} by {first_column}", [_read_part(part) for part in parts])
     predictions_file = folder / "predictions.csv"
     if not predictions_file.is_file():
         return
     worst = worst_rows(predictions_file)
     if worst:
         name = predictions_file.name
-        yield _rows_table(f"{title}: largest losses (of each row: {name})", worst)
+        yield RowsTable(f"{title}: largest losses (of each row: {name})", worst, _groups(worst[0]))
+
+
+def _groups(row: Iterable[str]) -> list[list[str]]:
+    """The columns of a table of losses, the most important ones first: those of the first target,
+    what tells rows apart, and then each other target with its predictions."""
+    groups_of_targets = list[list[str]]()
+    columns_of_row = list[str]()
+    predictions = [column for column in row if column.startswith("prediction")]
+    for column in row:
+        if column.startswith("target"):
+            name = column.replace("target", "prediction", 1)
+            own = [other for other in predictions if other == name or other.startswith(f"{name}.")]
+            groups_of_targets.append([column, *own])
+        elif column not in (*predictions, "loss"):
+            columns_of_row.append(column)
+    first_columns = [*columns_of_row[:1], "loss"]
+    for group in groups_of_targets[:1]:
+        first_columns += group
+    first_columns += columns_of_row[1:]
+    return [*([column] for column in first_columns), *groups_of_targets[1:]]
 
 
 def _read_part(part: Mapping[str, str]) -> dict[str, Any]:
@@ -243,35 +261,56 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Group:
-    table = Table()
-    for name, value in rows[0].items():
-        side: Any = "right" if isinstance(value, int | float) else "left"
-        # Where the terminal is narrow, the other columns shrink.
-        is_short = all(len(str(row.get(name, ""))) <= SHORT for row in rows)
-        table.add_column(name, justify=side, max_width=WIDTH, no_wrap=is_short)
-    for row in rows:
-        cells = []
-        for name in rows[0]:
-            value = row.get(name, "")
-            text = show_with_unit(name, value) if isinstance(value, float) else _one_line(value)
-            cells.append(Text(text, overflow="ellipsis", no_wrap=True))
-        table.add_row(*cells)
-    return Group(Text(title, style="bold"), table)
-
-
-def _one_line(value: Any) -> str:
-    return visible_line(str(value))
-
-
 def worst_rows(file: Path) -> list[dict[str, Any]]:
     """The ten rows with the largest losses, of those with a prediction: what tells them apart,
-    target and prediction, as the file has them."""
+    target and prediction, as the file has them. Of forecasts of the same steps, there is only the
+    worst one."""
+    # Rows are read one after the other, because a file may be larger than memory.
+    places = [_Place.of(number, row) for number, row in _predicted_rows(file)]
+    chosen_places = list[_Place]()
+    for place in sorted(places, key=lambda place: -place.loss):
+        if not any(place.overlaps(chosen) for chosen in chosen_places):
+            chosen_places.append(place)
+        if len(chosen_places) == MOST_ROWS:
+            break
+    chosen_numbers = {place.number for place in chosen_places}
+    rows_by_number = {
+        number: row for number, row in _predicted_rows(file) if number in chosen_numbers
+    }
+    return [_cells_to_show(rows_by_number[place.number]) for place in chosen_places]
+
+
+class _Place(NamedTuple):
+    """Where a row stands in its file, and which steps of which series it forecasts, if any."""
+
+    number: int
+    loss: float
+    series: str
+    first_step: int
+    num_steps: int
+
+    @classmethod
+    def of(cls, number: int, row: Mapping[str, str]) -> _Place:
+        place = cls(number, float(row["loss"]), row.get("series", ""), first_step=0, num_steps=0)
+        step = row.get("step", "")
+        predictions = [text for name, text in row.items() if name.startswith("prediction")]
+        if step.isdecimal() and predictions[0].startswith("["):  # a number for each step
+            num_steps = 1 + predictions[0].count(",")
+            place = place._replace(first_step=int(step), num_steps=num_steps)
+        return place
+
+    def overlaps(self, other: _Place) -> bool:
+        """Whether two rows forecast the same step of a series."""
+        distance = abs(self.first_step - other.first_step)
+        return self.series == other.series and distance < min(self.num_steps, other.num_steps)
+
+
+def _predicted_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a file that have a loss and a prediction, with their numbers."""
     with file.open(newline="", encoding="utf-8") as table:
-        # They are read one after the other, because a file may be larger than memory.
-        rows = (row for row in csv.DictReader(table) if row.get("loss") and _is_predicted(row))
-        worst = nlargest(MOST_ROWS, rows, key=lambda row: float(row["loss"]))
-    return [_cells_to_show(row) for row in worst]
+        for number, row in enumerate(csv.DictReader(table)):
+            if row.get("loss") and _is_predicted(row):
+                yield number, row
 
 
 def _cells_to_show(row: Mapping[str, str]) -> dict[str, Any]:
