@@ -301,6 +301,22 @@ def test_rows_of_two_splits_are_counted_whatever_they_hold(kind: Callable[[str],
     ]
 
 
+def test_equal_rows_of_two_splits_with_other_targets_are_counted() -> None:
+    """A row that stands twice in the first split, with two targets, contradicts neither."""
+    train = Examples([*"aabcd"], [*"xyxxx"], "made")
+    test = Examples([*"aabbcd", "new"], [*"xyxzzx", "z"], "made")
+    assert repeated({"train": train, "test": test}, target_word="label") == [
+        "6 of 7 rows (85.71 %) of the test split are in the train split, too, with another label: 2"
+    ]
+    numbers = [np.array([1.0, np.nan]), np.array([2.0, 0.5])]
+    splits = {"train": Examples([*"ab"], numbers, "made")}
+    splits["validation"] = Examples([*"ab"], numbers[::-1], "made")
+    splits["test"] = Examples([*"ba"], [number.copy() for number in numbers[::-1]], "made")
+    first, second, third = repeated(splits)
+    assert "too, with another target: 2;" in first and "too, with another target: 2;" in third
+    assert "another" not in second
+
+
 def test_a_hash_is_of_numbers_in_their_shape() -> None:
     rows = [
         long("a"),

@@ -280,25 +280,46 @@ def number_of_steps(lengths: np.ndarray) -> str:
     return f"{shortest:,} to {longest:,} steps"
 
 
-def repeated(splits: Mapping[str, Examples], unit: str = "rows") -> list[str]:
+def repeated(
+    splits: Mapping[str, Examples], unit: str = "rows", target_word: str = "target"
+) -> list[str]:
     """A note for each two splits: how many rows of the later one have the same input as some row of
-    the earlier one.
+    the earlier one, and how many of these have another target than all such rows.
 
     Args:
-        unit: what the notes call rows.
+        unit, target_word: what the notes call rows, and the target of one.
     """
     digests_by_split = {split: _digests(examples.inputs) for split, examples in splits.items()}
     notes = []
     for (first, first_digests), (second, digests) in combinations(digests_by_split.items(), 2):
-        count = int(np.isin(digests, first_digests).sum())
+        shared_rows = np.flatnonzero(np.isin(digests, first_digests))
+        count = len(shared_rows)
         if count == 0:
             continue
         amount = share(count, len(digests), unit)
         note = f"{amount} of the {second} split are in the {first} split, too"
+        first_rows = np.flatnonzero(np.isin(first_digests, digests))
+        known_pairs = set(_with_targets(first_digests, splits[first], first_rows))
+        pairs = _with_targets(digests, splits[second], shared_rows)
+        num_contradictions = sum(pair not in known_pairs for pair in pairs)
+        if num_contradictions:
+            note += f", with another {target_word}: {num_contradictions:,}"
         if count == len(digests):
             note += "; are they the same file?"
         notes.append(note)
     return notes
+
+
+def _with_targets(
+    digests: np.ndarray, examples: Examples, rows: np.ndarray
+) -> list[tuple[int, int]]:
+    """The hash of the input of each of these rows, and that of its target.
+
+    Args:
+        digests: those of the inputs of all rows.
+    """
+    target_digests = _digests(take(examples.targets, rows))
+    return list(zip(digests[rows].tolist(), target_digests.tolist(), strict=True))
 
 
 def shared_groups(splits: Mapping[str, Examples]) -> list[str]:

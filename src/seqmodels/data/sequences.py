@@ -126,7 +126,7 @@ class SequenceDataModule(DataModule):
     @property
     def notes(self) -> Sequence[str]:
         notes = [self.inputs.note, self.targets.note, *self.doubts, *self._notes_of_encoding]
-        notes += repeated(self.examples, self._units)
+        notes += repeated(self.examples, self._units, self.targets.word)
         notes += shared_groups(self.examples)
         return [note for note in notes if note]
 
@@ -328,7 +328,8 @@ class SequenceDataModule(DataModule):
         # The files that the model has learned from may be gone.
         with suppress(UserError, OSError):
             train = (self.examples or self._read_splits())["train"]
-            for note in repeated({"train": train, "evaluated": examples}, self._units):
+            splits = {"train": train, "evaluated": examples}
+            for note in repeated(splits, self._units, self.targets.word):
                 self._note(note)
         return self.loader(self.encode(examples))
 
