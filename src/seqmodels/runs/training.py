@@ -30,6 +30,7 @@ from seqmodels.machine import crowded, device_name, keep_memory
 from seqmodels.metrics import METRICS, more_is_better, without_split
 from seqmodels.plain_values import resolved
 from seqmodels.plugins import import_modules
+from seqmodels.runs.annealing import shorter_training
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.endings import Recording, new_folder
 from seqmodels.runs.environment import environment
@@ -274,12 +275,17 @@ def _report(training: Training, result: Result) -> None:
     folder, data, task = training.folder, training.data, training.task
     curves = folder.figures / "learning_curves.png"
     title = f"{data.title}, {task.network.head.name}"
-    learning_curves(read_metrics(folder.metrics_file), curves, task.curves, title)
+    history = read_metrics(folder.metrics_file)
+    learning_curves(history, curves, task.curves, title)
     log_result(training.trainer, result.metrics, sorted(folder.figures.glob("*.png")))
     result.verdict = [*verdict(result, folder.path), *interval_coverage(result)]
-    newest = at_newest_step(task, data) if result.whole_splits else None
-    if newest:
-        result.verdict.append(newest)
+    if result.whole_splits:
+        scheduler = training.config.model.get("scheduler")
+        sentences = [
+            shorter_training(task, training.trainer, scheduler, history),
+            at_newest_step(task, data),
+        ]
+        result.verdict += [sentence for sentence in sentences if sentence]
 
 
 def _beginning(training: Training) -> Result:
