@@ -97,6 +97,12 @@ class Runs:
         return compare([str(self.folder)], metric, **options)
 
 
+def chose(folder: Path, *words: str) -> None:
+    """Writes that a run was begun with these words."""
+    stretch = {"step": 0, "overrides": [*words], "changes": {}}
+    (folder / "overrides.yaml").write_text(json.dumps([stretch]))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
     """`runs.add("max_pool", seed=1, accuracy=0.9)` makes one; `runs.compare()` compares all."""
@@ -849,3 +855,29 @@ def test_a_sweep_over_folds_is_a_loop_by_hand(script: Script, tmp_path: Path) ->
     variance = deltas.var(ddof=1) + (1 / 30) ** 2 / 6
     t = deltas.mean() / math.sqrt(variance * (1 / 3 + 30 / 54))  # a tenth is for validation
     assert deltas.any() and other.difference.p == pytest.approx(2 * stats.t.sf(abs(t), 2))
+
+
+def test_sets_and_settings_are_named_as_the_words_were(runs: Runs) -> None:
+    """`+set=Plane` chooses a file of one's own group, which sets several keys of the data."""
+    for number, name in enumerate(("Plane", "Beef")):
+        for head in ("max_pool", "last_hidden"):
+            files = {"train": f"/far/{name}_train.parquet", "test": f"/far/{name}_test.parquet"}
+            options = {"fingerprint": name, "config": {"data": {"seed": 0, **files}}}
+            path = runs.add(head, accuracy=0.5 + 0.1 * number, data="a_train", **options)
+            chose(path, f"+set={name}", f"model.head={head}", "++trainer.min_steps=1")
+    comparison = runs.compare()
+    assert [section.data for section in comparison.sections] == ["set=Plane", "set=Beef"]
+    assert [*comparison.keys] == ["model.head"]
+    assert "set=Plane" in as_markdown(comparison) and "parquet" not in as_markdown(comparison)
+    rows = csv.DictReader(as_csv(comparison).splitlines())
+    assert [row["set"] for row in rows][:4] == ["Plane"] * 2 + ["Beef"] * 2
+
+
+def test_a_setting_is_named_as_its_word_was(runs: Runs) -> None:
+    for recipe, size in (("small", 8), ("large", 64)):
+        model = {"head": "max_pool", "encoder": {"hidden_size": size}, "dropout": 1 / size}
+        for seed in range(3):
+            path = runs.add(seed=seed, accuracy=0.5 + size / 1000, config={"model": model})
+            chose(path, f"+recipe={recipe}", f"seed={seed}")
+    [section] = runs.compare().sections
+    assert {setting.name for setting in section.settings} == {"recipe=small", "recipe=large"}

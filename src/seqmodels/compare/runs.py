@@ -21,6 +21,7 @@ from seqmodels.plain_values import NO_SETTING, flattened
 from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.result import Result
 from seqmodels.screen import visible_line
+from seqmodels.words import read_word
 
 # Statistics square scores, and float64 holds the square of this one.
 LARGEST_SCORE = 1e100
@@ -49,6 +50,8 @@ class Record(Result):
 
     folder: Path
     environment: dict[str, Any]
+    # The files that it chose of one's own groups, such as `set: Plane`; `config` has them, too.
+    own_groups: dict[str, str]
 
     def values(self, keys: Iterable[str]) -> tuple[Any, ...]:
         """What the configuration holds at these keys; None where it lacks one."""
@@ -139,8 +142,24 @@ def read_record(folder: RunFolder) -> Record:
         if folder.is_training and content["status"] != "completed":
             content |= {"status": "running", "error": None}
         content["config"] = flattened(content["config"])
+        own_groups = _own_groups(folder.words, content["config"])
+        content["config"] |= own_groups
         flat_environment = flattened(_visible(environment))
-        return Record(**content, folder=folder.path, environment=flat_environment)
+        return Record(
+            **content, folder=folder.path, environment=flat_environment, own_groups=own_groups
+        )
+
+
+def _own_groups(words: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
+    """The words of a run that chose a file of one's own group, such as `+set=Plane`, of which a
+    configuration holds only what the file says. By that word, one knows the run again."""
+    groups = dict[str, str]()
+    for text in words:
+        word = read_word(visible_line(text))
+        is_own_group = word.sign == "+" and "." not in word.key and word.key not in config
+        if is_own_group and word.value is not None:
+            groups[word.key] = word.value
+    return groups
 
 
 def _visible(value: Any) -> Any:
@@ -362,10 +381,11 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     setting_keys = set(keys)
     also = [key for key in columns_within_data if key not in setting_keys]
 
+    own_groups = {group for record in records for group in record.own_groups}
     columns_of_data = {
         key: values
         for key, values in columns.items()
-        if key not in columns_within_data and key.startswith("data.")
+        if key not in columns_within_data and (key.startswith("data.") or key in own_groups)
     }
     data_keys = varied_keys(columns_of_data)
 
@@ -424,6 +444,10 @@ def _data_names(first_runs: Sequence[Record], data_keys: Sequence[str]) -> list[
         first_runs: a run on each data set.
     """
     names = [run.data for run in first_runs]
+    for number, run in enumerate(first_runs):
+        words = [f"{key}={run.own_groups[key]}" for key in data_keys if key in run.own_groups]
+        if words:
+            names[number] = ", ".join(words)
     if _has_duplicates(names):
         for number, run in enumerate(first_runs):
             for key, value in zip(data_keys, run.values(data_keys), strict=True):

@@ -15,7 +15,10 @@ FEWEST_VALIDATIONS = 4
 
 
 def shorter_training(
-    task: Any, trainer: Any, scheduler: Mapping[str, Any] | None, history: Sequence[Mapping]
+    task: Any,
+    trainer: Any,
+    scheduler: Mapping[str, Any] | None,
+    history: Sequence[Mapping[str, float]],
 ) -> str:
     """A sentence if the best validation of a training lies in its first half, before the learning
     rate came down, with the key that shortens it; else, it is empty.

@@ -121,6 +121,11 @@ class RunFolder:
                 changes.update(stretch["changes"])
         return changes
 
+    @property
+    def words(self) -> list[str]:
+        """The words of the command line that began the run."""
+        return [str(word) for stretch in self._stretches()[:1] for word in stretch["overrides"]]
+
     def _stretches(self) -> list[dict[str, Any]]:
         """The entries of `overrides.yaml`, as `add_stretch` writes them; none without the file."""
         entries = []
