@@ -137,7 +137,7 @@ def test_a_study_trains_what_is_left(
 
 
 def test_tables_are_means_of_what_was_measured(study: ModuleType) -> None:
-    report = importlib.import_module("report")
+    report = importlib.import_module("print_tables")
     results = [
         {**study.Run("needle", 60, place, "stack", "max_pool", seed, 3)._asdict(), **measured}
         for place, seed, measured in [
@@ -156,12 +156,12 @@ def test_the_page_shows_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(FOLDER)
-    report = importlib.import_module("report")
-    monkeypatch.setattr(sys, "argv", ["report.py"])
+    report = importlib.import_module("print_tables")
+    monkeypatch.setattr(sys, "argv", ["print_tables.py"])
     report.main()
     printed_tables = capsys.readouterr().out.strip().split("\n\n")
     page = read(ROOT / "docs" / "long_series.md")
     assert len(printed_tables) == 3
     for table in printed_tables:
         assert len(table.splitlines()) > 2 and f"\n\n{table}\n\n" in page
-    assert re.search(r"^python examples/long_series/report.py", page, re.MULTILINE)
+    assert re.search(r"^python examples/long_series/print_tables.py", page, re.MULTILINE)

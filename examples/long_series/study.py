@@ -2,7 +2,7 @@
 
     python examples/long_series/study.py                      # a needle, and two real sets
     python examples/long_series/study.py sets=[ACSF1]         # or others of the archive
-    python examples/long_series/report.py                     # the tables of what is done
+    python examples/long_series/print_tables.py                     # the tables of what is done
 
 Decided before the first run, on another seed: the needle's height, the rate and the numbers of
 steps, so that `max_pool` learns from the whole row. After five runs of 1,000 steps, what took too

@@ -140,7 +140,9 @@ def environment(requirements: Sequence[str], folder: Path) -> Path:
         else:
             packages.append(requirement)
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-    pip = subprocess.run(command, capture_output=True, text=True, env=clean_variables())
+    pip = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=clean_variables()
+    )
     if pip.returncode:
         raise NotInstalled(last_line(pip.stderr))
     is_complete.touch()
@@ -169,6 +171,7 @@ def collected(row: Row, python: Path, vectors: Path, device: str, folder: Path) 
             command,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             env=clean_variables() | (NO_GPU if device == "cpu" else {}),
             timeout=SECONDS_PER_ROW,
         )
@@ -194,7 +197,9 @@ def versions_in(python: Path, packages: Sequence[str]) -> list[str]:
     """The installed versions of packages."""
     code = "import importlib.metadata, sys; print(*map(importlib.metadata.version, sys.argv[1:]))"
     command = [python, "-c", code, *packages]
-    process = subprocess.run(command, capture_output=True, text=True, env=clean_variables())
+    process = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=clean_variables()
+    )
     return process.stdout.split()
 
 

@@ -18,7 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, build_head
 from seqmodels.network import AdversarialNetwork, Network
 from seqmodels.nn import segments
-from seqmodels.nn.cell import Cell
+from seqmodels.nn.cell import CELLS, Cell
 from seqmodels.nn.encoder import RecurrentEncoder
 from seqmodels.nn.outputs import ClassOutput
 from seqmodels.padding import valid_steps
@@ -33,8 +33,15 @@ POOLS = ("mean_pool", "max_pool", "concat_pool", "attention_pool")
 HEADS_OF_ROWS = (*POOLS, "max_attention_pool", "last_hidden", "bidirectional_concat")
 
 
-class OwnLSTM(Cell, nn.LSTMCell, name="segmented_lstm"):
-    """A cell that is run step by step."""
+@pytest.fixture(autouse=True)
+def own_cell() -> Iterator[None]:
+    """`segmented_lstm`, a cell that is run step by step."""
+
+    class OwnLSTM(Cell, nn.LSTMCell, name="segmented_lstm"):
+        pass
+
+    yield
+    del CELLS["segmented_lstm"]
 
 
 def network(

@@ -114,17 +114,24 @@ def make_plan(config: Mapping[str, Any], allowed_targets: Iterable[str] = ()) ->
     head = str(model["head"])
     contract = task_class.contract_for(head)
     find_head(head, per=contract.per, target=contract.target)
-    build_metrics(model.get("metrics"), allowed)  # Callbacks may monitor them.
+    metrics = _mapping(model.get("metrics"), "model.metrics")
+    build_metrics(metrics, allowed)  # Callbacks may monitor them.
     entries = {key: config[key] for key in ("model", "data", "trainer") if key in config}
     for group in GROUPS:
         for name, entry in (config.get(group) or {}).items():
             key = f"{group}.{name}"
-            if isinstance(entry, Mapping):
-                entries[key] = entry
-            elif entry is not None:
-                raise UserError(f"{key}={entry}: input should be a valid dictionary")
+            options = _mapping(entry, key)
+            if options is not None:
+                entries[key] = options
     blueprints = {
         key: check(entry, GIVEN.get(key, ()), key, allowed_targets=allowed)
         for key, entry in entries.items()
     }
     return Plan(task_class, contract, allowed, blueprints)
+
+
+def _mapping(value: Any, key: str) -> Mapping[str, Any] | None:
+    """The value of a key that holds others, or None."""
+    if value is None or isinstance(value, Mapping):
+        return value
+    raise UserError(f"{key}={value}: input should be a valid dictionary")

@@ -1,4 +1,4 @@
-"""Print the tables of what the study has measured: python examples/long_series/report.py"""
+"""Print the tables of what the study has measured: python examples/long_series/print_tables.py"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
