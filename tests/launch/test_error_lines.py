@@ -56,6 +56,7 @@ train trainer.limit_val_batches=1e-8 folder=new
     trainer: ...
 train +callbacks.a=3
     callbacks.a=3: input should be a valid dictionary
+train model.metrics=abc
     model.metrics=abc: input should be a valid dictionary
 train -m seed=range(0)
     seed=range(0): there is no value to train with
