@@ -761,7 +761,7 @@ def test_pictures_over_data_sets_are_legible(runs: Runs, settings: int) -> None:
     assert comparison.across
     for figure in (
         critical_differences(comparison.across),
-        scores_by_set(comparison, comparison.across),
+        scores_by_set(comparison.across, "test/accuracy", higher_is_better=True),
     ):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -788,7 +788,9 @@ def test_a_cell_is_the_redder_the_further_behind_the_best_on_its_own_set(
         runs.add("abc"[k], 0, accuracies[n, k], **more)
     comparison = runs.compare(metric)
     assert comparison.across
-    [axes] = scores_by_set(comparison, comparison.across).axes
+    higher_is_better = metric == "test/accuracy"
+    figure = scores_by_set(comparison.across, metric, higher_is_better=higher_is_better)
+    [axes] = figure.axes
     order = ["abc".index(label.get_text()) for label in axes.get_xticklabels()]
     behind = accuracies.max(axis=1, keepdims=True) - accuracies  # the loss is 1 - accuracy
     assert np.asarray(axes.images[0].get_array()) == pytest.approx(behind[:, order])

@@ -60,7 +60,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     if across:
         ranks = critical_differences(across)
         pictures.append(_Picture("Mean ranks over data sets", folder / f"{name}_ranks.png", ranks))
-        scores = scores_by_set(comparison, across)
+        scores = scores_by_set(
+            across, comparison.metric, higher_is_better=comparison.higher_is_better
+        )
         pictures.append(_Picture("Every data set", folder / f"{name}_sets.png", scores))
 
     csv_path = folder / f"{name}.csv"
@@ -205,14 +207,14 @@ def bars_of(settings: Sequence[OverSets]) -> list[list[int]]:
     return sorted(sorted(group) for group in groups)
 
 
-def scores_by_set(comparison: Comparison, across: Across) -> Figure:
+def scores_by_set(across: Across, metric: str, *, higher_is_better: bool) -> Figure:
     """A row for each data set, a column for each setting; the redder, the further behind the best
     one on that set."""
     columns = [setting.setting for setting in across.ranked[:MOST_RANKED]]
     names = [figure_text(across.names[column]) for column in columns]
     scores = across.scores[:, columns]
     best_scores = np.nanmin(across.scores, axis=1, keepdims=True)  # (N, 1)
-    if comparison.higher_is_better:
+    if higher_is_better:
         best_scores = np.nanmax(across.scores, axis=1, keepdims=True)
     distances = np.abs(scores - best_scores)
 
@@ -227,9 +229,9 @@ def scores_by_set(comparison: Comparison, across: Across) -> Figure:
     axes.set_xticks(range(len(columns)), names, rotation=40, ha="left", fontsize=9)
     set_names = [figure_text(name) for name in across.sets]
     axes.set_yticks(range(len(scores)), set_names, fontsize=9)
-    axes.set_xlabel(figure_text(metric_header(comparison.metric)))
+    axes.set_xlabel(figure_text(metric_header(metric)))
     for row, column in np.ndindex(*scores.shape):
         score = float(scores[row, column])
-        text = "-" if np.isnan(score) else show(comparison.metric, score)
+        text = "-" if np.isnan(score) else show(metric, score)
         axes.text(column, row, text, ha="center", va="center", fontsize=7)
     return figure

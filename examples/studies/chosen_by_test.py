@@ -1,0 +1,181 @@
+"""What does choosing by the test split bring? The tables and the picture of docs/chosen_by_test.md.
+
+python examples/studies/chosen_by_test.py
+python examples/studies/chosen_by_test.py mine.jsonl pictures/
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from arms import Arm, arms_of_cells, arms_of_heads, arms_of_sizes
+from matplotlib.figure import Figure
+from tables import (
+    RESULTS,
+    Result,
+    columns_of_numbers,
+    median_with_interval,
+    read_results,
+)
+
+from seqmodels.files import write_figure
+
+RECIPE = "concat_pool"
+# So many settings are tried, of which one is chosen; fewer than all are drawn so often.
+TRIED = 5
+DRAWS = 200
+
+
+def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
+    epochs = epochs_by_set(results)
+    settings = settings_by_set(results)
+    if pictures:
+        write_figure(pictures / "chosen_by_test.png", drawn(epochs), dpi=160)
+    return [
+        "## The epoch",
+        "",
+        *columns_of_numbers("set", transposed(epochs)),
+        *gains(epochs, "by the test", ("last", "by the validation")),
+        "",
+        "## The setting",
+        "",
+        *columns_of_numbers("set", transposed(settings)),
+        *gains(settings, "5 by the test", ("5 by the validation", "the recipe")),
+        *gains(settings, "all by the test", ("all by the validation", "the recipe")),
+        "",
+    ]
+
+
+# ---------------------------------------------------------------- the epoch
+
+
+def epochs_of(result: Result) -> dict[str, float]:
+    """The test accuracy, %, of one training at its last look, and at the best ones."""
+    test = result["test_accuracy"]
+    by_validation = max(range(len(test)), key=lambda look: validation_of(result, look))
+    return {
+        "last": 100 * test[-1],
+        "by the validation": 100 * test[by_validation],
+        "by the test": 100 * max(test),
+    }
+
+
+def validation_of(result: Result, look: int) -> tuple[float, float]:
+    """What a look is chosen by: the accuracy, and of equal ones the lower loss."""
+    return result["validation_accuracy"][look], -result["validation_loss"][look]
+
+
+def epochs_by_set(results: Iterable[Result]) -> dict[str, dict[str, float]]:
+    """The same for each set, the mean over the seeds of the recipe."""
+    numbers: dict[str, list[dict[str, float]]] = {}
+    for result in results:
+        if result["arm"] == RECIPE:
+            numbers.setdefault(result["set"], []).append(epochs_of(result))
+    return {name: means(numbers_of_seeds) for name, numbers_of_seeds in numbers.items()}
+
+
+def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: fmean(row[name] for row in rows) for name in rows[0]}
+
+
+# ---------------------------------------------------------------- the setting
+
+
+def settings_by_set(results: Iterable[Result]) -> dict[str, dict[str, float]]:
+    """The test accuracy, %, of the setting that is chosen on each set, the mean over seeds."""
+    arms: dict[str, Arm] = {}
+    for arms_of in (arms_of_heads, arms_of_cells, arms_of_sizes):
+        arms |= {arm.name: arm for arm in arms_of("series")}
+    runs: dict[tuple[str, int], dict[str, Result]] = {}
+    for result in results:
+        if result["arm"] in arms:
+            runs.setdefault((result["set"], result["seed"]), {})[result["arm"]] = result
+
+    chosen: dict[str, list[dict[str, float]]] = {}
+    for (name, _), runs_of_seed in runs.items():
+        if len(runs_of_seed) == len(arms):
+            chosen.setdefault(name, []).append(choices_of([*runs_of_seed.values()]))
+    return {name: means(choices_of_seeds) for name, choices_of_seeds in chosen.items()}
+
+
+def choices_of(results: Sequence[Result]) -> dict[str, float]:
+    """The test accuracy, %, of the best of all settings, and of five of them."""
+    test = 100 * np.array([result["test"] for result in results])
+    validation = [validation_of(result, result["taken"]) for result in results]
+    order = sorted(range(len(results)), key=lambda place: validation[place])
+    rank = np.argsort(order)  # (N,), the highest for the best validation
+    random = np.random.default_rng(0)
+    drawn_by_test = []
+    drawn_by_validation = []
+    for _ in range(DRAWS):
+        few = random.choice(len(results), size=TRIED, replace=False)
+        drawn_by_test.append(test[few].max())
+        drawn_by_validation.append(test[few[rank[few].argmax()]])
+    [recipe] = [result for result in results if result["arm"] == RECIPE]
+    return {
+        "the recipe": 100 * recipe["test"],
+        "5 by the validation": float(np.mean(drawn_by_validation)),
+        "5 by the test": float(np.mean(drawn_by_test)),
+        "all by the validation": float(test[rank.argmax()]),
+        "all by the test": float(test.max()),
+    }
+
+
+# ---------------------------------------------------------------- what is gained
+
+
+def transposed(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """A mapping for each column, of the sets and of their mean."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, row in rows.items():
+        for column, number in row.items():
+            columns.setdefault(column, {})[name] = number
+    for numbers in columns.values():
+        numbers["*mean*"] = fmean(numbers.values())
+    return columns
+
+
+def gains(rows: dict[str, dict[str, float]], by_test: str, others: Sequence[str]) -> list[str]:
+    """By how many points the test's own choice is above others, in the median over sets."""
+    lines = []
+    for other in others:
+        points = [row[by_test] - row[other] for row in rows.values()]
+        if points:
+            middle, low, high = median_with_interval(points)
+            lines.append(
+                f"{by_test} above {other}: {middle:.2f} points in the median of {len(points)} "
+                f"sets (95 %: {low:.2f} to {high:.2f}), {fmean(points):.2f} in the mean, "
+                f"at most {max(points):.2f}."
+            )
+    return lines
+
+
+def drawn(epochs: dict[str, dict[str, float]]) -> Figure:
+    """Points above the last look, of the look that validation or test chooses, by set."""
+    gained = {name: row["by the test"] - row["last"] for name, row in epochs.items()}
+    names = sorted(gained, key=gained.__getitem__)
+    figure = Figure(figsize=(5.2, 1.2 + 0.22 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for marker, choice, colour in (("o", "by the validation", "0.55"), ("s", "by the test", "0.1")):
+        points = [epochs[name][choice] - epochs[name]["last"] for name in names]
+        axes.plot(points, range(len(names)), marker, color=colour, label=f"best epoch {choice}")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xlabel("points of test accuracy above the last epoch")
+    axes.grid(axis="x", linewidth=0.3)
+    axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def main() -> None:
+    file, folder = [*sys.argv[1:], *[None] * 2][:2]
+    results = read_results(Path(file) if file else RESULTS)
+    print("\n".join(answer(results, Path(folder) if folder else None)))
+
+
+if __name__ == "__main__":
+    main()

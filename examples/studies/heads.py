@@ -1,0 +1,261 @@
+"""Which head? The tables and pictures of docs/which_head.md, from the results.
+
+python examples/studies/heads.py
+python examples/studies/heads.py mine.jsonl pictures/
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from arms import END_OF_BOTH, HEADS, ONE_DIRECTION, WRONG
+from looks import QUARTERS
+from tables import (
+    RESULTS,
+    Result,
+    Scores,
+    columns_of_numbers,
+    compared,
+    markdown,
+    mean_over_seeds,
+    mean_ranks,
+    pair,
+    read_results,
+    table_over_sets,
+)
+
+from seqmodels.compare.writing import critical_differences, scores_by_set
+from seqmodels.files import write_figure
+
+# The recipe of series was chosen on parts of these.
+SETS_OF_RECIPE = ("ArrowHead", "JapaneseVowels", "OSULeaf", "PLAID")
+
+
+def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
+    """All tables, under a title for each; pictures go into the folder."""
+    scores = mean_over_seeds(results, [*HEADS, END_OF_BOTH.name, ONE_DIRECTION.name])
+    across = compared(scores, HEADS)
+    if pictures:
+        write_figure(pictures / "which_head_ranks.png", critical_differences(across), dpi=160)
+        picture = scores_by_set(across, "test/accuracy", higher_is_better=True)
+        write_figure(pictures / "which_head_sets.png", picture, dpi=160)
+    others = [name for name in across.sets if name not in SETS_OF_RECIPE]
+    return [
+        "## Seven heads",
+        "",
+        *table_over_sets(across),
+        across.verdict(),
+        pair(across, "concat_pool", "bidirectional_concat"),
+        pair(across, "max_pool", "bidirectional_concat"),
+        "",
+        "## Without the four sets on which the recipe was chosen",
+        "",
+        *table_over_sets(compared(scores, HEADS, others)),
+        "## The end, or one direction?",
+        "",
+        *ends_and_directions(scores),
+        "## Explored: kinds of sets",
+        "",
+        *kinds(results, scores),
+        "## Explored: size",
+        "",
+        *by_size(results, scores),
+        "## Where does a head read?",
+        "",
+        *evidence(results, scores),
+        "## A fifth of the training",
+        "",
+        *with_a_fifth(results, scores),
+        "## The wrong tensor",
+        "",
+        *price(results, scores),
+    ]
+
+
+def ends_and_directions(scores: Scores) -> list[str]:
+    """What reads the end alone, or all steps, with one direction and with two."""
+    arms = ["last_hidden", END_OF_BOTH.name, ONE_DIRECTION.name, "max_pool"]
+    across = compared(scores, arms)
+    return [
+        *table_over_sets(across),
+        pair(across, "max_pool", END_OF_BOTH.name),
+        pair(across, ONE_DIRECTION.name, "last_hidden"),
+        pair(across, END_OF_BOTH.name, "last_hidden"),
+        pair(across, "max_pool", ONE_DIRECTION.name),
+        "",
+    ]
+
+
+# ---------------------------------------------------------------- groups of sets
+
+
+def value_of_sets(results: Iterable[Result], key: str) -> dict[str, Any]:
+    """What each set has at this key, from one of its lines; of `examples`, those of training."""
+    values = {}
+    for result in results:
+        if result["arm"] in HEADS:
+            value = result[key]
+            values[result["set"]] = value["train"] if key == "examples" else value
+    return values
+
+
+def kinds(results: Sequence[Result], scores: Scores) -> list[str]:
+    """Mean ranks on series and on texts, and on the halves of the sets by length and size."""
+    sets_by_kind: dict[str, list[str]] = {}
+    for name, kind in value_of_sets(results, "kind").items():
+        sets_by_kind.setdefault(kind, []).append(name)
+    lengths = value_of_sets(results, "length")
+    sizes = value_of_sets(results, "examples")
+    sets_by_kind["short"], sets_by_kind["long"] = halves(lengths)
+    sets_by_kind["small"], sets_by_kind["large"] = halves(sizes)
+    columns = {}
+    for kind, sets in sets_by_kind.items():
+        columns[f"{kind} ({len(sets)})"] = mean_ranks(scores, HEADS, sets)
+    series = compared(scores, HEADS, sets_by_kind.get("series", []))
+    return [
+        f"Short: {median(lengths.values()):g} steps or fewer. "
+        f"Small: {median(sizes.values()):g} training examples or fewer.",
+        "",
+        *columns_of_numbers("head", columns),
+        f"On the {len(series.sets)} sets of series:",
+        pair(series, "concat_pool", "bidirectional_concat"),
+        pair(series, "max_pool", "bidirectional_concat"),
+        "",
+    ]
+
+
+def halves(numbers: Mapping[str, float]) -> tuple[list[str], list[str]]:
+    """The sets with the median number or less, and those with more."""
+    middle = median(numbers.values())
+    lower_half = [name for name, number in numbers.items() if number <= middle]
+    upper_half = [name for name, number in numbers.items() if number > middle]
+    return lower_half, upper_half
+
+
+def by_size(results: Sequence[Result], scores: Scores) -> list[str]:
+    """What pooling gains over the final states, by the number of training series."""
+    sizes = value_of_sets(results, "examples")
+    kind_of_set = value_of_sets(results, "kind")
+    groups: dict[str, list[str]] = {"up to 95 series": [], "more series": [], "texts": []}
+    for name, size in sizes.items():
+        if kind_of_set[name] == "texts":
+            groups["texts"].append(name)
+        elif size <= 95:
+            groups["up to 95 series"].append(name)
+        else:
+            groups["more series"].append(name)
+    rows = []
+    for group, names in groups.items():
+        cells = [f"{group} ({len(names)})"]
+        for head in ("max_pool", "bidirectional_concat", "last_hidden"):
+            points = [
+                100 * (scores[name][head] - scores[name]["concat_pool"])
+                for name in names
+                if {head, "concat_pool"} <= scores[name].keys()
+            ]
+            cells.append(f"{median(points):.1f}" if points else "-")
+        rows.append(cells)
+    header = ["sets", "`max_pool`", "`bidirectional_concat`", "`last_hidden`"]
+    return ["Points above `concat_pool`, in the median:", "", *markdown(header, rows)]
+
+
+# ---------------------------------------------------------------- where, how much, at what price
+
+
+def evidence(results: Iterable[Result], scores: Scores) -> list[str]:
+    """What a head loses when a quarter is hidden, and who is best where that quarter is."""
+    # By set and head, for each seed: what the run loses without each quarter.
+    losses: dict[tuple[str, str], list[np.ndarray]] = {}
+    for result in results:
+        if result["arm"] in HEADS and "hidden" in result:
+            losses_of_run = 100 * (result["test"] - np.array(result["hidden"]))  # (QUARTERS,)
+            losses.setdefault((result["set"], result["arm"]), []).append(losses_of_run)
+    losses_by_head: dict[str, list[np.ndarray]] = {}
+    losses_by_set: dict[str, list[np.ndarray]] = {}
+    for (name, head), losses_of_seeds in losses.items():
+        mean_losses = np.mean(losses_of_seeds, axis=0)
+        losses_by_head.setdefault(head, []).append(mean_losses)
+        losses_by_set.setdefault(name, []).append(mean_losses)
+
+    columns: dict[str, dict[str, float]] = {}
+    for quarter in range(QUARTERS):
+        columns[f"quarter {quarter + 1}"] = {
+            head: float(np.mean(losses_of_sets, axis=0)[quarter])
+            for head, losses_of_sets in losses_by_head.items()
+        }
+    sets_by_quarter: dict[int, list[str]] = {}
+    for name, losses_of_heads in losses_by_set.items():
+        costliest_quarter = int(np.mean(losses_of_heads, axis=0).argmax())
+        sets_by_quarter.setdefault(costliest_quarter, []).append(name)
+    ranks = {}
+    for quarter, names in sorted(sets_by_quarter.items()):
+        ranks[f"most in quarter {quarter + 1} ({len(names)})"] = mean_ranks(scores, HEADS, names)
+    return [
+        "Points of accuracy that a head loses if a quarter of each test row is hidden, on average:",
+        "",
+        *columns_of_numbers("head", columns),
+        "Mean ranks, by the quarter whose loss costs all heads most (sets):",
+        "",
+        *columns_of_numbers("head", ranks),
+    ]
+
+
+def with_a_fifth(results: Sequence[Result], scores: Scores) -> list[str]:
+    """The heads with a fifth of the training, and what each loses by that."""
+    arms = [f"{head}, a fifth" for head in HEADS]
+    scores_of_fifth = {
+        name: {arm.partition(",")[0]: score for arm, score in scores_of_set.items()}
+        for name, scores_of_set in mean_over_seeds(results, arms).items()
+    }
+    across = compared(scores_of_fifth, HEADS)
+    changes = {}
+    for head in HEADS:
+        points = [
+            100 * (scores_of_fifth[name][head] - scores[name][head])
+            for name in across.sets
+            if head in scores.get(name, {})
+        ]
+        if points:
+            changes[head] = median(points)
+    return [
+        *table_over_sets(across),
+        pair(across, "concat_pool", "bidirectional_concat"),
+        pair(across, "max_pool", "bidirectional_concat"),
+        "",
+        *columns_of_numbers("head", {"median change, points": changes}),
+    ]
+
+
+def price(results: Sequence[Result], scores: Scores) -> list[str]:
+    """Points of each wrong head above the right one, in batches of three sizes."""
+    columns: dict[str, dict[str, float]] = {}
+    for wrong_head, right_head in WRONG.items():
+        for batches in ("test", "one by one", "all in one"):
+            points: dict[str, float] = {}
+            accuracies: dict[str, list[float]] = {}
+            for result in results:
+                if result["arm"] == wrong_head:
+                    accuracies.setdefault(result["set"], []).append(result[batches])
+            for name in sorted(accuracies):
+                if right_head in scores.get(name, {}):
+                    points[name] = 100 * (fmean(accuracies[name]) - scores[name][right_head])
+            if points:
+                points |= {"*median*": median(points.values()), "*worst*": min(points.values())}
+            in_batches = "in its own batches" if batches == "test" else batches
+            columns[f"`{wrong_head}`, {in_batches}"] = points
+    return columns_of_numbers("set", columns, digits=1)
+
+
+def main() -> None:
+    file, folder = [*sys.argv[1:], *[None] * 2][:2]
+    results = read_results(Path(file) if file else RESULTS)
+    print("\n".join(answer(results, Path(folder) if folder else None)))
+
+
+if __name__ == "__main__":
+    main()
