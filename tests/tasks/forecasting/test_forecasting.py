@@ -18,6 +18,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.tasks.forecasting import Forecaster, Windows
 from seqmodels.tasks.forecasting.networks import shift
+from seqmodels.tasks.forecasting.task import draw_forecasts
 from tests.conftest import Config, Script
 from tests.make import batch_for, build_task, scale_for
 from tests.measured import measured_of
@@ -324,3 +325,26 @@ def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config)
     given = ("model=forecaster", *windows.split(), "data.period=9", "trainer.max_epochs=2")
     # a period is as the one before, but for rounding: a deviation is what errors are divided by
     assert train(config(*given), data={"file": table})["metrics"]["test/mase"] < 2
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "panels"),
+    [(["y"], 5, [0] * 5), (["y", "z"], 5, [0, 1]), (["y", "z"], 1, [0, 1])],
+)
+def test_a_picture_has_each_column_once_or_one_column_at_several_origins(
+    values: list[str], rows: int, panels: list[int]
+) -> None:
+    """Each panel shows its own column, in its own units, with the names of both."""
+    scales = {name: [row[: len(values)] for row in SPEC[name]] for name in ("naive_error",)}
+    task = forecaster({**SPEC, **scales, "values": values})
+    batch = batch_for(task, [W] * rows)
+    names = [{"series": f"s{row}"} for row in range(rows)]
+    figure = draw_forecasts(task, batch, names)
+    came = task.restore(task.network.targets_ahead(batch), batch)  # (B, H, K)
+    forecast = task.forecast(batch).detach()
+    assert len(figure.axes) == len(panels)
+    for panel, (column, axes) in enumerate(zip(panels, figure.axes, strict=True)):
+        row = panel % rows
+        assert axes.get_title() == f"s{row} {values[column]}"
+        np.testing.assert_array_equal(axes.lines[1].get_ydata(), came[row, :, column])
+        np.testing.assert_array_equal(axes.lines[2].get_ydata(), forecast[row, :, column])

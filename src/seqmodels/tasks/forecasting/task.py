@@ -32,7 +32,9 @@ from seqmodels.tasks.forecasting.networks import (
     Values,
 )
 
+# Of one column, a picture shows this many origins; of several, each once, up to this many.
 ORIGINS_DRAWN = 6
+COLUMNS_DRAWN = 12
 HISTORY = 3  # times the horizon, which is drawn of what was read
 SCALED_SCORES = ("mase", "standardised_mse", "standardised_mae")
 
@@ -191,8 +193,9 @@ class Forecaster(Constants, ValueTask):
         return self.named(targets, self._steps(batch))
 
     def pictures(self, dataset: Any, sums: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The first column of some forecasts beside what came."""
-        batch = self.some_of(dataset, ORIGINS_DRAWN)
+        """Some forecasts beside what came: of one column at several origins, or of each column."""
+        num_panels = ORIGINS_DRAWN if self.count == 1 else min(self.count, COLUMNS_DRAWN)
+        batch = self.some_of(dataset, num_panels)
         names = [dataset.row_name(int(row)) for row in batch.rows]
         return {"forecasts.png": draw_forecasts(self, batch, names)}
 
@@ -224,35 +227,41 @@ def forecast_scores(sums: Float[Tensor, "parts columns"]) -> dict[str, Tensor]:
 
 
 def draw_forecasts(task: Any, batch: Any, names: Sequence[Mapping[str, Any]]) -> Figure:
-    """A panel for each row of a batch: the values of its first column that were read, its forecast
-    with the interval, and what came.
+    """A panel for each origin of one column, or for each column, at an origin of its own: the
+    values that were read, the forecast with its interval, and what came.
 
     Args:
         task: a `Forecaster`.
+        batch: the rows of the origins; one at least, and as many as there are panels, if the data
+            has so many.
         names: of the rows, as `WindowDataset.row_name` gives them.
     """
-    column = task.hparams["data"]["values"][0]
-    num_panels = len(batch)
+    columns = task.hparams["data"]["values"]
+    num_panels = len(batch) if len(columns) == 1 else min(len(columns), COLUMNS_DRAWN)
     num_rows = math.ceil(num_panels / 2)
-    # Of the first column, in its own units.
+    # In their own units, (B, T, K)
     values_read = batch.inputs[:, -HISTORY * task.horizon :, : task.count]
-    values_read = task.restore(values_read, batch)[..., 0].cpu()
-    values_ahead = task.restore(task.network.targets_ahead(batch), batch)[..., 0].cpu()
-    forecast = task.forecast(batch)[:, :, 0].detach().cpu()  # (B, H), or (B, H, Q)
+    values_read = task.restore(values_read, batch).cpu()
+    values_ahead = task.restore(task.network.targets_ahead(batch), batch).cpu()
+    forecast = task.forecast(batch).detach().cpu()  # (B, H, K), or (B, H, K, Q)
     medians = decision(forecast, task.levels)
 
     figure = Figure(figsize=(11, 2.6 * num_rows + 0.5), layout="constrained")
     grid = figure.subplots(num_rows, 2, squeeze=False).flatten()
     steps_read = np.arange(1 - values_read.shape[1], 1)
     steps_ahead = np.arange(1, task.horizon + 1)
-    for row, axes in enumerate(grid[:num_panels]):
-        axes.plot(steps_read, values_read[row], color="0.35", label="read")
-        axes.plot(steps_ahead, values_ahead[row], color="black", linestyle="--", label="what came")
+    for panel, axes in enumerate(grid[:num_panels]):
+        row = panel % len(batch)
+        column = panel % len(columns)
+        ahead = values_ahead[row, :, column]
+        axes.plot(steps_read, values_read[row, :, column], color="0.35", label="read")
+        axes.plot(steps_ahead, ahead, color="black", linestyle="--", label="what came")
         if task.levels:
-            lowest, highest = forecast[row, :, 0], forecast[row, :, -1]
+            quantiles = forecast[row, :, column]  # (H, Q)
+            lowest, highest = quantiles[:, 0], quantiles[:, -1]
             axes.fill_between(steps_ahead, lowest, highest, color="tab:blue", alpha=0.2)
-        axes.plot(steps_ahead, medians[row], color="tab:blue", label="forecast")
-        name = f"{names[row].get('series', '')} {column}".strip()
+        axes.plot(steps_ahead, medians[row, :, column], color="tab:blue", label="forecast")
+        name = f"{names[row].get('series', '')} {columns[column]}".strip()
         axes.set_title(figure_text(name, most=50), fontsize="medium")
         axes.set_xlabel("steps from the origin")
         axes.grid(alpha=0.3)
