@@ -12,6 +12,8 @@ from tests.pages import read
 from tests.shipped import lacks
 
 FOLDER = ROOT / "benchmarks"
+# Even with `--smoke`. What long rows cost is tested in tests/data/test_long_rows.py, too.
+TAKE_LONG = ("accelerator.py", "long_rows.py")
 
 
 def whole(file: Path) -> str:
@@ -22,9 +24,7 @@ def whole(file: Path) -> str:
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param(file.name, marks=pytest.mark.long)
-        if file.name == "accelerator.py"
-        else file.name
+        pytest.param(file.name, marks=pytest.mark.long) if file.name in TAKE_LONG else file.name
         for file in sorted(FOLDER.glob("*.py"))
         if file.name != "report.py" and not lacks(whole(file))
     ],
