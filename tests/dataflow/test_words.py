@@ -11,15 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqmodels.data import Series
+from seqmodels.data.inputs import DrawnChannel
 from seqmodels.data.loading import collate
+from seqmodels.data.series_inputs import stack_steps
 from seqmodels.dataflow import attribute
 from seqmodels.dataflow.steps import (
     ROWS_UNDER_TITLE,
     attributed,
     caption,
+    draw_row,
     log_odds,
     pictures_of_steps,
 )
@@ -131,7 +136,9 @@ def after_a_test(kind: str, head: str, count: int = 20) -> tuple[Any, Any]:
     def batch(rows: list[int]) -> Any:
         return collate([sequences[n] for n in rows])
 
-    found = SimpleNamespace(raw=sequences, lengths=lengths, sequences=sequences)
+    encoder = Series(scale="none")
+    encoder.fit([sequence.double().numpy() for sequence in sequences])
+    found = SimpleNamespace(raw=sequences, lengths=lengths, sequences=sequences, encoder=encoder)
     found.__getitems__ = batch
     return task.eval(), found
 
@@ -152,25 +159,107 @@ def test_lines_have_dots_as_large_as_their_steps_count(
     task, data = after_a_test(kind, head)
     [(name, figure)] = pictures_of_steps(task, data).items()
     assert name == "steps.png" and isinstance(figure, Figure)
-    shown = [axes for axes in figure.axes if axes.lines]
-    assert len(shown) == (5 + 6 if "wrong" in titles else 12)
-    for title, axes in zip(titles, figure.axes):
-        assert title in axes.get_title()
-    numbers = [int(re.findall(r"row (\d+)", axes.get_title())[0]) - 1 for axes in shown]
+    rows = rows_drawn(figure)
+    assert len(rows) == (5 + 6 if "wrong" in titles else 12)
+    second_title = len(rows) - 6
+    for title, strips in zip(titles, (rows[0], rows[second_title]), strict=True):
+        assert title in strips[0].get_title()
+    numbers = [int(re.findall(r"row (\d+)", axes.get_title())[0]) - 1 for axes, _ in rows]
     if "wrong" in titles:
         assert {*numbers} == {0, 4, 8, 12, 16, 1, 2, 3, 5, 6, 7}
-    for axes, n in zip(shown, numbers):
-        [dots], lines = axes.collections, np.stack([line.get_ydata() for line in axes.lines], 1)
-        np.testing.assert_allclose(lines, data.sequences[n].numpy())
+    for strips, n in zip(rows, numbers, strict=True):
         [counts] = attributed(task, data.__getitems__([n]))
-        largest = counts.abs().max()
-        places = np.asarray(dots.get_offsets())
-        values = np.asarray(dots.get_array())
-        assert len(places) == counts.numel() and np.abs(values[-1]) == pytest.approx(1, abs=1e-4)
-        for (step, height), value in zip(places, values):
-            channel = int(np.abs(lines[int(step)] - height).argmin())
-            assert value == pytest.approx(float(counts[int(step), channel] / largest), abs=1e-3)
-        np.testing.assert_allclose(dots.get_sizes(), 45 * np.abs(values), rtol=1e-5)
+        shares = counts / counts.abs().max()
+        assert [axes.get_ylabel() for axes in strips] == ["channel 1", "channel 2"]
+        for channel, axes in enumerate(strips):
+            [dots], [line] = axes.collections, axes.lines
+            np.testing.assert_allclose(line.get_ydata(), data.sequences[n][:, channel])
+            values = np.asarray(dots.get_array())
+            np.testing.assert_allclose(dots.get_sizes(), 45 * np.abs(values), rtol=1e-5)
+            assert len(values) == len(counts)
+            for (step, height), value in zip(np.asarray(dots.get_offsets()), values):
+                assert height == line.get_ydata()[int(step)]
+                assert value == pytest.approx(float(shares[int(step), channel]), abs=1e-3)
+
+
+def rows_drawn(figure: Figure) -> list[list[Any]]:
+    """The strips of each row, of two channels: figures hold them line by line."""
+    titled = {}
+    for axes in figure.axes:
+        place = axes.get_subplotspec()
+        if axes.lines:
+            row = titled.setdefault((place.colspan.start, place.rowspan.start // 2), [])
+            row.append(axes)
+    return [titled[place] for place in sorted(titled)]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize("scale", ["split", "both", "none", "series"])
+@pytest.mark.parametrize("missing", ["error", "mark"])
+def test_a_channel_is_drawn_once_in_its_own_units_with_all_that_is_read_of_it(
+    stack: int, scale: Any, missing: Any
+) -> None:
+    """Ten steps, of two channels with other units and one of texts, which is in between."""
+    random = np.random.default_rng(0)
+    series = [random.normal(size=(10, 3)) * [1, 1, 1000] + [0, 0, 500] for _ in range(4)]
+    for steps in series:
+        steps[:, 1] = random.integers(0, 3, 10)
+        if missing == "mark":
+            steps[4, 0] = np.nan
+    encoder = Series(stack=stack, scale=scale, missing=missing)
+    encoder.fit(series)
+    names = ["speed", "gear", "power"]
+    encoder.columns = names
+    encoder.categories = [None, ["a", "b", "c"], None]
+    for values in ("mean", "deviation"):
+        setattr(encoder, values, getattr(encoder, values)[[0, 2]])
+    fitted = {"columns": names, "categories": encoder.categories, "marked": encoder.marked}
+    fitted |= {"mean": encoder.mean, "deviation": encoder.deviation, "stacked": stack}
+    encoder.load(fitted)
+    features = encoder.features(series[0])
+    if stack > 1:
+        features = stack_steps(features, stack)
+    amounts = random.normal(size=features.shape)
+    channels = encoder.channels_of(features, amounts, 10)
+    suffix = " (scaled)" if scale == "series" else ""
+    assert [channel.name for channel in channels] == [f"{name}{suffix}" for name in names]
+    known = ~np.isnan(series[0])
+    for column, channel in enumerate(channels):
+        expected = series[0][:, column]
+        if scale == "series" and column != 1:
+            expected = (expected - np.nanmean(expected)) / np.nanstd(expected)
+        given = known[:, column]
+        np.testing.assert_allclose(channel.values[given], expected[given], rtol=1e-4, atol=1e-3)
+    total = amounts.reshape(-1, encoder.num_inputs // stack)[:10].sum(axis=1)
+    assert sum(channel.amounts for channel in channels) == pytest.approx(total)
+    # What tells that a speed is unknown belongs to the speed.
+    speeds = {"both": [0, 2], "mark": [amounts.shape[1] // stack - 1]}
+    columns = [0, *(speeds["both"][1:] if scale == "both" else [])]
+    columns += speeds["mark"] if missing == "mark" else []
+    unstacked = amounts.reshape(-1, encoder.num_inputs // stack)[:10]
+    np.testing.assert_allclose(channels[0].amounts, unstacked[:, columns].sum(axis=1))
+
+
+@pytest.mark.pictures
+def test_of_many_channels_those_are_drawn_that_count_most_and_titles_stay_inside() -> None:
+    channels = [
+        DrawnChannel(f"sensor {n}", np.arange(5.0), np.full(5, float(n % 7))) for n in range(8)
+    ]
+    figure = Figure()
+    strips = figure.subplots(4, 1)
+    draw_row(strips, channels)
+    assert [axes.get_ylabel() for axes in strips] == [f"sensor {n}" for n in (3, 4, 5, 6)]
+    assert np.abs(strips[3].collections[0].get_array()).max() == 1
+    task, data = after_a_test("SequenceClassifier", "last_hidden")
+    for row in task.told.values():
+        row |= {"target": "a long name of a class " * 2, "series": "trip 12 of somebody" * 2}
+    figure = pictures_of_steps(task, data)["steps.png"]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in figure.axes:
+        box = axes.title.get_window_extent(canvas.get_renderer())
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert axes.title.get_text().count("\n") <= 2
 
 
 @pytest.mark.pictures
@@ -179,8 +268,8 @@ def test_a_row_whose_single_steps_are_rough_is_marked(monkeypatch: pytest.Monkey
     for threshold, is_marked in ((-1.0, True), (0.2, False)):
         monkeypatch.setattr("seqmodels.dataflow.steps.ROUGH", threshold)
         figure = pictures_of_steps(task, data)["steps.png"]
-        captions = [axes.get_title().split("\n")[-1] for axes in figure.axes if axes.lines]
-        assert all(caption.startswith("~ row") == is_marked for caption in captions)
+        captions = [strips[0].get_title() for strips in rows_drawn(figure)]
+        assert all(("~ row" in caption) == is_marked for caption in captions)
 
 
 @pytest.mark.pictures
@@ -190,8 +279,8 @@ def test_a_row_whose_loss_is_not_finite_is_not_shown() -> None:
         row["loss"] = float("nan")
     assert pictures_of_steps(task, data) == {}
     task.told[3]["loss"] = 1.0
-    [axes] = [axes for axes in pictures_of_steps(task, data)["steps.png"].axes if axes.lines]
-    assert "row 4," in axes.get_title()
+    [strips] = rows_drawn(pictures_of_steps(task, data)["steps.png"])
+    assert "row 4," in strips[0].get_title()
 
 
 def test_a_test_without_a_row_to_show_draws_nothing() -> None:

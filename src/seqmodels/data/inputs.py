@@ -6,14 +6,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from seqmodels.errors import UserError, choices
 
 ENCODERS: dict[str, type[InputEncoder]] = {}
 """The encoders by their name in a saved state."""
+
+
+class DrawnChannel(NamedTuple):
+    """A channel of one series for a picture, with a number for each step.
+
+    Args:
+        values: in its own units; of a channel of texts, their numbers.
+        amounts: how much each step counts.
+    """
+
+    name: str
+    values: Float[np.ndarray, " time"]
+    amounts: Float[np.ndarray, " time"]
 
 
 class InputEncoder(ABC):
@@ -74,6 +89,22 @@ class InputEncoder(ABC):
     def pieces(self, raw: Any) -> list[tuple[str, bool]]:
         """The pieces of a text, and whether each is a token; empty where inputs are no texts."""
         return []
+
+    def channels_of(
+        self, features: Float[np.ndarray, "time features"], amounts: np.ndarray, num_steps: int
+    ) -> list[DrawnChannel]:
+        """The channels of encoded features, each once; here, every feature is one.
+
+        Args:
+            features: what the network reads of a raw input.
+            amounts: a number for each feature, which are summed over those of a channel.
+            num_steps: the steps of the raw input, which the features may exceed.
+        """
+        channels = []
+        for place in range(features.shape[1]):
+            name = f"channel {place + 1}"
+            channels.append(DrawnChannel(name, features[:, place], amounts[:, place]))
+        return channels
 
     def name(self, raw: Any) -> dict[str, Any]:
         """What a raw input can be recognised by in a table, in plain values."""

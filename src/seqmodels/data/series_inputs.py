@@ -22,7 +22,7 @@ from seqmodels.data.channel_statistics import (
 )
 from seqmodels.data.columns import BLOCK, MANY_TEXTS, Names
 from seqmodels.data.examples import content_of, contents
-from seqmodels.data.inputs import InputEncoder
+from seqmodels.data.inputs import DrawnChannel, InputEncoder
 from seqmodels.data.times import Times
 from seqmodels.errors import SettingError, UserError, choices, listed, shown
 from seqmodels.machine import return_memory
@@ -332,6 +332,48 @@ class Series(InputEncoder, name="features"):
             steps = slice(start, start + BLOCK)
             features[steps] = self._features_of_block(series[steps], mean, deviation)
         return features
+
+    def channels_of(
+        self, features: Float[np.ndarray, "time features"], amounts: np.ndarray, num_steps: int
+    ) -> list[DrawnChannel]:
+        """Each channel of an encoded series once, however often it is read.
+
+        Args:
+            features: what the network reads of a series.
+            amounts: a number for each feature, which are summed over those of a channel.
+            num_steps: the steps of the series, which stacks may exceed.
+        """
+        width = self.num_inputs // self.stacked
+        features = features.reshape(-1, width)[:num_steps]
+        amounts = amounts.reshape(-1, width)[:num_steps]
+        num_numeric = len(self.numeric)
+        first_text = 2 * num_numeric if self.scale == "both" else num_numeric
+        channels = {}
+        for place, channel in enumerate(self.numeric):
+            values = features[:, place]
+            if self.scale in ("split", "both"):
+                values = values * self.deviation[place] + self.mean[place]
+            amount = amounts[:, place]
+            if self.scale == "both":
+                amount = amount + amounts[:, num_numeric + place]
+            channels[channel] = DrawnChannel(self._name_of(channel), values, amount)
+        start = first_text
+        for channel in self._code_by_text:
+            stop = start + len(self.categories[channel] or ())
+            codes = features[:, start:stop].argmax(axis=1) if stop > start else np.zeros(num_steps)
+            amount = amounts[:, start:stop].sum(axis=1)
+            channels[channel] = DrawnChannel(self._name_of(channel), codes, amount)
+            start = stop
+        if self.missing == "mark":
+            for place, channel in enumerate(self.marked, start):
+                name, values, amount = channels[channel]
+                channels[channel] = DrawnChannel(name, values, amount + amounts[:, place])
+        return [channels[channel] for channel in sorted(channels)]
+
+    def _name_of(self, channel: int) -> str:
+        """The name of a channel; with `scale: series`, what it holds has no unit."""
+        name = self.columns[channel] if self.columns else f"channel {channel + 1}"
+        return f"{name} (scaled)" if self.scale == "series" else name
 
     def _features_of_block(
         self, series: np.ndarray, mean: np.ndarray | None, deviation: np.ndarray | None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from html import escape
 from numbers import Integral
-from typing import Any
+from textwrap import fill
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqmodels.batch import PADDING_ID, SequenceBatch
+from seqmodels.data.inputs import DrawnChannel
 from seqmodels.dataflow.attribution import (
     Attributions,
     Function,
@@ -39,6 +42,10 @@ LEGEND = (
 # A row is rough if its remainder is a larger share of its largest step.
 ROUGH = 0.2
 ROWS_UNDER_TITLE = 6
+# Of each row, so many channels have a strip of their own; of many strips, there are fewer rows.
+MOST_CHANNELS = 4
+STRIPS_UNDER_TITLE = 12
+LONGEST_LINE = 75  # of a caption
 # Longer rows are left out, and series whose numbers, steps times features, don't fit a picture.
 MOST_TOKENS = 100
 MOST_STEPS = 2_000
@@ -334,49 +341,83 @@ def shares_of_largest(amounts: Tensor) -> Tensor:
 
 
 def draw_steps(task: Task, data: Any, rows_by_title: Mapping[str, Sequence[int]]) -> Figure:
-    """Draws the features of rows as lines, with a dot at each step, as large as it counts in its
-    row; a column for each title."""
-    outcomes = task.told or {}
-    width = len(rows_by_title)
-    height = max(len(numbers) for numbers in rows_by_title.values())
-    figure = Figure(figsize=(6 * width, 1.5 * height + 0.8), layout="constrained")
-    grid = figure.subplots(height, width, squeeze=False)
-    for column, (title, numbers) in zip(grid.T, rows_by_title.items(), strict=True):
-        batch = task.ready(data.__getitems__(numbers))
-        attributions = attributed(task, batch, first=None)
-        rough = rough_rows(attributions)
-        for row, number in enumerate(numbers):
-            amounts = attributions[row]  # (T, F)
-            values = batch.inputs[row, : len(amounts)].float().cpu()
-            draw_row(column[row], values, amounts)
-            text = caption(outcomes[number])
-            if row in rough:
-                text = f"~ {text}"
-            text = figure_text(text, most=70)
-            if row == 0:
+    """Draws the channels of rows as lines, in their own units, with a dot at each step, as large as
+    it counts in its row; a column for each title. Of many channels, those that count most."""
+    columns = {title: rows_to_draw(task, data, rows) for title, rows in rows_by_title.items()}
+    first_row, *_ = next(iter(columns.values()))
+    num_strips = min(len(first_row.channels), MOST_CHANNELS)
+    most_rows = STRIPS_UNDER_TITLE // num_strips
+    columns = {title: rows[:most_rows] for title, rows in columns.items()}
+    width = len(columns)
+    height = max(map(len, columns.values()))
+    height_of_row = 0.7 + 0.8 * num_strips  # inches, with its title
+    figure = Figure(figsize=(6 * width, height_of_row * height + 0.8), layout="constrained")
+    grid = figure.subplots(height * num_strips, width, squeeze=False)
+    for column, (title, rows) in zip(grid.T, columns.items(), strict=True):
+        strips_of_rows = column.reshape(height, num_strips)
+        for place, row in enumerate(rows):
+            text = row.caption
+            if len(row.channels) > num_strips:
+                text += f", the {num_strips} of {len(row.channels)} channels that count most"
+            # A caption has two lines at most, which fit the width of a column.
+            text = fill(figure_text(text, most=2 * LONGEST_LINE), LONGEST_LINE)
+            if place == 0:
                 text = f"{title}\n{text}"
-            column[row].set_title(text, fontsize="small")
-        for empty_axes in column[len(numbers) :]:
+            strips_of_rows[place, 0].set_title(text, fontsize="small")
+            draw_row(strips_of_rows[place], row.channels)
+        for empty_axes in strips_of_rows[len(rows) :].flat:
             empty_axes.set_axis_off()
+    figure.align_ylabels()
     figure.supxlabel(LEGEND, fontsize="medium")
     return figure
 
 
-def draw_row(axes: Any, values: Tensor, amounts: Tensor) -> None:
-    """Draws the features `(T, F)` of a row, and a dot for each amount `(T, F)`."""
-    shares = shares_of_largest(amounts)
-    steps = torch.arange(len(values)).unsqueeze(1).expand_as(values)
-    order = shares.abs().flatten().argsort()  # The largest dots are drawn last, on top.
-    sorted_shares = shares.flatten()[order]
-    axes.plot(values, color="#cfcfcf", linewidth=0.8, zorder=0)
-    axes.scatter(
-        steps.flatten()[order],
-        values.flatten()[order],
-        s=45 * sorted_shares.abs(),
-        c=sorted_shares,
-        cmap=COLOURS,
-        vmin=-1,
-        vmax=1,
-        linewidths=0,
-    )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+class DrawnRow(NamedTuple):
+    """A row of a picture, and what stands above it."""
+
+    caption: str
+    channels: Sequence[DrawnChannel]
+
+
+def rows_to_draw(task: Task, data: Any, numbers: Sequence[int]) -> list[DrawnRow]:
+    """The rows of these numbers, with how much each of their steps counts."""
+    outcomes = task.told or {}
+    batch = task.ready(data.__getitems__(numbers))
+    attributions = attributed(task, batch, first=None)
+    rough = rough_rows(attributions)
+    rows = []
+    for row, number in enumerate(numbers):
+        amounts = attributions[row].numpy()  # (T, F)
+        features = batch.inputs[row, : len(amounts)].float().cpu().numpy()
+        channels = data.encoder.channels_of(features, amounts, len(data.raw[number]))
+        text = caption(outcomes[number])
+        rows.append(DrawnRow(f"~ {text}" if row in rough else text, channels))
+    return rows
+
+
+def draw_row(strips: Iterable[Any], channels: Sequence[DrawnChannel]) -> None:
+    """Draws a row: a strip for each channel, or for those with the largest amounts, each with its
+    name and a dot for each amount."""
+    strips = [*strips]
+    largest_of_channels = [np.abs(channel.amounts).max() for channel in channels]
+    largest_first = np.argsort(largest_of_channels)[::-1]
+    shown_places = sorted(largest_first[: len(strips)])
+    largest = max(*largest_of_channels, 1e-30)
+    for axes, place in zip(strips, shown_places, strict=True):
+        channel = channels[place]
+        shares = channel.amounts / largest
+        order = np.abs(shares).argsort()  # The largest dots are drawn last, on top.
+        axes.plot(channel.values, color="#cfcfcf", linewidth=0.8, zorder=0)
+        axes.scatter(
+            order,
+            channel.values[order],
+            s=45 * np.abs(shares[order]),
+            c=shares[order],
+            cmap=COLOURS,
+            vmin=-1,
+            vmax=1,
+            linewidths=0,
+        )
+        axes.set_ylabel(figure_text(channel.name, most=16), fontsize="x-small")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.tick_params(labelsize="small", labelbottom=axes is strips[-1])
