@@ -164,7 +164,9 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
 @pytest.mark.parametrize(
     ("name", "content", "key"),
     [
-        ("a.csv", b"", "Empty CSV file"),
+        ("a.csv", b"", "a.csv has no rows: the file is empty"),
+        ("a.parquet", b"", "a.parquet has no rows: the file is empty"),
+        ("a.jsonl", b"", "a.jsonl has no rows: the file is empty"),
         ("a.csv", b"text,label\n", "a.csv has no rows"),
         ("a.csv", b"text,label\na,x\nb\n", "Row #3: Expected 2 columns, got 1: b"),
         (

@@ -57,6 +57,12 @@ LARGEST_EXACT = 2**53
 Decimal = Literal[".", ","]
 
 
+def is_empty(path: str) -> bool:
+    """Whether this is a file without a byte, such as one whose writing failed."""
+    file = Path(path)
+    return file.is_file() and not file.stat().st_size
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """How to read tables; the ending of a file says which format it has.
@@ -123,6 +129,8 @@ class Tables:
         import pyarrow as pa  # takes time, so only where a table is read
 
         suffix = ending(path)
+        if is_empty(path):
+            raise UserError(f"{called(path)} has no rows: the file is empty")
         errors = (pa.ArrowException, OSError, ValueError, LookupError)
         with refusing(f"{called(path)} cannot be read", *errors), within_memory(called(path)):
             if suffix not in TABLES:
