@@ -381,13 +381,10 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     setting_keys = set(keys)
     also = [key for key in columns_within_data if key not in setting_keys]
 
-    own_groups = {group for record in records for group in record.own_groups}
-    columns_of_data = {
-        key: values
-        for key, values in columns.items()
-        if key not in columns_within_data and (key.startswith("data.") or key in own_groups)
+    columns_between_data = {
+        key: values for key, values in columns.items() if key not in columns_within_data
     }
-    data_keys = varied_keys(columns_of_data)
+    data_keys = _keys_of_data(records, columns_between_data)
 
     columns_of_keys = [columns[key] for key in keys]
     settings_by_section = [_by_setting(records, numbers, columns_of_keys) for numbers in sections]
@@ -395,6 +392,19 @@ def group_runs(records: Sequence[Record]) -> Grouping:
     data_names = _data_names(first_runs, data_keys)
     data = list(zip(data_names, settings_by_section, strict=True))
     return Grouping(keys, data_keys, also, data)
+
+
+def _keys_of_data(
+    records: Sequence[Record], columns_between_data: Mapping[str, list[str]]
+) -> list[str]:
+    """The keys that tell data sets apart: those of `data`, and those of groups of one's own."""
+    own_groups = {group for record in records for group in record.own_groups}
+    columns_of_data = {
+        key: values
+        for key, values in columns_between_data.items()
+        if key.startswith("data.") or key in own_groups
+    }
+    return varied_keys(columns_of_data)
 
 
 def _by_setting(

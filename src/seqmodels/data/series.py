@@ -708,15 +708,8 @@ class SeriesTable(OwnFiles):
                     channels.append(steps.elapsed(start, stop))
                 else:
                     channels.append(given[column_by_channel[channel]].read(stop - start))
-            # A single channel needs no copy.
-            if len(channels) == 1:
-                numbers = channels[0][:, None]
-            else:
-                numbers = np.empty((stop - start, len(channels)))
-                for position, values in enumerate(channels):
-                    numbers[:, position] = values
             series = TableSeries(
-                numbers=numbers,
+                numbers=_side_by_side(channels, stop - start),
                 columns=list(holds_texts),
                 texts={channel: names.part(start, stop) for channel, names in texts.items()},
                 name=steps.names[number],
@@ -825,3 +818,13 @@ def _in_archive(name: str, split: Split) -> str:
 
             load_UCR_UEA_dataset(name, split=split)
         return str(next(path for path in paths if path.is_file()))
+
+
+def _side_by_side(channels: Sequence[np.ndarray], num_steps: int) -> np.ndarray:
+    """Channels `(T,)` as the columns of one array, `(T, C)`; a single one needs no copy."""
+    if len(channels) == 1:
+        return channels[0][:, None]
+    numbers = np.empty((num_steps, len(channels)))
+    for position, values in enumerate(channels):
+        numbers[:, position] = values
+    return numbers
