@@ -249,6 +249,13 @@ def test_the_tables_of_heads(study: ModuleType, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["heads", "cells", "chosen_by_test", "calibration"])
+def test_a_study_that_has_just_begun_says_what_it_lacks(study: ModuleType, name: str) -> None:
+    module = answers(name)
+    for results in ([], results_of_heads()[:1]):
+        assert "No set has all of this yet." in module.answer(results) or results
+
+
 def test_what_the_test_chooses(study: ModuleType, tmp_path: Path) -> None:
     module = answers("chosen_by_test")
     found = []

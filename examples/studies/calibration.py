@@ -6,19 +6,18 @@ python examples/studies/calibration.py mine.jsonl
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tables import (
-    RESULTS,
+    NOT_YET,
     Result,
     Scores,
     columns_of_numbers,
     mean_over_seeds,
     median_with_interval,
-    read_results,
+    print_answer,
     written_p,
 )
 
@@ -34,8 +33,10 @@ NUMBERS = {
 }
 
 
-def answer(results: Sequence[Result]) -> list[str]:
+def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
     of_recipes = [result for result in results if result["arm"] == HEAD_OF_RECIPE[result["kind"]]]
+    if not of_recipes:
+        return NOT_YET
     columns: dict[str, dict[str, float]] = {}
     for key, title in NUMBERS.items():
         scores = mean_over_seeds(of_recipes, None, lambda result, key=key: 100 * result[key])
@@ -63,10 +64,5 @@ def only_arm(scores: Scores) -> dict[str, float]:
     return {name: next(iter(of_set.values())) for name, of_set in scores.items()}
 
 
-def main() -> None:
-    results = read_results(Path(sys.argv[1]) if sys.argv[1:] else RESULTS)
-    print("\n".join(answer(results)))
-
-
 if __name__ == "__main__":
-    main()
+    print_answer(answer)

@@ -6,7 +6,6 @@ python examples/studies/cells.py mine.jsonl pictures/
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -14,14 +13,15 @@ from statistics import median
 from arms import CELLS, SIZES
 from heads import halves, value_of_sets
 from tables import (
-    RESULTS,
+    NOT_YET,
     Result,
     Scores,
     columns_of_numbers,
     compared,
+    complete_sets,
     mean_over_seeds,
     mean_ranks,
-    read_results,
+    print_answer,
     table_over_sets,
 )
 
@@ -40,10 +40,14 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
     for title, arms in (("cell", ARMS_OF_CELLS), ("size", ARMS_OF_SIZES)):
         named = [*renamed(results, arms)]
         scores = mean_over_seeds(named)
+        lines += [f"## Which {title}?", ""]
+        if not complete_sets(scores, arms):
+            lines += NOT_YET
+            continue
         across = compared(scores, arms)
         if pictures:
             draw(across, pictures, title)
-        lines += [f"## Which {title}?", "", *table_over_sets(across), across.verdict(), ""]
+        lines += [*table_over_sets(across), across.verdict(), ""]
         lines += costs(named, arms)
         lines += groups(results, scores, arms)
     return lines
@@ -94,11 +98,5 @@ def groups(results: Sequence[Result], scores: Scores, arms: Sequence[str]) -> li
     return ["Explored: mean ranks on some of the sets.", "", *columns_of_numbers("arm", columns)]
 
 
-def main() -> None:
-    file, folder = [*sys.argv[1:], *[None] * 2][:2]
-    results = read_results(Path(file) if file else RESULTS)
-    print("\n".join(answer(results, Path(folder) if folder else None)))
-
-
 if __name__ == "__main__":
-    main()
+    print_answer(answer)

@@ -6,7 +6,6 @@ python examples/studies/chosen_by_test.py mine.jsonl pictures/
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -15,11 +14,11 @@ import numpy as np
 from arms import Arm, arms_of_cells, arms_of_heads, arms_of_sizes
 from matplotlib.figure import Figure
 from tables import (
-    RESULTS,
+    NOT_YET,
     Result,
     columns_of_numbers,
     median_with_interval,
-    read_results,
+    print_answer,
 )
 
 from seqmodels.files import write_figure
@@ -33,17 +32,17 @@ DRAWS = 200
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
     epochs = epochs_by_set(results)
     settings = settings_by_set(results)
-    if pictures:
+    if pictures and epochs:
         write_figure(pictures / "chosen_by_test.png", drawn(epochs), dpi=160)
     return [
         "## The epoch",
         "",
-        *columns_of_numbers("set", transposed(epochs)),
+        *(columns_of_numbers("set", transposed(epochs)) if epochs else NOT_YET),
         *gains(epochs, "by the test", ("last", "by the validation")),
         "",
         "## The setting",
         "",
-        *columns_of_numbers("set", transposed(settings)),
+        *(columns_of_numbers("set", transposed(settings)) if settings else NOT_YET),
         *gains(settings, "5 by the test", ("5 by the validation", "the recipe")),
         *gains(settings, "all by the test", ("all by the validation", "the recipe")),
         "",
@@ -171,11 +170,5 @@ def drawn(epochs: dict[str, dict[str, float]]) -> Figure:
     return figure
 
 
-def main() -> None:
-    file, folder = [*sys.argv[1:], *[None] * 2][:2]
-    results = read_results(Path(file) if file else RESULTS)
-    print("\n".join(answer(results, Path(folder) if folder else None)))
-
-
 if __name__ == "__main__":
-    main()
+    print_answer(answer)

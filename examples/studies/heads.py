@@ -6,7 +6,6 @@ python examples/studies/heads.py mine.jsonl pictures/
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -16,16 +15,17 @@ import numpy as np
 from arms import END_OF_BOTH, HEADS, ONE_DIRECTION, WRONG
 from looks import QUARTERS
 from tables import (
-    RESULTS,
+    NOT_YET,
     Result,
     Scores,
     columns_of_numbers,
     compared,
+    complete_sets,
     markdown,
     mean_over_seeds,
     mean_ranks,
     pair,
-    read_results,
+    print_answer,
     table_over_sets,
 )
 
@@ -39,6 +39,8 @@ SETS_OF_RECIPE = ("ArrowHead", "JapaneseVowels", "OSULeaf", "PLAID")
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
     """All tables, under a title for each; pictures go into the folder."""
     scores = mean_over_seeds(results, [*HEADS, END_OF_BOTH.name, ONE_DIRECTION.name])
+    if not complete_sets(scores, HEADS):
+        return NOT_YET
     across = compared(scores, HEADS)
     if pictures:
         write_figure(pictures / "which_head_ranks.png", critical_differences(across), dpi=160)
@@ -55,7 +57,7 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         "",
         "## Without the four sets on which the recipe was chosen",
         "",
-        *table_over_sets(compared(scores, HEADS, others)),
+        *(table_over_sets(compared(scores, HEADS, others)) if others else NOT_YET),
         "## The end, or one direction?",
         "",
         *ends_and_directions(scores),
@@ -80,6 +82,8 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
 def ends_and_directions(scores: Scores) -> list[str]:
     """What reads the end alone, or all steps, with one direction and with two."""
     arms = ["last_hidden", END_OF_BOTH.name, ONE_DIRECTION.name, "max_pool"]
+    if not complete_sets(scores, arms):
+        return NOT_YET
     across = compared(scores, arms)
     return [
         *table_over_sets(across),
@@ -116,7 +120,7 @@ def kinds(results: Sequence[Result], scores: Scores) -> list[str]:
     columns = {}
     for kind, sets in sets_by_kind.items():
         columns[f"{kind} ({len(sets)})"] = mean_ranks(scores, HEADS, sets)
-    series = compared(scores, HEADS, sets_by_kind.get("series", []))
+    series = compared(scores, HEADS, sets_by_kind["series"])
     return [
         f"Short: {median(lengths.values()):g} steps or fewer. "
         f"Small: {median(sizes.values()):g} training examples or fewer.",
@@ -212,6 +216,8 @@ def with_a_fifth(results: Sequence[Result], scores: Scores) -> list[str]:
         name: {arm.partition(",")[0]: score for arm, score in scores_of_set.items()}
         for name, scores_of_set in mean_over_seeds(results, arms).items()
     }
+    if not complete_sets(scores_of_fifth, HEADS):
+        return NOT_YET
     across = compared(scores_of_fifth, HEADS)
     changes = {}
     for head in HEADS:
@@ -248,14 +254,10 @@ def price(results: Sequence[Result], scores: Scores) -> list[str]:
                 points |= {"*median*": median(points.values()), "*worst*": min(points.values())}
             in_batches = "in its own batches" if batches == "test" else batches
             columns[f"`{wrong_head}`, {in_batches}"] = points
+    if not any(columns.values()):
+        return NOT_YET
     return columns_of_numbers("set", columns, digits=1)
 
 
-def main() -> None:
-    file, folder = [*sys.argv[1:], *[None] * 2][:2]
-    results = read_results(Path(file) if file else RESULTS)
-    print("\n".join(answer(results, Path(folder) if folder else None)))
-
-
 if __name__ == "__main__":
-    main()
+    print_answer(answer)

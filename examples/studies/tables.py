@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +16,8 @@ from seqmodels.compare.statistics import LEVEL, RESAMPLES, over_sets
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 
+NOT_YET = ["No set has all of this yet.", ""]
+
 Result = Mapping[str, Any]
 """A line of the results."""
 
@@ -24,6 +27,14 @@ Scores = dict[str, dict[str, float]]
 
 def read_results(file: Path = RESULTS) -> list[Result]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def print_answer(answer: Callable[[Sequence[Result], Path | None], list[str]]) -> None:
+    """Prints what a study answers, for a script: the first word is the file of the results, and the
+    second the folder of the pictures."""
+    words = [*map(Path, sys.argv[1:]), None, None]
+    results = read_results(words[0] or RESULTS)
+    print("\n".join(answer(results, words[1])))
 
 
 def mean_over_seeds(
@@ -45,11 +56,19 @@ def mean_over_seeds(
 
 def compared(scores: Scores, arms: Sequence[str], sets: Iterable[str] | None = None) -> Across:
     """Some arms over some sets, of those that have all of these arms."""
-    names = [name for name in sets or scores if set(arms) <= scores.get(name, {}).keys()]
+    names = complete_sets(scores, arms, sets)
     numbers = np.array([[scores[name][arm] for arm in arms] for name in names])
     ranked = over_sets(numbers.reshape(len(names), len(arms)), higher_is_better=True)
     values = [(arm,) for arm in arms]
     return Across(names, [*arms], values, numbers, ranked, points=True)
+
+
+def complete_sets(
+    scores: Scores, arms: Sequence[str], sets: Iterable[str] | None = None
+) -> list[str]:
+    """The sets that have all of these arms."""
+    names = scores if sets is None else sets
+    return [name for name in names if {*arms} <= scores.get(name, {}).keys()]
 
 
 def table_over_sets(across: Across) -> list[str]:
@@ -96,6 +115,8 @@ def pair(across: Across, first: str, second: str) -> str:
 
 
 def mean_ranks(scores: Scores, arms: Sequence[str], sets: Iterable[str]) -> dict[str, float]:
+    if not complete_sets(scores, arms, sets):
+        return {}
     across = compared(scores, arms, sets)
     return {across.names[arm.setting]: arm.mean_rank for arm in across.ranked}
 
