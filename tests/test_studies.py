@@ -193,6 +193,8 @@ def test_a_line_holds_what_the_weights_of_the_best_validation_give(
     best = max(found["validation_accuracy"])
     assert found["validation_accuracy"][found["taken"]] == best
     assert found["test"] == found["test_accuracy"][found["taken"]]
+    # The weights that are tested afterwards are those of that look.
+    assert found["loss_as_it_is"] == pytest.approx(found["test_loss"][found["taken"]], abs=1e-4)
     assert len(found["hidden"]) == 4 and found["parameters"] > 100_000
     assert 0 <= found["error_as_it_is"] <= 1 and found["seconds"] > 0
     assert json.loads(json.dumps(found)) == found
