@@ -107,7 +107,7 @@ def train_run(run: Run, words_of_set: Words, arm: Arm, steps: int | None) -> dic
     looks = Looks(takes_best=words_of_set["kind"] == "texts")
     with (
         tempfile.TemporaryDirectory() as folder,
-        Path(os.devnull).open("w") as nowhere,
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
     ):

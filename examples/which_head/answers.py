@@ -243,7 +243,8 @@ def report(output: Path) -> list[str]:
     write_text(output / "comparison.csv", as_csv(comparison))
     if comparison.across:
         write_figure(output / "ranks.png", critical_differences(comparison.across), dpi=160)
-        write_figure(output / "sets.png", scores_by_set(comparison, comparison.across), dpi=160)
+        picture = scores_by_set(comparison.across, "test/accuracy", higher_is_better=True)
+        write_figure(output / "sets.png", picture, dpi=160)
         lines += ["![Mean ranks](ranks.png)", "", "![Every set](sets.png)", ""]
     if probes:
         lines += ["# On which data?", "", *kinds(scores, runs, probes)]
