@@ -63,6 +63,12 @@ def test_a_later_table_replaces_a_set_and_its_files_lie_beside_it(
     assert values["seed"].value() == 2 and values["trainer.max_epochs"].value() == -1
 
 
+def test_a_file_that_was_not_fetched_is_named_with_its_command(study: ModuleType) -> None:
+    words = {"kind": "texts", "data.train": "files/nowhere.csv"}
+    with pytest.raises(UserError, match="files/nowhere.csv is missing: python .*fetch.py"):
+        study.words_of(words, study.Arm("a", ()), 0)
+
+
 def test_a_set_needs_a_kind(study: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("mine: {data.train: a.csv}")
     with pytest.raises(UserError, match="mine has kind=None: series or texts"):

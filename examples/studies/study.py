@@ -83,6 +83,8 @@ def words_of(words_of_set: Words, arm: Arm, seed: int) -> list[str]:
     for key, value in words_of_set.items():
         if isinstance(value, Path):
             words.append(as_override(key, value))  # A comma in it belongs to the path.
+        elif str(value).startswith("files/"):
+            raise UserError(f"{value} is missing: python examples/studies/fetch.py downloads it")
         elif key != "kind":
             words.append(f"{key}={value}")
     if arm.fifth:

@@ -33,7 +33,11 @@ def print_answer(answer: Callable[[Sequence[Result], Path | None], list[str]]) -
     """Prints what a study answers, for a script: the first word is the file of the results, and the
     second the folder of the pictures."""
     words = [*map(Path, sys.argv[1:]), None, None]
-    results = read_results(words[0] or RESULTS)
+    file = words[0] or RESULTS
+    if not file.is_file():
+        print(f"error: {file}: no such file", file=sys.stderr)
+        sys.exit(2)
+    results = read_results(file)
     print("\n".join(answer(results, words[1])))
 
 
