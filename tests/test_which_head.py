@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
-from seqmodels.instantiate import instantiate
-from tests.conftest import ROOT, Config
+from tests.conftest import ROOT
 
 FOLDER = ROOT / "examples" / "which_head"
 
@@ -78,31 +76,6 @@ def test_a_quarter_of_each_series_is_hidden_and_no_padding(
         assert hidden.any(1).all() and hidden.sum() <= 5
         times += hidden
     assert times.tolist() == [[1] * 9, [1] * 5 + [0] * 4]
-
-
-@pytest.mark.parametrize("cut", [False, True])
-def test_training_on_a_fifth_leaves_validation_and_test_as_they_are(
-    config: Config, tmp_path: Path, cut: bool
-) -> None:
-    rows = [f"{'ab'[n % 2]} {n},{'xy'[n % 2]}" for n in range(200)]
-    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
-    (tmp_path / "test.csv").write_text("\n".join(["text,label", "a 0,x", "b 1,y"]))
-    words = ["data=text", f"data.train={tmp_path / 'train.csv'}"]
-    words += [] if cut else [f"data.test={tmp_path / 'test.csv'}"]
-    fifth = "data._target_=examples.which_head.fifth.FifthOfTexts"
-    imported = "imports=[examples.which_head.fifth]"
-    found: list[Any] = []
-    for more in ([], [fifth]):
-        composed = config(*words, imported, *more)
-        data = instantiate(composed.data, key="data", allowed_targets=[fifth.partition("=")[2]])
-        data.setup()
-        found.append(data.examples)
-    whole, less = found
-    for split in ("validation", "test"):
-        assert [*less[split].inputs] == [*whole[split].inputs]
-    assert {*less["train"].inputs} < {*whole["train"].inputs}
-    assert len(less["train"].inputs) == round(len(whole["train"].inputs) / 5)
-    assert Counter(less["train"].targets)["x"] == len(less["train"].inputs) / 2
 
 
 def add_runs(place: Path, piece: str, accuracies: dict[str, dict[str, float]], probes: Any) -> None:

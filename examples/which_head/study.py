@@ -39,7 +39,7 @@ HEADS = ["bidirectional_concat", "last_hidden", "mean_pool", "max_pool", "concat
 HEADS += ["attention_pool", "max_attention_pool"]
 DATA = {"uea": "FifthOfUEA", "series": "FifthOfSeries", "text": "FifthOfTexts"}
 MODULE_OF_MISTAKES = "examples.classic_mistakes"
-MODULE_OF_FIFTHS = "examples.which_head.fifth"
+MODULE_OF_FIFTHS = "examples.studies.fifth"
 # The pieces of the study: which head is best, what a wrong one costs, and with less data.
 PIECES = ("heads", "wrong", "fifth")
 # So many steps are trained to estimate the time of a set; the first run also warms up.

@@ -233,11 +233,13 @@ def test_a_channel_is_drawn_once_in_its_own_units_with_all_that_is_read_of_it(
     total = amounts.reshape(-1, encoder.num_inputs // stack)[:10].sum(axis=1)
     assert sum(channel.amounts for channel in channels) == pytest.approx(total)
     # What tells that a speed is unknown belongs to the speed.
-    speeds = {"both": [0, 2], "mark": [amounts.shape[1] // stack - 1]}
-    columns = [0, *(speeds["both"][1:] if scale == "both" else [])]
-    columns += speeds["mark"] if missing == "mark" else []
+    features_of_speed = [0]
+    if scale == "both":
+        features_of_speed.append(2)  # It is read once more, scaled by the series.
+    if missing == "mark":
+        features_of_speed.append(encoder.num_inputs // stack - 1)
     unstacked = amounts.reshape(-1, encoder.num_inputs // stack)[:10]
-    np.testing.assert_allclose(channels[0].amounts, unstacked[:, columns].sum(axis=1))
+    np.testing.assert_allclose(channels[0].amounts, unstacked[:, features_of_speed].sum(axis=1))
 
 
 @pytest.mark.pictures
