@@ -90,6 +90,11 @@ class InputEncoder(ABC):
         """The pieces of a text, and whether each is a token; empty where inputs are no texts."""
         return []
 
+    @property
+    def num_channels(self) -> int:
+        """How many channels of numbers, or texts, a raw series has; here, every feature is one."""
+        return self.num_inputs
+
     def channels_of(
         self, features: Float[np.ndarray, "time features"], amounts: np.ndarray, num_steps: int
     ) -> list[DrawnChannel]:

@@ -343,11 +343,12 @@ def shares_of_largest(amounts: Tensor) -> Tensor:
 def draw_steps(task: Task, data: Any, rows_by_title: Mapping[str, Sequence[int]]) -> Figure:
     """Draws the channels of rows as lines, in their own units, with a dot at each step, as large as
     it counts in its row; a column for each title. Of many channels, those that count most."""
-    columns = {title: rows_to_draw(task, data, rows) for title, rows in rows_by_title.items()}
-    first_row, *_ = next(iter(columns.values()))
-    num_strips = min(len(first_row.channels), MOST_CHANNELS)
+    num_strips = min(data.encoder.num_channels, MOST_CHANNELS)
     most_rows = STRIPS_UNDER_TITLE // num_strips
-    columns = {title: rows[:most_rows] for title, rows in columns.items()}
+    columns = {
+        title: rows_to_draw(task, data, numbers[:most_rows])
+        for title, numbers in rows_by_title.items()
+    }
     width = len(columns)
     height = max(map(len, columns.values()))
     height_of_row = 0.7 + 0.8 * num_strips  # inches, with its title
