@@ -39,16 +39,11 @@ from seqmodels.runs.live import at_newest_step, looks_ahead
 from seqmodels.runs.lock import locked
 from seqmodels.runs.metrics_file import MetricsFile
 from seqmodels.runs.plan import Plan, check_keys, plan_of
-from seqmodels.runs.report import (
-    interval_coverage,
-    learning_curves,
-    results_table,
-    tables_of_test,
-    verdict,
-)
+from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.result import Result
 from seqmodels.runs.resume import Resume, find_resume
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
+from seqmodels.runs.verdict import interval_coverage, verdict
 from seqmodels.screen import Screen, logging_to
 from seqmodels.target import find_target
 
