@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqmodels.errors import UserError, choices
 from seqmodels.plugins import import_plugins
@@ -14,8 +14,21 @@ TOKENS: Mapping[str, Any] = {"inputs": "tokens", "num_inputs": 100}
 FEATURES: Mapping[str, Any] = {"inputs": "features", "num_inputs": 3}
 
 
-Baselines = dict[str, dict[str, float]]
+BaselineScores = dict[str, dict[str, float]]
 """Metrics of simple baselines: `metric -> baseline -> value`."""
+
+
+class Baselines(NamedTuple):
+    """What simple baselines do with the splits to evaluate.
+
+    Args:
+        scores: such as `test/accuracy`.
+        wrong_rows: the rows of the test split that each one predicts wrongly, by its name; of a
+            baseline whose predictions are neither right nor wrong, nothing.
+    """
+
+    scores: BaselineScores
+    wrong_rows: Mapping[str, Sequence[int]] = {}
 
 
 @dataclass(frozen=True)

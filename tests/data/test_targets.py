@@ -130,7 +130,7 @@ def test_tags_are_padded_with_minus_100_beside_their_tokens() -> None:
     # test steps: a V, space S, b C; b V, c V. Most frequent tag of training: V (4 of 8). Of each
     # token: a V, b C, space S; c is unknown, so V. Correct: V.., V, V = 3 of 5; all but `b V` = 4
     shares = {"most frequent tag": 3 / 5, "most frequent tag of each token": 4 / 5}
-    found = data.baselines()["test/accuracy"]
+    found = data.baselines().scores["test/accuracy"]
     assert {name: found[name] for name in shares} == pytest.approx(shares)
     with pytest.raises(UserError, match="example 2 has 2 steps once encoded and 1 tags"):
         tagged((["b", "ab"], [["C"], ["V"]]))
@@ -144,7 +144,7 @@ def test_a_step_whose_tag_is_not_known_is_left_out() -> None:
     [batch] = data.split_loader("test")
     assert batch.targets.tolist() == [[-100, 2, -100], [2, -100, 0]]
     assert data.spec["classes"] == ["C", "S", "V"]
-    found = data.compute_baselines()
+    found = data.compute_baselines().scores
     assert found["test/accuracy"]["most frequent tag"] == pytest.approx(2 / 3)
 
 
@@ -219,8 +219,8 @@ def test_columns_of_numbers_are_values_or_classes(tmp_path: Path) -> None:
     for data in (classes, values):
         data.setup()
     assert classes.spec["classes"] == [*"0123"]
-    assert "ridge regression on tf-idf" in values.baselines()["test/rmse"]
-    assert "logistic regression on tf-idf" in classes.baselines()["test/accuracy"]
+    assert "ridge regression on tf-idf" in values.baselines().scores["test/rmse"]
+    assert "logistic regression on tf-idf" in classes.baselines().scores["test/accuracy"]
     found = [batch.targets[batch.rows == 7] for batch in values.file_loader(str(path))]
     [own] = values.targets.restore(torch.cat(found)).tolist()
     assert math.isnan(own[0]) and own[1] == pytest.approx(1)
@@ -237,7 +237,7 @@ def test_baselines_of_values_are_in_their_own_units() -> None:
         drift = [None if n % 5 == 0 else x[:, 1].mean() for n, x in enumerate(series)]
         splits[split] = series, [[100 + 10 * x[:, 0].mean(), d] for x, d in zip(series, drift)]
     data = Made(splits, Series(), Values(["level", "drift"]), batch_size=8)
-    found = data.baselines()
+    found = data.baselines().scores
 
     def table(split: str) -> tuple[np.ndarray, np.ndarray]:  # by hand
         inputs = np.array([*map(summary_of, splits[split][0])])

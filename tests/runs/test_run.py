@@ -22,6 +22,7 @@ from seqmodels.errors import UserError
 from seqmodels.runs import load_run, train
 from seqmodels.runs.environment import environment
 from seqmodels.runs.folder import read_metrics
+from seqmodels.target import Baselines
 from seqmodels.tasks.classification import SequenceClassifier
 from tests.conftest import Config, result_of, run_script
 from tests.runs.resumed import callback, weights
@@ -197,7 +198,7 @@ def test_bfloat16_is_chosen_only_where_the_cpu_computes_in_it(
 def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
     data = UEA("JapaneseVowels")
     data.setup()
-    found = data.baselines()["test/accuracy"]
+    found = data.baselines().scores["test/accuracy"]
     train, test = data.examples["train"], data.examples["test"]
     # classes of the training part are equally frequent, so the majority is the first met
     shares = [np.mean([label == c for label in test.targets]) for c in data.spec["classes"]]
@@ -212,15 +213,15 @@ def test_baselines_of_series_are_the_majority_and_a_linear_model() -> None:
 def test_baselines_are_kept_by_fingerprint(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Text(str(reviews))
     data.setup()
-    first = data.baselines()
+    first = data.baselines().scores
     assert first["test/accuracy"]["logistic regression on tf-idf"] == 1.0
-    monkeypatch.setattr(Text, "compute_baselines", lambda _: {})
-    assert data.baselines() == first
+    monkeypatch.setattr(Text, "compute_baselines", lambda _: Baselines({}))
+    assert data.baselines().scores == first
     for other in (Text(str(reviews), split_seed=1), Text(str(reviews), lowercase=True)):
         other.setup()
-        assert other.baselines() == {}
+        assert other.baselines().scores == {}
     monkeypatch.setattr("seqmodels.data.module.BASELINES", 0)  # those of another version
-    assert data.baselines() == {}
+    assert data.baselines().scores == {}
 
 
 def test_the_commit_of_your_project_is_recorded(

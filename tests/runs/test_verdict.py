@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
+from seqmodels import compose, load_run, train
 from seqmodels.runs.result import Result
-from seqmodels.runs.verdict import verdict
+from seqmodels.runs.verdict import Evidence, _chance_of_pairs, evidence_of, verdict
+from seqmodels.target import Baselines
 
 
 def run(
@@ -51,14 +55,14 @@ def run(
     ],
 )
 def test_a_run_says_which_baseline_is_better_or_that_its_test_is_too_small_to_tell(
-    result: Result, said: str | None, tmp_path: Path
+    result: Result, said: str | None
 ) -> None:
     result.baselines.pop("test/f1")
     if said and "can't tell" in said:
         said = said.replace("can't tell", "test rows can't tell max_pool and b apart")
     else:
         said = said and f"max_pool {said}"
-    assert verdict(result, tmp_path) == ([said] if said else [])
+    assert verdict(result, Evidence()) == ([said] if said else [])
 
 
 @pytest.mark.parametrize(
@@ -80,4 +84,63 @@ def test_a_run_says_if_macro_f1_lost_by_more_than_chance(
     rows = "".join(f"{name},{count}\n" for name, count in zip("abc", [*counts, 0], strict=True))
     (tmp_path / "scores.csv").write_text("class,count\n" + rows)
     said = f"max_pool lost to b: test/macro_f1 {value:.2%} and {other:.2%}.".replace("%", " %")
-    assert verdict(result, tmp_path) == ([said] if lost else [])
+    evidence = evidence_of(tmp_path, Baselines(scores={}))
+    assert verdict(result, evidence) == ([said] if lost else [])
+
+
+@pytest.mark.parametrize("different", [0, 1, 5, 6, 7, 20, 21, 999])
+def test_a_lead_is_beyond_chance_where_mcnemars_exact_test_says_so(different: int) -> None:
+    rows = 1000
+    for wins in range(different + 1):
+        p = binomtest(wins, different).pvalue if different else 1.0
+        lead = abs(wins - (different - wins)) / rows
+        assert (lead > _chance_of_pairs(different, rows)) == (p < 0.05)
+
+
+@pytest.mark.parametrize(
+    ("only_run_right", "only_baseline_right", "said"),
+    [
+        (0, 0, "is level with"),  # the same mistakes
+        (3, 9, "is level with"),  # 12 rows of 1,000 can't hide two points
+        (2, 12, "lost to"),  # a point: less than chance between two samples, 3.5 points
+        (100, 110, "can't tell"),
+        (20, 2, None),
+    ],
+)
+def test_models_that_predict_the_same_rows_are_compared_row_by_row(
+    only_run_right: int, only_baseline_right: int, said: str | None, tmp_path: Path
+) -> None:
+    is_wrong = np.zeros((2, 1000), bool)  # of the run and of the baseline
+    is_wrong[:, :200] = True
+    is_wrong[1, 200 : 200 + only_run_right] = True
+    is_wrong[0, 400 : 400 + only_baseline_right] = True
+    rows = "".join(
+        f"{row + 1},x,{'y' if wrong else 'x'}\n" for row, wrong in enumerate(is_wrong[0])
+    )
+    (tmp_path / "predictions.csv").write_text("row,target,prediction\n" + rows)
+
+    accuracy_of_run, accuracy_of_baseline = 1 - is_wrong.mean(axis=1)
+    result = run(accuracy_of_run, accuracy_of_baseline, examples=1000)
+    result.baselines.pop("test/f1")
+    wrong_rows = {"b": np.flatnonzero(is_wrong[1]).tolist(), "worse": [*range(1000)]}
+    evidence = evidence_of(tmp_path, Baselines(result.baselines, wrong_rows))
+    sentences = verdict(result, evidence)
+    assert len(sentences) == bool(said) and all(said in sentence for sentence in sentences)
+
+
+def test_the_evidence_of_a_run_is_as_many_rows_as_its_metrics_say(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = ["trainer=cpu", "trainer.max_epochs=1", "model=classifier", "data=japanese_vowels"]
+    result = train(compose(*words, f"folder={folder}"))
+    data = load_run(folder).data
+    data.setup()
+    evidence = evidence_of(folder, data.baselines())
+    shares_wrong = {"run": 1 - result["metrics"]["test/accuracy"]}
+    assert evidence.wrong_rows is not None
+    wrong_rows = {"run": evidence.wrong_rows, **evidence.wrong_rows_of_baselines}
+    for name, accuracy in result["baselines"]["test/accuracy"].items():
+        shares_wrong[name] = 1 - accuracy
+    assert shares_wrong == {
+        name: pytest.approx(len(rows) / result["examples"]["test"])
+        for name, rows in wrong_rows.items()
+    }

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from seqmodels.data.examples import EVALUATED, Split, take
 from seqmodels.data.sequences import SequenceDataModule
 from seqmodels.data.series_inputs import summary_of
-from seqmodels.target import Baselines
+from seqmodels.target import Baselines, BaselineScores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix  # slow to import
@@ -357,10 +357,10 @@ def baseline_rows(
         models: what each predicts for a split, or how, by its name.
         score: gives the scores of that on a split, by the name of the metric.
     """
-    rows: Baselines = {}
+    rows: BaselineScores = {}
     for name, predictions in models.items():
         for split in EVALUATED:
             for metric, value in score(split, predictions[split]).items():
                 scores_by_model = rows.setdefault(f"{split}/{metric}", {})
                 scores_by_model[name] = float(value)
-    return rows
+    return Baselines(rows)

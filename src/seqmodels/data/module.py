@@ -21,7 +21,7 @@ from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
-BASELINES = 14  # the version of the baselines in the cache
+BASELINES = 15  # the version of the baselines in the cache
 
 
 class DataModule(pl.LightningDataModule):
@@ -196,7 +196,7 @@ class DataModule(pl.LightningDataModule):
         return {}
 
     def baselines(self) -> Baselines:
-        """Metrics of simple baselines, such as `test/accuracy`, on validation and test.
+        """What simple baselines do on validation and test.
 
         They are computed once for each fingerprint and `baseline_recipe`, and cached on disk.
         """
@@ -209,7 +209,7 @@ class DataModule(pl.LightningDataModule):
             return baselines
 
         recipe = [BASELINES, self.fingerprint, self.target, *self.baseline_recipe]
-        return cached_value("baselines", recipe, compute)
+        return Baselines(*cached_value("baselines", recipe, compute))
 
     @property
     def baseline_recipe(self) -> list[Any]:
@@ -217,9 +217,9 @@ class DataModule(pl.LightningDataModule):
         return []
 
     def compute_baselines(self) -> Baselines:
-        """The metrics that `baselines` caches: by default, those of the kind of target."""
+        """What `baselines` caches: by default, the baselines of the kind of target."""
         compute = find_target(self.target).baselines
-        return compute(self) if compute else {}
+        return compute(self) if compute else Baselines(scores={})
 
     @property
     def process(self) -> tuple[int, int]:

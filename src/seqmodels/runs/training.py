@@ -43,9 +43,9 @@ from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.result import Result
 from seqmodels.runs.resume import Resume, find_resume
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import interval_coverage, verdict
+from seqmodels.runs.verdict import evidence_of, interval_coverage, verdict
 from seqmodels.screen import Screen, logging_to
-from seqmodels.target import find_target
+from seqmodels.target import Baselines, find_target
 
 log = logging.getLogger(__name__)
 
@@ -218,8 +218,10 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     recording.on_train_batch_start(trainer)
     result.seconds["fit"] = time.perf_counter() - clock
     # They come after the training, because its first step would wait for them.
+    baselines = Baselines(scores={})
     if training.config.baseline and trainer.is_global_zero:
-        result.baselines = data.baselines()
+        baselines = data.baselines()
+        result.baselines = baselines.scores
     speed = task.seen * trainer.world_size / result.seconds["fit"]
     setattr(result, f"{task.contract.kind.unit}_per_second", speed)
 
@@ -227,7 +229,7 @@ def _fit(training: Training, result: Result, recording: Recording, console: Scre
     _test(training, result)
     result.seconds["test"] = time.perf_counter() - clock
     if trainer.is_global_zero:
-        _report(training, result)
+        _report(training, result, baselines)
     result.seconds["total"] = time.perf_counter() - training.started
 
 
@@ -265,7 +267,7 @@ def _test(training: Training, result: Result) -> None:
     }
 
 
-def _report(training: Training, result: Result) -> None:
+def _report(training: Training, result: Result, baselines: Baselines) -> None:
     """Draws the curves, gives the loggers the results, and finds what to say of them."""
     folder, data, task = training.folder, training.data, training.task
     curves = folder.figures / "learning_curves.png"
@@ -273,7 +275,8 @@ def _report(training: Training, result: Result) -> None:
     history = read_metrics(folder.metrics_file)
     learning_curves(history, curves, task.curves, title)
     log_result(training.trainer, result.metrics, sorted(folder.figures.glob("*.png")))
-    result.verdict = [*verdict(result, folder.path), *interval_coverage(result)]
+    evidence = evidence_of(folder.path, baselines)
+    result.verdict = [*verdict(result, evidence), *interval_coverage(result)]
     if result.whole_splits:
         scheduler = training.config.model.get("scheduler")
         sentences = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,38 +12,67 @@ from typing import Literal, NamedTuple
 from seqmodels.metrics import find_metric, show_with_unit
 from seqmodels.runs.report import scores_of_parts
 from seqmodels.runs.result import Result
+from seqmodels.target import Baselines
 
 NEAR = 0.005  # how much of a number two models may differ by, and be level
 OF_INTEREST = 0.02  # a difference of shares that is worth knowing of: two points
+# The significance level of McNemar's test.
+LEVEL = 0.05
+# Of two models that differ on fewer rows, neither is better beyond chance: 2 / 2 ** 5 > LEVEL.
+FEWEST_DIFFERENT = 6
 
 
-def verdict(result: Result, folder: Path) -> list[str]:
-    """A sentence if the best baseline is not clearly worse on the test split, in the metric that
-    the task is compared by, and one if it is clearly better in another metric; none for a run on a
-    part of its splits, as with `debug`. A metric that `METRICS` lacks is skipped.
+class Evidence(NamedTuple):
+    """What the test split tells of a difference between a run and a baseline.
 
     Args:
-        folder: where the test has left `scores.csv`, which counts each class.
+        class_counts: how many rows each class has; empty without classes.
+        wrong_rows: those that the run predicts wrongly; None if that is not known.
+        wrong_rows_of_baselines: the same of each baseline, by its name, where that is known.
     """
+
+    class_counts: Sequence[int] = ()
+    wrong_rows: Set[int] | None = None
+    wrong_rows_of_baselines: Mapping[str, Set[int]] = {}
+
+
+def evidence_of(folder: Path, baselines: Baselines) -> Evidence:
+    """What a test has left in this folder, beside what the baselines predict."""
+    class_counts = [int(row["count"]) for row in scores_of_parts(folder) if "class" in row]
+    predictions_file = folder / "predictions.csv"
+    if not baselines.wrong_rows or not predictions_file.is_file():
+        return Evidence(class_counts)
+    wrong_rows = set()
+    with predictions_file.open(newline="", encoding="utf-8") as table:
+        for row, cells in enumerate(csv.DictReader(table)):
+            if cells["prediction"] != cells["target"]:
+                wrong_rows.add(row)
+    wrong_rows_of_baselines = {name: {*rows} for name, rows in baselines.wrong_rows.items()}
+    return Evidence(class_counts, wrong_rows, wrong_rows_of_baselines)
+
+
+def verdict(result: Result, evidence: Evidence) -> list[str]:
+    """A sentence if the best baseline is not clearly worse on the test split, in the metric that
+    the task is compared by, and one if it is clearly better in another metric; none for a run on a
+    part of its splits, as with `debug`. A metric that `METRICS` lacks is skipped."""
     if not result.whole_splits:
         return []
-    class_counts = [int(row["count"]) for row in scores_of_parts(folder) if "class" in row]
-    comparison = _compare(result, result.metric, class_counts)
+    comparison = _compare(result, result.metric, evidence)
     sentences = []
     if comparison and comparison.outcome != "won":
         sentences.append(comparison.sentence)
     if comparison is None or comparison.outcome != "lost":
-        sentences += islice(_other_losses(result, class_counts), 1)
+        sentences += islice(_other_losses(result, evidence), 1)
     return sentences
 
 
-def _other_losses(result: Result, class_counts: Sequence[int]) -> Iterator[str]:
+def _other_losses(result: Result, evidence: Evidence) -> Iterator[str]:
     """A sentence for each metric, but the one that the task is compared by, in which a baseline is
     clearly better on the test split."""
     for name in result.baselines:
         split, _, metric = name.partition("/")
         if split == "test" and metric != result.metric:
-            comparison = _compare(result, metric, class_counts)
+            comparison = _compare(result, metric, evidence)
             if comparison and comparison.outcome == "lost":
                 yield comparison.sentence
 
@@ -54,7 +84,7 @@ class Comparison(NamedTuple):
     sentence: str
 
 
-def _compare(result: Result, metric: str, class_counts: Sequence[int]) -> Comparison | None:
+def _compare(result: Result, metric: str, evidence: Evidence) -> Comparison | None:
     """Compare a run with the best baseline in a metric; None where that is not known.
 
     The one or the other is better if they differ by more than half a percent, and by more than
@@ -76,36 +106,62 @@ def _compare(result: Result, metric: str, class_counts: Sequence[int]) -> Compar
     best = max(baselines, key=lambda baseline: sign * baselines[baseline])
     baseline_score = baselines[best]
     lead = sign * (score - baseline_score)
-    chance = _chance(result, metric, (score, baseline_score), class_counts)
+    num_rows = result.examples.get("test") or sum(evidence.class_counts)
+    examples = _examples_of(metric, num_rows, evidence.class_counts)
+    wrong_rows_of_best = evidence.wrong_rows_of_baselines.get(best)
+    if not examples:
+        chance = 0.0
+    elif evidence.wrong_rows is None or wrong_rows_of_best is None:
+        chance = _chance_of_two_samples((score, baseline_score), examples)
+    else:
+        different_rows = evidence.wrong_rows ^ wrong_rows_of_best
+        # A mean of fewer examples varies by the square root more.
+        chance = _chance_of_pairs(len(different_rows), num_rows) * math.sqrt(num_rows / examples)
     numbers = f"{name} {show_with_unit(name, score)} and {show_with_unit(name, baseline_score)}"
     if abs(lead) > max(NEAR * max(abs(score), abs(baseline_score)), chance):
         outcome: Literal["won", "lost"] = "won" if lead > 0 else "lost"
         return Comparison(outcome, f"{result.head} {outcome} to {best}: {numbers}.")
     if chance and abs(lead) + chance > OF_INTEREST:
-        rows = result.examples.get("test") or sum(class_counts)
         return Comparison(
-            "unknown", f"{rows:,} test rows can't tell {result.head} and {best} apart: {numbers}."
+            "unknown",
+            f"{num_rows:,} test rows can't tell {result.head} and {best} apart: {numbers}.",
         )
     return Comparison("level", f"{result.head} is level with {best}: {numbers}.")
 
 
-def _chance(
-    result: Result, metric: str, shares: tuple[float, float], class_counts: Sequence[int]
-) -> float:
-    """By how much two shares of a test split may differ by chance: 1.96 standard deviations of
-    their difference, as if of two samples; 0 for a metric of which that is not known.
+def _examples_of(metric: str, num_rows: int, class_counts: Sequence[int]) -> float:
+    """How many examples a share of a test split is a mean of; 0 for a metric that is none.
 
-    An accuracy is a binomial share of the examples. A macro F1 is taken as the mean of such shares,
-    one of each class, which varies as one of fewer examples.
+    A macro F1 is taken as the mean of the shares of each class, which varies as one share of fewer
+    examples.
     """
-    examples: float | None = None
     present_counts = [count for count in class_counts if count]
     if metric == "accuracy":
-        examples = result.examples.get("test")
-    elif metric == "macro_f1" and present_counts:
-        examples = len(present_counts) ** 2 / sum(1 / count for count in present_counts)
-    if not examples:
-        return 0.0
+        return float(num_rows)
+    if metric == "macro_f1" and present_counts:
+        return len(present_counts) ** 2 / sum(1 / count for count in present_counts)
+    return 0.0
+
+
+def _chance_of_pairs(different: int, num_rows: int) -> float:
+    """By how much two accuracies of the same rows may differ by chance, by McNemar's exact test.
+
+    Args:
+        different: how many rows only one of the two models predicts rightly. By chance, each is as
+            often the one as the other.
+    """
+    from scipy.stats import binom  # slow to import
+
+    # With fewer rows, no lead is beyond chance.
+    different = max(different, FEWEST_DIFFERENT)
+    significant_wins = int(binom.isf(LEVEL / 2, different, 0.5)) + 1
+    significant_lead = significant_wins - (different - significant_wins)
+    return (significant_lead - 1) / num_rows
+
+
+def _chance_of_two_samples(shares: tuple[float, float], examples: float) -> float:
+    """By how much two shares may differ by chance, if nobody knows which rows they share: 1.96
+    standard deviations of their difference, as if of two samples."""
     variance = 0.0
     for share in shares:
         # As if there were one more that is right and one that is wrong (Agresti and Caffo 2000):

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import accuracy_score, f1_score
 
 from seqmodels.data import UEA, Text, baseline_features
+from seqmodels.target import Baselines
 
 LINEAR = "logistic regression on tf-idf"
 
@@ -23,7 +24,7 @@ def test_a_baseline_has_the_scores_of_another_library(tmp_path: Path) -> None:
     train, test = (str(tmp_path / f"{name}.csv") for name in ("train", "test"))
     data = Text(train, validation=train, test=test)
     data.setup()
-    found = data.compute_baselines()
+    found, wrong_rows = data.compute_baselines()
     names = {f"{split}/{of}" for split in ("validation", "test") for of in ("accuracy", "macro_f1")}
     assert found.keys() == names
     right = data.datasets["test"].targets.clamp(min=-1).tolist()
@@ -33,6 +34,7 @@ def test_a_baseline_has_the_scores_of_another_library(tmp_path: Path) -> None:
         accuracy, macro_f1 = accuracy_score(right, made), f1_score(right, made, average="macro")
         assert found["test/accuracy"][name] == pytest.approx(accuracy)
         assert found["test/macro_f1"][name] == pytest.approx(macro_f1)
+        assert wrong_rows[name] == [row for row, one in enumerate(right) if one != made[row]]
 
 
 def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
@@ -47,7 +49,7 @@ def test_the_strength_is_that_which_is_best_on_the_validation_split() -> None:
     ]
     best = max(right, key=lambda of: of["validation"])
     assert best["test"] > 0.95 and best["test"] != max(of["test"] for of in right)
-    found = data.compute_baselines()
+    found = data.compute_baselines().scores
     for split, share in best.items():
         name = "logistic regression on channel statistics"
         assert found[f"{split}/accuracy"][name] == pytest.approx(share)
@@ -60,7 +62,7 @@ def z_normalised(row: np.ndarray) -> np.ndarray:
 def test_series_have_all_their_baselines_whichever_the_validation_split_likes() -> None:
     data = UEA("ArrowHead")
     data.setup()
-    found = data.compute_baselines()
+    found = data.compute_baselines().scores
     nearest_names = ["nearest neighbour", "nearest neighbour, z-normalised"]
     names = ["majority class", "logistic regression on channel statistics", *nearest_names]
     assert [[*scores] for scores in found.values()] == [names] * 4
@@ -103,10 +105,10 @@ def test_what_a_neighbour_is_nearest_by() -> None:
 def test_baselines_leave_random_numbers_and_threads_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compute(_: object) -> dict:
+    def compute(_: object) -> Baselines:
         torch.set_num_threads(torch.get_num_threads() + 1)
         np.random.seed(7), torch.manual_seed(7)
-        return {}
+        return Baselines(scores={})
 
     def state() -> list[object]:
         drawn = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
@@ -118,4 +120,4 @@ def test_baselines_leave_random_numbers_and_threads_as_they_were(
     data = Text(str(tmp_path / "a.csv"))
     data.setup()
     before = state()
-    assert data.baselines() == {} and state() == before
+    assert data.baselines().scores == {} and state() == before

@@ -121,7 +121,7 @@ def test_what_is_missing_repeats_the_last_known_value_and_is_not_scored(write: W
     inputs, targets = restored(data, "validation", [0, 11])  # of 60 .. 79
     np.testing.assert_allclose(inputs[1, -2:, 0], [690, 690], rtol=1e-5)  # 70
     assert np.isnan(targets[1, :, 0]).tolist() == [True, False, False]  # 71, 72, 73
-    baselines = data.compute_baselines()
+    baselines = data.compute_baselines().scores
     errors = [  # of the last value that is read, for every known value that is forecast
         abs(series.values[at, 0] - series.values[origin, 0])
         for origin in range(60 - 1, 80 - H)
@@ -313,7 +313,7 @@ def test_baselines_equal_those_by_hand(write: Write) -> None:
     x = random.normal(size=300)
     file = write("y,x", *(f"{a},{b}" for a, b in zip(y.tolist(), x.tolist())))
     data = windows(file, inputs=["x"], window=5, period=P)  # longer than the window
-    found = data.compute_baselines()
+    found = data.compute_baselines().scores
 
     places = {"train": (0, 180), "validation": (180, 240), "test": (240, 300)}
 
@@ -366,7 +366,7 @@ def test_of_several_series_and_columns_each_baseline_is_scaled_by_its_own(write:
         for o in range(48, 60 - H + 1)
     ]
     expected = pytest.approx(np.mean(errors), rel=1e-5)
-    assert data.compute_baselines()["test/mase"]["naive"] == expected
+    assert data.compute_baselines().scores["test/mase"]["naive"] == expected
 
 
 def test_the_same_table_has_other_baselines_with_other_targets(two_series: str) -> None:

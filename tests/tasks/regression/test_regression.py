@@ -151,7 +151,7 @@ def test_the_file_says_whether_its_targets_are_numbers() -> None:
     data = UEA("Covid3Month")
     data.setup()
     assert (data.per, data.target, data.spec["values"]) == ("sequence", "value", ["value"])
-    rmse = data.baselines()["test/rmse"]["training mean"]
+    rmse = data.baselines().scores["test/rmse"]["training mean"]
     assert rmse == pytest.approx(0.0447, abs=5e-5)
 
 

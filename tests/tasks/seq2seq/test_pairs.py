@@ -160,7 +160,7 @@ def test_baselines_copy_the_source_or_take_the_most_frequent_target(
 ) -> None:
     train = [("aaab", "a b"), ("cccd", "c"), ("cccd", "d"), ("z", "a b"), ("zz", "aab")]
     test = [("ccd", "c d e"), ("ccd", "c"), ("xab", "a b c d")]
-    found = pairs_from_files(test, train, [("aab", "aab")]).baselines()
+    found = pairs_from_files(test, train, [("aab", "aab")]).baselines().scores
     assert found["validation/exact_match"] == {COPY: 1.0, OFTEN: 0.0, TABLE: 0.0}
     assert found["test/exact_match"] == {COPY: 0.0, OFTEN: 0.0, TABLE: 0.0}
     # copies: 1 of 1 from "c", and 4 of 4; "a b": 2 of 1, and 2 of 4
@@ -180,5 +180,5 @@ def test_a_table_has_the_share_of_the_target_that_each_source_token_mostly_gets(
         ("da", "x"),
     ]
     test = [("cab", "p q x y"), ("bda", "y x"), ("a?b", "x y"), ("bc", "p q")]
-    found = pairs_from_files(test, train, test).baselines()
+    found = pairs_from_files(test, train, test).baselines().scores
     assert found["test/exact_match"][TABLE] == 3 / 4

@@ -168,7 +168,7 @@ def test_baselines_of_tags_follow_the_vocabulary(write: Write) -> None:
     for options, expected in (({}, 1.0), ({"characters": True}, 1.0), ({"min_count": 99}, 0.5)):
         data = TaggedText(train, test, test, **options)
         data.setup()
-        found = data.baselines()["test/accuracy"]
+        found = data.baselines().scores["test/accuracy"]
         assert found["most frequent tag of each token"] == expected
 
 
@@ -195,7 +195,7 @@ def test_the_baseline_of_texts_reads_the_tokens_around_each(write: Write) -> Non
         # The order of columns differs, so compare which rows have how much in common.
         made, wanted = features[split].toarray(), by_hand.transform(windows(split))
         assert np.array_equal(made @ made.T, wanted @ wanted.T)
-    found = data.baselines()["test/accuracy"]
+    found = data.baselines().scores["test/accuracy"]
     assert name == "windows of 11 tokens"
     assert found["most frequent tag of each token"] < 0.9
     assert found["logistic regression on windows of 11 tokens"] == 1.0
@@ -280,7 +280,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_baseline_is_logistic_regression_on_windows_of_steps(nights: str) -> None:
     data = SeriesTable(nights, **NIGHTS)
     data.setup()
-    found = data.compute_baselines()
+    found = data.compute_baselines().scores
 
     def windows(split: str) -> tuple[np.ndarray, np.ndarray]:  # by hand
         rows, tags = [], []

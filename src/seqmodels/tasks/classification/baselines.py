@@ -40,4 +40,8 @@ def class_baselines(data: SequenceDataModule) -> Baselines:
     if data.inputs.kind == "features":
         series = {split: data.datasets[split].sequences for split in SPLITS}
         predictions |= nearest_neighbour(series, labels)
-    return baseline_rows(predictions, score)
+    wrong_rows = {}
+    for name, by_split in predictions.items():
+        is_wrong = by_split["test"] != labels["test"]
+        wrong_rows[name] = np.flatnonzero(is_wrong).tolist()
+    return baseline_rows(predictions, score)._replace(wrong_rows=wrong_rows)

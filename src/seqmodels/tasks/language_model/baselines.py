@@ -6,7 +6,7 @@ import lzma
 from collections.abc import Iterable, Mapping
 
 from seqmodels.data.examples import EVALUATED
-from seqmodels.target import Baselines
+from seqmodels.target import Baselines, BaselineScores
 
 # So many bytes are compressed at most, which takes some seconds.
 MAX_BYTES = 4_000_000
@@ -19,7 +19,7 @@ def compression_baselines(splits: Mapping[str, Iterable[str]]) -> Baselines:
     Args:
         splits: the text of each split, in pieces.
     """
-    baselines: Baselines = {}
+    scores: BaselineScores = {}
     for split in EVALUATED:
         text = bytearray()
         for piece in splits[split]:
@@ -31,5 +31,5 @@ def compression_baselines(splits: Mapping[str, Iterable[str]]) -> Baselines:
             name = f"lzma on the first {MAX_BYTES / 1e6:g} MB"
             del text[MAX_BYTES:]
         compressed = lzma.compress(text, preset=9)
-        baselines[f"{split}/bits_per_byte"] = {name: 8 * len(compressed) / len(text)}
-    return baselines
+        scores[f"{split}/bits_per_byte"] = {name: 8 * len(compressed) / len(text)}
+    return Baselines(scores)
