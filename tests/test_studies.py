@@ -247,8 +247,8 @@ def test_the_tables_of_heads(study: ModuleType, tmp_path: Path) -> None:
         "| `max_pool` | 8 | 2.00 | 82.05 | 0 | -1.00 | -1.00 | -1.00 | 0.164 |",
         "| head | series (6) | texts (2) | short (4) | long (4) | small (4) | large (4) |",
         "| up to 95 series (2) | -1.0 | -5.0 | -6.0 |",
-        "| max_pool | 10.00 | 10.00 | 0.00 | 0.00 |",
-        "| max_pool | -10.00 |",
+        "| `max_pool` | 10.00 | 10.00 | 0.00 | 0.00 |",
+        "| `max_pool` | -10.00 |",
         "| *median* | -48.0 | -68.0 | -58.0 | -49.0 | -69.0 | -59.1 |",
     ):
         assert line in text, line
@@ -312,7 +312,7 @@ def test_the_tables_of_cells_and_sizes(study: ModuleType) -> None:
     ]
     text = "\n".join(answers("cells").answer(found))
     assert "| `lstm` | 6 | 1.00 |" in text and "| `128 x 1` | 6 | 1.00 |" in text
-    assert "| gru | 1.00 | 1.50 |" in text  # thousands of parameters, and time by the LSTM's
+    assert "| `gru` | 1.00 | 1.50 |" in text  # thousands of parameters, and time by the LSTM's
 
 
 def test_the_table_of_calibration_reads_the_head_of_each_recipe(study: ModuleType) -> None:

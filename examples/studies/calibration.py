@@ -18,7 +18,7 @@ from tables import (
     mean_over_seeds,
     median_with_interval,
     print_answer,
-    written_p,
+    sentence_of_p,
 )
 
 from seqmodels.compare.statistics import signed_rank_p
@@ -51,10 +51,10 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         changes = [columns[after][name] - columns[before][name] for name in columns[before]]
         middle, low, high = median_with_interval(changes)
         fallen = sum(change < 0 for change in changes)
-        p = written_p(signed_rank_p(np.array(changes)))
+        p = sentence_of_p(signed_rank_p(np.array(changes)))
         lines.append(
             f"{before}: falls on {fallen} of {len(changes)} sets, by {-middle:.2f} in the median "
-            f"(95 %: {-high:.2f} to {-low:.2f}), p = {p}."
+            f"(95 %: {-high:.2f} to {-low:.2f}), {p}."
         )
     return lines
 

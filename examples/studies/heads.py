@@ -162,7 +162,7 @@ def by_size(results: Sequence[Result], scores: Scores) -> list[str]:
                 for name in names
                 if {head, "concat_pool"} <= scores[name].keys()
             ]
-            cells.append(f"{median(points):.1f}" if points else "-")
+            cells.append(f"{median(points):z.1f}" if points else "-")
         rows.append(cells)
     header = ["sets", "`max_pool`", "`bidirectional_concat`", "`last_hidden`"]
     return ["Points above `concat_pool`, in the median:", "", *markdown(header, rows)]
@@ -189,8 +189,9 @@ def evidence(results: Iterable[Result], scores: Scores) -> list[str]:
     columns: dict[str, dict[str, float]] = {}
     for quarter in range(QUARTERS):
         columns[f"quarter {quarter + 1}"] = {
-            head: float(np.mean(losses_of_sets, axis=0)[quarter])
-            for head, losses_of_sets in losses_by_head.items()
+            head: float(np.mean(losses_by_head[head], axis=0)[quarter])
+            for head in HEADS
+            if head in losses_by_head
         }
     sets_by_quarter: dict[int, list[str]] = {}
     for name, losses_of_heads in losses_by_set.items():

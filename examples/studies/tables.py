@@ -114,8 +114,8 @@ def median_difference(across: Across, first: str, second: str) -> float:
 def pair(across: Across, first: str, second: str) -> str:
     """A sentence on two arms."""
     points = median_difference(across, first, second)
-    p = written_p(p_of(across, first, second))
-    return f"`{first}` above `{second}`: {points:.2f} points in the median, p = {p}."
+    p = p_of(across, first, second)
+    return f"`{first}` above `{second}`: {points:.2f} points in the median, {sentence_of_p(p)}."
 
 
 def mean_ranks(scores: Scores, arms: Sequence[str], sets: Iterable[str]) -> dict[str, float]:
@@ -138,19 +138,23 @@ def written_p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def sentence_of_p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def columns_of_numbers(
     title: str, columns: Mapping[str, Mapping[str, float]], digits: int = 2
 ) -> list[str]:
-    """A table with a row for each arm, or set, and a column for each mapping."""
+    """A table with a row for each arm, as code, or for each set, and a column for each mapping."""
     names: dict[str, None] = {}
     for column in columns.values():
         names.update(dict.fromkeys(column))
     rows = []
     for name in names:
         cells = [
-            f"{column[name]:.{digits}f}" if name in column else "-" for column in columns.values()
+            f"{column[name]:z.{digits}f}" if name in column else "-" for column in columns.values()
         ]
-        rows.append([name, *cells])
+        rows.append([name if title == "set" else f"`{name}`", *cells])
     return markdown([title, *columns], rows)
 
 
