@@ -15,6 +15,7 @@ Kind = Literal["series", "texts"]
 # same steps, and ends when its steps are taken.
 _ALWAYS = (
     "baseline=false",
+    "data.validation_fraction=0.1",
     "trainer.accelerator=cpu",
     "trainer.devices=1",
     "trainer.max_epochs=-1",

@@ -10,10 +10,10 @@ from seqmodels.data.examples import Examples, by_split, cut_off
 class Fifth(SequenceDataModule):
     def read(self) -> Mapping[Any, Examples]:
         splits: dict[Any, Examples] = {**by_split(super().read())}
-        fractions = {**self.fractions, "rest": 0.8}  # The rest is four fifths of the training.
-        for split, fraction in fractions.items():
+        for split in (*self.fractions, "rest"):  # The rest is four fifths of the training.
             if split not in splits:
                 train = splits["train"]
+                fraction = 0.8 if split == "rest" else self.fraction_of(split, len(train))
                 strata = self.targets.strata(train.targets)
                 remaining, examples = cut_off(train, fraction, self.split_seed, split, strata)
                 splits["train"] = remaining

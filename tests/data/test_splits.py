@@ -41,6 +41,29 @@ def whose(data: Text, column: str = "who") -> dict[str, set[Any]]:
     return {split: {by_text[t] for t in each.inputs} for split, each in data.examples.items()}
 
 
+@pytest.mark.parametrize(
+    ("count", "options", "validation", "noted"),
+    [
+        (59, {}, 1, True),
+        (3, {}, 1, True),
+        (60, {}, 6, False),
+        (40, {"group": "who"}, 5, True),  # a whole group
+        (40, {"validation": None}, 40, False),  # a file of its own is not cut
+    ],
+)
+def test_an_automatic_validation_is_one_example_of_few(
+    count: int, options: dict[str, Any], validation: int, noted: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "validation.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:count]))
+    files = {name: str(file) for name in ("test", *options) if name != "group"}
+    groups = {"group": "who"} if "group" in options else {}
+    data = data_of(tmp_path, ROWS[:count], validation_fraction="auto", **files, **groups)
+    data.setup()
+    assert len(data.datasets["validation"]) == validation
+    assert any("says next to nothing" in note for note in data.notes) == noted
+
+
 # ---------------------------------------------------------------- groups
 
 

@@ -15,7 +15,11 @@ PLATEAU = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
 
 
 def said(
-    scores: list[float], scheduler: Any = ONE_CYCLE, monitor: Any = "validation/mase", **ends: int
+    scores: list[float],
+    scheduler: Any = ONE_CYCLE,
+    monitor: Any = "validation/mase",
+    num_rows: int | None = None,
+    **ends: int,
 ) -> str:
     """Of a training that is validated every 100 steps, in epochs of 250."""
     history: list[dict[str, float]] = []
@@ -29,7 +33,7 @@ def said(
     trainer = SimpleNamespace(
         checkpoint_callback=callback, **{"max_steps": -1, "max_epochs": -1, **ends}
     )
-    return shorter_training(task, trainer, scheduler, history)
+    return shorter_training(task, trainer, scheduler, history, num_rows)
 
 
 EARLY = [1.4, 0.9, 1.2, 1.3, 1.1, 1.1, 1.0, 1.0, 1.0, 1.0]
@@ -53,6 +57,11 @@ def test_the_key_ends_it_after_twice_the_best_step(
         "The best validation (validation/mase 0.9000) was after step 200 of 1,000, before"
     )
     assert sentence.endswith(f": {key}.")
+
+
+def test_few_rows_say_nothing() -> None:
+    assert said(EARLY, max_steps=1000, num_rows=29) == ""
+    assert said(EARLY, max_steps=1000, num_rows=30) != ""
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,9 @@ from seqmodels.data.tokens import TokenRows, Tokens, unknown
 from seqmodels.errors import UserError, within_memory
 from seqmodels.files import called
 
+# Of fewer examples, an automatic validation split takes one.
+FEW_EXAMPLES = 60
+
 
 class SequenceDataModule(DataModule):
     """Sequences with targets, in memory. New data is a subclass with `read`, and one YAML. Raises a
@@ -48,7 +51,9 @@ class SequenceDataModule(DataModule):
         batch_size: how many sequences a batch has, on each device.
         seed: the seed of the order of the training batches.
         split_seed: the seed of the cut.
-        validation_fraction, test_fraction: the share to cut off if that split is missing.
+        validation_fraction, test_fraction: the share to cut off if that split is missing. `auto`,
+            for a training that chooses nothing by its validation: a tenth, but of fewer than
+            `FEW_EXAMPLES` one example.
         folds: how many equal parts to cut the data into, in place of a share: the test split is the
             one whose number is `fold`.
         fold: the number of the test split among the folds, counted from 0.
@@ -67,7 +72,7 @@ class SequenceDataModule(DataModule):
         batch_size: Count = 32,
         seed: Seed = 0,
         split_seed: Seed = 0,
-        validation_fraction: PositiveFraction = 0.2,
+        validation_fraction: PositiveFraction | Literal["auto"] = 0.2,
         test_fraction: PositiveFraction = 0.2,
         folds: Folds | None = None,
         fold: Natural = 0,
@@ -84,15 +89,17 @@ class SequenceDataModule(DataModule):
         self.pool = pool
         self.seed = seed
         self.split_seed = split_seed
-        fractions: dict[Split, float] = {"test": test_fraction, "validation": validation_fraction}
-        self.fractions = fractions
+        self.fractions: dict[Split, float | Literal["auto"]] = {
+            "test": test_fraction,
+            "validation": validation_fraction,
+        }
         self.folds = folds
         self.fold = fold
         self.examples: dict[str, Examples] = {}
         self.datasets: dict[str, SequenceDataset] = {}
         self._fitted = False
-        # Notes of encoding, in their order; a dict, so that each is kept once.
-        self._notes_of_encoding: dict[str, None] = {}
+        # Notes of reading and encoding, in their order; a dict, so that each is kept once.
+        self._notes_of_setup: dict[str, None] = {}
 
     @cached_property
     def targets(self) -> TargetEncoder:
@@ -125,7 +132,7 @@ class SequenceDataModule(DataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        notes = [self.inputs.note, self.targets.note, *self.doubts, *self._notes_of_encoding]
+        notes = [self.inputs.note, self.targets.note, *self.doubts, *self._notes_of_setup]
         notes += repeated(self.examples, self._units, self.targets.word)
         notes += shared_groups(self.examples)
         return [note for note in notes if note]
@@ -188,7 +195,7 @@ class SequenceDataModule(DataModule):
             self.targets.check_training(splits["train"].targets, splits["train"].source)
         if self.folds and "test" in splits:
             raise UserError("data.folds cuts the test split from train: leave data.test out")
-        for split, fraction in self.fractions.items():
+        for split in self.fractions:
             if split in splits:
                 continue
             train = splits["train"]
@@ -197,10 +204,26 @@ class SequenceDataModule(DataModule):
                 folds = folds_of(train, self.folds, self.split_seed, strata)
                 remaining, cut = without(train, folds[self.fold])
             else:
+                fraction = self.fraction_of(split, len(train))
                 remaining, cut = cut_off(train, fraction, self.split_seed, split, strata)
             splits["train"] = remaining
             splits[split] = cut
         return {split: splits[split] for split in SPLITS}
+
+    def fraction_of(self, split: Split, count: int) -> float:
+        """The share to cut off so many examples for a split. A note says if that is a single
+        one."""
+        fraction = self.fractions[split]
+        if fraction != "auto":
+            return fraction
+        if count >= FEW_EXAMPLES:
+            return 0.1
+        self._note(
+            f"of {count} {self._units}, the validation split has as few as possible, and says next "
+            "to nothing: nothing is chosen by it, and each one counts in training "
+            "(data.validation_fraction)"
+        )
+        return 1 / count
 
     def _check(self, examples: Examples) -> None:
         """Raises a `UserError` if a split has no rows, or targets that are wrong."""
@@ -256,9 +279,9 @@ class SequenceDataModule(DataModule):
         return self.inputs.encode(examples.inputs, examples.source)
 
     def _note(self, note: str) -> None:
-        """Keeps a note of encoding, unless it is empty."""
+        """Keeps a note of reading or encoding, unless it is empty."""
         if note:
-            self._notes_of_encoding[note] = None
+            self._notes_of_setup[note] = None
 
     def _note_unknown(self, sequences: Sequence[Tensor], source: str) -> None:
         """Keeps a note if many tokens of a file are unknown."""

@@ -12,6 +12,8 @@ from seqmodels.metrics import find_metric, show_with_unit
 
 # With fewer validations, the best one is in some half by chance.
 FEWEST_VALIDATIONS = 4
+# A validation of fewer rows is the best one by chance.
+FEWEST_ROWS = 30
 
 
 def shorter_training(
@@ -19,6 +21,7 @@ def shorter_training(
     trainer: Any,
     scheduler: Mapping[str, Any] | None,
     history: Sequence[Mapping[str, float]],
+    num_rows: int | None = None,
 ) -> str:
     """A sentence if the best validation of a training lies in its first half, before the learning
     rate came down, with the key that shortens it; else, it is empty.
@@ -27,7 +30,10 @@ def shorter_training(
         task, trainer: a `Task` and its `Trainer`, after the training.
         scheduler: as the configuration has it. Only a `Shape` follows the end of the training.
         history: the rows of `metrics.csv`.
+        num_rows: how many the validation split has, if that is known.
     """
+    if num_rows is not None and num_rows < FEWEST_ROWS:
+        return ""
     if not scheduler or not issubclass(allowed_class(scheduler, task.allowed_targets), Shape):
         return ""
     callback = trainer.checkpoint_callback

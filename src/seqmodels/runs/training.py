@@ -280,7 +280,9 @@ def _report(training: Training, result: Result, baselines: Baselines) -> None:
     if result.whole_splits:
         scheduler = training.config.model.get("scheduler")
         sentences = [
-            shorter_training(task, training.trainer, scheduler, history),
+            shorter_training(
+                task, training.trainer, scheduler, history, result.examples.get("validation")
+            ),
             at_newest_step(task, data),
         ]
         result.verdict += [sentence for sentence in sentences if sentence]

@@ -219,7 +219,7 @@ def test_a_line_that_names_the_columns_is_no_word(write: Write, header: str) -> 
         data = TaggedText(write("a.txt", text))
         [(words, tags, _)] = data.read_file(data.paths["train"])
         assert (words, tags) == (["the", "cat"], ["B", "O"])
-    [note] = data._notes_of_encoding
+    [note] = data._notes_of_setup
     assert f"words are of {names[place]}, tags of {names[2]}" in note
 
 
@@ -234,7 +234,7 @@ def test_a_first_line_whose_tag_stands_nowhere_else_is_noted(write: Write) -> No
     for first, is_said in (("Wort Wortart", True), ("der ART", False), ("Rom B-LOC", False)):
         data = TaggedText(write("a.txt", f"{first}\n{rows}"))
         assert len([*data.read_file(data.paths["train"])]) == 30
-        notes = [note for note in data._notes_of_encoding if "no other word has the tag" in note]
+        notes = [note for note in data._notes_of_setup if "no other word has the tag" in note]
         assert bool(notes) is is_said
 
 
