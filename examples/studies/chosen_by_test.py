@@ -166,7 +166,7 @@ def drawn(epochs: dict[str, dict[str, float]]) -> Figure:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_xlabel("points of test accuracy above the last epoch")
     axes.grid(axis="x", linewidth=0.3)
-    axes.legend(loc="lower right", fontsize=9)
+    figure.legend(loc="outside upper right", fontsize=9)
     return figure
 
 
