@@ -108,15 +108,14 @@ def _compare(result: Result, metric: str, evidence: Evidence) -> Comparison | No
     lead = sign * (score - baseline_score)
     num_rows = result.examples.get("test") or sum(evidence.class_counts)
     examples = _examples_of(metric, num_rows, evidence.class_counts)
-    wrong_rows_of_best = evidence.wrong_rows_of_baselines.get(best)
+    different_rows = _different_rows(evidence, best)
     if not examples:
         chance = 0.0
-    elif evidence.wrong_rows is None or wrong_rows_of_best is None:
+    elif different_rows is None:
         chance = _chance_of_two_samples((score, baseline_score), examples)
     else:
-        different_rows = evidence.wrong_rows ^ wrong_rows_of_best
         # A mean of fewer examples varies by the square root more.
-        chance = _chance_of_pairs(len(different_rows), num_rows) * math.sqrt(num_rows / examples)
+        chance = _chance_of_pairs(different_rows, num_rows) * math.sqrt(num_rows / examples)
     numbers = f"{name} {show_with_unit(name, score)} and {show_with_unit(name, baseline_score)}"
     if abs(lead) > max(NEAR * max(abs(score), abs(baseline_score)), chance):
         outcome: Literal["won", "lost"] = "won" if lead > 0 else "lost"
@@ -127,6 +126,15 @@ def _compare(result: Result, metric: str, evidence: Evidence) -> Comparison | No
             f"{num_rows:,} test rows can't tell {result.head} and {best} apart: {numbers}.",
         )
     return Comparison("level", f"{result.head} is level with {best}: {numbers}.")
+
+
+def _different_rows(evidence: Evidence, baseline: str) -> int | None:
+    """How many rows only one of the run and a baseline predicts rightly; None if that is not
+    known."""
+    wrong_rows_of_baseline = evidence.wrong_rows_of_baselines.get(baseline)
+    if evidence.wrong_rows is None or wrong_rows_of_baseline is None:
+        return None
+    return len(evidence.wrong_rows ^ wrong_rows_of_baseline)
 
 
 def _examples_of(metric: str, num_rows: int, class_counts: Sequence[int]) -> float:
