@@ -144,3 +144,11 @@ def test_the_evidence_of_a_run_is_as_many_rows_as_its_metrics_say(tmp_path: Path
         name: pytest.approx(len(rows) / result["examples"]["test"])
         for name, rows in wrong_rows.items()
     }
+
+
+def test_a_task_that_tells_something_else_of_its_rows_is_compared_as_if_nobody_knew_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "predictions.csv").write_text("row,answer\n1,x\n")
+    evidence = evidence_of(tmp_path, Baselines(scores={}, wrong_rows={"b": [0]}))
+    assert evidence == Evidence([])

@@ -43,8 +43,11 @@ def evidence_of(folder: Path, baselines: Baselines) -> Evidence:
     if not baselines.wrong_rows or not predictions_file.is_file():
         return Evidence(class_counts)
     wrong_rows = set()
-    with predictions_file.open(newline="", encoding="utf-8") as table:
-        for row, cells in enumerate(csv.DictReader(table)):
+    with predictions_file.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        if not {"target", "prediction"} <= {*(table.fieldnames or ())}:
+            return Evidence(class_counts)  # A task of your own may tell something else.
+        for row, cells in enumerate(table):
             if cells["prediction"] != cells["target"]:
                 wrong_rows.add(row)
     wrong_rows_of_baselines = {name: {*rows} for name, rows in baselines.wrong_rows.items()}
