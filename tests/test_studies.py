@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from torch.nn import functional as F
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
@@ -139,24 +138,6 @@ def test_a_quarter_of_each_row_is_hidden_and_no_padding(
         assert hidden.any(1).all() and hidden.sum() <= 5
         times += hidden
     assert times.tolist() == [[1] * 9, [1] * 5 + [0] * 4]
-
-
-@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
-def test_the_temperature_is_what_the_logits_were_multiplied_by(
-    looks: ModuleType, scale: float
-) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(20_000, 4)
-    targets = torch.distributions.Categorical(logits=logits).sample()
-    found = looks.fit_temperature(scale * logits, targets)
-    assert found == pytest.approx(scale, rel=0.05)
-    losses = [F.cross_entropy(scale * logits / (found * by), targets) for by in (0.98, 1, 1.02)]
-    assert min(losses) == losses[1]
-
-
-def test_one_example_has_a_temperature_within_bounds(looks: ModuleType) -> None:
-    found = looks.fit_temperature(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
-    assert 1 / 20 <= found < 0.15  # It is right, so the surer the better.
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from statistics import median
@@ -10,20 +9,18 @@ from typing import Any
 
 import torch
 from lightning import Callback
-from scipy import optimize
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
+from seqmodels.engine.class_task import fit_temperature
 from seqmodels.network import Network
 
 # Each row of the test is hidden in so many pieces, one at a time.
 QUARTERS = 4
 # The calibration error compares confidence and accuracy in so many bins.
 BINS = 15
-# A temperature is between 1/20 and 20.
-_MOST_LOG_TEMPERATURE = math.log(20)
 
 
 class Looks(Callback):
@@ -74,8 +71,11 @@ class Looks(Callback):
         self._clock = time.process_time()
 
     def take_weights(self) -> None:
-        """Gives the network, after its training, the weights that are tested."""
+        """Gives the network, after its training, the weights that are tested, and the logits that
+        it was trained with."""
         self.network.load_state_dict(self._weights)
+        output: Any = self.network.head.output
+        output.temperature = 1.0
         self.network.eval()
 
     def logits_of(self, split: str) -> tuple[Tensor, Tensor]:
@@ -147,18 +147,6 @@ def calibration(looks: Looks) -> dict[str, float]:
         )
         found[f"loss_{name}"] = float(F.cross_entropy(divided, targets))
     return found
-
-
-def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature with the smallest loss (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
-
-    exact = logits.double()
-
-    def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(exact / math.exp(log_temperature), targets))
-
-    bounds = (-_MOST_LOG_TEMPERATURE, _MOST_LOG_TEMPERATURE)
-    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def median_length(looks: Looks) -> float:

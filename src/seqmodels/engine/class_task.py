@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Int, Shaped
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqmodels.batch import PADDING_TARGET, UNSEEN_NAME, SequenceBatch
 from seqmodels.engine.contract import Step
@@ -20,6 +22,8 @@ from seqmodels.screen import figure_text
 MOST_CONFUSED = 200
 # With more classes, `predictions.csv` has no column for each of their probabilities.
 MOST_COLUMNS = 100
+# A temperature is no larger, and its inverse, too.
+MOST_TEMPERATURE = 20
 
 
 def class_sums(
@@ -80,6 +84,20 @@ def scores(counts: Shaped[Tensor, "3 ..."]) -> dict[str, Tensor]:
     }
 
 
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """Returns what to divide logits `(N, C)` by for the smallest cross-entropy of classes `(N,)`
+    (Guo et al. 2017, https://arxiv.org/abs/1706.04599): a number between 1/20 and 20."""
+    from scipy.optimize import minimize_scalar  # slow to import
+
+    exact = logits.double()
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(exact / math.exp(log_temperature), targets))
+
+    bounds = (-math.log(MOST_TEMPERATURE), math.log(MOST_TEMPERATURE))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
 def score_rows(
     counts: Shaped[Tensor, "3 kinds"], names: Sequence[str], title: str
 ) -> list[dict[str, Any]]:
@@ -129,7 +147,8 @@ class ClassTask(Task):
             predicted = score.decision
             # Where a decision links steps, a step has no probability of its own.
             if not head.output.links_steps:
-                predicted = head(score.states).float().softmax(dim=-1)
+                logits = head.output.calibrated(head(score.states))
+                predicted = logits.float().softmax(dim=-1)
             measured = predicted[is_known], targets[is_known]
         return Step(score, self.count(score.decision, targets), measured)
 

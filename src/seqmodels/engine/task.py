@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -44,6 +44,8 @@ from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score
 
 LOGGED = "logged"
+# A calibration learns from at most so many rows of the validation split.
+MOST_ROWS = 5_000
 Described = list[dict[str, Any]]
 """A dict for each row of a batch, of plain values that JSON can hold."""
 
@@ -292,6 +294,15 @@ class Task(pl.LightningModule):
             embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
         if self.embedding_options.freeze and not embeddings:
             raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
+
+    def validation_batches(self, data: Any) -> Iterator[Any]:
+        """The batches to calibrate with: of at most `MOST_ROWS` rows of the validation split,
+        evenly spread over it."""
+        dataset = data.datasets["validation"]
+        count = min(MOST_ROWS, len(dataset))
+        places = torch.linspace(0, len(dataset) - 1, count, dtype=torch.float64)
+        for numbers in places.round().int().split(data.batch_size):
+            yield self.ready(dataset.__getitems__(numbers.tolist()))
 
     def calibrate(self, data: Any) -> None:
         """Called once, after a training, with the weights to test: learns from the validation split

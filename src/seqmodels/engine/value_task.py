@@ -14,9 +14,6 @@ from seqmodels.device import exact, on_device
 from seqmodels.engine.task import Task
 from seqmodels.nn.outputs import Quantiles, ValueOptions, pinball
 
-# A calibration learns from at most so many rows of the validation split, evenly spread over it.
-MOST_ROWS = 5_000
-
 
 def quantile_shifts(
     quantiles: Float[Tensor, "rows values quantiles"],
@@ -168,14 +165,9 @@ class ValueTask(Task):
     def calibrate(self, data: Any) -> None:
         if self.output.quantiles is None:
             return
-        dataset = data.datasets["validation"]
-        count = min(MOST_ROWS, len(dataset))
-        places = torch.linspace(0, len(dataset) - 1, count, dtype=torch.float64)
-        row_numbers = places.round().int()
         quantiles: list[Tensor] = []
         targets: list[Tensor] = []
-        for numbers in row_numbers.split(data.batch_size):
-            batch = self.ready(dataset.__getitems__(numbers.tolist()))
+        for batch in self.validation_batches(data):
             batch_quantiles, batch_targets = self.standardised_quantiles(batch)
             quantiles.append(batch_quantiles.flatten(0, -3).cpu())
             targets.append(batch_targets.flatten(0, -2).cpu())

@@ -159,6 +159,9 @@ class ClassOptions(SmoothingOptions):
 class ClassOutput(Constants, Output):
     """Predicts one of `num_classes`; the loss is cross-entropy in nats.
 
+    Once a task has learned a `temperature`, it divides the logits of predictions. It is no weight:
+    neither the loss nor a checkpoint knows it.
+
     Args:
         weights, label_smoothing: as `ClassOptions` says.
     """
@@ -177,6 +180,7 @@ class ClassOutput(Constants, Output):
         self.weights: Tensor | None
         made = None if weights is None else torch.tensor(weights)
         self.register_buffer("weights", made, persistent=False)  # saved as a hyper-parameter
+        self.temperature = 1.0
 
     def forward(self, features: Features) -> Tensor:
         return self.project(features)
@@ -191,6 +195,9 @@ class ClassOutput(Constants, Output):
         )
         weights = known if self.weights is None else self.weights[targets.clamp(min=0)] * known
         return Score(costs.view_as(targets), weights, logits.detach().argmax(dim=-1))
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
 
 class ValueOutput(Constants, Output):

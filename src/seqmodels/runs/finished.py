@@ -513,7 +513,7 @@ def load_run(
     config["model"] = files.read_config(stretches=result.stretches)["model"]
     if result.calibration and not is_tested:
         log.warning(
-            f"{path}: its intervals are as they were learned; how far to widen them is known of "
-            f"{result.weights}.ckpt alone"
+            f"{path}: its intervals and probabilities are as they were learned; what the "
+            f"validation split corrects is known of {result.weights}.ckpt alone"
         )
     return Run(files.path, config, result, task.eval(), data, saved.get("epoch"), is_tested)

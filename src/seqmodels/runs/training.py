@@ -43,7 +43,12 @@ from seqmodels.runs.report import learning_curves, results_table, tables_of_test
 from seqmodels.runs.result import Result
 from seqmodels.runs.resume import Resume, find_resume
 from seqmodels.runs.trainer import Trainer, plan_validation, quieten_lightning
-from seqmodels.runs.verdict import evidence_of, interval_coverage, verdict
+from seqmodels.runs.verdict import (
+    evidence_of,
+    interval_coverage,
+    probability_error,
+    verdict,
+)
 from seqmodels.screen import Screen, logging_to
 from seqmodels.target import Baselines, find_target
 
@@ -276,7 +281,11 @@ def _report(training: Training, result: Result, baselines: Baselines) -> None:
     learning_curves(history, curves, task.curves, title)
     log_result(training.trainer, result.metrics, sorted(folder.figures.glob("*.png")))
     evidence = evidence_of(folder.path, baselines)
-    result.verdict = [*verdict(result, evidence), *interval_coverage(result)]
+    result.verdict = [
+        *verdict(result, evidence),
+        *interval_coverage(result),
+        *probability_error(result, folder.path),
+    ]
     if result.whole_splits:
         scheduler = training.config.model.get("scheduler")
         sentences = [

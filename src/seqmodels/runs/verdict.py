@@ -1,4 +1,4 @@
-"""What a run says of itself beside simple baselines, and of the interval that it predicts."""
+"""What a run says of itself beside simple baselines, and of its intervals and probabilities."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from seqmodels.metrics import find_metric, show_with_unit
 from seqmodels.runs.report import scores_of_parts
@@ -20,6 +22,8 @@ OF_INTEREST = 0.02  # a difference of shares that is worth knowing of: two point
 LEVEL = 0.05
 # Of two models that differ on fewer rows, neither is better beyond chance: 2 / 2 ** 5 > LEVEL.
 FEWEST_DIFFERENT = 6
+# Probabilities are compared with shares in so many bins.
+BINS = 15
 
 
 class Evidence(NamedTuple):
@@ -198,3 +202,51 @@ def interval_coverage(result: Result) -> Iterator[str]:
         before = show_with_unit("coverage", result.metrics.get("validation/coverage", math.nan))
         sentence += f", widened by what it lacked in the validation split (there, {before})"
     yield f"{sentence}."
+
+
+def probability_error(result: Result, folder: Path) -> Iterator[str]:
+    """A sentence if the validation split has chosen a temperature for the probabilities of a
+    classifier: by how much they are off on the test split, and were before. None where
+    `predictions.csv` doesn't tell the probabilities of all classes."""
+    predictions_file = folder / "predictions.csv"
+    if result.task != "SequenceClassifier" or not result.calibration:
+        return
+    if not predictions_file.is_file():
+        return
+    probabilities: list[list[float]] = []
+    is_right: list[bool] = []
+    with predictions_file.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        columns = [name for name in table.fieldnames or () if name.startswith("probability.")]
+        if not columns:
+            return
+        for cells in table:
+            probabilities.append([float(cells[column]) for column in columns])
+            is_right.append(cells["prediction"] == cells["target"])
+    [[temperature]] = result.calibration
+    now = np.array(probabilities)  # (N, C)
+    before = now**temperature
+    before /= before.sum(axis=1, keepdims=True)
+    errors = [expected_calibration_error(each, np.array(is_right)) for each in (now, before)]
+    error, error_before = (show_with_unit("accuracy", error) for error in errors)
+    yield (
+        f"On the test split, probabilities are off by {error} (expected calibration error), and "
+        f"would be by {error_before} without the temperature {temperature:.2f} that the validation "
+        "split chose."
+    )
+
+
+def expected_calibration_error(probabilities: np.ndarray, is_right: np.ndarray) -> float:
+    """By how much the highest probability of a row differs from the share of rows that are right,
+    on average over `BINS` bins of that probability (Guo et al. 2017,
+    https://arxiv.org/abs/1706.04599).
+
+    Args:
+        probabilities: `(N, C)`.
+        is_right: whether the class with the highest one is right, `(N,)`.
+    """
+    confidence = probabilities.max(axis=1)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.zeros(BINS)
+    np.add.at(gaps, bins, is_right - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))

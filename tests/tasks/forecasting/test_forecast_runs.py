@@ -164,7 +164,7 @@ def test_another_checkpoint_is_not_widened_and_says_so(
 ) -> None:
     script("train.py", *QUANTILE_WORDS.split(), *SMALL_RUN.split())
     run, best = load_run(noise_folder / "run", "last"), load_run(noise_folder / "run")
-    assert "last.ckpt: its intervals are as they were learned" in caplog.text
+    assert "last.ckpt: its intervals and probabilities are as they were learned" in caplog.text
     assert run.task.calibration is None and best.task.calibration is not None
     narrow, wide = (each.evaluate(accelerator="cpu")["test/coverage"] for each in (run, best))
     assert narrow < wide

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_task import ClassTask, probability_columns
+from seqmodels.engine.class_task import ClassTask, fit_temperature, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.network import AdversarialNetwork, Network, WindowedNetwork
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Score
+from seqmodels.nn.outputs import ClassOutput, Score
+
+# A validation split of fewer rows tells no temperature: it is often predicted without a mistake.
+FEWEST_ROWS = 30
 
 
 class SequenceClassifier(ClassTask):
     """Which of the classes in `data["classes"]` a sequence belongs to.
+
+    `calibrate` learns the `temperature` of its probabilities. It is no weight: `result.json` keeps
+    it.
 
     Args:
         arguments, options: as `Task` documents them; `output` is of `ClassOptions`.
@@ -68,10 +77,44 @@ class SequenceClassifier(ClassTask):
 
     def describe(self, batch: SequenceBatch, states: RNNOutput | None = None) -> Described:
         """Returns `{"label": ..., "probabilities": {class: probability}}` for each row."""
-        logits = self.network.head(states or self.network.encode(batch, for_head=True))
+        states = states or self.network.encode(batch, for_head=True)
+        logits = self.network.read_out(states, batch)
         rows = []
         for class_probabilities in logits.float().softmax(dim=-1).tolist():
             probabilities = dict(zip(self.classes, class_probabilities, strict=True))
             label = max(probabilities, key=probabilities.__getitem__)
             rows.append({"label": label, "probabilities": probabilities})
         return rows
+
+    @torch.no_grad()
+    def calibrate(self, data: Any) -> None:
+        few = len(data.datasets["validation"]) < FEWEST_ROWS
+        if few or not isinstance(self.network.head.output, ClassOutput):
+            return
+        logits: list[Tensor] = []
+        targets: list[Tensor] = []
+        for batch in self.validation_batches(data):
+            logits.append(self.network.head(self.network.encode(batch, for_head=True)).cpu())
+            targets.append(batch.targets.cpu())
+        all_targets = torch.cat(targets)
+        is_known = all_targets >= 0
+        if is_known.any():
+            known_logits = torch.cat(logits)[is_known]
+            self.calibration = [[fit_temperature(known_logits, all_targets[is_known])]]
+
+    @property
+    def calibration(self) -> list[list[float]] | None:
+        output = self.network.head.output
+        if not isinstance(output, ClassOutput) or output.temperature == 1.0:
+            return None
+        return [[output.temperature]]
+
+    @calibration.setter
+    def calibration(self, temperature: list[list[float]] | None) -> None:
+        output: Any = self.network.head.output
+        if temperature is None:
+            output.temperature = 1.0
+            return
+        if [len(row) for row in temperature] != [1] or not temperature[0][0] > 0:
+            raise ValueError("the calibration is not one temperature above 0")
+        [[output.temperature]] = temperature

@@ -1,0 +1,120 @@
+"""A temperature for the probabilities of a classifier, which the validation split chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from seqmodels import compose, load_run, train
+from seqmodels.batch import SequenceBatch
+from seqmodels.engine.class_task import fit_temperature
+from seqmodels.runs.verdict import expected_calibration_error
+
+WORDS = ("model=classifier", "trainer=cpu", "baseline=false", "data=japanese_vowels")
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+def test_the_temperature_is_what_the_logits_were_multiplied_by(scale: float) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(20_000, 4)
+    targets = torch.distributions.Categorical(logits=logits).sample()
+    found = fit_temperature(scale * logits, targets)
+    assert found == pytest.approx(scale, rel=0.05)
+    losses = [F.cross_entropy(scale * logits / (found * by), targets) for by in (0.98, 1, 1.02)]
+    assert min(losses) == losses[1]
+
+
+def test_one_example_has_a_temperature_within_bounds() -> None:
+    found = fit_temperature(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+    assert 1 / 20 <= found < 0.15  # It is right, so the surer the better.
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_the_error_is_that_of_another_library(num_classes: int) -> None:
+    torch.manual_seed(num_classes)
+    probabilities = torch.randn(500, num_classes).softmax(dim=1)
+    probabilities[0] = torch.eye(num_classes)[0]  # It is sure.
+    targets = torch.randint(num_classes, (500,))
+    expected = multiclass_calibration_error(probabilities, targets, num_classes, n_bins=15)
+    is_right = (probabilities.argmax(dim=1) == targets).numpy()
+    found = expected_calibration_error(probabilities.double().numpy(), is_right)
+    assert found == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
+    result = train(compose(*WORDS, "trainer.max_epochs=4", f"folder={folder}"))
+    return {**result, "folder": folder}
+
+
+def raw_logits(run: Any, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits of a split as they were learned, and its targets."""
+    dataset = run.data.datasets[split]
+    batch: SequenceBatch = dataset.__getitems__([*range(len(dataset))])
+    with torch.inference_mode():
+        logits = run.task.network.head(run.task.network.encode(batch))
+    assert batch.targets is not None
+    return logits, batch.targets
+
+
+def test_all_predictions_of_a_run_have_the_temperature(calibrated: dict[str, Any]) -> None:
+    run = load_run(calibrated["folder"])
+    run.data.setup()
+    [[temperature]] = calibrated["calibration"]
+    logits, targets = raw_logits(run, "validation")
+    assert temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
+
+    logits, targets = raw_logits(run, "test")
+    expected = (logits / temperature).softmax(dim=1).numpy()
+    table = pd.read_csv(calibrated["folder"] / "predictions.csv")
+    columns = [name for name in table if name.startswith("probability.")]
+    np.testing.assert_allclose(table[columns], expected, atol=1e-6)
+    [first] = run.predict(run.data.examples["test"].inputs[:1])
+    np.testing.assert_allclose([*first["probabilities"].values()], expected[0], atol=1e-6)
+    dataset = run.data.datasets["test"]
+    one = dataset.__getitems__([0])
+    with torch.inference_mode():
+        logits_of_network = run.network(one.inputs, one.lengths)
+    torch.testing.assert_close(logits_of_network, logits[:1] / temperature)
+    # The loss is that of the logits as they were learned.
+    loss = float(F.cross_entropy(logits, targets))
+    assert calibrated["metrics"]["test/loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_run_says_by_how_much_its_probabilities_are_off(calibrated: dict[str, Any]) -> None:
+    run = load_run(calibrated["folder"])
+    run.data.setup()
+    logits, targets = raw_logits(run, "test")
+    [[temperature]] = calibrated["calibration"]
+    before, now = (
+        float(multiclass_calibration_error((logits / by).softmax(dim=1), targets, 9, n_bins=15))
+        for by in (1.0, temperature)
+    )
+    sentence = calibrated["verdict"][-1]
+    assert f"off by {now:.2%}".replace("%", " %") in sentence
+    assert (
+        f"by {before:.2%} without the temperature {temperature:.2f}".replace("%", " %") in sentence
+    )
+
+
+def test_other_weights_have_no_temperature(
+    calibrated: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = load_run(calibrated["folder"], "last")
+    assert run.task.calibration is None
+    assert "last.ckpt: its intervals and probabilities are as they were learned" in caplog.text
+
+
+def test_few_rows_tell_no_temperature(tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=1", "data.validation_fraction=0.1", f"folder={tmp_path / 'run'}")
+    result = train(compose(*WORDS, *few))  # 27 of 270
+    assert "calibration" not in result
+    assert not any("temperature" in sentence for sentence in result["verdict"])
