@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -193,7 +194,12 @@ def test_a_line_holds_what_the_weights_of_the_best_validation_give(
 def result(name: str, arm: str, seed: int, test: float, **more: Any) -> dict[str, Any]:
     return {
         **{"set": name, "arm": arm, "seed": seed, "test": test, "taken": 1, "kind": "series"},
-        **{"examples": {"train": 50}, "length": 10, "parameters": 1000, "seconds": 2.0},
+        **{
+            "examples": {"train": 50, "validation": 40},
+            "length": 10,
+            "parameters": 1000,
+            "seconds": 2.0,
+        },
         **{"test_accuracy": [0.5, test], "validation_accuracy": [0.6, 0.5]},
         **{"validation_loss": [1.0, 1.0], "hidden": [test] * 4, "temperature": 2.0},
         **{"error_as_it_is": 0.2, "error_divided": 0.1, "loss_as_it_is": 1.0, "loss_divided": 0.9},
@@ -207,7 +213,11 @@ def results_of_heads() -> list[dict[str, Any]]:
     found = []
     for number, seed in product(range(8), (0, 1)):
         name, kind = f"set_{number}", "texts" if number > 5 else "series"
-        more = {"kind": kind, "length": number, "examples": {"train": 80 + 10 * number}}
+        more = {
+            "kind": kind,
+            "length": number,
+            "examples": {"train": 80 + 10 * number, "validation": 40},
+        }
         for place, head in enumerate(arms.HEADS):
             test = 0.9 - place / 100 - number / 50 + seed / 1000
             hidden = [test - 0.2 * (quarter == number % 2) for quarter in range(4)]
@@ -312,6 +322,32 @@ def test_an_interval_of_a_median_holds_it(study: ModuleType) -> None:
     middle, low, high = answers("tables").median_with_interval([1.0, 2.0, 3.0, 4.0, 100.0])
     assert middle == 3 and 1 <= low < 3 < high <= 100
     assert answers("tables").median_with_interval([2.0]) == (2, 2, 2)
+
+
+# The pages of the studies, the file that makes their tables, and sections of an earlier run.
+PAGES = [
+    (
+        "which_head",
+        "heads",
+        ("Does the size of training matter?", "What does the wrong tensor cost?"),
+    ),
+    ("chosen_by_test", "chosen_by_test", ()),
+]
+
+
+@pytest.mark.parametrize(("page", "name", "earlier"), PAGES)
+def test_every_number_of_a_page_is_in_the_results_that_are_kept(
+    study: ModuleType, page: str, name: str, earlier: tuple[str, ...]
+) -> None:
+    made = [*answers(name).answer(sys.modules["tables"].read_results())]
+    sentences = " ".join(made)
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    for section in text.split("\n## ")[1:]:
+        if not section.startswith(earlier):
+            rows = [line for line in section.splitlines() if line.startswith("| ")]
+            assert {*rows} <= {*made}, section.partition("\n")[0]
+    for p in re.findall(r"p [=<] 0\.\d+", text):
+        assert p in sentences, p
 
 
 def test_the_lines_that_are_kept_are_those_of_the_studies(study: ModuleType) -> None:

@@ -6,7 +6,7 @@ python examples/studies/calibration.py mine.jsonl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from tables import (
 )
 
 from seqmodels.compare.statistics import signed_rank_p
+from seqmodels.tasks.classification.task import FEWEST_ROWS
 
 # The heads of the shipped recipes.
 HEAD_OF_RECIPE = {"series": "concat_pool", "texts": "max_pool"}
@@ -46,15 +47,28 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         "set",
         {**columns, "temperature": only_arm(temperatures)},
     )
+    enough = {
+        result["set"] for result in of_recipes if result["examples"]["validation"] >= FEWEST_ROWS
+    }
+    lines += changes(columns, columns["error, %"])
+    if enough:
+        lines += ["", f"Explored: with at least {FEWEST_ROWS} rows of validation,"]
+        lines += changes(columns, enough)
+    return lines
+
+
+def changes(columns: Mapping[str, Mapping[str, float]], names: Iterable[str]) -> list[str]:
+    """What a temperature changes on these sets."""
     titles = [*NUMBERS.values()]
+    lines = []
     for before, after in (titles[:2], titles[2:]):
-        changes = [columns[after][name] - columns[before][name] for name in columns[before]]
-        middle, low, high = median_with_interval(changes)
-        fallen = sum(change < 0 for change in changes)
-        p = sentence_of_p(signed_rank_p(np.array(changes)))
+        differences = [columns[after][name] - columns[before][name] for name in names]
+        middle, low, high = median_with_interval(differences)
+        fallen = sum(difference < 0 for difference in differences)
+        p = sentence_of_p(signed_rank_p(np.array(differences)))
         lines.append(
-            f"{before}: falls on {fallen} of {len(changes)} sets, by {-middle:.2f} in the median "
-            f"(95 %: {-high:.2f} to {-low:.2f}), {p}."
+            f"{before}: falls on {fallen} of {len(differences)} sets, by {-middle:z.2f} in the "
+            f"median (95 %: {-high:z.2f} to {-low:z.2f}), {p}."
         )
     return lines
 

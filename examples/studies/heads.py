@@ -52,6 +52,7 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         "",
         *table_over_sets(across),
         across.verdict(),
+        pair(across, "concat_pool", "attention_pool"),
         pair(across, "concat_pool", "bidirectional_concat"),
         pair(across, "max_pool", "bidirectional_concat"),
         "",
