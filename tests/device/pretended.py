@@ -19,6 +19,7 @@ devices, and of what isn't deterministic.
 from __future__ import annotations
 
 import contextlib
+import functools
 import linecache
 import sys
 import warnings
@@ -461,8 +462,12 @@ class PretendedAccelerator(Accelerator):
 
 
 def on_the_device(init: Callable[..., None]) -> Callable[..., None]:
-    """`pl.Trainer.__init__` for which `auto` and `gpu` are this device."""
+    """`pl.Trainer.__init__` for which `auto` and `gpu` are this device.
 
+    It keeps its signature, which is read once in a process.
+    """
+
+    @functools.wraps(init)
     def made(trainer: Any, *args: Any, **options: Any) -> None:
         if options.get("accelerator", "auto") in ("auto", "gpu"):
             strategy = SingleDeviceStrategy(DEVICE, accelerator=PretendedAccelerator())
