@@ -170,7 +170,8 @@ def critical_differences(across: Across) -> Figure:
     axes.spines[["left", "right", "bottom"]].set_visible(False)
     for row, bar in enumerate(bars):
         level = HEIGHT_OF_BAR * row + 0.2
-        axes.plot(ranks[bar], [level] * len(bar), "-o", color="black", linewidth=2.5, markersize=4)
+        [line] = axes.plot(ranks[bar], [level] * len(bar), "-o", color="black", linewidth=2.5)
+        line.set(markersize=4, clip_on=False)  # A dot may lie on the edge.
     for number, setting in enumerate(settings):
         name = figure_text(across.names[setting.setting])
         name = fill(name, LONGEST_LINE, break_long_words=False)
