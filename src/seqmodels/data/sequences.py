@@ -219,8 +219,8 @@ class SequenceDataModule(DataModule):
         if count >= FEW_EXAMPLES:
             return 0.1
         self._note(
-            f"of {count} {self._units}, the validation split has as few as possible, and says next "
-            "to nothing: nothing is chosen by it, and each one counts in training "
+            f"of {count} {self._units}, the validation split has as few as possible, because each "
+            "one counts in training; it says next to nothing, so choose nothing by it "
             "(data.validation_fraction)"
         )
         return 1 / count

@@ -131,6 +131,14 @@ class ClassTask(Task):
         """Their names, in the order of the logits."""
         return self.hparams["data"]["classes"]
 
+    @property
+    def temperature(self) -> float | None:
+        """What the validation split chose to divide the logits by; None if it chose nothing."""
+        output = self.network.head.output
+        if not isinstance(output, ClassOutput) or output.temperature == 1.0:
+            return None
+        return output.temperature
+
     def make_output(self, width: int, **options: Any) -> Output:
         weights = self.output.weights_of(self.hparams["data"])
         options = {"label_smoothing": self.output.label_smoothing, **options}

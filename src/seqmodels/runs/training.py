@@ -23,6 +23,7 @@ from seqmodels.callbacks.predictions import Predictions
 from seqmodels.data import DataModule
 from seqmodels.data.sources import as_file
 from seqmodels.engine import Task
+from seqmodels.engine.class_task import ClassTask
 from seqmodels.engine.contract import Contract
 from seqmodels.errors import UserError, choices, refusing, unusable
 from seqmodels.loggers import log_result
@@ -280,11 +281,13 @@ def _report(training: Training, result: Result, baselines: Baselines) -> None:
     history = read_metrics(folder.metrics_file)
     learning_curves(history, curves, task.curves, title)
     log_result(training.trainer, result.metrics, sorted(folder.figures.glob("*.png")))
-    evidence = evidence_of(folder.path, baselines)
+    temperature = task.temperature if isinstance(task, ClassTask) else None
+    with_probabilities = temperature is not None
+    evidence = evidence_of(folder.path, baselines, with_probabilities=with_probabilities)
     result.verdict = [
         *verdict(result, evidence),
         *interval_coverage(result),
-        *probability_error(result, folder.path),
+        *probability_error(temperature, evidence),
     ]
     if result.whole_splits:
         scheduler = training.config.model.get("scheduler")

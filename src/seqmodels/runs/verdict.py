@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from seqmodels.metrics import find_metric, show_with_unit
 from seqmodels.runs.report import scores_of_parts
@@ -33,29 +34,50 @@ class Evidence(NamedTuple):
         class_counts: how many rows each class has; empty without classes.
         wrong_rows: those that the run predicts wrongly; None if that is not known.
         wrong_rows_of_baselines: the same of each baseline, by its name, where that is known.
+        probabilities: of all classes, `(N, C)`, which the run gives each row; None if that is not
+            known.
     """
 
     class_counts: Sequence[int] = ()
     wrong_rows: Set[int] | None = None
     wrong_rows_of_baselines: Mapping[str, Set[int]] = {}
+    probabilities: np.ndarray | None = None
 
 
-def evidence_of(folder: Path, baselines: Baselines) -> Evidence:
-    """What a test has left in this folder, beside what the baselines predict."""
+def evidence_of(
+    folder: Path, baselines: Baselines, *, with_probabilities: bool = False
+) -> Evidence:
+    """What a test has left in this folder, beside what the baselines predict.
+
+    Args:
+        with_probabilities: whether they are needed, too. `predictions.csv` lacks them where the
+            classes are many.
+    """
     class_counts = [int(row["count"]) for row in scores_of_parts(folder) if "class" in row]
     predictions_file = folder / "predictions.csv"
-    if not baselines.wrong_rows or not predictions_file.is_file():
+    is_needed = bool(baselines.wrong_rows) or with_probabilities
+    if not is_needed or not predictions_file.is_file():
         return Evidence(class_counts)
     wrong_rows = set()
+    probabilities: list[list[float]] = []
     with predictions_file.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
-        if not {"target", "prediction"} <= {*(table.fieldnames or ())}:
+        columns = table.fieldnames or ()
+        if not {"target", "prediction"} <= {*columns}:
             return Evidence(class_counts)  # A task of your own may tell something else.
+        class_columns = [
+            name for name in columns if with_probabilities and name.startswith("probability.")
+        ]
         for row, cells in enumerate(table):
             if cells["prediction"] != cells["target"]:
                 wrong_rows.add(row)
-    wrong_rows_of_baselines = {name: {*rows} for name, rows in baselines.wrong_rows.items()}
-    return Evidence(class_counts, wrong_rows, wrong_rows_of_baselines)
+            probabilities.append([float(cells[column]) for column in class_columns])
+    return Evidence(
+        class_counts,
+        wrong_rows,
+        {name: {*rows} for name, rows in baselines.wrong_rows.items()},
+        np.array(probabilities) if class_columns else None,
+    )
 
 
 def verdict(result: Result, evidence: Evidence) -> list[str]:
@@ -204,30 +226,22 @@ def interval_coverage(result: Result) -> Iterator[str]:
     yield f"{sentence}."
 
 
-def probability_error(result: Result, folder: Path) -> Iterator[str]:
+def probability_error(temperature: float | None, evidence: Evidence) -> Iterator[str]:
     """A sentence if the validation split has chosen a temperature for the probabilities of a
-    classifier: by how much they are off on the test split, and were before. None where
-    `predictions.csv` doesn't tell the probabilities of all classes."""
-    predictions_file = folder / "predictions.csv"
-    if result.task != "SequenceClassifier" or not result.calibration:
+    classifier: by how much they are off on the test split, and were before, where that is known."""
+    if temperature is None:
         return
-    if not predictions_file.is_file():
+    if evidence.probabilities is None or evidence.wrong_rows is None:
+        yield f"Probabilities have the temperature {temperature:.2f}, which the validation chose."
         return
-    probabilities: list[list[float]] = []
-    is_right: list[bool] = []
-    with predictions_file.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        columns = [name for name in table.fieldnames or () if name.startswith("probability.")]
-        if not columns:
-            return
-        for cells in table:
-            probabilities.append([float(cells[column]) for column in columns])
-            is_right.append(cells["prediction"] == cells["target"])
-    [[temperature]] = result.calibration
-    now = np.array(probabilities)  # (N, C)
-    before = now**temperature
+    num_rows = len(evidence.probabilities)
+    is_right = np.array([row not in evidence.wrong_rows for row in range(num_rows)])
+    before = evidence.probabilities**temperature
     before /= before.sum(axis=1, keepdims=True)
-    errors = [expected_calibration_error(each, np.array(is_right)) for each in (now, before)]
+    errors = [
+        expected_calibration_error(probabilities, is_right)
+        for probabilities in (evidence.probabilities, before)
+    ]
     error, error_before = (show_with_unit("accuracy", error) for error in errors)
     yield (
         f"On the test split, probabilities are off by {error} (expected calibration error), and "
@@ -245,8 +259,8 @@ def expected_calibration_error(probabilities: np.ndarray, is_right: np.ndarray) 
         probabilities: `(N, C)`.
         is_right: whether the class with the highest one is right, `(N,)`.
     """
-    confidence = probabilities.max(axis=1)
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.zeros(BINS)
-    np.add.at(gaps, bins, is_right - confidence)
-    return float(np.abs(gaps).sum() / len(confidence))
+    from torchmetrics.functional.classification import binary_calibration_error  # slow to import
+
+    # A number above 1 would be taken for a logit.
+    highest = torch.from_numpy(probabilities.max(axis=1).clip(max=1))
+    return float(binary_calibration_error(highest, torch.from_numpy(is_right).int(), n_bins=BINS))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from seqmodels import compose, load_run, train
 from seqmodels.batch import SequenceBatch
 from seqmodels.engine.class_task import fit_temperature
-from seqmodels.runs.verdict import expected_calibration_error
+from seqmodels.errors import UserError
+from seqmodels.runs.verdict import Evidence, expected_calibration_error, probability_error
 
 WORDS = ("model=classifier", "trainer=cpu", "baseline=false", "data=japanese_vowels")
 
@@ -111,6 +114,30 @@ def test_other_weights_have_no_temperature(
     run = load_run(calibrated["folder"], "last")
     assert run.task.calibration is None
     assert "last.ckpt: its intervals and probabilities are as they were learned" in caplog.text
+
+
+@pytest.mark.parametrize("calibration", [[], [[0.0]], [[-1.0]], [[1.0, 2.0]], [[1.0], [2.0]]])
+def test_a_calibration_that_does_not_fit_is_one_line(
+    calibrated: dict[str, Any], calibration: list[list[float]], tmp_path: Path
+) -> None:
+    folder = copytree(calibrated["folder"], tmp_path / "run")
+    file = folder / "result.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "calibration": calibration}))
+    with pytest.raises(UserError, match="do not fit this version of the code") as error:
+        load_run(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_the_temperature_is_said_where_nobody_knows_the_probabilities() -> None:
+    [sentence] = probability_error(0.527, Evidence())
+    assert sentence == "Probabilities have the temperature 0.53, which the validation chose."
+    assert not [*probability_error(None, Evidence(probabilities=np.ones((1, 1))))]
+
+
+def test_a_temperature_at_its_bound_has_an_error() -> None:
+    probabilities = np.array([[1.0, 0.0], [1 + 1e-9, 0.0], [0.5, 0.5]])
+    [sentence] = probability_error(0.05, Evidence((), {1}, {}, probabilities))
+    assert "are off by 50.00 %" in sentence  # two sure rows, one of them wrong; .5 and right
 
 
 def test_few_rows_tell_no_temperature(tmp_path: Path) -> None:

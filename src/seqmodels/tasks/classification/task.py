@@ -104,10 +104,7 @@ class SequenceClassifier(ClassTask):
 
     @property
     def calibration(self) -> list[list[float]] | None:
-        output = self.network.head.output
-        if not isinstance(output, ClassOutput) or output.temperature == 1.0:
-            return None
-        return [[output.temperature]]
+        return None if self.temperature is None else [[self.temperature]]
 
     @calibration.setter
     def calibration(self, temperature: list[list[float]] | None) -> None:
