@@ -340,12 +340,16 @@ def test_every_number_of_a_page_is_in_the_results_that_are_kept(
     study: ModuleType, page: str, name: str, earlier: tuple[str, ...]
 ) -> None:
     made = [*answers(name).answer(sys.modules["tables"].read_results())]
-    sentences = " ".join(made)
+    numbers = {*re.findall(r"\d+\.\d\d+", "\n".join(made))}
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    for section in text.split("\n## ")[1:]:
-        if not section.startswith(earlier):
-            rows = [line for line in section.splitlines() if line.startswith("| ")]
-            assert {*rows} <= {*made}, section.partition("\n")[0]
+    beginning, *sections = text.split("\n## ")
+    own_sections = [section for section in sections if not section.startswith(earlier)]
+    for section in own_sections:
+        rows = [line for line in section.splitlines() if line.startswith("| ")]
+        assert {*rows} <= {*made}, section.partition("\n")[0]
+    shown = re.findall(r"\d+\.\d\d+", "\n".join([beginning, *own_sections]))
+    assert shown and {*shown} <= numbers
+    sentences = "\n".join(made)
     for p in re.findall(r"p [=<] 0\.\d+", text):
         assert p in sentences, p
 

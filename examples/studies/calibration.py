@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from tables import (
@@ -62,13 +63,16 @@ def changes(columns: Mapping[str, Mapping[str, float]], names: Iterable[str]) ->
     titles = [*NUMBERS.values()]
     lines = []
     for before, after in (titles[:2], titles[2:]):
+        names = [*names]
         differences = [columns[after][name] - columns[before][name] for name in names]
+        medians = [median(columns[title][name] for name in names) for title in (before, after)]
         middle, low, high = median_with_interval(differences)
         fallen = sum(difference < 0 for difference in differences)
         p = sentence_of_p(signed_rank_p(np.array(differences)))
         lines.append(
             f"{before}: falls on {fallen} of {len(differences)} sets, by {-middle:z.2f} in the "
-            f"median (95 %: {-high:z.2f} to {-low:z.2f}), {p}."
+            f"median (95 %: {-high:z.2f} to {-low:z.2f}), {p}; its median, from {medians[0]:.2f} "
+            f"to {medians[1]:.2f}."
         )
     return lines
 

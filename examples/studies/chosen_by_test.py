@@ -39,6 +39,7 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         "",
         *(columns_of_numbers("set", transposed(epochs)) if epochs else NOT_YET),
         *gains(epochs, "by the test", ("last", "by the validation")),
+        *validation_and_last(epochs),
         "",
         "## The setting",
         "",
@@ -151,6 +152,16 @@ def gains(rows: dict[str, dict[str, float]], by_test: str, others: Sequence[str]
                 f"at most {max(points):.2f}."
             )
     return lines
+
+
+def validation_and_last(epochs: dict[str, dict[str, float]]) -> list[str]:
+    """On how many sets the epoch that the validation chooses is worse or better than the last."""
+    points = [row["by the validation"] - row["last"] for row in epochs.values()]
+    below = sum(number < 0 for number in points)
+    above = sum(number > 0 for number in points)
+    if not points:
+        return []
+    return [f"by the validation: below last on {below} of {len(points)} sets, above on {above}."]
 
 
 def drawn(epochs: dict[str, dict[str, float]]) -> Figure:

@@ -122,6 +122,10 @@ def kinds(results: Sequence[Result], scores: Scores) -> list[str]:
     for kind, sets in sets_by_kind.items():
         columns[f"{kind} ({len(sets)})"] = mean_ranks(scores, HEADS, sets)
     series = compared(scores, HEADS, sets_by_kind["series"])
+    ranges = []
+    for name in complete_sets(scores, HEADS, sets_by_kind.get("texts", [])):
+        accuracies = [100 * scores[name][head] for head in HEADS]
+        ranges.append(max(accuracies) - min(accuracies))
     return [
         f"Short: {median(lengths.values()):g} steps or fewer. "
         f"Small: {median(sizes.values()):g} training examples or fewer.",
@@ -130,6 +134,11 @@ def kinds(results: Sequence[Result], scores: Scores) -> list[str]:
         f"On the {len(series.sets)} sets of series:",
         pair(series, "concat_pool", "bidirectional_concat"),
         pair(series, "max_pool", "bidirectional_concat"),
+        *(
+            [f"On a set of texts, heads differ by {min(ranges):.1f} to {max(ranges):.1f} points."]
+            if ranges
+            else []
+        ),
         "",
     ]
 
