@@ -143,7 +143,8 @@ def random_task(seed: int) -> Task:
     data |= {"values": ["a", "b"], "mean": [3.0, -5.0], "deviation": [2.0, 0.1]}
     if kind != "Regressor":
         data = {**data, "classes": ["a", "b", "c"]}
-    options: dict[str, Any] = {"embedding": {"size": pick(5, 6) if tokens else pick(None, 4)}}
+    of_tokens, of_features = {"size": pick(5, 6)}, {"size": pick(None, 4), "levels": pick(None, 7)}
+    options: dict[str, Any] = {"embedding": of_tokens if tokens else of_features}
     if pick(True, False):
         options["embedding"] |= {"convolutions": [3], "channels": 4}
     if kind == "Regressor":

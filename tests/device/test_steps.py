@@ -52,6 +52,7 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("Tagger", "every_step", {"data": {"classes": ["O", "B-x", "I-x"]}}),
     ("SequenceClassifier", "max_pool", {"data": {"vector_size": 8, "num_trained": 5}}),
     ("SequenceClassifier", "concat_pool", {"embedding": {"convolutions": [3, 2], "channels": 4}}),
+    ("SequenceClassifier", "max_pool", {"embedding": {"levels": 4}}),
     ("Regressor", "mean_pool", {"output": {"quantiles": [0.1, 0.5, 0.9]}}),
     ("Regressor", "every_step", {"output": {"error": "huber"}}),
     ("Forecaster", "last_hidden", {"norm": None, "segment": 2}),

@@ -126,7 +126,7 @@ NETWORKS: list[Callable[[], Task]] = [
     lambda: task(
         *("Regressor", FEATURES | VALUES, "concat_pool", BOTH),
         output={"quantiles": [0.1, 0.5]},
-        embedding={"convolutions": [7, 4], "channels": 6},
+        embedding={"levels": 3, "convolutions": [7, 4], "channels": 6},
     ),
     lambda: task("Forecaster", WINDOWS, "mean_pool", norm=None, segment=2),
     lambda: task("LanguageModel", TOKENS, "tied_softmax", {"num_layers": 2}),

@@ -207,8 +207,11 @@ LIBRARY = library_files()[:40]
 FILES = {
     "seqmodels.data.Text": ("text,label\n", "a fine film,good\na dull one,bad\n"),
     "seqmodels.data.SeriesTable": (
-        "night,eeg,label\n",
-        "".join(f"{n},{n % 3}.5,wake\n{n},{n}.5,asleep\n" for n in range(8)),
+        "night,eeg,stage,label\n",
+        "".join(
+            f"{n},{n % 3}.5,wake,{label}\n{n},{n}.5,asleep,{label}\n"
+            for n, label in enumerate(["deep", "light"] * 4)
+        ),
     ),
     "seqmodels.tasks.tagging.TaggedText": ("", "Ann B-PER\nLee I-PER\nruns O\n\n"),
     "seqmodels.tasks.language_model.PlainText": ("", "the words of a line\n"),
@@ -245,7 +248,9 @@ def test_every_experiment_trains_with_a_debugging_file(
     if "train" in composed.data and composed.data.train is None:
         composed.data.train = file
         if composed.data._target_.endswith("SeriesTable"):
-            composed.data.series = "night"
+            composed.data.series, composed.data.inputs = "night", ["eeg"]
+            tags = composed.model._target_.endswith("Tagger")
+            composed.data.label_column = "stage" if tags else "label"
     if OmegaConf.is_missing(composed.data, "file"):
         composed.data.file, composed.data.target = file, "load"
     if OmegaConf.is_missing(composed.data, "name"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,18 @@ from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import Words
 from seqmodels.data.loading import collate
+from seqmodels.errors import UserError
 from seqmodels.nn.embedding import (
+    HIGHEST_LEVEL,
     LARGEST_WEIGHT,
+    LOWEST_LEVEL,
     CharacterEncoder,
     CharacterOptions,
+    EmbeddingOptions,
+    Levels,
     LockedDropout,
     SmallEmbedding,
+    build_embedding,
     hide_tokens,
 )
 from seqmodels.nn.encoder import RecurrentEncoder
@@ -72,6 +79,38 @@ def test_hidden_words_read_as_the_unknown_one_but_for_what_marks_padding() -> No
 def test_what_an_embedding_has_not_learned_is_small_beside_what_it_has() -> None:
     weight = SmallEmbedding(500, 8).weight
     assert 0.05 < weight.abs().max() <= LARGEST_WEIGHT <= 0.1
+
+
+# ---------------------------------------------------------------- levels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 7, 32])
+def test_each_level_is_a_line_from_0_to_1_across_its_interval(
+    count: int, dtype: torch.dtype
+) -> None:
+    borders = np.linspace(LOWEST_LEVEL, HIGHEST_LEVEL, count + 1)
+    values = [*borders, *np.random.default_rng(0).normal(scale=2, size=9), -1e30, 1e30, 0, 0]
+    features = torch.tensor(values[: len(values) // 2 * 2], dtype=dtype).view(1, -1, 2)
+    levels = Levels(count).to(dtype)(features)
+    assert levels.dtype == dtype
+    expected = [np.interp(features, borders[n : n + 2], [0, 1]) for n in range(count)]
+    close = {"rtol": 0, "atol": 1e-5}
+    by_feature = levels.unflatten(-1, (2, count)).double().numpy()
+    np.testing.assert_allclose(by_feature, np.stack(expected, axis=-1), **close)
+
+
+def test_levels_stand_before_the_projection_of_features_and_no_token_has_some() -> None:
+    features = {"inputs": "features", "num_inputs": 3}
+    for size, expected in ((None, 3 * 5), (4, 4)):
+        embedding, width = build_embedding(
+            features, EmbeddingOptions(size=size, levels=5), nn.Identity()
+        )
+        assert embedding(torch.randn(ROWS, STEPS, 3)).shape == (ROWS, STEPS, width)
+        assert width == expected
+    for tokens in ({"num_inputs": 9}, {"num_inputs": 9, "vector_size": 2, "num_trained": 9}):
+        with pytest.raises(UserError, match="^model.embedding.levels is 5, but only numbers"):
+            build_embedding(tokens, EmbeddingOptions(levels=5), nn.Identity())
 
 
 # ---------------------------------------------------------------- characters

@@ -18,6 +18,8 @@ from seqmodels.nn.encoder import RecurrentEncoder
 
 TOKEN_EMBEDDING_SIZE = 128
 LARGEST_WEIGHT = 0.1  # A new embedding of tokens has no larger one.
+# Levels of a number lie between these, in deviations of its channel if the data is scaled.
+LOWEST_LEVEL, HIGHEST_LEVEL = -3.0, 3.0
 
 
 class LockedDropout(nn.Dropout1d):
@@ -92,6 +94,7 @@ class EmbeddingOptions:
         dropout: on what the embedding gives; None: the task's.
         noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
             each batch; features: the deviation of Gaussian noise that is added.
+        levels: features: read each number as `Levels` of this count. None: the number itself.
         freeze: keep pre-trained vectors as they are; the trained part beside them learns.
         character_options: arguments of `CharacterOptions`: what reads the characters of each word,
             if the data gives them.
@@ -103,6 +106,7 @@ class EmbeddingOptions:
     size: Count | None = None
     dropout: NonNegativeFraction | None = None
     noise: NonNegative = 0.0
+    levels: Count | None = None
     freeze: bool = False
     character_options: (
         Annotated[dict[str, Any], ArgumentsOf("seqmodels.nn.embedding.CharacterOptions")] | None
@@ -212,6 +216,30 @@ class FeatureNoise(nn.Module):
         return features
 
 
+class Levels(nn.Module):
+    """Says how far each number has come through each of `count` equal intervals from -3 to 3:
+    0 if it lies below an interval, 1 above it, linear inside (the piecewise linear encoding of
+    Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556).
+
+    A single weight then tells numbers below a threshold from those above, wherever it lies.
+    `(B, T, F) -> (B, T, F * count)`, the intervals of a feature side by side.
+    """
+
+    starts: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.width = (HIGHEST_LEVEL - LOWEST_LEVEL) / count
+        starts = LOWEST_LEVEL + self.width * torch.arange(count)
+        self.register_buffer("starts", starts, persistent=False)
+
+    def forward(
+        self, features: Float[Tensor, "batch time features"]
+    ) -> Float[Tensor, "batch time levels"]:
+        intervals_passed = (features.unsqueeze(-1) - self.starts) / self.width
+        return intervals_passed.clamp(0, 1).flatten(-2)
+
+
 def build_embedding(
     data: Mapping[str, Any], options: EmbeddingOptions, dropout: nn.Module
 ) -> tuple[nn.Module, int]:
@@ -236,11 +264,17 @@ def build_embedding(
 def build_feature_embedding(
     num_features: int, options: EmbeddingOptions, dropout: nn.Module
 ) -> tuple[nn.Module, int]:
-    """Builds what reads numbers, with a linear projection if it has a size; returns it and `E`."""
-    noise = FeatureNoise(options.noise)
-    if options.size is None:
-        return noise, num_features
-    return nn.Sequential(noise, nn.Linear(num_features, options.size), dropout), options.size
+    """Builds what reads numbers: noise, levels and a linear projection, those that the options ask
+    for; returns it and `E`."""
+    layers: list[nn.Module] = [FeatureNoise(options.noise)]
+    width = num_features
+    if options.levels is not None:
+        layers.append(Levels(options.levels))
+        width = num_features * options.levels
+    if options.size is not None:
+        layers += [nn.Linear(width, options.size), dropout]
+        width = options.size
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers), width
 
 
 def build_token_embedding(
@@ -250,6 +284,11 @@ def build_token_embedding(
     if options.noise >= 1:
         raise UserError(
             f"model.embedding.noise is {options.noise}: it must be at least 0 and less than 1"
+        )
+    if options.levels is not None:
+        raise UserError(
+            f"model.embedding.levels is {options.levels}, but only numbers have levels, and this "
+            "data has tokens: set model.embedding.levels=null"
         )
     num_tokens = data["num_inputs"]
     vector_size = data.get("vector_size")
