@@ -163,10 +163,13 @@ def test_the_loss_of_quantiles_is_that_of_another_library() -> None:
 
 def test_options_choose_values_or_quantiles() -> None:
     scale = {"mean": [1.0], "deviation": [2.0]}
-    values = ValueOptions(error="huber").build(S, 1, **scale)
-    assert isinstance(values, ValueOutput) and values.error == "huber"
+    for chosen, learned in ((None, "mse"), ("huber", "huber")):
+        values = ValueOptions(error=chosen).build(S, 1, **scale)
+        assert isinstance(values, ValueOutput) and values.error == learned
     quantiles = ValueOptions(quantiles=[0.25, 0.5]).build(S, 1, **scale)
     assert isinstance(quantiles, Quantiles) and quantiles(features(B)).shape == (B, 2)
+    with pytest.raises(UserError, match="^model.output.error=mse has no use with .*quantiles"):
+        ValueOptions(error="mse", quantiles=[0.5])
     for wrong in ([0.1, 0.9], [0.5, 0.5], [0.5, 1.0]):
         with pytest.raises(UserError, match="^model.output.quantiles is"):
             ValueOptions(quantiles=wrong).build(S, 1, **scale)

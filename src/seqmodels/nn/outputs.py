@@ -356,22 +356,28 @@ class ValueOptions:
     """How a task learns numbers, its `model.output`.
 
     Args:
-        error: `mse`, `mae` or `huber`; `ValueOutput` says how each counts.
+        error: `mse`, `mae` or `huber`; `ValueOutput` says how each counts. None: `usual_error`.
         quantiles: learn these instead, by the pinball loss of `Quantiles`.
     """
 
-    error: ErrorName = "mse"
+    usual_error: ClassVar[ErrorName] = "mse"
+    error: ErrorName | None = None
     quantiles: Annotated[list[PositiveFraction], Field(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.quantiles is not None and self.error != "mse":
+        if self.quantiles is not None and self.error is not None:
             raise UserError(
                 f"model.output.error={self.error} has no use with model.output.quantiles, which "
                 "have an error of their own: leave out one of the two"
             )
 
+    @property
+    def learned_error(self) -> ErrorName:
+        """The error to learn by, if there are no quantiles."""
+        return self.usual_error if self.error is None else self.error
+
     def build(self, width: int, num_values: int, **scale: Any) -> ValueOutput:
         """The output for features of this width; `scale`: `mean` and `deviation` of its values."""
         if self.quantiles is None:
-            return ValueOutput(width, num_values, error=self.error, **scale)
+            return ValueOutput(width, num_values, error=self.learned_error, **scale)
         return Quantiles(width, num_values, self.quantiles, **scale)

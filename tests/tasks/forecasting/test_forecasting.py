@@ -100,7 +100,7 @@ def test_direct_forecasts_equal_those_by_hand_and_read_no_padding(reading: dict)
     assert batch.targets is not None
     known = ~batch.targets.isnan()
     errors = (standardised.flatten(1) - batch.targets).view(B, H, K)
-    expected_loss = errors.flatten(1)[known].square().mean().item()
+    expected_loss = errors.flatten(1)[known].abs().mean().item()
     assert step.score.loss.item() == pytest.approx(expected_loss, rel=1e-5)
     assert int(step.score.weight) == int(known.sum()) == B * H * K - 3
     measured, off = measured_of(task, batch), (standardised.flatten(1) - batch.targets)[known]
@@ -132,7 +132,7 @@ def test_recursive_forecasts_equal_a_loop_by_hand(cell: str) -> None:
     step = task.step(batch)
     assert batch.targets is not None
     difference = steps[:, W:] - batch.targets.view(B, H, K)
-    assert step.score.loss.item() == pytest.approx(difference.square().nanmean().item(), rel=1e-5)
+    assert step.score.loss.item() == pytest.approx(difference.abs().nanmean().item(), rel=1e-5)
 
 
 def test_it_learns_the_next_value_at_every_step() -> None:
@@ -147,7 +147,7 @@ def test_it_learns_the_next_value_at_every_step() -> None:
     output, _ = task.network.encoder.rnn(filled[:, :-1])
     made = task.network.head.output.project(output) + filled[:, :-1]
     step = task.step(batch)
-    expected = (made - following).square().nanmean().item()
+    expected = (made - following).abs().nanmean().item()
     assert step.score.loss.item() == pytest.approx(expected, rel=1e-5)
     errors = (own_units(made[:, -H:]) - own_units(ahead)).abs()
     sums = Sums()
@@ -166,7 +166,7 @@ def test_step_by_step_it_does_not_learn_values_that_the_window_lacks() -> None:
     with_window = replace(batch, targets=torch.cat([window, ahead], dim=1).flatten(1))
     read, following = shift(batch.inputs, ahead)
     output, _ = task.network.encoder.rnn(read)
-    errors = (task.network.head.output.project(output) + read - following).square()
+    errors = (task.network.head.output.project(output) + read - following).abs()
     is_learned = torch.cat([known, ~ahead.isnan()], dim=1)
     expected = errors[is_learned].mean().item()
     assert task.step(with_window).score.loss.item() == pytest.approx(expected, rel=1e-5)
@@ -317,6 +317,15 @@ def test_step_by_step_there_are_no_other_columns_and_no_quantiles() -> None:
         forecaster(head="every_step")
     with pytest.raises(UserError, match="model.head=every_step .*quantiles: leave"):
         stepwise(output={"quantiles": QUANTILES})
+
+
+@pytest.mark.parametrize("make", [forecaster, stepwise])
+def test_it_learns_by_absolute_errors_unless_another_is_named(make: Any) -> None:
+    losses = {}
+    for error in (None, "mae", "mse"):
+        task = make(output={"error": error})
+        losses[error] = task.step(windows_with_gaps(task)).score.loss.item()
+    assert losses[None] == losses["mae"] != losses["mse"]
 
 
 def test_the_default_forecaster_trains_on_a_period_without_noise(config: Config) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from seqmodels.engine.value_task import ValueTask, decision, known_values, value
 from seqmodels.errors import UserError
 from seqmodels.heads import find_head
 from seqmodels.nn.encoder import RNNOutput
-from seqmodels.nn.outputs import Constants, ValueOutput
+from seqmodels.nn.outputs import Constants, ErrorName, ValueOptions, ValueOutput
 from seqmodels.screen import figure_text
 from seqmodels.tasks.forecasting.networks import (
     DirectForecast,
@@ -39,6 +39,14 @@ HISTORY = 3  # times the horizon, which is drawn of what was read
 SCALED_SCORES = ("mase", "standardised_mse", "standardised_mae")
 
 
+@dataclass(frozen=True)
+class ForecastOptions(ValueOptions):
+    """How a forecaster learns, its `model.output`. It is compared by absolute errors, as its
+    `mase`, and learns by them unless you name another error."""
+
+    usual_error: ClassVar[ErrorName] = "mae"
+
+
 class Forecaster(Constants, ValueTask):
     """The next `data["horizon"]` values of the columns in `data["values"]`.
 
@@ -49,8 +57,8 @@ class Forecaster(Constants, ValueTask):
     forecasts by reading its own predictions, from the carried state; so do validation and test.
 
     Args:
-        data, encoder, head, options: as `Task` documents them; `output` is of `ValueOptions`: the
-            error to learn by, or quantiles to predict.
+        data, encoder, head, options: as `Task` documents them; `output` is of `ForecastOptions`:
+            the error to learn by, or quantiles to predict.
         norm: what a direct forecast does to each window before it is read, undone in the forecast:
             `last` subtracts its last value (NLinear, Zeng et al. 2023,
             https://arxiv.org/abs/2205.13504). None: nothing.
@@ -61,6 +69,7 @@ class Forecaster(Constants, ValueTask):
         UserError: for a head that cannot forecast so.
     """
 
+    Options = ForecastOptions
     contract = Contract(per="sequence", target="forecast")
     curves = ("loss", "mase")
     bar = "mase"
@@ -114,7 +123,7 @@ class Forecaster(Constants, ValueTask):
 
     def make_network(self, *parts: Any, **options: Any) -> ForecastNetwork:
         options_by_class: dict[type[ForecastNetwork], dict[str, Any]] = {
-            RecursiveForecast: {"error": self.output.error},
+            RecursiveForecast: {"error": self.output.learned_error},
             DirectForecast: {
                 "segment": self.hparams["segment"],
                 "subtracts_last": self.hparams["norm"] is not None,
