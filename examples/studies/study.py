@@ -4,7 +4,8 @@
     python examples/studies/study.py heads only=[GunPoint]    # on one set
     python examples/studies/study.py cells sets=my_sets.yaml  # on your own, too; see sets.yaml
 
-The same command finishes what was interrupted. `answer.py` makes the tables of what is done.
+The same command finishes what was interrupted. `heads.py`, `chosen_by_test.py`, `cells.py` and
+`calibration.py` print the tables of what is done.
 """
 
 from __future__ import annotations
