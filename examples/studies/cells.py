@@ -21,6 +21,7 @@ from tables import (
     complete_sets,
     mean_over_seeds,
     mean_ranks,
+    pair,
     print_answer,
     table_over_sets,
 )
@@ -33,6 +34,8 @@ from seqmodels.files import write_figure
 LSTM = "concat_pool"
 ARMS_OF_CELLS = ("lstm", *CELLS)
 ARMS_OF_SIZES = ("128 x 1", *(f"{units} x {layers}" for units, layers in SIZES))
+# Its trainings ran on one machine, two side by side, so that their times can be compared.
+TIMED_SEED = 0
 
 
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
@@ -47,7 +50,9 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         across = compared(scores, arms)
         if pictures:
             draw(across, pictures, title)
-        lines += [*table_over_sets(across), across.verdict(), ""]
+        lines += [*table_over_sets(across), across.verdict()]
+        lines += [pair(across, arm, arms[0]) for arm in arms[1:]]
+        lines.append("")
         lines += costs(named, arms)
         lines += groups(results, scores, arms)
     return lines
@@ -70,7 +75,8 @@ def draw(across: Across, folder: Path, title: str) -> None:
 def costs(results: Sequence[Result], arms: Sequence[str]) -> list[str]:
     """Parameters, and the time of a training as a multiple of the first arm's, in the median."""
     columns: dict[str, dict[str, float]] = {"parameters, thousands": {}, "time": {}}
-    seconds = mean_over_seeds(results, arms, lambda result: result["seconds"])
+    timed = [result for result in results if result["seed"] == TIMED_SEED]
+    seconds = mean_over_seeds(timed, arms, lambda result: result["seconds"])
     parameters = mean_over_seeds(results, arms, lambda result: result["parameters"])
     for arm in arms:
         names = [name for name, of_set in seconds.items() if {arm, arms[0]} <= of_set.keys()]
