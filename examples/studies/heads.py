@@ -34,6 +34,7 @@ from seqmodels.files import write_figure
 
 # The recipe of series was chosen on parts of these.
 SETS_OF_RECIPE = ("ArrowHead", "JapaneseVowels", "OSULeaf", "PLAID")
+FEW_SERIES = 40
 
 
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
@@ -241,10 +242,36 @@ def with_a_fifth(results: Sequence[Result], scores: Scores) -> list[str]:
             changes[head] = median(points)
     return [
         *table_over_sets(across),
+        pair(across, "max_pool", "concat_pool"),
         pair(across, "concat_pool", "bidirectional_concat"),
         pair(across, "max_pool", "bidirectional_concat"),
         "",
         *columns_of_numbers("head", {"median change, points": changes}),
+        *with_few_series(results, scores_of_fifth),
+    ]
+
+
+def with_few_series(results: Iterable[Result], scores_of_fifth: Scores) -> list[str]:
+    """`max_pool` beside `concat_pool` on the sets of series whose fifth is small."""
+    sizes = {}
+    for result in results:
+        if result["arm"] == "concat_pool, a fifth" and result["kind"] == "series":
+            sizes[result["set"]] = result["examples"]["train"]
+    names = [name for name, size in sizes.items() if size <= FEW_SERIES]
+    names = complete_sets(scores_of_fifth, ["max_pool", "concat_pool"], names)
+    if not names:
+        return []
+    points = []
+    for name in names:
+        scores = scores_of_fifth[name]
+        points.append(100 * (scores["max_pool"] - scores["concat_pool"]))
+    above = sum(number > 0 for number in points)
+    below = sum(number < 0 for number in points)
+    return [
+        f"Explored: on {len(names)} sets with at most {FEW_SERIES} series in the fifth, `max_pool` "
+        f"is above `concat_pool` on {above} and below on {below}, {median(points):.2f} points in "
+        "the median.",
+        "",
     ]
 
 
