@@ -121,7 +121,7 @@ def test_a_path_is_written_so_that_it_is_read_again(path: Path) -> None:
 def test_a_model_says_how_long_it_trains_and_a_choice_of_device_does_not(trainer: str) -> None:
     words = ("model=forecaster", "data=windows", "data.file=a.csv", "data.target=y")
     settings = compose(*words, f"trainer={trainer}").trainer
-    assert (settings.max_epochs, settings.max_steps) == (-1, 1000)
+    assert (settings.max_epochs, settings.max_steps) == (-1, 700)
     assert settings.val_check_interval == "auto"
 
 
