@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -58,26 +58,35 @@ def evidence_of(
     is_needed = bool(baselines.wrong_rows) or with_probabilities
     if not is_needed or not predictions_file.is_file():
         return Evidence(class_counts)
-    wrong_rows = set()
-    probabilities: list[list[float]] = []
     with predictions_file.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         columns = table.fieldnames or ()
         if not {"target", "prediction"} <= {*columns}:
             return Evidence(class_counts)  # A task of your own may tell something else.
-        class_columns = [
-            name for name in columns if with_probabilities and name.startswith("probability.")
-        ]
-        for row, cells in enumerate(table):
-            if cells["prediction"] != cells["target"]:
-                wrong_rows.add(row)
-            probabilities.append([float(cells[column]) for column in class_columns])
+        class_columns: list[str] = []
+        if with_probabilities:
+            class_columns = [name for name in columns if name.startswith("probability.")]
+        wrong_rows, probabilities = _read_predictions(table, class_columns)
+    wrong_rows_of_baselines = {name: {*rows} for name, rows in baselines.wrong_rows.items()}
     return Evidence(
         class_counts,
         wrong_rows,
-        {name: {*rows} for name, rows in baselines.wrong_rows.items()},
-        np.array(probabilities) if class_columns else None,
+        wrong_rows_of_baselines,
+        probabilities if class_columns else None,
     )
+
+
+def _read_predictions(
+    table: Iterable[Mapping[str, str]], class_columns: Sequence[str]
+) -> tuple[set[int], np.ndarray]:
+    """Which rows are predicted wrongly, and the numbers of these columns, `(N, C)`."""
+    wrong_rows = set()
+    probabilities: list[list[float]] = []
+    for row, cells in enumerate(table):
+        if cells["prediction"] != cells["target"]:
+            wrong_rows.add(row)
+        probabilities.append([float(cells[column]) for column in class_columns])
+    return wrong_rows, np.array(probabilities)
 
 
 def verdict(result: Result, evidence: Evidence) -> list[str]:
