@@ -97,7 +97,8 @@ def groups(results: Sequence[Result], scores: Scores, arms: Sequence[str]) -> li
     sets["short"], sets["long"] = halves(value_of_sets(results, "length"))
     sets["few examples"], sets["many examples"] = halves(value_of_sets(results, "examples"))
     columns = {}
-    for title, names in sets.items():
+    for title, names_of_group in sets.items():
+        names = complete_sets(scores, arms, names_of_group)
         ranks = mean_ranks(scores, arms, names)
         if ranks:
             columns[f"{title} ({len(names)})"] = ranks
