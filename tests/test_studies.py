@@ -276,6 +276,19 @@ def test_what_the_test_chooses(study: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "chosen_by_test.png").is_file()
 
 
+def test_the_lstm_stands_in_the_published_table_by_its_accuracy(study: ModuleType) -> None:
+    module = answers("chosen_by_test")
+    numbers = {"last": 99.0}
+    settings = {module.EPOCHS_TOO.format("test"): 99.5}
+    lines = module.published_with_lstm(
+        dict.fromkeys(module.SETS, numbers), dict.fromkeys(module.SETS, settings)
+    )
+    best = [line.split(" | ")[0].strip("| *") for line in lines[2:6]]
+    chosen_by_test = "LSTM: setting and epoch by the test"
+    assert best == ["InterpGN", chosen_by_test, "TimeMixer++", "LSTM: the recipe, the last epoch"]
+    assert len(module.published_with_lstm({}, {})) == len(lines) - 2
+
+
 def test_a_setting_is_chosen_of_those_that_are_drawn(study: ModuleType) -> None:
     module = answers("chosen_by_test")
     # The validation orders the settings as the test does not: the best of it is the worst.
@@ -285,13 +298,16 @@ def test_a_setting_is_chosen_of_those_that_are_drawn(study: ModuleType) -> None:
             "concat_pool" if n == 7 else str(n),
             0,
             n / 100,
-            **{"validation_accuracy": [0, -n / 100]},
+            **{"validation_accuracy": [0, -n / 100], "test_accuracy": [0.1, n / 100]},
         )
         for n in range(20)
     ]
     chosen = module.choices_of(settings)
     assert chosen["all by the test"] == 19 and chosen["all by the validation"] == 0
     assert chosen["the recipe"] == pytest.approx(7)
+    # The validation prefers a first look, and the test the last one of its best setting.
+    assert chosen[module.EPOCHS_TOO.format("validation")] == 10
+    assert chosen[module.EPOCHS_TOO.format("test")] == 19
     # Of five of the numbers 0 to 19, the largest is 16.5 on average, and the smallest 2.5.
     assert chosen["5 by the test"] == pytest.approx(16.5, abs=0.6)
     assert chosen["5 by the validation"] == pytest.approx(2.5, abs=0.6)
