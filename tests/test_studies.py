@@ -321,6 +321,8 @@ def test_the_tables_of_cells_and_sizes(study: ModuleType) -> None:
         result(f"set_{n}", arm, seed, 0.9 - place / 100, seconds=50.0 if seed else 2.0 + place)
         for n, seed, (place, arm) in product(range(6), (0, 1), enumerate(names))
     ]
+    # A third seed of one cell alone is compared with nothing.
+    found += [result(f"set_{n}", "gru", 2, 1.0) for n in range(6)]
     text = "\n".join(answers("cells").answer(found))
     assert "| `lstm` | 6 | 1.00 |" in text and "| `128 x 1` | 6 | 1.00 |" in text
     assert "`gru` above `lstm`: -1.00 points in the median" in text

@@ -21,6 +21,7 @@ from tables import (
     complete_sets,
     mean_over_seeds,
     mean_ranks,
+    of_shared_seeds,
     pair,
     print_answer,
     table_over_sets,
@@ -41,7 +42,7 @@ TIMED_SEED = 0
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
     lines = []
     for title, arms in (("cell", ARMS_OF_CELLS), ("size", ARMS_OF_SIZES)):
-        named = [*renamed(results, arms)]
+        named = of_shared_seeds(renamed(results, arms), arms)
         scores = mean_over_seeds(named)
         lines += [f"## Which {title}?", ""]
         if not complete_sets(scores, arms):

@@ -161,7 +161,7 @@ def gains(rows: dict[str, dict[str, float]], by_test: str, others: Sequence[str]
         if points:
             middle, low, high = median_with_interval(points)
             lines.append(
-                f"{by_test} above {other}: {middle:.2f} points in the median of {len(points)} "
+                f"{by_test} above {other}: {middle:z.2f} points in the median of {len(points)} "
                 f"sets (95 %: {low:.2f} to {high:.2f}), {fmean(points):.2f} in the mean, "
                 f"at most {max(points):.2f}."
             )

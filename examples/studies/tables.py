@@ -58,6 +58,21 @@ def mean_over_seeds(
     return scores
 
 
+def of_shared_seeds(results: Iterable[Result], arms: Sequence[str]) -> list[Result]:
+    """The lines of some arms, on each set of the seeds that all of them have: a mean over three
+    seeds varies less than one over two, so it would be best, or worst, less often."""
+    arms_of_run: dict[tuple[str, int], dict[str, Result]] = {}
+    for result in results:
+        if result["arm"] in arms:
+            arms_of_run.setdefault((result["set"], result["seed"]), {})[result["arm"]] = result
+    return [
+        result
+        for result_of_arm in arms_of_run.values()
+        if len(result_of_arm) == len(arms)
+        for result in result_of_arm.values()
+    ]
+
+
 def compared(scores: Scores, arms: Sequence[str], sets: Iterable[str] | None = None) -> Across:
     """Some arms over some sets, of those that have all of these arms."""
     names = complete_sets(scores, arms, sets)
@@ -90,7 +105,7 @@ def table_over_sets(across: Across) -> list[str]:
         ]
         if place:
             points = [arm.median_difference, arm.low, arm.high]
-            cells += [f"{100 * number:.2f}" for number in points]
+            cells += [f"{100 * number:z.2f}" for number in points]
             cells.append(written_p(arm.p))
         else:
             cells += [""] * 4
@@ -115,7 +130,7 @@ def pair(across: Across, first: str, second: str) -> str:
     """A sentence on two arms."""
     points = median_difference(across, first, second)
     p = p_of(across, first, second)
-    return f"`{first}` above `{second}`: {points:.2f} points in the median, {sentence_of_p(p)}."
+    return f"`{first}` above `{second}`: {points:z.2f} points in the median, {sentence_of_p(p)}."
 
 
 def mean_ranks(scores: Scores, arms: Sequence[str], sets: Iterable[str]) -> dict[str, float]:
