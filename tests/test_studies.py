@@ -348,7 +348,7 @@ def test_an_interval_of_a_median_holds_it(study: ModuleType) -> None:
 
 
 # The pages of the studies, and the file that makes their tables.
-PAGES = [("which_head", "heads"), ("chosen_by_test", "chosen_by_test")]
+PAGES = [("which_head", "heads"), ("which_cell", "cells"), ("chosen_by_test", "chosen_by_test")]
 
 
 @pytest.mark.parametrize(("page", "name"), PAGES)
