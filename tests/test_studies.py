@@ -341,6 +341,16 @@ def test_the_table_of_calibration_reads_the_head_of_each_recipe(study: ModuleTyp
     assert "error, %: falls on 7 of 8 sets, by 10.00 in the median" in text
 
 
+def test_a_mean_is_over_the_seeds_that_all_arms_of_a_set_have(study: ModuleType) -> None:
+    found = [result("a", "x", seed, test) for seed, test in enumerate((0.1, 0.3, 0.8))]
+    found += [result("a", "y", seed, 0.5) for seed in (1, 0)]
+    found += [result("b", "x", 2, 0.7), result("c", "x", 0, 0.7), result("c", "y", 1, 0.7)]
+    scores = answers("tables").mean_over_seeds(found)
+    assert scores == {"a": {"x": pytest.approx(0.2), "y": 0.5}, "b": {"x": 0.7}}
+    assert answers("tables").mean_over_seeds(found, ["x"])["a"] == {"x": pytest.approx(0.4)}
+    assert answers("tables").mean_over_seeds([]) == {}
+
+
 def test_an_interval_of_a_median_holds_it(study: ModuleType) -> None:
     middle, low, high = answers("tables").median_with_interval([1.0, 2.0, 3.0, 4.0, 100.0])
     assert middle == 3 and 1 <= low < 3 < high <= 100

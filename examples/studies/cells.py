@@ -21,7 +21,6 @@ from tables import (
     complete_sets,
     mean_over_seeds,
     mean_ranks,
-    of_shared_seeds,
     pair,
     print_answer,
     table_over_sets,
@@ -42,7 +41,7 @@ TIMED_SEED = 0
 def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]:
     lines = []
     for title, arms in (("cell", ARMS_OF_CELLS), ("size", ARMS_OF_SIZES)):
-        named = of_shared_seeds(renamed(results, arms), arms)
+        named = [*renamed(results, arms)]
         scores = mean_over_seeds(named)
         lines += [f"## Which {title}?", ""]
         if not complete_sets(scores, arms):

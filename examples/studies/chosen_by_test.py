@@ -162,8 +162,8 @@ def gains(rows: dict[str, dict[str, float]], by_test: str, others: Sequence[str]
             middle, low, high = median_with_interval(points)
             lines.append(
                 f"{by_test} above {other}: {middle:z.2f} points in the median of {len(points)} "
-                f"sets (95 %: {low:.2f} to {high:.2f}), {fmean(points):.2f} in the mean, "
-                f"at most {max(points):.2f}."
+                f"sets (95 %: {low:z.2f} to {high:z.2f}), {fmean(points):z.2f} in the mean, "
+                f"at most {max(points):z.2f}."
             )
     return lines
 

@@ -269,7 +269,7 @@ def with_few_series(results: Iterable[Result], scores_of_fifth: Scores) -> list[
     below = sum(number < 0 for number in points)
     return [
         f"Explored: on {len(names)} sets with at most {FEW_SERIES} series in the fifth, `max_pool` "
-        f"is above `concat_pool` on {above} and below on {below}, {median(points):.2f} points in "
+        f"is above `concat_pool` on {above} and below on {below}, {median(points):z.2f} points in "
         "the median.",
         "",
     ]
