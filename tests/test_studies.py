@@ -251,6 +251,21 @@ def test_the_tables_of_heads(study: ModuleType, tmp_path: Path) -> None:
     }
 
 
+def test_pictures_of_your_own_results_come_into_a_new_folder(
+    study: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = [json.dumps(found) for found in results_of_heads()]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    folder = tmp_path / "new" / "pictures"
+    monkeypatch.setattr(sys, "argv", ["heads.py", str(tmp_path / "mine.jsonl"), str(folder)])
+    answers("tables").print_answer(answers("heads").answer)
+    assert "| `concat_pool` | 8 |" in capsys.readouterr().out
+    assert (folder / "which_head_ranks.png").is_file()
+
+
 @pytest.mark.parametrize("name", ["heads", "cells", "chosen_by_test", "calibration"])
 def test_a_study_that_has_just_begun_says_what_it_lacks(study: ModuleType, name: str) -> None:
     answer = answers(name).answer

@@ -37,8 +37,10 @@ def print_answer(answer: Callable[[Sequence[Result], Path | None], list[str]]) -
     if not file.is_file():
         print(f"error: {file}: no such file", file=sys.stderr)
         sys.exit(2)
-    results = read_results(file)
-    print("\n".join(answer(results, words[1])))
+    pictures = words[1]
+    if pictures:
+        pictures.mkdir(parents=True, exist_ok=True)
+    print("\n".join(answer(read_results(file), pictures)))
 
 
 def mean_over_seeds(
