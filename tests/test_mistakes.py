@@ -21,6 +21,7 @@ from seqmodels.audit import Audit, audit, audit_stream
 from seqmodels.lint import lint
 from seqmodels.mistakes import MISTAKES, MISTAKES_BY_RULE, Example, Mistake
 from tests.conftest import ROOT
+from tests.in_process import run_in_process
 from tests.pages import read, shell_lines, words_missing
 
 PAIRS = [(mistake, example) for mistake in MISTAKES.values() for example in mistake.examples]
@@ -112,8 +113,7 @@ def test_the_command_checks_the_file_that_you_edit(tmp_path: Path) -> None:
     shutil.copytree(KATAS, tmp_path / "katas")
 
     def run() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "katas/check.py", "1"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return run_in_process(tmp_path / "katas" / "check.py", ["1"], tmp_path)
 
     page = read(ROOT / "docs" / "why_does_my_lstm_depend_on_the_batch.md")
     [shown] = [each for each in shell_lines(page) if "katas" in each.line]
