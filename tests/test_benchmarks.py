@@ -13,7 +13,7 @@ from tests.shipped import lacks
 
 FOLDER = ROOT / "benchmarks"
 # Even with `--smoke`. What long rows cost is tested in tests/data/test_long_rows.py, too.
-TAKE_LONG = ("accelerator.py", "long_rows.py")
+TAKE_LONG = ("accelerator.py", "fit.py", "language_model.py", "long_rows.py")
 
 
 def whole(file: Path) -> str:

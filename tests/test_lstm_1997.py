@@ -106,7 +106,8 @@ def test_targets_are_of_the_marked_numbers(study: ModuleType, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["noisy_lag", "reber", pytest.param("order_2", marks=pytest.mark.long)]
+    "name",
+    ["noisy_lag", *(pytest.param(name, marks=pytest.mark.long) for name in ("reber", "order_2"))],
 )
 def test_only_the_right_tensor_solves_a_task(study: ModuleType, name: str) -> None:
     task = study.TASKS[name]

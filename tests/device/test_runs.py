@@ -154,7 +154,13 @@ DOES = {
 }
 
 
-@pytest.mark.parametrize("kind", existing("classification", "language model", "tagging"))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *existing("classification", "language model"),
+        *(pytest.param(kind, marks=pytest.mark.long) for kind in existing("tagging")),
+    ],
+)
 def test_a_resumed_training_is_the_whole_one(kind: str, files: Path, device: torch.device) -> None:
     """With dropout between layers, whose numbers cuDNN would keep for itself."""
     words = (*RUNS[kind], *SMALL, "trainer.max_epochs=-1", "trainer.max_steps=8", "folder=whole")

@@ -15,13 +15,11 @@ from tests.conftest import Script, result_of
 from tests.runs.resumed import OWN, QUICK
 
 ODD = [
-    ("trainer.max_epochs=1 trainer.val_check_interval=0.3", 14),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 trainer.val_check_interval=5", 42),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=null trainer.val_check_interval=11", 42),
     ("trainer.max_epochs=2 trainer.val_check_interval=auto", 28),
     ("trainer.max_epochs=-1 trainer.max_steps=17 trainer.check_val_every_n_epoch=5", 17),
     ("trainer.max_epochs=2 trainer.accumulate_grad_batches=4 trainer.val_check_interval=5", 8),
-    ("trainer.max_epochs=2 trainer.limit_train_batches=1 trainer.limit_val_batches=1", 2),
     ("trainer.max_epochs=2 trainer.overfit_batches=3 trainer.check_val_every_n_epoch=3", 6),
     ("trainer.max_epochs=1 trainer.precision=bf16-true trainer.val_check_interval=0.4", 14),
     ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2 +callbacks=ema", 42),
@@ -29,6 +27,8 @@ ODD = [
     *(
         pytest.param(words, steps, marks=pytest.mark.long)
         for words, steps in (
+            ("trainer.max_epochs=1 trainer.val_check_interval=0.3", 14),
+            ("trainer.max_epochs=2 trainer.limit_train_batches=1 trainer.limit_val_batches=1", 2),
             ("trainer.max_epochs=3 +trainer.min_epochs=3 trainer.val_check_interval=0.4", 42),
             ("trainer.max_epochs=1 trainer.precision=64-true trainer.val_check_interval=0.4", 14),
             ("trainer.max_epochs=3 trainer.check_val_every_n_epoch=2", 42),
