@@ -84,6 +84,13 @@ def test_an_unknown_name_is_named(study: ModuleType, words: tuple[str], message:
         study.main.__wrapped__(*words, only=["Gunpoint"])
 
 
+def test_a_study_that_is_whole_says_so_and_trains_nothing(
+    study: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.main.__wrapped__(only=["GunPoint", "trec"])
+    assert capsys.readouterr().out.endswith("results.jsonl has all of these trainings\n")
+
+
 def test_cells_have_as_many_weights_as_the_lstm(study: ModuleType) -> None:
     study.prepare_process()
     arms = sys.modules["arms"]

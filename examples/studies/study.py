@@ -244,6 +244,8 @@ def main(
     jobs = [
         job for job in all_jobs(studies or STUDIES, words_by_set, seeds) if job.run not in completed
     ]
+    if not jobs:
+        print(f"{file} has all of these trainings")
     failures = 0
     for number, (job, outcome) in enumerate(train_all(jobs, processes, steps), 1):
         title = f"{number}/{len(jobs)} {job.run.set}, {job.run.arm}, seed {job.run.seed}"
