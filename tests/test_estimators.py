@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
+from scipy.sparse import dok_array
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -303,6 +304,12 @@ FAILS = {
         (lambda m: m.predict([x[:, :1] for x in X]), ValueError, "series 1 has shape"),
         (lambda m: small_estimator().predict(X), NotFittedError, "not fitted yet"),
         (lambda m: small_estimator().fit(X, ["a"] * SERIES), ValueError, "y has one class, a: "),
+        (lambda m: m.fit(dok_array(np.eye(9)), Y[:9]), TypeError, "Sparse data was passed"),
+        (
+            lambda m: m.fit(np.array([[{}, 1]] * 9), Y[:9]),
+            TypeError,
+            "must be .* number, not 'dict'",
+        ),
         (lambda m: small_estimator().fit([x.T for x in X], Y), ValueError, "steps come first"),
         (lambda m: small_estimator().fit(X, Y[:5]), ValueError, "48 inputs and 5 of"),
         (

@@ -139,6 +139,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
 
         Raises:
             ValueError: for parameters or data that don't fit, in one line.
+            TypeError: for an object in the place of a number, such as a dict.
         """
         if y is None:
             raise ValueError("this estimator requires y to be passed, but the target y is None")
@@ -217,16 +218,19 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         is_tensor = hasattr(X, "unbind")
         if is_tensor:
             return one_each(X)
-        if has_names(X):
+        if has_names(X) and not issparse(X):  # A sparse array by keys has names, too.
             rows = one_each(X)
             if has_names(rows):
                 return rows
-        is_array = hasattr(X, "__array__") and np.asarray(X).dtype != object
-        if is_array or issparse(X):
+        array = np.asarray(X) if hasattr(X, "__array__") else None
+        # An array of objects with one axis may hold texts, or an array for each series.
+        holds_numbers = array is not None and (array.dtype != object or array.ndim > 1)
+        if holds_numbers or issparse(X):
             allows_nan = self.missing not in (None, "error")
             must_be_finite = "allow-nan" if allows_nan else True
-            array = check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=must_be_finite)
-            return [*array]
+            return [
+                *check_array(X, ensure_2d=False, allow_nd=True, ensure_all_finite=must_be_finite)
+            ]
         if not len(X):
             raise ValueError("X is empty: 0 sample(s) while a minimum of 1 is required")
         return [*X]
