@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,6 +24,7 @@ from hypothesis import settings
 from omegaconf import DictConfig
 
 import tests.type_checks  # noqa: F401 (before seqmodels, whose functions it is for)
+from seqmodels.launch import composed
 from seqmodels.launch.composed import VERSION_BASE, prepare_hydra
 from tests.in_process import EXAMPLES, WITHOUT_LOCAL, own_modules, run_in_process
 from tests.kept import keep_what_libraries_give
@@ -99,6 +100,23 @@ def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def skips_of_deleted_tasks() -> Iterator[None]:
+    """A test that composes a task whose folder is deleted is skipped."""
+    from tests.shipped import DELETED, skip_where_deleted  # slow to import, as above
+
+    compose_with = composed.hydra_of
+
+    def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> Any:
+        skip_where_deleted(" ".join(words))
+        return compose_with(name, words, config_dir)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if DELETED:
+            patch.setattr(composed, "hydra_of", hydra_of)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are saved as one white pixel, and nobody draws which steps count, because both take
@@ -120,9 +138,12 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Config]:
     """`config("model.head=max_pool")`: configs/train.yaml composed for a quick run in tmp_path."""
+    from tests.shipped import skip_where_deleted
+
     with initialize_config_dir(str(ROOT / "configs"), **VERSION_BASE):
 
-        def composed(*overrides: str) -> DictConfig:
+        def composed_for_tests(*overrides: str) -> DictConfig:
+            skip_where_deleted(" ".join(overrides))
             return compose(
                 "train",
                 [
@@ -136,7 +157,7 @@ def config(tmp_path: Path) -> Iterator[Config]:
                 ],
             )
 
-        yield composed
+        yield composed_for_tests
 
 
 @pytest.fixture
@@ -169,7 +190,10 @@ def process(tmp_path: Path) -> Script:
     Starts Python and imports everything again, so use it where the process is what you test.
     """
 
+    from tests.shipped import skip_where_deleted
+
     def run(name: str, *arguments: str, stdin: str = "", status: int = 0) -> Completed:
+        skip_where_deleted(" ".join(arguments))
         done = subprocess.run(
             command(name, *arguments),
             cwd=tmp_path,

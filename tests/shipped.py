@@ -71,3 +71,9 @@ def lacks(text: str) -> bool:
     named += re.findall(r"\bconfigs[/.](experiment|model|data)[/.](\w+)", text)
     files = (CONFIGS / group / f"{name}.yaml" for group, name in named)
     return any(not file.is_file() or lacks(file.read_text(encoding="utf-8")) for file in files)
+
+
+def skip_where_deleted(text: str) -> None:
+    """Skips a test of code, a command or a line that names a task whose folder is deleted."""
+    if DELETED and lacks(text):
+        pytest.skip(f"deleted: {', '.join(sorted(DELETED))}")

@@ -71,12 +71,17 @@ TARGETS: dict[str, Target] = {}
 """By the name that contracts and data give."""
 
 
+def has_target(name: str) -> bool:
+    """Whether a task of this project, or of an installed one, learns that kind of target."""
+    if name not in TARGETS:
+        import_plugins()
+    return name in TARGETS
+
+
 def find_target(name: str) -> Target:
     """The kind of target of that name. Raises UserError with the names there are, and the
     nearest."""
-    if name not in TARGETS:
-        import_plugins()
-    if name not in TARGETS:
+    if not has_target(name):
         raise UserError(
             f"unknown target {name}: {choices(name, TARGETS)}; to make a new one, register it in "
             "seqmodels.target.TARGETS beside its task"

@@ -19,8 +19,10 @@ from seqmodels.data import Series, SeriesTable
 from seqmodels.errors import UserError
 from seqmodels.launch.commands.predict import streamed
 from seqmodels.runs import Run
+from seqmodels.target import TARGETS
 from tests.conftest import Refused, Script
 from tests.make import run_of_series
+from tests.shipped import skip_where_deleted
 
 SENSORS = ["ax", "ay"]
 NAN = np.nan
@@ -792,8 +794,8 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (numbered, (VALUES, "model=tagger"), "choose model=regressor model.head=every_step$"),
     (numbered, (VALUES, "model=regressor"), "choose model=regressor model.head=every_step$"),
     (numbered, ("model=regressor",), "choose model=regressor model.head=every_step 'data.value_"),
-    (lambda f: f, ("model=regressor",), "same at all steps of each series: choose model=classifi"),
-    (of_series, ("model=regressor",), "choose model=regressor .data.value_columns=.label.. or m"),
+    (lambda f: f, ("model=regressor",), "at all steps of each series: choose model=classifier"),
+    (of_series, ("model=regressor",), " .data.value_columns=.label.. or model=classifier$"),
     (
         of_series,
         (VALUES, "model=regressor", "model.head=every_step"),
@@ -810,6 +812,7 @@ def test_a_wrong_table_is_one_line_and_nothing_is_written(
     tmp_path: Path, refused: Refused, number: int
 ) -> None:
     change, words, said = WRONG[number]
+    skip_where_deleted(" ".join([*words, said]))
     change(trips()).to_csv(tmp_path / "trips.csv", index=False)
     usual = ["data=series", "data.train=trips.csv", "data.series=trip", "data.time=time"]
     given_keys = {word.split("=")[0] for word in words}
@@ -817,6 +820,31 @@ def test_a_wrong_table_is_one_line_and_nothing_is_written(
     line = refused("train.py", *usual, *words, "trainer=cpu", "folder=run")
     assert re.search(said, line), line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "deleted", "cure"),
+    [
+        (numbered, "tag", "model=regressor model.head=every_step 'data.value_columns=[label]'"),
+        (numbered, "value", "model=tagger"),
+        (lambda f: f.assign(label=f.ax > 0), "tag", "other data"),
+    ],
+)
+def test_the_model_of_a_deleted_task_is_not_among_those_to_choose(
+    tmp_path: Path,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[pd.DataFrame], pd.DataFrame],
+    deleted: str,
+    cure: str,
+) -> None:
+    skip_where_deleted("model=tagger model=regressor")
+    make(trips()).to_csv(tmp_path / "trips.csv", index=False)
+    monkeypatch.delitem(TARGETS, deleted)
+    words = ("data=series", "data.train=trips.csv", "data.series=trip", "data.time=time")
+    line = refused("train.py", *words, "trainer=cpu", "folder=run")
+    assert re.search("trips.csv has a tag for each step, and Sequence", line)
+    assert line.rstrip().endswith(f": choose {cure}"), line
 
 
 def test_rows_with_lists_that_do_not_fit_are_one_line(tmp_path: Path, refused: Refused) -> None:

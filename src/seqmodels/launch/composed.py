@@ -237,6 +237,13 @@ def compose(*overrides: str, config_dir: str | None = None) -> DictConfig:
     return config
 
 
+def group_files(groups: Sequence[str]) -> dict[str, set[str]]:
+    """Return the names of the files that there are in each of these groups, ours and those of the
+    installed projects."""
+    with hydra_of("train", ()) as here:
+        return {group: {*here.config_loader.get_group_options(group)} for group in groups}
+
+
 def for_resume(words: Sequence[str]) -> list[str]:
     """Return the words of a command line; where they resume a run, with `++` before each key within
     a group, because the defaults may lack a key that the run has."""

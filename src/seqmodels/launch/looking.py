@@ -13,7 +13,7 @@ from seqmodels.data import DataModule, SeriesTable
 from seqmodels.data.targets import NamedTargets
 from seqmodels.errors import UserError, setting, shown
 from seqmodels.instantiate import instantiate
-from seqmodels.launch.composed import compose
+from seqmodels.launch.composed import compose, group_files
 from seqmodels.look.files import describe_files
 from seqmodels.look.tables import Command
 from seqmodels.plugins import trusted_classes
@@ -21,6 +21,8 @@ from seqmodels.screen import visible_line
 
 # Of more classes, the most frequent ones are listed.
 MOST_CLASSES = 20
+# The groups of which a command chooses a file. A project that has deleted a task lacks its files.
+CHOSEN_GROUPS = ("experiment", "model", "data")
 
 
 def report(places: Sequence[str]) -> Iterator[str]:
@@ -32,16 +34,35 @@ def report(places: Sequence[str]) -> Iterator[str]:
             f"{', '.join(places)}: {description.summary}, but no column to learn: add one with "
             "classes or numbers"
         )
+    commands = _commands_of_this_project(description.commands)
+    if not commands:
+        raise UserError(
+            f"{', '.join(places)}: {description.summary}, but this project has deleted the task "
+            f"that learns {description.commands[0].learns}"
+        )
     lines = [f"{', '.join(places)}: {description.summary}"]
     if not description.preparation:
-        lines += _lines_about_data(description.commands[0])
+        lines += _lines_about_data(commands[0])
     yield from map(visible_line, lines)
     if description.preparation:
         yield "\nFirst write a file that a training reads, in Python:\n"
         yield from description.preparation
-    for command in description.commands:
+    for command in commands:
         yield f"\nTo learn {visible_line(command.learns)}:\n"
         yield visible_line(" ".join(["seqmodels train", *_shell_words(command)]))
+
+
+def _commands_of_this_project(commands: Sequence[Command]) -> list[Command]:
+    """The commands whose files are all there."""
+    files_by_group = group_files(CHOSEN_GROUPS)
+
+    def chooses_a_missing_file(command: Command) -> bool:
+        return any(
+            group in command.settings and command.settings[group] not in files
+            for group, files in files_by_group.items()
+        )
+
+    return [command for command in commands if not chooses_a_missing_file(command)]
 
 
 def _shell_words(command: Command) -> list[str]:

@@ -51,7 +51,7 @@ from seqmodels.runs.verdict import (
     verdict,
 )
 from seqmodels.screen import Screen, logging_to
-from seqmodels.target import Baselines, find_target
+from seqmodels.target import Baselines, find_target, has_target
 
 log = logging.getLogger(__name__)
 
@@ -323,34 +323,38 @@ def _beginning(training: Training) -> Result:
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     """Raises UserError if the data hasn't the targets that the task learns."""
     if not data.fits(contract.per, contract.target):
-        has = f"{find_target(data.target).what} for each {data.per}"
+        # A project may have deleted the task whose targets the data has.
+        what = find_target(data.target).what if has_target(data.target) else f"a {data.target}"
         learns = f"{contract.kind.what} for each {contract.per}"
+        words = _words_that_fit(contract, data)
         raise UserError(
-            f"{data.title} has {has}, and {task.__name__} learns {learns}{data.mismatch}: choose "
-            f"{' or '.join(_words_that_fit(contract, data))}"
+            f"{data.title} has {what} for each {data.per}, and {task.__name__} learns "
+            f"{learns}{data.mismatch}: choose {' or '.join(words) or 'other data'}"
         )
 
 
 def _words_that_fit(contract: Contract, data: DataModule) -> list[str]:
     """What to write so that task and data fit: first what keeps the model, then the model for the
-    data as it is, then the model for its targets read as others, such as labels as numbers."""
+    data as it is, then the model for its targets read as others, such as labels as numbers. No
+    model of a task that the project has deleted is among them."""
 
     def model_for(per: Per, target: str) -> str:
         kind = find_target(target)
         model, _, _ = kind.choose.partition(" ")
         return f"{model} {kind.at_each_step}" if per == "step" and kind.at_each_step else model
 
-    same_model, other_model = [], []
+    same_model, as_it_is, other_model = [], [], []
     for words, per, target in data.other_targets:
-        choice = f"{model_for(per, target)} {words}"
         if target == contract.target:
-            same_model.append(choice)
-        elif per == data.per:
-            other_model.append(choice)
-    as_it_is = model_for(data.per, data.target)
-    if data.target == contract.target and data.per == "sequence":
-        as_it_is = f"{as_it_is} with a head for each sequence"
-    choices = [*same_model, as_it_is, *other_model]
+            same_model.append(f"{model_for(per, target)} {words}")
+        elif per == data.per and has_target(target):
+            other_model.append(f"{model_for(per, target)} {words}")
+    if has_target(data.target):
+        model = model_for(data.per, data.target)
+        if data.target == contract.target and data.per == "sequence":
+            model = f"{model} with a head for each sequence"
+        as_it_is.append(model)
+    choices = [*same_model, *as_it_is, *other_model]
     if not (same_model or data.mismatch):
         choices.append(contract.kind.choose)
     return choices
