@@ -207,7 +207,7 @@ def assert_complete(seed: int) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # of the CPU
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), 398])  # the last one has units that are saturated
 def test_steps_of_a_random_model_sum_to_the_difference_and_a_row_counts_as_alone(seed: int) -> None:
     assert_complete(seed)
 
@@ -310,6 +310,19 @@ def test_a_row_without_slopes_does_not_sum_to_its_difference_and_says_so() -> No
     assert [row.item() for row in attributions] == [0.0, 0.0]
     assert attributions.remainder.tolist() == [0.0, 1.0]
     assert rough_rows(attributions) == [1]
+
+
+def test_what_changes_where_nothing_has_a_slope_is_spread_over_the_steps_of_the_row() -> None:
+    """A jump, and further on a slope, as of units that are saturated in between."""
+
+    def jump_and_slope(inputs: Tensor, lengths: Tensor) -> Tensor:
+        total = inputs.sum(dim=(1, 2))
+        return (0.1 * (total > 0.8) + 2 * (total - 2).relu()).unsqueeze(1)
+
+    attributions = attribute(jump_and_slope, torch.tensor([[[1.0], [3.0]], [[0.1], [0.8]]]), [2, 2])
+    found = [row.flatten().tolist() for row in attributions]
+    assert found == [pytest.approx([4.1 / 4, 3 * 4.1 / 4]), [0, 0]]
+    assert attributions.remainder.tolist() == pytest.approx([0.1, 0.1], abs=0.01)
 
 
 @pytest.mark.parametrize(("steepness", "is_rough"), [(100.0, False), (1e6, True)])

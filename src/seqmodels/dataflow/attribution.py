@@ -51,7 +51,8 @@ class Attributions(list[Tensor]):
     """For each row a tensor `(T, F)`, or `(T,)` of tokens: how much each step adds to the logit.
 
     They sum to the difference of the logits, because what an integral lacks is spread over its
-    steps. `remainder` `(B,)` is how much that was, in units of the logit; of what is left out, 0.
+    steps. Only where the logit has no slope all along its line, they are 0. `remainder` `(B,)` is
+    how much an integral lacked, in units of the logit; of what is left out, 0.
     A slice has the remainders of its rows; all else that one makes of it is a plain list.
     """
 
@@ -420,7 +421,8 @@ def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
     lacked before that was spread over the steps, `(B,)`, the sum over the pieces."""
     attributions = torch.zeros_like(lines.way)
     remainders = attributions.new_zeros(len(attributions))
-    pieces = lines.cut(lines.uncut(), PIECES)
+    whole_lines = lines.uncut()
+    pieces = lines.cut(whole_lines, PIECES)
     changes = pieces.logits.diff(dim=1).squeeze(1)
     if not lines.have_slopes():
         if not changes.any():
@@ -457,12 +459,15 @@ def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
         if len(numbers) == 0:
             break
         pieces = lines.cut(pieces.at(numbers), SMALLER_PIECES)
-    return attributions, remainders
+
+    # A piece without any slope has no step to spread over, so that the whole line takes its change.
+    gaps = whole_lines.logits.diff(dim=1).squeeze(1) - attributions.sum(dim=(1, 2))  # (B,)
+    return spread(attributions, gaps), remainders
 
 
 def spread(amounts: Tensor, gaps: Tensor) -> Tensor:
-    """Adds what each piece lacks to its steps, in proportion to their size, so that they sum to the
-    change of its logit, unless none of them counts.
+    """Adds what each piece, or line, lacks to its steps, in proportion to their size, so that they
+    sum to the change of its logit, unless none of them counts.
 
     Args:
         amounts: `(N, T, F)`, how much each step of a piece adds to its logit.
