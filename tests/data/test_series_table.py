@@ -847,6 +847,17 @@ def test_the_model_of_a_deleted_task_is_not_among_those_to_choose(
     assert line.rstrip().endswith(f": choose {cure}"), line
 
 
+def test_numbers_as_classes_are_no_reason_to_name_a_deleted_task(
+    tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_where_deleted("model=regressor")
+    numbered(trips()).to_csv(tmp_path / "trips.csv", index=False)
+    words = ("data=series", "data.train=trips.csv", "data.series=trip", "model=tagger")
+    assert "classes: to predict a number, set model=regressor" in refused("train.py", *words)
+    monkeypatch.delitem(TARGETS, "value")
+    assert refused("train.py", *words).endswith("too many to be classes")
+
+
 def test_rows_with_lists_that_do_not_fit_are_one_line(tmp_path: Path, refused: Refused) -> None:
     rows = {
         '{"ax": [1, 2], "ay": [1], "label": "a"}': "row 2 has 2 of 'ax' and 1 of 'ay'",

@@ -22,6 +22,7 @@ from seqmodels.data.columns import as_number, no_number
 from seqmodels.data.examples import Examples, share
 from seqmodels.data.series_inputs import mean_and_deviation
 from seqmodels.errors import UserError, choices, setting, shown
+from seqmodels.target import has_target
 
 # More different numbers than these are more likely values than classes.
 MOST_CLASSES_OF_NUMBERS = 20
@@ -110,7 +111,7 @@ class NamedTargets(TargetEncoder):
         if len(classes) > MOST_CLASSES_OF_NUMBERS and holds_numbers(classes):
             self.note = (
                 f"{source}: the {len(classes):,} {self.word}s are all numbers, and each is a "
-                f"class: {self._to_predict_numbers()}"
+                f"class{self._to_predict_numbers()}"
             )
 
     def check_training(self, raw: Sequence[Any], source: str) -> None:
@@ -120,7 +121,7 @@ class NamedTargets(TargetEncoder):
         if are_many and holds_numbers(classes):
             raise UserError(
                 f"{source}: {len(classes):,} of {len(names):,} {self.word}s are different numbers, "
-                f"too many to be classes: {self._to_predict_numbers()}"
+                f"too many to be classes{self._to_predict_numbers()}"
             )
 
     def _present_names(self, raw: Sequence[Any]) -> list[str]:
@@ -128,13 +129,16 @@ class NamedTargets(TargetEncoder):
         return [str(name).strip() for name in raw if not missing(name)]
 
     def _to_predict_numbers(self) -> str:
-        """What to set if the names are values, as the end of a message."""
+        """What to set if the names are values, as the end of a message; nothing in a project that
+        has deleted regression."""
+        if not has_target(Values.target):
+            return ""
         settings = "model=regressor"
         if self.per == "step":
             settings += " model.head=every_step"
         if self.column:
             settings += " " + setting("data.value_columns", [self.column])
-        return f"to predict a number, set {settings}"
+        return f": to predict a number, set {settings}"
 
 
 class Classes(NamedTargets):
