@@ -794,8 +794,16 @@ WRONG: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...], str]]
     (numbered, (VALUES, "model=tagger"), "choose model=regressor model.head=every_step$"),
     (numbered, (VALUES, "model=regressor"), "choose model=regressor model.head=every_step$"),
     (numbered, ("model=regressor",), "choose model=regressor model.head=every_step 'data.value_"),
-    (lambda f: f, ("model=regressor",), "at all steps of each series: choose model=classifier"),
-    (of_series, ("model=regressor",), " .data.value_columns=.label.. or model=classifier$"),
+    (
+        lambda f: f,
+        ("model=regressor",),
+        "is the same at all steps of each series: choose model=classifier$",
+    ),
+    (
+        of_series,
+        ("model=regressor",),
+        "choose model=regressor .data.value_columns=.label.. or model=classifier$",
+    ),
     (
         of_series,
         (VALUES, "model=regressor", "model.head=every_step"),
@@ -823,11 +831,21 @@ def test_a_wrong_table_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("make", "deleted", "cure"),
+    ("make", "deleted", "has", "cure"),
     [
-        (numbered, "tag", "model=regressor model.head=every_step 'data.value_columns=[label]'"),
-        (numbered, "value", "model=tagger"),
-        (lambda f: f.assign(label=f.ax > 0), "tag", "other data"),
+        (
+            numbered,
+            "tag",
+            "a tag for each step, which no task here learns",
+            "model=regressor model.head=every_step 'data.value_columns=[label]'",
+        ),
+        (numbered, "value", "a tag for each step", "model=tagger"),
+        (
+            lambda f: f.assign(label=f.ax > 0),
+            "tag",
+            "a tag for each step, which no task here learns",
+            "other data",
+        ),
     ],
 )
 def test_the_model_of_a_deleted_task_is_not_among_those_to_choose(
@@ -836,6 +854,7 @@ def test_the_model_of_a_deleted_task_is_not_among_those_to_choose(
     monkeypatch: pytest.MonkeyPatch,
     make: Callable[[pd.DataFrame], pd.DataFrame],
     deleted: str,
+    has: str,
     cure: str,
 ) -> None:
     skip_where_deleted("model=tagger model=regressor")
@@ -843,7 +862,7 @@ def test_the_model_of_a_deleted_task_is_not_among_those_to_choose(
     monkeypatch.delitem(TARGETS, deleted)
     words = ("data=series", "data.train=trips.csv", "data.series=trip", "data.time=time")
     line = refused("train.py", *words, "trainer=cpu", "folder=run")
-    assert re.search("trips.csv has a tag for each step, and Sequence", line)
+    assert f"trips.csv has {has}, and SequenceClassifier learns a class for each" in line
     assert line.rstrip().endswith(f": choose {cure}"), line
 
 

@@ -88,14 +88,18 @@ def test_labels_that_are_all_numbers_are_noted_if_they_are_many() -> None:
 @pytest.mark.parametrize(
     ("targets", "labels", "said"),
     [
-        (Classes(), [*range(30)], "30 of 30 labels are different.* set model=regressor$"),
+        (
+            Classes(),
+            [*range(30)],
+            "30 of 30 labels are different numbers, .* set model=regressor$",
+        ),
         (Classes(), [*range(30)] * 2, ""),
         (Classes(), [f"a{n}" for n in range(30)], ""),
         (Classes(), [*range(20)], ""),
         (
             Tags(),
             [[0.5 * n, None] for n in range(30)],
-            "30 of .* model=regressor model.head=every_step$",
+            "30 of 30 tags are different numbers, .* set model=regressor model.head=every_step$",
         ),
         (Tags(), [["0", "1"], [*range(30)] * 2], ""),
     ],

@@ -323,13 +323,15 @@ def _beginning(training: Training) -> Result:
 def _check_data(task: type[Task], contract: Contract, data: DataModule) -> None:
     """Raises UserError if the data hasn't the targets that the task learns."""
     if not data.fits(contract.per, contract.target):
-        # A project may have deleted the task whose targets the data has.
-        what = find_target(data.target).what if has_target(data.target) else f"a {data.target}"
+        if has_target(data.target):
+            has = f"{find_target(data.target).what} for each {data.per}"
+        else:  # The project may have deleted a task.
+            has = f"a {data.target} for each {data.per}, which no task here learns"
         learns = f"{contract.kind.what} for each {contract.per}"
         words = _words_that_fit(contract, data)
         raise UserError(
-            f"{data.title} has {what} for each {data.per}, and {task.__name__} learns "
-            f"{learns}{data.mismatch}: choose {' or '.join(words) or 'other data'}"
+            f"{data.title} has {has}, and {task.__name__} learns {learns}{data.mismatch}: choose "
+            f"{' or '.join(words) or 'other data'}"
         )
 
 
