@@ -105,11 +105,11 @@ def skips_of_deleted_tasks() -> Iterator[None]:
     """A test that composes a task whose folder is deleted is skipped."""
     from tests.shipped import DELETED, skip_where_deleted  # slow to import, as above
 
-    compose_with = composed.hydra_of
+    hydra_of_all_tasks = composed.hydra_of
 
     def hydra_of(name: str, words: Sequence[str], config_dir: str | None = None) -> Any:
         skip_where_deleted(" ".join(words))
-        return compose_with(name, words, config_dir)
+        return hydra_of_all_tasks(name, words, config_dir)
 
     with pytest.MonkeyPatch.context() as patch:
         if DELETED:
@@ -142,7 +142,7 @@ def config(tmp_path: Path) -> Iterator[Config]:
 
     with initialize_config_dir(str(ROOT / "configs"), **VERSION_BASE):
 
-        def composed_for_tests(*overrides: str) -> DictConfig:
+        def quick_config(*overrides: str) -> DictConfig:
             skip_where_deleted(" ".join(overrides))
             return compose(
                 "train",
@@ -157,7 +157,7 @@ def config(tmp_path: Path) -> Iterator[Config]:
                 ],
             )
 
-        yield composed_for_tests
+        yield quick_config
 
 
 @pytest.fixture
@@ -189,7 +189,6 @@ def process(tmp_path: Path) -> Script:
 
     Starts Python and imports everything again, so use it where the process is what you test.
     """
-
     from tests.shipped import skip_where_deleted
 
     def run(name: str, *arguments: str, stdin: str = "", status: int = 0) -> Completed:

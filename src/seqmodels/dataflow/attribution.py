@@ -52,8 +52,8 @@ class Attributions(list[Tensor]):
 
     They sum to the difference of the logits, because what an integral lacks is spread over its
     steps. Only where the logit has no slope all along its line, they are 0. `remainder` `(B,)` is
-    how much an integral lacked, in units of the logit; of what is left out, 0.
-    A slice has the remainders of its rows; all else that one makes of it is a plain list.
+    how much an integral lacked, in units of the logit; of what is left out, 0. A slice has the
+    remainders of its rows; all else that one makes of it is a plain list.
     """
 
     remainder: Tensor
@@ -460,9 +460,10 @@ def integrate(lines: Lines, row_name: RowName) -> tuple[Tensor, Tensor]:
             break
         pieces = lines.cut(pieces.at(numbers), SMALLER_PIECES)
 
-    # A piece without any slope has no step to spread over, so that the whole line takes its change.
-    gaps = whole_lines.logits.diff(dim=1).squeeze(1) - attributions.sum(dim=(1, 2))  # (B,)
-    return spread(attributions, gaps), remainders
+    # A piece without any slope has no steps to take its gap, so the steps of its line take it.
+    whole_changes = whole_lines.logits.diff(dim=1).squeeze(1)  # (B,)
+    remaining_gaps = whole_changes - attributions.sum(dim=(1, 2))
+    return spread(attributions, remaining_gaps), remainders
 
 
 def spread(amounts: Tensor, gaps: Tensor) -> Tensor:
