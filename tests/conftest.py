@@ -50,6 +50,11 @@ Refused = Callable[..., str]
 Config = Callable[..., DictConfig]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "write tests/golden/*.txt again, after a change that is meant to alter a training"
+    parser.addoption("--write-golden", action="store_true", help=text)
+
+
 def pytest_collectstart() -> None:
     """Imports what seqmodels imports, before seqmodels does.
 
