@@ -287,7 +287,7 @@ def _report(training: Training, result: Result, baselines: Baselines) -> None:
     result.verdict = [
         *verdict(result, evidence),
         *interval_coverage(result),
-        *probability_error(temperature, evidence),
+        *probability_error(result, temperature, evidence),
     ]
     if result.whole_splits:
         scheduler = training.config.model.get("scheduler")

@@ -235,10 +235,17 @@ def interval_coverage(result: Result) -> Iterator[str]:
     yield f"{sentence}."
 
 
-def probability_error(temperature: float | None, evidence: Evidence) -> Iterator[str]:
-    """A sentence if the validation split has chosen a temperature for the probabilities of a
-    classifier: by how much they are off on the test split, and were before, where that is known."""
+def probability_error(
+    result: Result, temperature: float | None, evidence: Evidence
+) -> Iterator[str]:
+    """A sentence on the probabilities of a classifier: whether the validation split has chosen a
+    temperature, and by how much they are off on the test split, and were before, if known."""
     if temperature is None:
+        if result.whole_splits and result.config.get("model", {}).get("calibrate"):
+            yield (
+                "Probabilities stay as the network learned them: the validation split doesn't show "
+                "that a temperature improves them."
+            )
         return
     if evidence.probabilities is None or evidence.wrong_rows is None:
         yield f"Probabilities have the temperature {temperature:.2f}, which the validation chose."

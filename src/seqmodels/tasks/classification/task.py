@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.arguments import Count, NonNegative
 from seqmodels.batch import UNSEEN_NAME, SequenceBatch, with_unseen_as
-from seqmodels.engine.class_task import ClassTask, fit_temperature, probability_columns
+from seqmodels.engine.class_task import ClassTask, chosen_temperature, probability_columns
 from seqmodels.engine.contract import Contract
 from seqmodels.engine.task import Described
 from seqmodels.network import AdversarialNetwork, Network, WindowedNetwork
@@ -33,6 +33,7 @@ class SequenceClassifier(ClassTask):
         adversarial: learn also from the embeddings of each sequence moved by a vector of this L2
             norm, to where the loss rises most (Miyato et al. 2017, https://arxiv.org/abs/1605.07725).
             It doubles the time of a step.
+        calibrate: learn the temperature; False leaves probabilities as the network learned them.
 
     Raises:
         UserError: for other than one weight for each class.
@@ -45,9 +46,12 @@ class SequenceClassifier(ClassTask):
         *arguments: Any,
         window: Count | None = None,
         adversarial: NonNegative = 0.0,
+        calibrate: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__(*arguments, window=window, adversarial=adversarial, **options)
+        super().__init__(
+            *arguments, window=window, adversarial=adversarial, calibrate=calibrate, **options
+        )
 
     def make_network(self, *parts: Any, **options: Any) -> Network:
         window = self.hparams["window"]
@@ -89,7 +93,8 @@ class SequenceClassifier(ClassTask):
     @torch.no_grad()
     def calibrate(self, data: Any) -> None:
         few = len(data.datasets["validation"]) < FEWEST_ROWS
-        if few or not isinstance(self.network.head.output, ClassOutput):
+        has_logits = isinstance(self.network.head.output, ClassOutput)
+        if few or not has_logits or not self.hparams["calibrate"]:
             return
         logits: list[Tensor] = []
         targets: list[Tensor] = []
@@ -100,7 +105,7 @@ class SequenceClassifier(ClassTask):
         is_known = all_targets >= 0
         if is_known.any():
             known_logits = torch.cat(logits)[is_known]
-            self.calibration = [[fit_temperature(known_logits, all_targets[is_known])]]
+            self.calibration = [[chosen_temperature(known_logits, all_targets[is_known])]]
 
     @property
     def calibration(self) -> list[list[float]] | None:
