@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from scipy import stats
 
 from seqmodels.batch import SequenceBatch
 from seqmodels.errors import UserError
@@ -248,6 +249,7 @@ def test_the_tables_of_heads(study: ModuleType, tmp_path: Path) -> None:
         "| up to 95 series (2) | -1.0 | -5.0 | -6.0 |",
         "| `max_pool` | 10.00 | 10.00 | 0.00 | 0.00 |",
         "| `max_pool` | -10.00 |",
+        "Final states alone beside poolings: 0.00 points in the median, p = 1.000.",
         "on 5 sets with at most 40 series in the fifth, `max_pool` is above `concat_pool` on 0 and "
         "below on 5, -1.00 points",
         "| *median* | -48.0 | -68.0 | -58.0 | -49.0 | -69.0 | -59.1 |",
@@ -256,6 +258,19 @@ def test_the_tables_of_heads(study: ModuleType, tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {
         *("which_head_ranks.png", "which_head_sets.png")
     }
+
+
+@pytest.mark.parametrize(("sets", "told"), [(7, True), (8, False)])
+def test_a_difference_that_hangs_on_a_set_is_told(study: ModuleType, sets: int, told: bool) -> None:
+    points = [-1.0, *range(2, sets + 1)]  # The smallest difference is against the others.
+    scores = {f"set_{n}": {"x": 50 + point, "y": 50.0} for n, point in enumerate(points)}
+    p_without = [
+        stats.wilcoxon([*points[:n], *points[n + 1 :]], method="exact").pvalue for n in range(sets)
+    ]
+    assert sum(p >= 0.05 for p in p_without) == (6 if told else 0)
+    across = answers("tables").compared(scores, ["x", "y"])
+    sentence = "`x` and `y`: p = 0.031, but not below 0.05 without any one of 6 of the 7 sets."
+    assert answers("heads").pairs_that_hang_on_a_set(across) == [sentence] * told
 
 
 def test_pictures_of_your_own_results_come_into_a_new_folder(

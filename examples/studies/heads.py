@@ -7,6 +7,7 @@ python examples/studies/heads.py mine.jsonl pictures/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -24,14 +25,19 @@ from tables import (
     markdown,
     mean_over_seeds,
     mean_ranks,
+    p_of,
     pair,
     print_answer,
+    sentence_of_p,
     table_over_sets,
 )
 
+from seqmodels.compare.comparison import Across
+from seqmodels.compare.statistics import LEVEL, signed_rank_p
 from seqmodels.compare.writing import critical_differences, scores_by_set
 from seqmodels.files import write_figure
 
+FINAL_STATES = ("bidirectional_concat", "last_hidden")
 # The recipe of series was chosen on parts of these.
 SETS_OF_RECIPE = ("ArrowHead", "JapaneseVowels", "OSULeaf", "PLAID")
 FEW_SERIES = 40
@@ -56,10 +62,11 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         pair(across, "concat_pool", "attention_pool"),
         pair(across, "concat_pool", "bidirectional_concat"),
         pair(across, "max_pool", "bidirectional_concat"),
+        *pairs_that_hang_on_a_set(across),
         "",
         "## Without the four sets on which the recipe was chosen",
         "",
-        *(table_over_sets(compared(scores, HEADS, others)) if others else NOT_YET),
+        *without_sets_of_recipe(scores, others),
         "## The end, or one direction?",
         "",
         *ends_and_directions(scores),
@@ -78,6 +85,44 @@ def answer(results: Sequence[Result], pictures: Path | None = None) -> list[str]
         "## The wrong tensor",
         "",
         *price(results, scores),
+    ]
+
+
+def without_sets_of_recipe(scores: Scores, names: Sequence[str]) -> list[str]:
+    if not names:
+        return NOT_YET
+    across = compared(scores, HEADS, names)
+    return [
+        *table_over_sets(across),
+        pair(across, "concat_pool", "bidirectional_concat"),
+        pair(across, "max_pool", "bidirectional_concat"),
+        *pairs_that_hang_on_a_set(across),
+        "",
+    ]
+
+
+def pairs_that_hang_on_a_set(across: Across) -> list[str]:
+    """A sentence on each significant difference that isn't significant any more without some set,
+    with the number of sets that have this effect."""
+    scores_by_set: Scores = {}
+    for name, row in zip(across.sets, across.scores.tolist(), strict=True):
+        scores_by_set[name] = dict(zip(across.names, row, strict=True))
+    significant_pairs = [
+        names for names in combinations(across.names, 2) if p_of(across, *names) < LEVEL
+    ]
+    sets_by_pair = dict.fromkeys(significant_pairs, 0)
+    for left_out in across.sets:
+        remaining_sets = [name for name in across.sets if name != left_out]
+        across_remaining = compared(scores_by_set, across.names, remaining_sets)
+        for names in significant_pairs:
+            # With too few sets, p is nan.
+            if not p_of(across_remaining, *names) < LEVEL:
+                sets_by_pair[names] += 1
+    return [
+        f"`{first}` and `{second}`: {sentence_of_p(p_of(across, first, second))}, but not below "
+        f"{LEVEL:.2f} without any one of {count} of the {len(across.sets)} sets."
+        for (first, second), count in sets_by_pair.items()
+        if count
     ]
 
 
@@ -231,23 +276,46 @@ def with_a_fifth(results: Sequence[Result], scores: Scores) -> list[str]:
     if not complete_sets(scores_of_fifth, HEADS):
         return NOT_YET
     across = compared(scores_of_fifth, HEADS)
+    # By how many points each head changes on each set of the whole study.
     changes = {}
     for head in HEADS:
-        points = [
-            100 * (scores_of_fifth[name][head] - scores[name][head])
-            for name in across.sets
-            if head in scores.get(name, {})
-        ]
-        if points:
-            changes[head] = median(points)
+        changes[head] = np.array(
+            [
+                100 * (scores_of_fifth[name][head] - scores[name][head])
+                for name in across.sets
+                if {*HEADS} <= scores.get(name, {}).keys()
+            ]
+        )
     return [
         *table_over_sets(across),
         pair(across, "max_pool", "concat_pool"),
         pair(across, "concat_pool", "bidirectional_concat"),
         pair(across, "max_pool", "bidirectional_concat"),
+        *pairs_that_hang_on_a_set(across),
         "",
-        *columns_of_numbers("head", {"median change, points": changes}),
+        *changes_by_a_fifth(changes),
         *with_few_series(results, scores_of_fifth),
+    ]
+
+
+def changes_by_a_fifth(changes: Mapping[str, np.ndarray]) -> list[str]:
+    """The mean change of each head, and whether final states change more than poolings do.
+
+    Args:
+        changes: the points of each head, `(sets,)`.
+    """
+    if not len(changes["max_pool"]):
+        return NOT_YET
+    means = {head: float(points.mean()) for head, points in changes.items()}
+    final_states = np.mean([changes[head] for head in FINAL_STATES], axis=0)
+    poolings = np.mean([changes[head] for head in HEADS if head not in FINAL_STATES], axis=0)
+    # Equal changes may differ in their last digit.
+    differences = np.round(final_states - poolings, 9)
+    return [
+        *columns_of_numbers("head", {"mean change, points": means}),
+        f"Final states alone beside poolings: {np.median(differences):z.2f} points in the median, "
+        f"{sentence_of_p(signed_rank_p(differences))}.",
+        "",
     ]
 
 
