@@ -28,8 +28,10 @@ from seqmodels.launch.command_line import readable_errors
 from seqmodels.plain_values import change, read_json, read_yaml
 from seqmodels.runs import load_run, train
 from seqmodels.runs.checkpoint import CheckpointFiles
+from seqmodels.runs.folder import RunFolder
 from seqmodels.runs.resume import find_resume
-from seqmodels.runs.trust import is_trusted_callback
+from seqmodels.runs.training import prepare
+from seqmodels.runs.trust import is_trusted_callback, trusted_config
 from seqmodels.screen import Screen, visible
 from tests.conftest import result_of
 
@@ -159,6 +161,34 @@ def test_a_run_folder_decides_nothing_that_is_yours(run: Path, resume: Any) -> N
     resume.resume = str(run)
     made = find_resume(resume, ["trainer.max_epochs=9"]).config
     assert CANARY not in OmegaConf.to_yaml(made) and made.trainer.max_epochs == 9
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_trusted_configuration_holds_nothing_that_writes_elsewhere(
+    run: Path, trains: bool
+) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    strange = {"x": {"_target_": f"{CANARY}.Task"}}
+    config |= {"folder": CANARY, "imports": [CANARY], "allowed_targets": [CANARY]}
+    config |= {"logger": strange, "paths": {"runs": CANARY, "cache": CANARY}, "resume": CANARY}
+    config["callbacks"] |= strange
+    config["callbacks"]["checkpoint"]["dirpath"] = CANARY
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    trusted = trusted_config(RunFolder(run), trains=trains)
+    assert CANARY not in json.dumps(trusted) and trusted["folder"] == str(run)
+    if trains:
+        assert trusted["callbacks"]["checkpoint"]["dirpath"] == str(run / "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["default_root_dir", "logger", "callbacks"])
+def test_a_trainer_of_a_run_folder_writes_nowhere_else(run: Path, resume: Any, name: str) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["trainer"][name] = CANARY
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    resume.resume = str(run)
+    with pytest.raises(UserError, match=f"trainer.{name} is not an argument"):
+        prepare(resume, ["trainer.max_epochs=9"])
+    assert load_run(run).task.network.head.name == "attention_pool"
 
 
 def test_a_run_folder_names_callbacks_of_ours_and_not_what_they_write(run: Path) -> None:

@@ -16,7 +16,7 @@ from seqmodels.plain_values import change, flattened, resolved
 from seqmodels.plugins import trusted_classes
 from seqmodels.runs.checkpoint import read_checkpoint
 from seqmodels.runs.folder import RunFolder
-from seqmodels.runs.trust import is_trusted_callback, trusted_config
+from seqmodels.runs.trust import YOURS, trusted_config
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ PATIENCE = "callbacks.early_stopping.patience"
 # A resume may change what is in these groups of the run's own configuration. Other changes would
 # make it another run.
 GROUPS = ("trainer.", "callbacks.", "model.optimizer.", "model.scheduler.")
-# No folder gives these: it may be a stranger's.
-YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 PLANNED = (
     *ENDS,
     "model.optimizer.",
@@ -66,10 +64,11 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
     folder = RunFolder(Path(config.resume))
     folder.check_links()
     trusted = trusted_classes(config.imports, config.allowed_targets)
-    saved_config = {**trusted_config(folder, trusted), "folder": str(folder.path)}
+    config_of_folder = trusted_config(folder, trusted)
+    saved_config = {**folder.read_config(), "folder": str(folder.path)}
     values_by_key = _values_to_change(words, saved_config, config.resume)
     values_before = {key: _value(saved_config, key) for key in values_by_key}
-    config = _changed(saved_config, config, values_by_key, folder.path)
+    config = _changed(config_of_folder, saved_config, config, values_by_key)
     plain = resolved(config)
     changes = {
         key: _value(plain, key)
@@ -91,21 +90,29 @@ def find_resume(config: DictConfig, words: Sequence[str]) -> Resume:
 
 
 def _changed(
+    config_of_folder: Mapping[str, Any],
     saved_config: Mapping[str, Any],
     config: DictConfig,
     values_by_key: Mapping[str, Any],
-    folder: Path,
 ) -> DictConfig:
-    """The configuration of a run folder with these values, and with what no folder gives from the
-    one that was composed."""
+    """The trusted configuration of a run folder with these values, and with what no folder gives
+    from the one that was composed. What was saved besides is left out, with a warning."""
     # It is resolved later, together with what comes from the folder.
     composed: Any = OmegaConf.to_container(config, resolve=False)
     for name in (saved_config.get("logger") or {}).keys() - (composed["logger"] or {}).keys():
         log.warning(f"logger.{name} is not taken from the run folder: add logger={name}")
-    changed = {**saved_config, **{key: composed[key] for key in YOURS if key in composed}}
+    changed = {**config_of_folder, **{key: composed[key] for key in YOURS if key in composed}}
     target = composed["trainer"]["_target_"]
-    changed["trainer"] = {**saved_config["trainer"], "_target_": target}
-    changed["callbacks"] = _callbacks(saved_config["callbacks"], composed["callbacks"], folder)
+    changed["trainer"] = {**config_of_folder["trainer"], "_target_": target}
+    callbacks: dict[str, Any] = {}
+    for name in saved_config.get("callbacks") or {}:
+        if name in config_of_folder["callbacks"]:
+            callbacks[name] = config_of_folder["callbacks"][name]
+        elif "_target_" in (composed["callbacks"].get(name) or {}):
+            callbacks[name] = composed["callbacks"][name]
+        else:
+            log.warning(f"callbacks.{name} is not taken from the run folder: give it again")
+    changed["callbacks"] = callbacks
     change(changed, values_by_key)
     return OmegaConf.create(changed)
 
@@ -147,24 +154,6 @@ def _value(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config
-
-
-def _callbacks(
-    saved: Mapping[str, Any], composed: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
-    """The folder's callbacks that are ours, writing to where the folder is now."""
-    chosen: dict[str, Any] = {}
-    for name, entry in saved.items():
-        if entry is None or is_trusted_callback(name, entry):
-            chosen[name] = entry
-        elif "_target_" in (composed.get(name) or {}):
-            chosen[name] = composed[name]
-        else:
-            log.warning(f"callbacks.{name} is not taken from the run folder: give it again")
-    for entry in chosen.values():
-        if entry and "dirpath" in entry:
-            entry["dirpath"] = str(folder / "checkpoints")
-    return chosen
 
 
 def checkpoint_to_resume(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:

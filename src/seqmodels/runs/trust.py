@@ -36,6 +36,8 @@ CALLBACKS = (
 )
 # Arguments of callbacks that may be texts. Of these, `dirpath` is replaced.
 TEXTS = ("monitor", "mode", "logging_interval", "dirpath")
+# Keys that no folder gives: the command line decides them.
+YOURS = ("resume", "imports", "allowed_targets", "logger", "paths", "sweep", "local")
 
 
 def trusted_config(
@@ -45,12 +47,16 @@ def trusted_config(
     trains: bool = True,
     stretches: int | None = None,
 ) -> dict[str, Any]:
-    """The configuration of a run folder, checked, and without what would write outside of it.
+    """The configuration of a run folder, without what would write outside of it: `folder` is where
+    it lies now, callbacks are ours and save there, and what the command line decides is left out.
 
     Args:
         allowed_targets: classes that you trust besides; never the folder's own.
-        trains: whether the optimizer and the scheduler are needed; else they are left out.
+        trains: whether callbacks, optimizer and scheduler are needed; else they are left out.
         stretches: as `RunFolder.read_config` takes it.
+
+    Raises:
+        UserError: if it names a class that it may not.
     """
     config = folder.read_config(stretches=stretches)
     allowed = tuple(allowed_targets)
@@ -58,15 +64,33 @@ def trusted_config(
         entry = config.setdefault(name, {})
         if not isinstance(entry, dict):
             raise UserError(f"{folder.config_file}: {name} is not a mapping")
+    for name in YOURS:
+        config.pop(name, None)
+    config["folder"] = str(folder.path)
     if not trains:
+        config["callbacks"] = {}
         # An optimizer of your own would need its module to be imported.
         config["model"].pop("optimizer", None)
         config["model"].pop("scheduler", None)
+    config["callbacks"] = _trusted_callbacks(config["callbacks"], folder)
     for name in CLASSES.keys() & config.keys():
         _check_names(config[name], name, allowed)
     # The class of the trainer is the command line's.
     _check_names(_arguments(config["trainer"]), "trainer", allowed)
     return config
+
+
+def _trusted_callbacks(entries: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """The callbacks that a run folder may name, and None for those that it turns off."""
+    trusted_entries: dict[str, Any] = {}
+    for name, entry in entries.items():
+        if entry is None:
+            trusted_entries[name] = None
+        elif is_trusted_callback(name, entry):
+            trusted_entries[name] = {**entry}
+            if "dirpath" in entry:
+                trusted_entries[name]["dirpath"] = str(folder.path / "checkpoints")
+    return trusted_entries
 
 
 def is_trusted_callback(name: str, entry: Any) -> bool:
