@@ -258,6 +258,30 @@ def test_files_that_no_run_writes_are_one_line_and_run_nothing(
         (read_yaml if name == "config.yaml" else read_json)(run / name)
 
 
+@pytest.mark.parametrize(
+    "stretch",
+    [
+        "{step: 0, changes: {}}",
+        "{step: 0, changes: {}, overrides: 7}",
+        "{step: 0, changes: [], overrides: []}",
+        "{step: x, changes: {}, overrides: []}",
+    ],
+)
+def test_broken_overrides_are_one_line(run: Path, stretch: str) -> None:
+    (run / "overrides.yaml").write_text(f"- {stretch}\n")
+    folder = RunFolder(run)
+    for read in (lambda: folder.words, folder.read_config):
+        with pytest.raises(UserError, match="overrides.yaml does not hold the overrides of a run"):
+            read()
+
+
+def test_a_change_of_a_key_that_is_a_number_is_read(run: Path) -> None:
+    (run / "overrides.yaml").write_text("- {step: 0, changes: {1: 2}, overrides: [a=b, 3]}\n")
+    folder = RunFolder(run)
+    assert folder.read_config()["1"] == 2
+    assert folder.words == ["a=b", "3"]
+
+
 def test_values_come_back_as_a_run_has_written_them(tmp_path: Path) -> None:
     texts = ("2020-01-02", "on", "yes", "~", "null", "1e-3", "1_000", "00:00:10:00", "", "- x")
     values = {"texts": [*texts], "floats": [1e-3, 1e20, 0.1]}

@@ -168,8 +168,8 @@ class Run:
             options: for the task's `describe`: `beam` and `best` if the model writes texts.
 
         Raises:
-            UserError: for an input that cannot be encoded, naming its number; or at the end, if
-                training never saw most of the tokens of texts to write others for.
+            UserError: for an input that cannot be encoded, naming its number. If training never saw
+                most of the tokens, that is a warning at the end.
         """
         return [*self.predictions(inputs, source, accelerator, attribute=attribute, **options)]
 
@@ -472,7 +472,8 @@ def load_run(
         print(run)  # what it is, its metrics
         run.predict(texts)  # a description of each input
 
-    If the run is being trained longer, or that was interrupted, it is the run before.
+    If the run is being trained longer, or that was interrupted, it is the run before; only `last`
+    has the weights of the longer training.
 
     Args:
         checkpoint: `best`, the weights that were tested, or `last`, the newest ones.

@@ -33,7 +33,7 @@ class RunFolder:
     `config.yaml` (resolved), `overrides.yaml`, `environment.json`, `metrics.csv`, `result.json`,
     `train.log`, `dataflow.svg`, `figures/` and `checkpoints/{best,last}.ckpt`; while a finished run
     is trained longer, also `checkpoints/finished.ckpt`, the weights that its result is of. What is
-    broken or absent is a `UserError` that names the file.
+    broken is a `UserError` that names the file.
     """
 
     path: Path
@@ -124,18 +124,22 @@ class RunFolder:
     @property
     def words(self) -> list[str]:
         """The words of the command line that began the run."""
-        return [str(word) for stretch in self._stretches()[:1] for word in stretch["overrides"]]
+        stretches = self._stretches()
+        return stretches[0]["overrides"] if stretches else []
 
     def _stretches(self) -> list[dict[str, Any]]:
         """The entries of `overrides.yaml`, as `add_stretch` writes them; none without the file."""
         entries = []
         if self.overrides_file.is_file():
             entries = read_yaml(self.overrides_file)
+        stretches = []
         with unusable(f"{self.overrides_file} does not hold the overrides of a run"):
-            return [
-                {**entry, "step": int(entry["step"]), "changes": dict(entry["changes"])}
-                for entry in entries
-            ]
+            for entry in entries:
+                words = [str(word) for word in entry["overrides"]]
+                changes = {str(key): value for key, value in entry["changes"].items()}
+                stretch = {"step": int(entry["step"]), "overrides": words, "changes": changes}
+                stretches.append(stretch)
+        return stretches
 
     # The result.
 

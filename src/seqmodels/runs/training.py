@@ -81,7 +81,7 @@ def train(
 
 @dataclass(frozen=True)
 class Training:
-    """All that a training needs, built and checked; nothing is written yet.
+    """All that a training needs, built and checked; its folder is not begun yet.
 
     Args:
         resume: what it resumes; None for a new training.
@@ -105,7 +105,8 @@ def prepare(
     rows: Mapping[str, Any] | None = None,
 ) -> Training:
     """Reads the data and builds task and trainer, cheap checks first. Takes what `train` does;
-    `rows` are its `data`. Raises UserError for a mistake; nothing is left behind."""
+    `rows` are its `data`. Raises UserError for a mistake. It makes no folder of a new run; what it
+    has read or made of rows stays in the cache."""
     started = time.perf_counter()
     config = config.copy()
     for name in rows or ():  # The file of these rows is written after the check.
