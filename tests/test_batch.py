@@ -62,6 +62,9 @@ def test_a_valid_batch_keeps_what_it_was_given(targets: Tensor | None) -> None:
         ("lengths", put(LENGTHS, 1, 0), "lengths[1] is 0: "),
         ("lengths", put(LENGTHS, 0, T + 1), "lengths[0] is 6, but inputs have only 5 steps"),
         ("rows", torch.arange(B + 1), "rows must be (3,) int64, got "),
+        # One weight for all rows would be broadcast.
+        ("weights", torch.ones(1), "weights must be (3,), got "),
+        ("weights", torch.ones(B, 1), "weights must be (3,), got "),
         ("scale", torch.ones(B, 2, 1), "scale must be (3, 3, K), got "),
         ("targets", TAGS[:, :-1], "targets must be (3,) or (3, 5) int64, "),
         ("targets", STEP_VALUES[:, :-1], "targets must be (3,) or (3, 5) int64, "),

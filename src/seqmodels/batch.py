@@ -144,6 +144,8 @@ class SequenceBatch(ShowsShapes):
             numbers = getattr(self, name)
             if numbers is not None and (numbers.shape != (rows,) or numbers.dtype != torch.int64):
                 raise ValueError(f"{name} must be ({rows},) int64, got {shape_of(numbers)}")
+        if self.weights is not None and self.weights.shape != (rows,):
+            raise ValueError(f"weights must be ({rows},), got {shape_of(self.weights)}")
         if self.scale is not None and self.scale.shape[:2] != (rows, 3):
             raise ValueError(f"scale must be ({rows}, 3, K), got {shape_of(self.scale)}")
         shortest = self._check_lengths()
@@ -280,7 +282,7 @@ class PairBatch(SequenceBatch):
         target: SequenceBatch,
         references: list[tuple[str, ...]] | None = None,
     ) -> PairBatch:
-        """Makes a pair of two batches."""
+        """Makes a pair of two batches. Of the source, it takes inputs, lengths and row numbers."""
         return cls(
             source.inputs, source.lengths, rows=source.rows, target=target, references=references
         )
