@@ -171,7 +171,8 @@ def build_optimizer(
     data: pl.LightningDataModule | None,
     allowed_targets: Iterable[str] = (),
 ) -> Any:
-    """What `configure_optimizers` returns for a training of this data; schedulers go by step.
+    """What `configure_optimizers` returns for a training of this data. Schedulers go by step, but
+    `ReduceLROnPlateau` by validation.
 
     Args:
         optimizer, scheduler: plain dicts with a `_target_`. The scheduler is a `Shape`, or any of

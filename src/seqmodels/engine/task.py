@@ -65,7 +65,8 @@ class Task(pl.LightningModule):
         head_options: arguments of that head's `build`.
         embedding: arguments of `EmbeddingOptions`.
         output: arguments of the task's `Options`.
-        dropout: on the features that the head selects.
+        dropout: on the features that the head selects; and what `embedding.dropout` is if it is
+            None.
         locked_dropout: all dropout drops the same features at all steps of a row (Gal and
             Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         optimizer: `{"_target_": "torch.optim.AdamW", "lr": ..., ...}`.
