@@ -91,7 +91,7 @@ class EmbeddingOptions:
         size: tokens: the width of the embedding (None: 128); features: the width of a linear
             projection (None: no projection). With pre-trained vectors, what they leave of the width
             is trained from scratch (None: the vectors alone).
-        dropout: on what the embedding gives; None: the task's.
+        dropout: on embedded tokens, and on the projection of features; None: the task's.
         noise: in training: tokens: the share of the vocabulary that reads as unknown, others in
             each batch; features: the deviation of Gaussian noise that is added.
         levels: features: read each number as `Levels` of this count. None: the number itself.
@@ -163,7 +163,7 @@ class CharacterEncoder(nn.Module):
     for its steps. A step without characters, such as padding, gives zeros.
 
     Args:
-        dropout: acts on the embedded characters and on the final states.
+        dropout: acts on the final states.
     """
 
     def __init__(self, num_characters: int, options: CharacterOptions, dropout: nn.Module) -> None:

@@ -124,9 +124,11 @@ class RecurrentEncoder(nn.Module):
         cell: `lstm`, `gru`, `rnn` (tanh), or the name of a `Cell` of your own, which `SteppedRNN`
             runs step by step, whatever `packing` is.
         packing: how to run sequences of different lengths; the results agree to rounding.
-            `packed`: by `pack_padded_sequence`. `padded`: by `seqmodels.nn.ragged`. `auto`: the
-            fastest for this device, cell and shape (measured in `benchmarks/`). A GRU or RNN
-            on a CPU needs `packed` for gradients of gradients and for `torch.func`.
+            `packed`: by `pack_padded_sequence`, unless we drop between layers by hand, which is
+            `padded`: with `locked_dropout`, and on a GPU. `padded`: by `seqmodels.nn.ragged`.
+            `auto`: the fastest for this device, cell and shape (measured in `benchmarks/`). For
+            gradients of gradients and for `torch.func`, a GRU or RNN on a CPU has to run `packed`,
+            and rows have to be read as a whole.
         locked_dropout: the dropout between layers drops as `LockedDropout` does.
         segment: read longer rows in segments of so many steps, so that memory hardly grows with
             them: the gradients are the same, and take longer. `auto`: of 1,000 steps, in batches
