@@ -73,7 +73,8 @@ def instantiate(
     allowed_targets: Iterable[str] = (),
     **kwargs: Any,
 ) -> Any:
-    """Builds what `hydra.utils.instantiate` would, if every `_target_` in `config` is allowed.
+    """Builds what `hydra.utils.instantiate` would, if every `_target_` in `config` is allowed. Of
+    Hydra's keywords, it reads `_target_` and `_recursive_`; others are arguments like any.
 
     What is checked is what is built: Hydra would read texts once more, and resolve the `${...}` in
     them after the check.
@@ -158,8 +159,9 @@ def allowed_class(
 ) -> Any:
     """The class that `config._target_` names, if it is allowed.
 
-    The check uses the module that defines the class, so an alias doesn't get through. Functions,
-    and methods of allowed classes, are refused.
+    The check uses the module that defines the class, so an alias in a module of `ALLOWED` doesn't
+    get through; nor does a function, or a method of a class. What `allowed_targets` and installed
+    projects name is trusted by that name.
 
     Args:
         kind: of which it has to be a subclass; None: any.

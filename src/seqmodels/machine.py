@@ -139,8 +139,9 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Within: libraries may draw random numbers and set threads and environment variables.
-    Afterwards all of these are as before, and so a training is the same with or without them."""
+    """Within: libraries may draw random numbers of the CPU, and set threads and environment
+    variables. Afterwards all of these are as before, and so a training is the same with or without
+    them."""
     threads = torch.get_num_threads()
     environment = dict(os.environ)
     try:
