@@ -45,9 +45,9 @@ def search(
 ) -> None:
     """Run the trials that have not ended, `at_once` of them together, and say which is the best.
 
-    A trial is a job, and its number is the name of its folder. One that was left running, or has
-    failed, is repeated with its values. `configs/hydra/sweeper/search.yaml` documents the first
-    three; the others are Hydra's.
+    A trial is a job, and its number is the name of its folder. If the search is resumed, one that
+    was left running, or has failed, is repeated with its values.
+    `configs/hydra/sweeper/search.yaml` documents the first three; the others are Hydra's.
     """
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config

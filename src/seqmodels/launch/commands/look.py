@@ -11,7 +11,7 @@ def main(*places: str) -> None:
     python scripts/look.py my.csv
 
     Name a file, a table and a second one with a row for each series, or a folder of recordings. It
-    trains nothing, and writes nothing.
+    trains nothing, and writes nothing but the cache, which the training then reads.
     """
     if not places:
         raise UserError("name a file: python scripts/look.py my.csv")
