@@ -262,8 +262,8 @@ def as_json(value: Any) -> str:
 
 
 def varied_keys(columns: Mapping[str, list[str]], data_sets: Sequence[str] = ()) -> list[str]:
-    """The smallest set of configuration keys that distinguishes the settings on each data set.
-    Leaves out what follows from other keys, as the optimiser follows from the experiment.
+    """Configuration keys that distinguish the settings on each data set, of which none can be left
+    out. So what follows from other keys, as the optimiser from the experiment, is not among them.
 
     Args:
         columns: as `varied_columns` gives them.
