@@ -43,7 +43,8 @@ def write(
         seed: of the draws, which leave the global random state alone.
 
     Raises:
-        UserError: for a prompt with unknown tokens, or an option that is out of range; at once.
+        UserError: for a prompt most of whose tokens are unknown, or an option that is out of range;
+            at once.
     """
     prompt_ids = [START_ID, *data.ids_of(prompt)]
     generator = torch.Generator().manual_seed(seed)

@@ -38,8 +38,8 @@ class Seq2Seq(Task):
             encoder the decoder gets, and `output` is of `SmoothingOptions`.
         beam: sequences to keep for each source in the test and in predictions; 1: greedy, as the
             validation is.
-        longest: the largest number of tokens to write; None: twice as many as the longest target of
-            the training has.
+        longest: the largest number of tokens to write; None: one more than twice as many as the
+            longest target of the training has, and `MOST_TOKENS` at most.
     """
 
     contract = Contract(per="sequence", target="text")
