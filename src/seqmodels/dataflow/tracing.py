@@ -47,7 +47,7 @@ class Trace:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of each tensor, mean over rows; they sum to 1."""
+        """The share of each tensor, mean over rows; they sum to 1 if every row is read."""
         shares = dict[str, float]()
         for name, cells in self.cells.items():
             shares_by_row = cells.flatten(1).sum(dim=1)  # (B,)

@@ -18,11 +18,12 @@ MOST_LOGITS = 100  # of a row or step, so that the file of a language model stay
 
 @torch.no_grad()
 def reference_rows(network: Network, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `inputs`, `lengths` and `logits` of three rows of different lengths, as JSON has
-    them: of each row or step, the first hundred logits at most.
+    """Returns `inputs`, `lengths` and `logits` of three rows, as JSON has them: of each row or
+    step, the first hundred logits at most.
 
-    The rows are random, and so is what stands in their padding, which must not matter. A graph that
-    carries a state gives these logits from zeros.
+    The rows have different lengths, as far as the network's `window` allows. They are random, and
+    so is what stands in their padding, which must not matter. A graph that carries a state gives
+    these logits from zeros.
 
     Args:
         data: what a data module says of its inputs, as `Task` takes it.
