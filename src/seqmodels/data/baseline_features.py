@@ -292,8 +292,8 @@ def nearest_neighbour(
     series: Mapping[Split, Sequence[Tensor]], labels: Mapping[Split, np.ndarray]
 ) -> dict[str, dict[Split, np.ndarray]]:
     """The class of the nearest series of the training, by the name of the model: of series as the
-    network reads them, and of each z-normalised. All have as many steps as the median, by
-    interpolation; the distance is Euclid's.
+    network reads them, and of each z-normalised. All have as many steps as the median, or
+    `MOST_STEPS`, by interpolation; the distance is Euclid's.
 
     Args:
         series: those of each split, `(T, F)` each.

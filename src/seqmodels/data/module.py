@@ -81,12 +81,13 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all splits: equal if and only if data and splits are equal."""
+        """A hash of all splits: equal if and only if the inputs and targets of each are."""
         raise NotImplementedError(f"{type(self).__name__} must define fingerprint")
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
-        """A hash of each split: equal if and only if its examples are. Empty if not known."""
+        """A hash of each split: equal if and only if its inputs and targets are. Empty if not
+        known."""
         return {}
 
     def read(self) -> Mapping[Split, Any]:

@@ -132,8 +132,8 @@ class Series(InputEncoder, name="features"):
             of training at most 160 steps.
         missing: `error` refuses a series with missing values; `interpolate` fills them linearly;
             `last` repeats the last known value, and before the first the mean of the training
-            split; `mark` takes that mean, and adds a channel for each one with gaps in training,
-            which is 1 where a value is missing.
+            split, or with `scale: series` that of the series; `mark` takes that mean, and adds a
+            channel for each one with gaps in training, which is 1 where a value is missing.
         scale: `split` standardises by the mean and deviation in the training split; `series` by
             each series' own, which hides its level and amplitude; `both` puts the two side by side
             as channels; `none` leaves the values.

@@ -51,7 +51,8 @@ class TokenizerOptions:
             bytes and has no unknown tokens either.
         lowercase: whether to lowercase texts first.
         min_count: rarer words and characters become the unknown token; rarer pairs are not merged.
-        vocabulary_size: the largest number of tokens. Level `byte` always has 258.
+        vocabulary_size: the largest number of tokens. Level `byte` always has 258, and `bpe` no
+            fewer.
         keep_whitespace: whether words hold the space before them and other whitespace gives tokens
             too, so that decoding gives the text again. Level `space` keeps line ends only: each is
             a token, and a space, tab or carriage return is none. `char`, `byte` and `bpe` always

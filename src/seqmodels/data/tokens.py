@@ -264,7 +264,7 @@ class TokenRows(Sequence[Tensor]):
     """Sequences of token ids, one after the other; each as a tensor `(T,)` int64.
 
     Args:
-        ids: those of all sequences, unsigned integers, in memory or on disk.
+        ids: those of all sequences, integers, in memory or on disk.
         ends: where each sequence begins, and where the last one ends, `(N + 1,)`.
         truncated: how many of the sequences lack tokens of their text.
     """
