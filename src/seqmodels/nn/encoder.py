@@ -127,8 +127,9 @@ class RecurrentEncoder(nn.Module):
             `packed`: by `pack_padded_sequence`, unless we drop between layers by hand, which is
             `padded`: with `locked_dropout`, and on a GPU. `padded`: by `seqmodels.nn.ragged`.
             `auto`: the fastest for this device, cell and shape (measured in `benchmarks/`). For
-            gradients of gradients and for `torch.func`, a GRU or RNN on a CPU has to run `packed`,
-            and rows have to be read as a whole.
+            gradients of gradients, rows have to be read as a whole, and a GRU or RNN on a CPU has
+            to run `packed`. `torch.func` takes an LSTM `padded`, and a GRU or RNN on a CPU only
+            `packed` with rows of one length.
         locked_dropout: the dropout between layers drops as `LockedDropout` does.
         segment: read longer rows in segments of so many steps, so that memory hardly grows with
             them: the gradients are the same, and take longer. `auto`: of 1,000 steps, in batches

@@ -19,7 +19,7 @@ class SpanCounter(nn.Module):
     """How many spans of each of K types are right, were predicted, and are there: `(3, K)` int64.
 
     A span is right if its type and both its ends are. In tags that break their scheme, spans are
-    what conlleval takes for them (`tags.begins`). A step without a target (-100) is outside of all
+    what conlleval takes for them (`begins`). A step without a target (-100) is outside of all
     spans, predicted or true. Types that training never saw are one more type, the last one, which
     is never predicted. Nothing waits for the device.
 
