@@ -241,6 +241,16 @@ def test_a_wrong_argument_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         RecurrentEncoder(F, H, dropout=0.5)
 
 
+@pytest.mark.parametrize("packing", ["packed", "padded"])
+@pytest.mark.parametrize("lengths", [[2], [2, T], [2, T, 1, 1]])
+def test_each_row_has_a_length(packing: Any, lengths: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch would take one length for all rows, or leave out the rows without one."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users run it
+    encoder = RecurrentEncoder(F, H, packing=packing)
+    with pytest.raises(ValueError, match=r"^lengths must be \(3,\) int64, got \("):
+        encoder(torch.randn(3, T, F), lengths)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("lengths", [[T + 1, T, 2], [T, 0, 2]])
 def test_a_length_that_the_inputs_do_not_have_is_refused(cell: str, lengths: list[int]) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.arguments import Count, Name, Natural, NonNegativeFraction, checked
-from seqmodels.batch import ShowsShapes
+from seqmodels.batch import ShowsShapes, shape_of
 from seqmodels.device import recurrent_dtype
 from seqmodels.errors import UserError, choices, refusing
 from seqmodels.nn.cell import CELLS, State, SteppedRNN, layer_of, parts_of, state_of
@@ -117,7 +117,7 @@ class RNNOutput(ShowsShapes):
 class RecurrentEncoder(nn.Module):
     """A real `nn.LSTM`, `nn.GRU` or `nn.RNN` in `self.rnn`, correct and fast on ragged batches.
 
-    Load any such module's `state_dict` into `self.rnn`, or the other way round.
+    Load the `state_dict` of such a module with biases into `self.rnn`, or the other way round.
 
     Args:
         input_size, hidden_size, num_layers, bidirectional, dropout, proj_size: as in PyTorch.
@@ -216,6 +216,8 @@ class RecurrentEncoder(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), time)
         lengths = torch.as_tensor(lengths)
+        if lengths.shape != (batch,):
+            raise ValueError(f"lengths must be ({batch},) int64, got {shape_of(lengths)}")
         shortest, longest = 1, time  # A batch may have no rows.
         if batch:
             shortest, longest = map(int, torch.aminmax(lengths))
