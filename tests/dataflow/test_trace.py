@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels import tasks
 from seqmodels.batch import SequenceBatch
@@ -17,7 +17,7 @@ from seqmodels.dataflow.explain import example_batch
 from seqmodels.engine import Task
 from seqmodels.errors import UserError
 from seqmodels.heads import HEADS, Head
-from seqmodels.nn.encoder import RNNOutput
+from seqmodels.nn.encoder import RecurrentEncoder, RNNOutput
 from tests.networks import FEATURES, TOKENS, example_task, noisy_task
 from tests.shipped import LANGUAGE_HEADS, SELECTING_HEADS, fitting_directions
 
@@ -203,3 +203,79 @@ def test_a_head_may_read_c_n_lower_layers_and_one_direction() -> None:
     for name, place in (("output", (0, 0)), ("h_n", (0, 0)), ("c_n", (2, 1))):
         # (step or layer, direction)
         assert (seen.cells[name][0] > 0).nonzero().tolist() == [[*place]]
+
+
+class Gated(Head):
+    """The last output, and `h_n` behind something of 0 that training moves."""
+
+    def build(self, encoder: RecurrentEncoder) -> None:
+        self.gate = nn.Parameter(torch.zeros(1))  # ReZero
+        self.scale = nn.Parameter(-torch.zeros(H))  # LayerScale
+        self.partial = nn.Parameter(torch.cat([torch.zeros(H, H), torch.ones(H, H)], dim=1))
+        self.first = nn.Linear(H, H, bias=False)
+        self.second = nn.Linear(H, H, bias=False)
+        nn.init.zeros_(self.first.weight)
+        nn.init.zeros_(self.second.weight)
+        self.register_buffer("off", torch.zeros(1))
+
+    def hidden(self, states: RNNOutput) -> Tensor:
+        return states.h_n[-1, 0]
+
+
+BEHIND_ZEROS: dict[str, Callable[[Any, RNNOutput], Tensor]] = {
+    "gate": lambda head, states: head.gate * head.hidden(states),
+    "scale": lambda head, states: head.scale * head.hidden(states),
+    "part": lambda head, states: (
+        torch.cat([head.hidden(states), states.output[:, 0]], dim=1) @ head.partial.T
+    ),
+    "two layers": lambda head, states: head.second(head.first(head.hidden(states)).tanh()),
+    "two gates": lambda head, states: head.gate * head.scale.sqrt() * head.hidden(states),
+}
+
+
+def gated_task(hidden: Callable[[Any, RNNOutput], Tensor], *declared: Any) -> Task:
+    class OwnGated(Gated, name="own_gated"):
+        reads = declared
+
+        def select(self, states: RNNOutput) -> Tensor:
+            return states.output[:, 0] + hidden(self, states)
+
+    return make_task("own_gated", num_layers=1)
+
+
+def bits(task: Task) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in task.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", BEHIND_ZEROS)
+def test_a_tensor_behind_parameters_of_0_is_read_and_they_stay_0(name: str) -> None:
+    task = gated_task(BEHIND_ZEROS[name], "output", "h_n")
+    before = bits(task)
+    seen = trace(task.network, make_batch(task))
+    assert seen.reads == ("output", "h_n") and bits(task) == before
+    with pytest.raises(UserError, match="depend on output and h_n: declare"):
+        trace(gated_task(BEHIND_ZEROS[name], "output").network, make_batch(task))
+
+
+def test_a_tensor_behind_a_buffer_of_0_is_not_read() -> None:
+    task = gated_task(lambda head, states: head.off * head.hidden(states), "output", "h_n")
+    with pytest.raises(UserError, match="depend on output: declare"):
+        trace(task.network, make_batch(task))
+
+
+@pytest.mark.parametrize("calls", range(5))
+def test_an_error_of_a_head_leaves_its_parameters_of_0(calls: int) -> None:
+    remaining = calls + 2  # building the task takes the first
+
+    def failing(head: Any, states: RNNOutput) -> Tensor:
+        nonlocal remaining
+        remaining -= 1
+        if not remaining:
+            raise RuntimeError("this call fails")
+        return head.gate * head.hidden(states).round()
+
+    task = gated_task(failing, "output", "h_n")
+    before = bits(task)
+    with pytest.raises(RuntimeError, match="this call fails"):
+        trace(task.network, make_batch(task))
+    assert bits(task) == before

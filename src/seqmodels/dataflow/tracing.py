@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,8 +62,9 @@ class Trace:
 
 def trace(network: Network, batch: SequenceBatch) -> Trace:
     """Cuts the graph at `output`, `h_n` and `c_n`, and measures by gradients which of them the head
-    reads; then, which inputs reach the logits through the whole network. Leaves the network as it
-    was. The batch must be on its device.
+    reads; then, which inputs reach the logits through the whole network. Where gradients don't
+    reach all that the head declares, its parameters of 0 get other values for a moment: a gate or a
+    projection may start at 0. Leaves the network as it was. The batch must be on its device.
 
     Raises:
         UserError: if the head reads other tensors than it declares in `reads`.
@@ -80,18 +81,21 @@ def trace(network: Network, batch: SequenceBatch) -> Trace:
         copies = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
         copied_states = RNNOutput.of(copies, states.lengths)
         sources = list(copies.values())
-        with few_tokens(head.output):
-            selected = head.select(copied_states)
-            logits = network.read_out(copied_states, batch)
+        with few_tokens(head.output), ExitStack() as stack:
             read_out: Select = partial(network.read_out, batch=batch)
-            norms = _gradient_norms(logits, sources)
-            reach_logits = any(bool(norm.any()) for norm in norms)
-            is_projected = reach_logits or not isinstance(selected, Tensor)
-            if not is_projected:  # The projection has zero weights: we measure what it gets.
-                read_out = head.select
-                norms = _gradient_norms(selected, sources)
+            norms = _gradient_norms(read_out(copied_states), sources)
             norms_by_name = dict(zip(copies, norms, strict=True))
+            if not all(bool(norms_by_name[name].any()) for name in head.reads):
+                stack.enter_context(without_zeros(head))
+                norms = _gradient_norms(read_out(copied_states), sources)
+                norms_by_name = dict(zip(copies, norms, strict=True))
+            selected = head.select(copied_states)
+            logits = read_out(copied_states)
             _check_declaration(head, read_out, copied_states, norms_by_name)
+            # The states themselves still have their history.
+            [norms_of_features] = _gradient_norms(read_out(states), [embedded])  # (B, T, E)
+    norms_of_inputs = norms_of_features.norm(dim=-1)
+    inputs = _share(norms_of_inputs, norms_of_inputs.sum(dim=-1))
     output, finals = _shares_of_cells(norms, states)
 
     tensors_in_order = {"inputs": batch.inputs, "embedded": embedded}
@@ -105,7 +109,6 @@ def trace(network: Network, batch: SequenceBatch) -> Trace:
     }
     if isinstance(head.output, Vocabulary):  # Only a few of its tokens were measured.
         shapes["logits"] = (*logits.shape[:-1], head.output.project.out_features)
-    inputs = _reach(network, batch, is_projected)
     return Trace(shapes, rows.lengths, output, finals, inputs)
 
 
@@ -130,23 +133,17 @@ def _shares_of_cells(norms: list[Tensor], states: RNNOutput) -> tuple[Tensor, di
     return _share(output, total), dict(zip(states.finals, shares_of_finals, strict=True))
 
 
-def _reach(network: Network, batch: SequenceBatch, is_projected: bool) -> Tensor:
-    """The share of each input step `(B, T)` in the logits, or in what the head selects if that is
-    not projected, through the whole network."""
-    rows = network.rows_to_read(batch)
-    with isolated([network]):
-        embedded = network.embed(rows).detach().requires_grad_()
-        with few_tokens(network.head.output):
-            # A row of a network with windows is read as a whole here.
-            encoder_inputs = network.encoder_inputs(embedded, rows.lengths)
-            states = network.encoder(encoder_inputs, rows.lengths)
-            if is_projected:
-                result = network.read_out(states, batch)
-            else:
-                result = network.head.select(states)
-            [norms_of_features] = _gradient_norms(result, [embedded])  # (B, T, E)
-    norms = norms_of_features.norm(dim=-1)
-    return _share(norms, norms.sum(dim=-1))
+def without_zeros(module: nn.Module) -> AbstractContextManager[None]:
+    """Within: where a parameter is 0, it has another value. What training has not moved yet hides
+    no tensor so. Buffers stay, because nothing trains them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def filled(data: Tensor) -> Tensor:
+        # Positive numbers have a root and a logarithm; different ones don't cancel out.
+        values = torch.rand(data.shape, generator=generator) + 0.5
+        return data.where(data != 0, values.to(data))
+
+    return changed(module.parameters(), filled)
 
 
 def few_tokens(output: nn.Module, *embeddings: nn.Module) -> AbstractContextManager[None]:
@@ -195,13 +192,13 @@ def _check_declaration(
     Args:
         norms: for each tensor, how much the result of `read_out` depends on its elements.
     """
-    declared = set(head.reads)
     measured = {name for name, norm in norms.items() if bool(norm.any())}
     # A gradient can be 0 at one point, as of a saturated unit or where a maximum is elsewhere.
-    for name in declared - measured:
-        if _changes(read_out, states, name):
-            measured.add(name)
-    if measured == declared:
+    with without_zeros(head):
+        for name in norms:
+            if name not in measured and _changes(read_out, states, name):
+                measured.add(name)
+    if measured == set(head.reads):
         return
 
     names = tuple(name for name in norms if name in measured)
@@ -220,12 +217,13 @@ def _changes(function: Select, states: RNNOutput, name: str) -> bool:
     """Whether random changes of the tensor of this name, of several sizes, change the result."""
     generator = torch.Generator().manual_seed(0)
     tensors = states.tensors
-    result = function(states)
+    # A value that is nan whatever the tensor holds is no change.
+    result = function(states).nan_to_num()
     for size in (1.0, 10.0, 0.1, 100.0):
         noise = torch.randn(tensors[name].shape, generator=generator).to(tensors[name])
         changed_tensor = tensors[name] + size * noise
         changed_tensors = tensors | {name: changed_tensor}
         changed_states = RNNOutput.of(changed_tensors, states.lengths)
-        if not torch.equal(result, function(changed_states)):
+        if not torch.equal(result, function(changed_states).nan_to_num()):
             return True
     return False
