@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.audit import Audit, assert_clean, audit
 from seqmodels.audit.isolation import seed_random_numbers
@@ -435,3 +435,58 @@ def random_case(seed: int) -> list[str]:
 @pytest.mark.parametrize("count", [12, pytest.param(10_000, marks=pytest.mark.long)])
 def test_no_false_alarm_in_random_cases(count: int) -> None:
     assert [finding for seed in range(count) for finding in random_case(seed)] == []
+
+
+# ---------------------------------------------------------------- a logit for several steps
+
+
+class Halved(nn.Module):
+    """Logits for every `stride` steps, as before a CTC loss."""
+
+    def __init__(self, way: str, stride: int, two: bool, packs: bool) -> None:
+        super().__init__()
+        width = H * (1 + two)
+        self.way, self.stride, self.packs = way, stride, packs
+        self.rnn = nn.LSTM(F, H, batch_first=True, bidirectional=two)
+        self.convolve = nn.Conv1d(width, width, 3, stride=stride, padding=1)
+        self.project = nn.Linear(width * stride if way == "joined" else width, 4)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        time = inputs.shape[1]
+        output, _ = self.rnn(inputs)
+        if self.packs:
+            rows = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            output, _ = pad_packed_sequence(self.rnn(rows)[0], batch_first=True, total_length=time)
+        if self.way == "every second":
+            output = output[:, :: self.stride]
+        if self.way == "joined":
+            whole = nn.functional.pad(output, (0, 0, 0, -time % self.stride))
+            output = whole.unflatten(1, (-1, self.stride)).flatten(2)
+        if self.way == "convolved":
+            output = self.convolve(output.mT).mT
+        logits = self.project(output)
+        return logits.mT if self.way == "classes first" else logits
+
+
+@pytest.mark.parametrize("two", [False, True])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("way", ["every second", "joined", "convolved"])
+def test_logits_for_several_steps_each_are_right_unless_they_read_padding(
+    way: str, stride: int, two: bool
+) -> None:
+    audit_of(Halved(way, stride, two, packs=True), kind="per_step").assert_clean()
+    if two:
+        result = audit_of(Halved(way, stride, two, packs=False), kind="per_step")
+        assert result.names == ["padding_leak"]
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_of_logits_for_two_steps_each_a_look_at_later_steps_is_found(two: bool) -> None:
+    model = Halved("every second", 2, two, packs=True)
+    result = audit_of(model, kind="per_step", causal=True)
+    assert [*result.names] == ["future_leak"] * two
+
+
+def test_classes_before_steps_are_not_logits_for_several_steps() -> None:
+    result = audit_of(Halved("classes first", 2, False, packs=True), kind="per_step")
+    assert [*result.names] == ["row_count"]

@@ -55,9 +55,9 @@ def audit(
             at the end.
         lengths: `(B,)` integers: a tensor, a list, a tuple or an array. The model gets a tensor
             `(B,)` int64 on the CPU. None with `padding="none"`.
-        kind: `sequence` for logits `(B, ...)`, `per_step` for logits `(B, T, ...)`; `seq2seq` for
-            `model(inputs, lengths, target_inputs=...) -> logits (B, S, V)` of the token after each
-            of `target_inputs`.
+        kind: `sequence` for logits `(B, ...)`; `per_step` for logits `(B, T, ...)`, or `(B, T/2,
+            ...)` where each is for two steps, and so on; `seq2seq` for `model(inputs, lengths,
+            target_inputs=...) -> logits (B, S, V)` of the token after each of `target_inputs`.
         causal: whether the logits of a step may depend only on that step and earlier ones; needs
             `kind="per_step"`.
         target_inputs: `(B, S)` int64, with `kind="seq2seq"`: what the decoder reads in training,

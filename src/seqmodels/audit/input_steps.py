@@ -42,7 +42,10 @@ def unread_step(probe: Probe) -> str:
 
 def _unread_steps(probe: Probe, lengths: list[int]) -> Tensor:
     """The valid steps, `(B, T)` bool, that reach no logit, whatever the weights are."""
-    unread = valid_mask(lengths)
+    # Where a logit is for several steps, those after the last one that is whole reach none.
+    steps_after_logits = 2 * (probe.stride - 1)
+    ends = [max(length - steps_after_logits, 1) for length in lengths]
+    unread = valid_steps(ends, max(lengths))
     for draw in range(1 + MOST_DRAWS):
         with probe.random_weights() if draw else nullcontext():
             # A maximum reads only one of several steps, but any step if they are all alike.
@@ -144,7 +147,8 @@ def _random_factors(probe: Probe, logits: Tensor, lengths: list[int]) -> Tensor:
     on. The logits at padding don't count."""
     factors = torch.randn(logits.shape, generator=probe.sampler.generator).to(logits)
     if probe.kind == "per_step":
-        is_valid = valid_steps(lengths, logits.shape[1], logits.device)  # (B, T)
+        counts = probe.logit_counts(lengths)
+        is_valid = valid_steps(counts, logits.shape[1], logits.device)  # (B, T)
         dimensions_after_time = [1] * (logits.dim() - 2)
         factors = factors * is_valid.view(*is_valid.shape, *dimensions_after_time)
     return factors

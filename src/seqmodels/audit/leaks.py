@@ -221,7 +221,7 @@ def future_leak(probe: Probe) -> str:
 def _moved_by_later_steps(probe: Probe) -> str:
     inputs = probe.sampler.batch(probe.full)
     before = probe.rows(inputs, probe.full)
-    for cut in _cuts(inputs.shape[1]):
+    for cut in _cuts(inputs.shape[1], probe.stride):
         new_inputs = _from(cut, inputs, probe.sampler.batch(probe.full))
         after = probe.rows(new_inputs, probe.full)
         moved = _moved_before(cut, probe, before, after)
@@ -244,14 +244,15 @@ def _moved_by_later_targets(probe: Probe, targets: Tensor) -> str:
     return ""
 
 
-def _cuts(steps: int) -> range:
-    """Where to begin with other content: up to four places, none of them at the first step."""
-    return range(1, steps, math.ceil(steps / 4))
+def _cuts(steps: int, first: int = 1) -> range:
+    """Where to begin with other content: up to four places, none of them before the first one."""
+    return range(first, steps, math.ceil(steps / 4))
 
 
 def _moved_before(cut: int, probe: Probe, before: Rows, after: Rows) -> str:
-    earlier_before = [row[:cut] for row in before]
-    earlier_after = [row[:cut] for row in after]
+    [count] = probe.logit_counts([cut])
+    earlier_before = [row[:count] for row in before]
+    earlier_after = [row[:count] for row in after]
     return probe.moved(earlier_before, earlier_after)
 
 
@@ -264,6 +265,9 @@ def state_mixup(probe: Probe) -> str:
     if not probe.parameters and probe.eps > MOST_EPS:
         reason = "in half precision, rounding alone changes the logits of this black box"
         probe.untested.append(f"state_mixup: {reason}")
+        return ""
+    if probe.stride > 1:
+        probe.untested.append("state_mixup: there is no logit for each step of a window")
         return ""
     longest = max(probe.full)
     half = max(longest // 2, 1)

@@ -51,6 +51,8 @@ class Probe:
     dtype: torch.dtype = torch.float64
     # The lengths of a short batch that the model takes, with padding and longest first if it can.
     lengths: list[int] = field(default_factory=list)
+    # How many steps each logit is for: 2 where a network halves its rows, as before a CTC loss.
+    stride: int = 1
     # Whether the model takes a state and returns one.
     stateful: bool = False
     # Evidence that the logits have a wrong shape.
@@ -120,7 +122,12 @@ class Probe:
         logits = logits.detach().cpu().double()
         if self.kind != "per_step":
             return list(logits)
-        return [row[:length] for row, length in zip(logits, lengths, strict=False)]
+        counts = self.logit_counts(lengths)
+        return [row[:count] for row, count in zip(logits, counts, strict=False)]
+
+    def logit_counts(self, lengths: Sequence[int]) -> list[int]:
+        """How many logits of each row are for its valid steps alone, and at least one."""
+        return [max(length // self.stride, 1) for length in lengths]
 
     def moved(
         self,
@@ -304,6 +311,9 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
     rows = len(lengths)
     steps = max(lengths) if probe.targets is None else probe.targets.shape[1]
     is_sequence = probe.kind == "sequence"
+    probe.stride = 1
+    if probe.kind == "per_step":
+        probe.stride = _stride(probe, inputs, logits, lengths)
     if is_sequence and len(shape) == 3 and shape[:2] == (rows, steps) and steps > 1:
         return f"logits are {shape}, one for each step: set kind=per_step"
     if not _fits(probe, shape, rows, steps):
@@ -321,7 +331,22 @@ def _fits(probe: Probe, shape: tuple[int, ...], rows: int, steps: int) -> bool:
         return shape[:1] == (rows,)
     if probe.targets is not None:
         return len(shape) == 3 and shape[:2] == (rows, steps)
-    return len(shape) >= 2 and shape[0] == rows and shape[1] >= steps
+    return len(shape) >= 2 and shape[0] == rows and shape[1] >= steps // probe.stride
+
+
+def _stride(probe: Probe, inputs: Tensor, logits: Tensor, lengths: Sequence[int]) -> int:
+    """How many steps each of these logits `(B, T', ...)` is for; 1 if they are not for steps."""
+    rows, steps = inputs.shape[:2]
+    if logits.dim() < 3 or len(logits) != rows or logits.shape[1] >= steps:
+        return 1
+    # The second dimension may be another one, such as the classes. It counts steps only if rows of
+    # half the length have half as many.
+    half = steps // 2
+    with suppress(Exception):  # A model may refuse a shape in any way.
+        half_logits, _ = probe.call(inputs[:, :half], [min(length, half) for length in lengths])
+        if half_logits.shape[1] < logits.shape[1]:
+            return round(steps / logits.shape[1])
+    return 1
 
 
 def nodes_of(logits: Any) -> list[Node]:
