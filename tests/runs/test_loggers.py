@@ -4,7 +4,9 @@ ends."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 from seqmodels.callbacks.checkpoints import LastCheckpoint
+from seqmodels.errors import UserError
 from seqmodels.runs import train
 from seqmodels.runs.folder import read_metrics
 from seqmodels.runs.metrics_file import MetricsFile
@@ -90,6 +93,100 @@ def test_a_checkpoint_of_an_epoch_is_never_ahead_of_its_metrics(
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     row = read_metrics(tmp_path / "run" / "metrics.csv")[-1]
     assert {"train/loss", "validation/loss"} <= row.keys()
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_kill_anywhere_in_the_last_line_loses_it_alone(tmp_path: Path, replaces: bool) -> None:
+    file, path = opened(tmp_path), tmp_path / "metrics.csv"
+    for step in range(4):
+        file.log_metrics({"epoch": 0, "a": 0.5 + step, "b": 7.0}, step=step)
+        file.save()
+    if replaces:  # a validation adds to the row of the last step
+        file.log_metrics({"b": 10.25}, step=3)
+        file.save()
+    content, rows = path.read_bytes(), read_metrics(path)
+    start = content.rindex(b"\n", 0, -1) + 1
+    assert content[start:] == (b"0,3,3.5,10.25\n" if replaces else b"0,3,3.5,7.0\n")
+    for end in range(start, len(content)):
+        path.write_bytes(content[:end])
+        assert read_metrics(path) == rows[:-1]
+        resumed = opened(tmp_path, step=3)
+        resumed.log_metrics({"epoch": 0, "a": 3.5, "b": rows[-1]["b"]}, step=3)
+        resumed.save()
+        assert path.read_bytes() == content
+
+
+def test_lines_that_cannot_be_added_are_one_sentence_and_come_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, path = opened(tmp_path), tmp_path / "metrics.csv"
+    for step in range(3):
+        file.log_metrics({"epoch": 0, "a": 100.0}, step=step)
+        file.save()
+    before = path.read_bytes()
+    file.log_metrics({"a": 2.0}, step=2)
+    full = Mock(side_effect=OSError(ENOSPC, "No space"))
+    with monkeypatch.context() as within:
+        within.setattr(Path, "open", full)
+        with pytest.raises(UserError, match=r"metrics\.csv cannot be written: No space$"):
+            file.save()
+    assert path.read_bytes() == before
+    file.save()
+    assert path.read_bytes() == before.removesuffix(b"100.0\n") + b"2.0\n"
+
+
+class Counted(io.BufferedWriter):
+    """A file whose written bytes are counted."""
+
+    total = 0
+
+    def write(self, data: Any) -> int:
+        Counted.total += len(data)
+        return super().write(data)
+
+
+def written_in(steps: int, folder: Path) -> int:
+    """The bytes that a run writes which validates at every tenth step, and saves then."""
+    folder.mkdir()
+    file, Counted.total = opened(folder, step=0), 0
+    for step in range(steps):
+        file.log_metrics({"epoch": step // 10, "train/loss": 0.25}, step=step)
+        if step % 10 == 9:
+            file.save()
+            file.log_metrics({"validation/loss": 0.5}, step=step)
+            file.save()
+            file.log_metrics({"epoch": step // 10, "validation/loss": 0.5}, step=step)
+            file.save()
+    assert len(read_metrics(file.path)) == steps
+    return Counted.total
+
+
+def test_what_a_run_writes_grows_as_its_rows_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode in ("xb", "r+b"):
+            return Counted(io.FileIO(path, mode.replace("b", "")))
+        return path_open(path, mode, *arguments, **options)
+
+    path_open = Path.open
+    monkeypatch.setattr(Path, "open", counted)
+    few, many = (written_in(steps, tmp_path / str(steps)) for steps in (200, 2000))
+    assert few > 200 * len("0,0,0.25,\n")
+    assert many < 11.5 * few  # the numbers of steps and epochs get longer, too
+
+
+def test_a_file_that_somebody_removes_or_changes_during_a_run_is_written_again(
+    tmp_path: Path,
+) -> None:
+    file, path = opened(tmp_path), tmp_path / "metrics.csv"
+    file.log_metrics({"epoch": 0, "a": 1.0}, step=0)
+    file.save()
+    for step, remove in enumerate((path.unlink, lambda: path.write_text("mine")), start=1):
+        remove()
+        file.log_metrics({"epoch": 0, "a": 2.0}, step=step)
+        file.save()
+        assert [row["step"] for row in read_metrics(path)] == [*range(step + 1)]
 
 
 # ---------------------------------------------------------------- other loggers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shlex
 import shutil
@@ -244,16 +245,17 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The names of the columns of a `metrics.csv`, and its rows as they are written."""
+    """The names of the columns of a `metrics.csv`, and its rows as they are written, without a last
+    one that a kill has cut off."""
     if not path.is_file():
         return [], []
     with refusing(f"{path} is not the metrics of a run", ValueError, csv.Error):
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = []
-            for cells in reader:
-                row = {name: text for name, text in cells.items() if text}
-                rows.append(row)
+        whole_lines, end, _ = path.read_bytes().rpartition(b"\n")
+        reader = csv.DictReader(io.StringIO((whole_lines + end).decode(), newline=""))
+        rows = []
+        for cells in reader:
+            row = {name: text for name, text in cells.items() if text}
+            rows.append(row)
         for number, row in enumerate(rows, 1):
             # What a row has behind the columns of the header is under None.
             if not {"epoch", "step"} <= row.keys() or None in row:
