@@ -168,6 +168,12 @@ CLASSIFIED = "classify = nn.Linear(8, 3)\n" + _model(
 output, (h_n, c_n) = rnn(inputs)
 return classify(...)"""
 )
+SCORED = "classify = nn.Linear(8, 3)\n" + _model(
+    """\
+output, (h_n, c_n) = rnn(inputs)
+scores = classify(h_n[-1])
+return ..."""
+)
 FINAL_STATE = _model(
     """\
 output, (h_n, c_n) = ...
@@ -422,6 +428,17 @@ LISTED = (
         check="change the newest step of a row: all of its forecasts should move",
         examples=(Example("output[:, -4:]", "h_n[-1]", _read(), "for 4 forecasts"),),
         katas=(10,),
+    ),
+    Mistake(
+        name="constant_logit",
+        meaning="some logits depend on no input, others do",
+        cure=(
+            "if it isn't a reference class or a mask of yours, look for an output that is "
+            "overwritten, or computed from nothing of the row"
+        ),
+        check="compare the logits of two other batches: each should differ",
+        examples=(Example("scores * torch.tensor([1, 0, 1])", "scores", SCORED),),
+        is_warning=True,
     ),
     Mistake(
         name="unread_step",

@@ -332,6 +332,15 @@ def last_four(output: Tensor, h_n: Tensor, lengths: Tensor) -> Tensor:
     return output[torch.arange(len(output)).unsqueeze(1), steps]
 
 
+def scaled(mean: float, spread: float, logits: Tensor) -> Tensor:
+    return mean + spread * logits
+
+
+def masked_class(value: float) -> Callable[[Tensor], Tensor]:
+    """Fills the logit of one class."""
+    return lambda logits: logits.index_fill(1, torch.tensor([1]), value)
+
+
 # ---------------------------------------------------------------- wrong
 
 
@@ -388,6 +397,12 @@ FORECASTS: dict[str, Any] = {"classes": 1, "packs": False, "after": lambda made:
 
 WRONG: dict[str, Case] = {
     "last column": sequence(last_column, "padding_leak"),
+    **{
+        f"last column, {scale:g} + {spread:g} * logits": sequence(
+            partial(last_column, after=partial(scaled, scale, spread)), "padding_leak"
+        )
+        for scale, spread in ((2000.0, 0.01), (1.7e9, 3600.0), (0.0, 1e-7))
+    },
     "last column, projection of zeros": sequence(lambda: zeroed(last_column()), "padding_leak"),
     "last step of two directions": classifier("truncated_direction", select=own_last, **TWO),
     "last step of two directions, time first": sequence(
@@ -477,6 +492,8 @@ WRONG: dict[str, Case] = {
     "a state that is cut off from its network": classifier(
         "lost_gradient", select=lambda output, h_n, lengths: h_n[-1].detach()
     ),
+    "a class that is overwritten": classifier("constant_logit", after=masked_class(-1e9)),
+    "reference class of zeros": classifier("constant_logit", after=masked_class(0.0)),
     "lowest layer": classifier(  # the upper layer is computed in vain
         "unread_direction", select=lambda output, h_n, lengths: h_n[0], num_layers=2
     ),
@@ -600,6 +617,9 @@ RIGHT: dict[str, Case] = {
     "masked maximum": classifier(select=masked_max, **TWO),
     "attention with a mask": sequence(lambda: Classifier(Attention())),
     "tagger": tagger(cell=nn.GRU, num_layers=2, dropout=0.5, padding_idx=0),
+    "a class masked by infinity": classifier(after=masked_class(-torch.inf)),
+    "seconds since 1970": classifier(after=lambda logits: 1.7e9 + 3600 * logits),
+    "outputs of scale 1e-7": classifier(after=lambda logits: 1e-7 * logits),
     "number from a masked mean": classifier(
         select=masked_mean, after=lambda logits: logits.sum(dim=1)
     ),

@@ -90,6 +90,47 @@ def test_mistakes_are_found_by_name_and_right_models_are_clean(name: str) -> Non
     assert untested_lines == ([expected_line] if "teacher" in name else [])
 
 
+def beside_others(model: nn.Module, kind: str) -> nn.Module:
+    """The model with more outputs, none of which is wrong: a large and a tiny one, a constant, and
+    two masked ones."""
+
+    def add_outputs(module: nn.Module, arguments: Any, options: Any, result: Any) -> Any:
+        logits = result[0] if isinstance(result, tuple) else result
+        inputs, lengths = arguments[0], arguments[1]
+        columns = logits if logits.dim() > 1 else logits.unsqueeze(1)
+        if kind == "seq2seq":
+            content = options["target_inputs"].unsqueeze(2)
+        else:
+            content = inputs if inputs.is_floating_point() else inputs.unsqueeze(2)
+            content = content.sum(dim=2, keepdim=True)
+        if kind == "sequence":
+            content = content.where(valid_steps(lengths, inputs.shape[1]).unsqueeze(2), 0)
+            content = content.sum(dim=1).view(-1, *[1] * (columns.dim() - 1))
+        else:
+            content = content[:, : columns.shape[1]]
+        content = content.to(logits).expand_as(columns[..., :1])
+        constants = [torch.full_like(content, value) for value in (3.0, -1e9, -torch.inf)]
+        wide = torch.cat([columns, 1e6 * content, 1e-7 * content, *constants], dim=-1)
+        return (wide, result[1]) if isinstance(result, tuple) else wide
+
+    model.register_forward_hook(add_outputs, with_kwargs=True)
+    return model
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"proj_size viewed"}))
+def test_other_outputs_hide_no_mistake_and_accuse_no_right_one(name: str) -> None:
+    make, options, found = ALL[name]
+    result = audit_of(beside_others(make(), options.get("kind", "sequence")), **options)
+    # The other outputs read all steps, so that a wrong output may be stale, but no step is unread.
+    expected = {*found} - {"unread_step"}
+    optional = {"stale_state"} if "unread_step" in found else set()
+    assert expected <= {*result.names} <= expected | optional | {"constant_logit"}
+    # After a call that changes the next, nothing else is tested.
+    if name != "state kept between calls":
+        [warning] = [finding for finding in result.findings if finding.name == "constant_logit"]
+        assert warning.severity == "warning"
+
+
 @pytest.mark.parametrize("name", MASKED)
 def test_a_mask_by_what_padding_holds(name: str) -> None:
     make, options, found = MASKED[name]

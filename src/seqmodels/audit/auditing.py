@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit import directions, leaks
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.input_steps import stale_state, unread_step
+from seqmodels.audit.input_steps import constant_logit, stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph, Run
 from seqmodels.audit.probe import Probe, set_up_probe
@@ -104,10 +104,11 @@ def audit(
             result.found("state_mixup", leaks.wrong_decoder_start(probe))
         # A graph says by itself that it hides its states.
         _look_for_unread(probe, not isinstance(model, OnnxGraph), result)
-        if probe.tolerance > 0.1:
+        share = max(probe.shares.tolist(), default=0.0)
+        if share > 0.2:
             result.untested.append(
-                f"leaks: rounding alone changes these logits by up to {probe.tolerance:.0%}, so "
-                "smaller changes are ignored"
+                f"leaks: rounding alone changes these logits by up to {min(share, 1):.0%} of what "
+                "inputs do, so smaller changes are ignored"
             )
     return result
 
@@ -127,6 +128,7 @@ def _look_for_unread(probe: Probe, has_states: bool, result: Audit) -> None:
     """Adds what the logits don't depend on, and must."""
     if has_states:
         _states(probe, result)
+    result.found("constant_logit", constant_logit(probe))
     result.found("stale_state", stale_state(probe))
     result.found("unread_step", unread_step(probe))
 
@@ -181,6 +183,7 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
     quiet_probe = replace(probe, quiet=True, untested=[])
     with probe.trying("leaks in training mode"):  # A model may ask for targets.
         with training(probe.modules, BATCH_NORM):
+            quiet_probe.measure_spread()
             if leaks.random_state(quiet_probe):
                 name, evidence = "", ""
                 probe.untested.append(
@@ -193,6 +196,8 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
         if not evidence and has_batch_norm:
             with training(probe.modules):
                 name = "padding_leak"
+                quiet_probe.measure_spread()
+                quiet_probe.measure_rounding()
                 evidence = leaks.padding_leak(quiet_probe, alone=False)
         if evidence:
             result.found(name, f"in training mode, {evidence}")
@@ -203,6 +208,7 @@ def _first_leak(probe: Probe, causal: bool) -> tuple[str, str]:
     evidence = leaks.remembers(probe)
     if evidence:
         return "state_mixup", evidence
+    probe.measure_rounding()
     for name, evidence in _leaks(probe, causal):
         if evidence:
             return name, evidence
@@ -249,7 +255,7 @@ def audit_onnx(
     result = audit(graph, inputs, lengths, kind, causal, padding=padding, seed=seed)
     logits = graph(inputs)
     logits_again = graph(inputs)
-    if not torch.allclose(logits, logits_again, equal_nan=True):
+    if not torch.allclose(logits, logits_again, rtol=1e-6, atol=0, equal_nan=True):
         return Audit().found("random_state", "the same call twice gives other logits")
     if graph.states and graph.time:
         untested.append(f"lost_state: the graph takes {graph.time} steps at a time, and no others")

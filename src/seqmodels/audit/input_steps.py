@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.audit.directions import MOST_DRAWS
-from seqmodels.audit.probe import Probe, largest_of
+from seqmodels.audit.probe import Probe, distance
 from seqmodels.audit.random_inputs import valid_mask
 from seqmodels.padding import valid_steps
 
 # So many steps are changed one by one, if gradients don't show that they are read.
 MOST_STEPS = 32
+# A black box may round away what moves its logits less, in multiples of rounding.
+FAINT = 32
 
 
 def unread_step(probe: Probe) -> str:
@@ -75,7 +77,8 @@ def _keep_unread(probe: Probe, inputs: Tensor, lengths: list[int], unread: Tenso
 def _moves(
     probe: Probe, inputs: Tensor, lengths: list[int], step: int, draws: int = 1
 ) -> list[Tensor]:
-    """How far new content at one step, small and large, moves each logit, row by row."""
+    """How far new content at one step, small and large, moves each logit, row by row, relative to
+    what rounding may."""
     before = probe.rows(inputs, lengths)
     rows_with_step = valid_mask(lengths)[:, step]
     moves = [torch.zeros_like(row) for row in before]
@@ -85,7 +88,8 @@ def _moves(
         new_inputs[rows_with_step, step] = content[rows_with_step, 0].to(inputs)
         after = probe.rows(new_inputs, lengths)
         for row, (row_before, row_after) in enumerate(zip(before, after, strict=True)):
-            moves[row] = moves[row].maximum((row_before - row_after).abs())
+            move = distance(row_before, row_after) / probe.limit(row_before)
+            moves[row] = moves[row].maximum(move)
     return moves
 
 
@@ -97,14 +101,12 @@ def _is_faint(probe: Probe, lengths: list[int], unread: Tensor) -> bool:
     is_read = (valid_mask(lengths) & ~unread)[:, steps]  # (B, S)
     if not bool(is_read.any()):
         return True
-    largest_logit = largest_of(probe.rows(inputs, lengths))
     moves_by_step: list[Tensor] = []  # (B,) each
     for step in steps:
         moves = _moves(probe, inputs, lengths, step, draws=2)
         largest_moves = [row.max() for row in moves]
         moves_by_step.append(torch.stack(largest_moves))
-    smallest_move = float(torch.stack(moves_by_step, dim=1)[is_read].min())
-    return smallest_move < max(16 * probe.eps, 1e-3) * largest_logit
+    return float(torch.stack(moves_by_step, dim=1)[is_read].min()) < FAINT
 
 
 def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Tensor:
@@ -138,7 +140,8 @@ def _steps_with_gradient(probe: Probe, inputs: Tensor, lengths: list[int]) -> Te
     factors = _random_factors(probe, logits, lengths)
     for gradient in torch.autograd.grad(logits, leaves, factors, allow_unused=True):
         if gradient is not None:
-            has_gradient |= (gradient.cpu() != 0).flatten(2).any(dim=2)
+            # A mask of -inf may make a gradient nan, which says nothing.
+            has_gradient |= (gradient.cpu().abs() > 0).flatten(2).any(dim=2)
     return has_gradient
 
 
@@ -154,43 +157,77 @@ def _random_factors(probe: Probe, logits: Tensor, lengths: list[int]) -> Tensor:
     return factors
 
 
+def constant_logit(probe: Probe) -> str:
+    """An output is the same number in all rows, whatever their content. Infinite ones are masked on
+    purpose; and if all outputs are constant, no step is read, which is an `unread_step`."""
+    values, is_moved = _moved_outputs(probe)
+    is_constant = ~is_moved & (values == values[0]).all(dim=0)
+    constant_logits = (is_constant & values[0].isfinite()).nonzero().flatten().tolist()
+    if not constant_logits or bool(is_constant.all()):
+        return ""
+    return f"no content moves {len(constant_logits)} of {_numbered(constant_logits, values)}"
+
+
+def _numbered(numbers: list[int], rows: Tensor) -> str:
+    """The logits of rows `(N, K)`, with the first few of these numbers."""
+    examples = ", ".join(map(str, numbers[:5]))
+    if len(numbers) > 5:
+        examples += ", ..."
+    return f"{rows.shape[1]} logits (number {examples}, counted from 0)"
+
+
+def _moved_outputs(probe: Probe) -> tuple[Tensor, Tensor]:
+    """Values of the outputs, `(N, K)`, and whether other content moves each with any weights."""
+    inputs = probe.sampler.batch(probe.lengths)
+    values = probe.outputs(inputs)
+    values = values.reshape(len(values), -1)
+    is_moved = probe.spread.flatten() > 0
+    for _ in range(MOST_DRAWS):
+        if bool(is_moved.all()):
+            break
+        with probe.random_weights():
+            before = probe.outputs(inputs)
+            after = probe.outputs(probe.sampler.batch(probe.lengths))
+        is_moved = is_moved | (before != after).reshape(len(before), -1).any(dim=0)
+    return values, is_moved
+
+
 def stale_state(probe: Probe) -> str:
-    """The last valid step of a row reaches some of its logits and not others.
+    """The last valid step of a row reaches some of the logits that depend on content, not others.
 
     Logits that share their features are all reached, or none is: then it is an `unread_step`.
     """
     if probe.kind != "sequence":
         return ""
-    reached = _logits_of_last_step(probe)
+    _, is_moved = _moved_outputs(probe)
+    reached = _logits_of_last_step(probe, is_moved)
     if reached is None:
         return ""
-    is_stale = ~reached
-    row = int(_is_partly_true(reached).nonzero()[0])
+    is_stale = ~reached & is_moved
+    row = int(_is_partly_true(reached, is_moved).nonzero()[0])
     stale_logits = is_stale[row].nonzero().flatten().tolist()
-    examples = ", ".join(map(str, stale_logits[:5]))
-    if len(stale_logits) > 5:
-        examples += ", ..."
     return (
         f"in a row of {probe.full[row]} steps, new content at the newest step never moves "
-        f"{len(stale_logits)} of {len(reached[row])} logits (number {examples}, counted from 0)"
+        f"{len(stale_logits)} of {_numbered(stale_logits, reached)}"
     )
 
 
-def _logits_of_last_step(probe: Probe) -> Tensor | None:
+def _logits_of_last_step(probe: Probe, is_moved: Tensor) -> Tensor | None:
     """The logits, `(B, K)` bool, that new content at the last step of their row moves with any
-    weights; None as soon as these are all or none in each row."""
+    weights; None as soon as these are all or none in each row of those that `is_moved`, `(K,)`."""
     reached: Tensor | None = None
     for draw in range(1 + MOST_DRAWS):
         with probe.random_weights() if draw else nullcontext():
             inputs = probe.sampler.batch(probe.full)
             moves = _moves(probe, inputs, probe.full, step=-1)
-        is_moved = torch.stack(moves).reshape(len(moves), -1) != 0
-        reached = is_moved if reached is None else reached | is_moved
-        if not bool(_is_partly_true(reached).any()):
+        moved_rows = torch.stack(moves).reshape(len(moves), -1) != 0
+        reached = moved_rows if reached is None else reached | moved_rows
+        if not bool(_is_partly_true(reached, is_moved).any()):
             return None
     return reached
 
 
-def _is_partly_true(rows: Tensor) -> Tensor:
-    """The rows, `(B,)` bool, of which some values are True and some are not."""
-    return rows.any(dim=1) & ~rows.all(dim=1)
+def _is_partly_true(rows: Tensor, counts: Tensor) -> Tensor:
+    """The rows, `(B,)` bool, of which some values are True and some are not, of those that
+    count."""
+    return (rows & counts).any(dim=1) & (~rows & counts).any(dim=1)

@@ -283,7 +283,7 @@ def state_mixup(probe: Probe) -> str:
             if rows:
                 moved = probe.moved(whole_rows, rows)
             if not moved:
-                moved = probe.moved(whole_state, state, what="the state")
+                moved = _moved_state(probe, whole_state, state)
             if moved:
                 return (
                     f"windows of {window} steps with the carried state, compared with one pass, "
@@ -296,6 +296,21 @@ def state_mixup(probe: Probe) -> str:
     with probe.trying("state_mixup, of windows of several lengths"):
         equal_lengths = [[half] * len(probe.full)] * 2
         return mixed_rows(probe, equal_lengths) or mixed_rows(probe, rolled_lengths)
+    return ""
+
+
+def _moved_state(probe: Probe, before: list[Tensor], after: list[Tensor]) -> str:
+    """How far a state moved, in words; empty if none of its tensors moved farther than rounding
+    moves the logits, relative to the spread of each."""
+    if len(before) != len(after):
+        return "the shape of the state"
+    share = float(probe.shares.median()) if probe.shares.numel() else 1e-5
+    for tensor, tensor_after in zip(before, after, strict=True):
+        tolerance = share * (tensor.max() - tensor.min())
+        probe_of_tensor = replace(probe, tolerance=tolerance)
+        moved = probe_of_tensor.moved([tensor], [tensor_after], what="the state")
+        if moved:
+            return moved
     return ""
 
 

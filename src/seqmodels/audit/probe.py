@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import product
@@ -28,6 +28,8 @@ from seqmodels.errors import UserError, one_line
 MOST_ROWS = 2
 # The steps of a short batch: little fades within them, and they cost little.
 SHORT = 12
+# The last operation on a number may round it by so many rounding units.
+MOST_UNITS = 8
 
 # A node of the graph of autograd.
 Node = Any
@@ -59,9 +61,12 @@ class Probe:
     wrong_shape: str = ""
     # The rounding unit of the logits.
     eps: float = 0.0
-    # How far logits may move by rounding alone, relative to the largest logit. A true leak moves
-    # them by about their own size.
-    tolerance: float = 0.0
+    # How far other inputs move each output, and how far rounding alone may: `(...)`, the shape of
+    # the logits of a row, or of a step. A true leak moves an output about as far as inputs do.
+    spread: Tensor = field(default_factory=lambda: torch.zeros(()))
+    tolerance: Tensor = field(default_factory=lambda: torch.zeros(()))
+    # The same relative to how far inputs move them, for the outputs that inputs move: `(K,)`.
+    shares: Tensor = field(default_factory=lambda: torch.zeros(0))
     # The checks that could not be made, with the reason.
     untested: list[str] = field(default_factory=list)
     # Whether random numbers are all alike in its calls.
@@ -106,9 +111,13 @@ class Probe:
             return self.model(*arguments, **options)
 
     def note_rounding(self, logits: Tensor) -> None:
-        """Notes how far such logits may move by rounding in any network."""
+        """Notes the rounding unit of such logits: of the coarsest dtype that holds all of them,
+        because a model may compute in half precision and return float32."""
         self.eps = torch.finfo(logits.dtype).eps
-        self.tolerance = max(1e-5, min(256 * self.eps, 0.1))
+        numbers = logits[logits.isfinite() & (logits != logits.round())]  # Any dtype holds counts.
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            if len(numbers) and torch.equal(numbers.to(dtype).to(numbers), numbers):
+                self.eps = max(self.eps, torch.finfo(dtype).eps)
 
     def rows(self, inputs: Tensor, lengths: Sequence[int] | None = None) -> list[Tensor]:
         """The logits of each row, at its valid steps, on the CPU in float64."""
@@ -118,8 +127,9 @@ class Probe:
         return self.valid(logits, lengths)
 
     def valid(self, logits: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-        """Splits logits into rows, without padding, on the CPU in float64."""
-        logits = logits.detach().cpu().double()
+        """Splits logits into rows, without padding, on the CPU in float64; nan becomes inf, which
+        is equal to itself."""
+        logits = logits.detach().cpu().double().nan_to_num(math.inf, math.inf, -math.inf)
         if self.kind != "per_step":
             return list(logits)
         counts = self.logit_counts(lengths)
@@ -136,19 +146,30 @@ class Probe:
         rows: Sequence[int] | None = None,
         what: str = "logits",
     ) -> str:
-        """How far the rows moved, in words; empty if no farther than by rounding."""
+        """How far the rows moved, in words; empty if no output moved farther than by rounding."""
         if rows is None:
             rows = range(len(before))
-        largest = largest_of(before)
         if len(before) != len(after):
             return f"the shape of the {what}"
         if any(before[row].shape != after[row].shape for row in rows):
             return f"the shape of the {what}"
-        moves = [(before[row] - after[row]).abs().max() for row in rows]
-        farthest = float(torch.stack(moves).max())  # `max` of Python would lose a nan.
-        if farthest <= self.tolerance * largest:
-            return ""
-        return f"{what} by up to {farthest:.2g} (they are up to {largest:.2g} in size)"
+        for row in rows:
+            limit = self.limit(before[row])
+            moves = distance(before[row], after[row])
+            if bool((moves > limit).any()):
+                farthest = moves.where(moves > limit, 0.0).max()
+                largest = before[row][moves == farthest].abs().max()
+                return f"{what} by up to {farthest:.2g} (from {largest:.6g} in size)"
+        return ""
+
+    def limit(self, row: Tensor) -> Tensor:
+        """How far rounding alone may move each of these logits."""
+        tolerance = self.tolerance
+        # A model may give other outputs in training mode, or one for each step.
+        if row.shape[row.dim() - tolerance.dim() :] != tolerance.shape:
+            tolerance = tolerance.max()
+        size = row.nan_to_num(posinf=0.0, neginf=0.0).abs()
+        return tolerance + MOST_UNITS * self.eps * size + 1e-300
 
     @contextmanager
     def trying(self, what: str) -> Iterator[None]:
@@ -186,25 +207,41 @@ class Probe:
         ):
             yield
 
-    def measure_rounding(self) -> None:
-        """Raises the tolerance if the network amplifies rounding, as large weights do.
+    def measure_spread(self) -> None:
+        """Measures how far other inputs move each output. Some part of it is rounding in any
+        network."""
+        before = self.outputs(self.sampler.batch(self.lengths))
+        moves = distance(before, self.outputs(self.sampler.batch(self.lengths)))
+        # A mask may depend on the inputs, so the median counts, and not the largest.
+        moves = moves.where((moves > 0) & moves.isfinite(), math.nan)
+        self.spread = moves.nanmedian(dim=0).values.nan_to_num(0.0)
+        self.tolerance = self.spread * max(1e-5, min(256 * self.eps, 0.1))
 
-        Changes weights and features by some rounding units and measures how far the logits move.
+    def measure_rounding(self) -> None:
+        """Raises the tolerance of outputs that the network amplifies rounding of, as large weights
+        do.
+
+        Changes weights and features by some rounding units and measures how far outputs move.
         """
 
         def blurred(data: Tensor) -> Tensor:
             noise = torch.randn(data.shape, generator=self.sampler.generator)
-            return data * (1 + 64 * torch.finfo(data.dtype).eps * noise.to(data))
+            units = min(64 * torch.finfo(data.dtype).eps, 1 / 64)
+            return data * (1 + units * noise.to(data))
 
         inputs = self.sampler.batch(self.lengths)
-        before = self.rows(inputs)
+        before = self.outputs(inputs)
         with changed(self.parameters, blurred):
             blurred_inputs = inputs if self.sampler.tokens else blurred(inputs.to(self.dtype))
-            after = self.rows(blurred_inputs)
-        largest = largest_of(before)
-        moved = largest_of(a - b for a, b in zip(before, after, strict=True))
-        if moved > 0.25 * self.tolerance * largest:
-            self.tolerance = 4 * moved / largest
+            moves = distance(before, self.outputs(blurred_inputs)).nan_to_num(posinf=0.0)
+        self.tolerance = self.tolerance.maximum(4 * moves.amax(dim=0))
+        limits = self.limit(before).median(dim=0).values
+        self.shares = (limits / self.spread)[self.spread > 0]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """The values of each output in all rows, or at all valid steps, `(N, ...)`."""
+        rows = self.rows(inputs)
+        return torch.stack(rows) if self.kind == "sequence" else torch.cat(rows)
 
 
 @contextmanager
@@ -246,10 +283,27 @@ def set_up_probe(
                     break
         if problem:
             raise UserError(f"the model cannot be run: {problem}; {OTHERWISE}")
-        if not probe.wrong_shape and _is_constant(probe):
-            # A projection may start from zero weights, and then nothing moves the logits.
-            stack.enter_context(probe.random_weights())
+        if not probe.wrong_shape:
+            _measure_spread_with_any_weights(probe, stack)
         yield probe
+
+
+def _measure_spread_with_any_weights(probe: Probe, stack: ExitStack) -> None:
+    """Measures the spread; with random weights until the end, if they move more outputs: a
+    projection may start from zero weights, and then nothing moves its outputs."""
+    probe.measure_spread()
+    spread = probe.spread
+    tolerance = probe.tolerance
+    if bool(spread.all()):
+        return
+    with ExitStack() as attempt:
+        attempt.enter_context(probe.random_weights())
+        probe.measure_spread()
+        if probe.spread.count_nonzero() > spread.count_nonzero():
+            stack.push(attempt.pop_all())
+            return
+    probe.spread = spread
+    probe.tolerance = tolerance
 
 
 def _candidate_lengths(sampler: Sampler) -> list[list[int]]:
@@ -272,13 +326,6 @@ def _is_coarse(modules: nn.ModuleList) -> bool:
     if torch.get_float32_matmul_precision() != "highest":
         return True
     return any(weight.element_size() < 4 for weight in modules.parameters())
-
-
-def _is_constant(probe: Probe) -> bool:
-    """Whether other inputs give the same logits."""
-    rows = probe.rows(probe.sampler.batch(probe.lengths))
-    rows_of_other_inputs = probe.rows(probe.sampler.batch(probe.lengths))
-    return all(map(torch.equal, rows, rows_of_other_inputs))
 
 
 def _weights_in_graph(probe: Probe) -> list[Tensor]:
@@ -305,7 +352,7 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         return f"{type(error).__name__}: {one_line(error)}"
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         return f"it returns {type(logits).__name__} instead of logits"
-    if not bool(logits.isfinite().all()):
+    if not bool(logits.isfinite().any()):
         return f"logits are not finite for lengths {lengths}"
     shape = tuple(logits.shape)
     rows = len(lengths)
@@ -316,6 +363,11 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         probe.stride = _stride(probe, inputs, logits, lengths)
     if is_sequence and len(shape) == 3 and shape[:2] == (rows, steps) and steps > 1:
         return f"logits are {shape}, one for each step: set kind=per_step"
+    if probe.kind == "per_step" and len(shape) == 3 and shape[0] == rows and shape[1] < steps:
+        return (
+            f"logits are {shape} for rows of {steps} steps: repeat those of several steps, such as "
+            "model(inputs, lengths).repeat_interleave(2, dim=1)[:, :inputs.shape[1]]"
+        )
     if not _fits(probe, shape, rows, steps):
         expected = f"{rows} rows" if is_sequence else f"{rows} rows of {steps} steps"
         probe.wrong_shape = f"logits for {expected} are {shape}"
@@ -379,6 +431,6 @@ def tensors_in(state: Any) -> list[Tensor]:
     return tensors
 
 
-def largest_of(tensors: Iterable[Tensor]) -> float:
-    """The largest size of a number in any of them."""
-    return max(float(tensor.abs().max()) for tensor in tensors)
+def distance(before: Tensor, after: Tensor) -> Tensor:
+    """How far each number moved: 0 between equal infinities."""
+    return (before - after).abs().nan_to_num(nan=0.0, posinf=math.inf)

@@ -89,7 +89,7 @@ class _Stream(Probe):
 
     def __init__(self, stream: Any, begin: Any, inputs: Tensor, seed: int) -> None:
         sampler = Sampler(inputs, None, seed, padding="none")
-        super().__init__(stream, "sequence", sampler, seed, find_modules(stream))
+        super().__init__(stream, "per_step", sampler, seed, find_modules(stream))
         self.original = stream
         self.original_reset = begin
         self.begin = begin
@@ -186,14 +186,15 @@ class _Stream(Probe):
         """
         audit = Audit(untested=self.untested)
         new = logits_of_new_stream
-        if not all(bool(logits.isfinite().all()) for logits in new):
+        if not any(bool(logits.isfinite().any()) for logits in new):
             raise UserError("the logits of the stream are not finite")
+        self.measure_spread()
         evidence = random_state(self)
         if evidence:
             audit.found("random_state", evidence)
             self.quiet = True
             new = self.logits(self.inputs)
-        if not self.moved(new, self.logits(self.drawn())):
+        if not bool(self.spread.any()):
             audit.untested.append("all: its logits are the same, whatever the inputs")
             return audit
         audit.found("kept_state", self.kept_state(new))
