@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqmodels.audit import directions, leaks
 from seqmodels.audit.findings import Audit
-from seqmodels.audit.input_steps import constant_logit, stale_state, unread_step
+from seqmodels.audit.input_steps import constant_logit, moved_outputs, stale_state, unread_step
 from seqmodels.audit.isolation import training
 from seqmodels.audit.onnx_graph import OnnxGraph, Run
 from seqmodels.audit.probe import Probe, set_up_probe
@@ -128,8 +128,9 @@ def _look_for_unread(probe: Probe, has_states: bool, result: Audit) -> None:
     """Adds what the logits don't depend on, and must."""
     if has_states:
         _states(probe, result)
-    result.found("constant_logit", constant_logit(probe))
-    result.found("stale_state", stale_state(probe))
+    is_moved = moved_outputs(probe)
+    result.found("constant_logit", constant_logit(probe, is_moved))
+    result.found("stale_state", stale_state(probe, is_moved))
     result.found("unread_step", unread_step(probe))
 
 
@@ -183,7 +184,6 @@ def _leaks_in_training(probe: Probe, causal: bool, result: Audit) -> None:
     quiet_probe = replace(probe, quiet=True, untested=[])
     with probe.trying("leaks in training mode"):  # A model may ask for targets.
         with training(probe.modules, BATCH_NORM):
-            quiet_probe.measure_spread()
             if leaks.random_state(quiet_probe):
                 name, evidence = "", ""
                 probe.untested.append(
@@ -208,7 +208,6 @@ def _first_leak(probe: Probe, causal: bool) -> tuple[str, str]:
     evidence = leaks.remembers(probe)
     if evidence:
         return "state_mixup", evidence
-    probe.measure_rounding()
     for name, evidence in _leaks(probe, causal):
         if evidence:
             return name, evidence

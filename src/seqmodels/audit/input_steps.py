@@ -157,10 +157,13 @@ def _random_factors(probe: Probe, logits: Tensor, lengths: list[int]) -> Tensor:
     return factors
 
 
-def constant_logit(probe: Probe) -> str:
+def constant_logit(probe: Probe, is_moved: Tensor) -> str:
     """An output is the same number in all rows, whatever their content. Infinite ones are masked on
     purpose; and if all outputs are constant, no step is read, which is an `unread_step`."""
-    values, is_moved = _moved_outputs(probe)
+    if bool(is_moved.all()):
+        return ""
+    values = probe.outputs(probe.sampler.batch(probe.lengths))
+    values = values.reshape(len(values), -1)
     is_constant = ~is_moved & (values == values[0]).all(dim=0)
     constant_logits = (is_constant & values[0].isfinite()).nonzero().flatten().tolist()
     if not constant_logits or bool(is_constant.all()):
@@ -176,30 +179,26 @@ def _numbered(numbers: list[int], rows: Tensor) -> str:
     return f"{rows.shape[1]} logits (number {examples}, counted from 0)"
 
 
-def _moved_outputs(probe: Probe) -> tuple[Tensor, Tensor]:
-    """Values of the outputs, `(N, K)`, and whether other content moves each with any weights."""
-    inputs = probe.sampler.batch(probe.lengths)
-    values = probe.outputs(inputs)
-    values = values.reshape(len(values), -1)
+def moved_outputs(probe: Probe) -> Tensor:
+    """The outputs, `(K,)` bool, that other content moves with any weights."""
     is_moved = probe.spread.flatten() > 0
     for _ in range(MOST_DRAWS):
         if bool(is_moved.all()):
             break
         with probe.random_weights():
-            before = probe.outputs(inputs)
+            before = probe.outputs(probe.sampler.batch(probe.lengths))
             after = probe.outputs(probe.sampler.batch(probe.lengths))
         is_moved = is_moved | (before != after).reshape(len(before), -1).any(dim=0)
-    return values, is_moved
+    return is_moved
 
 
-def stale_state(probe: Probe) -> str:
+def stale_state(probe: Probe, is_moved: Tensor) -> str:
     """The last valid step of a row reaches some of the logits that depend on content, not others.
 
     Logits that share their features are all reached, or none is: then it is an `unread_step`.
     """
     if probe.kind != "sequence":
         return ""
-    _, is_moved = _moved_outputs(probe)
     reached = _logits_of_last_step(probe, is_moved)
     if reached is None:
         return ""

@@ -363,11 +363,6 @@ def _problem(probe: Probe, lengths: list[int], attempt: ExitStack) -> str:
         probe.stride = _stride(probe, inputs, logits, lengths)
     if is_sequence and len(shape) == 3 and shape[:2] == (rows, steps) and steps > 1:
         return f"logits are {shape}, one for each step: set kind=per_step"
-    if probe.kind == "per_step" and len(shape) == 3 and shape[0] == rows and shape[1] < steps:
-        return (
-            f"logits are {shape} for rows of {steps} steps: repeat those of several steps, such as "
-            "model(inputs, lengths).repeat_interleave(2, dim=1)[:, :inputs.shape[1]]"
-        )
     if not _fits(probe, shape, rows, steps):
         expected = f"{rows} rows" if is_sequence else f"{rows} rows of {steps} steps"
         probe.wrong_shape = f"logits for {expected} are {shape}"
