@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_what_cannot_be_encoded_is_refused() -> None:
 
 
 # ---------------------------------------------------------------- the archive
+
+
+def test_without_sktime_a_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("seqmodels.data.series.distribution", lacks)
+    line = r"data\.name=PLAID needs its extra, pip install 'seqmodels-template\[archives\]'"
+    with pytest.raises(UserError, match=line):
+        UEA("PLAID").setup()
 
 
 @pytest.mark.parametrize("name", ["JapaneseVowels", "ItalyPowerDemand", "Tecator", "BasicMotions"])

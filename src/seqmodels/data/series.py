@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -71,11 +71,13 @@ from seqmodels.errors import (
     UserError,
     choices,
     listed,
+    refusing,
     setting,
     shown,
     unusable,
 )
 from seqmodels.files import called
+from seqmodels.installation import DISTRIBUTION
 from seqmodels.machine import return_memory
 
 ELAPSED = "elapsed"  # the channel of `data.elapsed`
@@ -806,7 +808,12 @@ def _note_of_placeholders(table: Columns, column: str) -> str:
 
 def _in_archive(name: str, split: Split) -> str:
     """The path of a split's file, which sktime has or downloads."""
-    root = Path(str(distribution("sktime").locate_file("sktime")), "datasets")
+    with refusing(
+        f"data.name={name} needs its extra, pip install '{DISTRIBUTION}[archives]'",
+        PackageNotFoundError,
+    ):
+        sktime = distribution("sktime")
+    root = Path(str(sktime.locate_file("sktime")), "datasets")
     file = Path(name, f"{name}_{split.upper()}.ts")
     paths = [root / "data" / file, root / "local_data" / file]  # bundled, downloaded
     with unusable(

@@ -12,7 +12,7 @@ import torch
 
 from seqmodels.installation import git, version
 
-PACKAGES = ("lightning", "torchmetrics", "hydra-core", "sktime", "pyarrow", "tokenizers")
+PACKAGES = ("lightning", "torchmetrics", "hydra-core", "pandas", "pyarrow", "tokenizers")
 
 
 def environment(device: str) -> dict[str, Any]:
