@@ -6,6 +6,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqmodels.data import SeriesTable, Text, Values
+from seqmodels.data import DataModule, SeriesTable, Text, Values
 from seqmodels.data.columns import Columns, Names, texts_of
 from seqmodels.data.sources import as_file
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 from seqmodels.files import read_lines
+from seqmodels.tasks.seq2seq import Pairs as TextPairs
+from seqmodels.tasks.tagging import TaggedText
 from tests.make import write_file
 
 Pairs = list[tuple[str, str]]
@@ -107,8 +111,6 @@ def test_values_of_json_and_parquet_are_texts_lists_of_texts_or_missing(tmp_path
     assert texts(write_file(tmp_path, "a.jsonl", rows), "a") == expected
     lists = '{"a": [1, true, null]}\n{"a": []}\n{"a": null}'
     assert texts(write_file(tmp_path, "b.jsonl", lists), "a") == [["1", "true", None], [], None]
-    with pytest.raises(UserError, match="c.jsonl cannot be read: Expected bytes, got a 'list'"):
-        texts(write_file(tmp_path, "c.jsonl", rows + lists), "a")
     whole = write_file(tmp_path, "d.jsonl", f"[\n{rows.strip().replace(chr(10), ',')}]")
     assert texts(whole, "a") == expected
     columns = {
@@ -161,6 +163,9 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
 # ---------------------------------------------------------------- mistakes, one line each
 
 
+NESTED = "row {} has an object or a list in '{}': write a text or a number in its place$"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "key"),
     [
@@ -183,8 +188,20 @@ def test_rows_in_memory_may_lack_a_column_and_their_errors_name_the_key() -> Non
         ("a.csv", b"text,label,text\na,x,b\n", "two columns are called 'text'"),
         ("a.csv", b"txt,label\na,x\n", "no column 'text': set data.text_column; .*mean txt"),
         ("a.csv", b"text,label\na,x\nb,x\nc,x\nd,x\n", "every label is 'x'"),
-        ("a.jsonl", b'{"text": "a", "label": [1]}', "'label' holds no texts: .*list<item: string>"),
+        ("a.jsonl", b'{"text": "a", "label": [1]}', NESTED.format(1, "label")),
+        ("a.jsonl", b'{"text": "a", "label": {"b": 1}}', NESTED.format(1, "label")),
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}', "row 2 has no 'label': fill it"),
+        ("a.jsonl", b'{"text": "a", "label": null}', "row 1 has no 'label': fill it"),
+        *(
+            ("a.jsonl", b'{"text": "a", "label": true}\n' + row, NESTED.format(2, column))
+            for row, column in (
+                (b'{"text": "b", "label": {"a": 1}}', "label"),
+                (b'{"text": "b", "label": []}', "label"),
+                (b'{"text": "b", "label": [1]}', "label"),
+                (b'{"text": {"b": {"c": []}}, "label": 1}', "text"),
+                (b'{"text": ["b"], "label": 1}', "text"),
+            )
+        ),
         ("a.jsonl", b'{"text": "a"}\n\xff', "line 2 is not utf-8 text"),
         ("a.parquet", b"PAR1 no more", "cannot be read: Parquet magic bytes not found"),
         ("a.xlsx", b"x", r"write it as a table: pandas.read_excel\('a.xlsx'\)"),
@@ -197,6 +214,33 @@ def test_what_cannot_be_read_is_refused_in_one_line(
     with pytest.raises(UserError, match=key) as caught:
         Text(path).setup()
     assert path in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "column"),
+    [
+        (TextPairs, '{"source": "a", "target": {"b": 1}}', "target"),
+        (TextPairs, '{"source": "a", "target": [["b"]]}', "target"),
+        (TaggedText, '{"tokens": ["a"], "tags": [{"b": 1}]}', "tags"),
+        (TaggedText, '{"tokens": [["a"]], "tags": ["b"]}', "tokens"),
+        (SeriesTable, '{"series": [[1], [2]], "label": {"b": 1}}', "label"),
+        (partial(Text, value_columns=["n"]), '{"text": "a", "n": {"b": 1}}', "n"),
+        (partial(Text, id="n"), '{"text": "a", "label": "b", "n": {"b": 1}}', "n"),
+    ],
+)
+def test_an_object_where_a_text_or_a_number_belongs_is_refused(
+    tmp_path: Path, read: Callable[[str], DataModule], row: str, column: str
+) -> None:
+    path = write_file(tmp_path, "a.jsonl", row)
+    with pytest.raises(UserError, match=NESTED.format(1, column)):
+        read(path).setup()
+
+
+def test_an_object_in_a_column_that_nobody_reads_is_left_out(tmp_path: Path) -> None:
+    rows = [f'{{"text": "{n} a", "label": {n % 2}, "n": {{}}}}' for n in range(20)]
+    rows[7] = rows[7].replace("{}", '"x"')
+    data = Text(write_file(tmp_path, "a.jsonl", "\n".join(rows)))
+    assert {*data.read()["train"].targets} == {"0", "1"}
 
 
 @pytest.mark.parametrize("series", [",".join(f"c{n}" for n in range(900_000)), "c\n" + "1" * 9**8])

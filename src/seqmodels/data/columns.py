@@ -335,9 +335,12 @@ class Columns:
         return self._names[column]
 
     def written(self, column: str) -> Names:
-        """A column as texts as they are written; blank texts are missing ones."""
+        """A column as texts as they are written; blank texts are missing ones. Raises a `UserError`
+        for a column of objects or lists."""
         import pyarrow as pa
 
+        if is_nested(self.table[column].type):
+            raise self._no_text(column)
         names = _coded_already(self.table[column])
         if names is None:
             coder = Coder(len(self))
@@ -351,6 +354,14 @@ class Columns:
         is_name.append(False)  # The code -1 reads the last one.
         has_name = np.array(is_name)[names.codes]  # (N,)
         return Names(np.where(has_name, names.codes, names.codes.dtype.type(-1)), names.names)
+
+    def _no_text(self, column: str) -> UserError:
+        """The error about a column that holds objects or lists."""
+        is_value = self.table[column].is_valid().to_numpy()
+        where = self.where(is_value.argmax(), column)
+        return UserError(
+            f"{where} has an object or a list in {column!r}: write a text or a number in its place"
+        )
 
     def filled(self, column: str, key: str = "", *, raw: bool = False) -> Names:
         """A column as texts, of which each row must have one.
@@ -509,6 +520,10 @@ class Columns:
             UserError: without such a column, or for an empty cell or text.
         """
         self.check(column, key)
+        dtype = self.table[column].type
+        element_type = dtype.value_type if is_list(dtype) else dtype
+        if is_nested(element_type):
+            raise self._no_text(column)
         cells = []
         for row, cell in enumerate(texts_of(self.table[column].combine_chunks())):
             texts = cell if isinstance(cell, list) else [cell]
@@ -670,6 +685,13 @@ def is_list(dtype: Any) -> bool:
     from pyarrow import types
 
     return types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype)
+
+
+def is_nested(dtype: Any) -> bool:
+    """Whether a type of Arrow is that of lists or objects."""
+    from pyarrow import types
+
+    return types.is_nested(dtype)
 
 
 def is_number(dtype: Any) -> bool:

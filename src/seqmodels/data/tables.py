@@ -325,18 +325,19 @@ def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _array(values: list[Any]) -> pa.Array:
-    """A column of Arrow. If only some rows have objects, these become texts: Arrow has no type for
-    such a column, which perhaps nobody reads."""
+    """A column of Arrow. If only some rows have objects or lists, it keeps these alone, each as
+    JSON: Arrow has no type for such a column, which perhaps nobody reads."""
     import pyarrow as pa
 
-    try:
-        return pa.array(values)
-    except pa.ArrowException:
-        if not any(isinstance(value, dict) for value in values):
-            raise
-    return pa.array(
-        [json.dumps(value) if isinstance(value, dict | list) else value for value in values]
-    )
+    is_nested = [isinstance(value, dict | list) for value in values]
+    if any(is_nested) and not all(is_nested):
+        with suppress(pa.ArrowException):
+            return pa.array(values)
+        objects = zip(is_nested, values, strict=True)
+        return pa.array(
+            [{"json": json.dumps(value)} if nested else None for nested, value in objects]
+        )
+    return pa.array(values)
 
 
 def json_rows(path: str) -> Iterator[Mapping[str, Any]]:
