@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels import compose
 from seqmodels.audit import assert_clean, audit
 from seqmodels.batch import UNKNOWN_ID, SequenceBatch
 from seqmodels.data import Words
@@ -30,6 +34,7 @@ from seqmodels.nn.embedding import (
     hide_tokens,
 )
 from seqmodels.nn.encoder import RecurrentEncoder
+from seqmodels.runs import prepare
 from tests.make import build_task
 from tests.shipped import exported
 
@@ -111,6 +116,49 @@ def test_levels_stand_before_the_projection_of_features_and_no_token_has_some() 
     for tokens in ({"num_inputs": 9}, {"num_inputs": 9, "vector_size": 2, "num_trained": 9}):
         with pytest.raises(UserError, match="^model.embedding.levels is 5, but only numbers"):
             build_embedding(tokens, EmbeddingOptions(levels=5), nn.Identity())
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        ([1e9 + n for n in range(0, 20_000, 1000)], (1, 32)),  # such as times
+        ([-40.0 - n for n in range(20)], (1, 32)),
+        ([1.51 + n / 1000 for n in range(20)], (32,)),
+        ([*np.linspace(-0.06, -0.01, 19), 1e6], (32,)),  # large ones beside small ones
+        ([*np.linspace(-3, 3, 20)], ()),
+        ([0.0] * 19 + [2.0], ()),  # mostly nothing
+        ([77.0] * 20, (1, 32)),
+        ([0.7] * 20, ()),
+        ([0.0, 1.0] * 10, ()),
+    ],
+)
+def test_numbers_that_levels_do_not_tell_apart_are_known(
+    values: list[float], counts: tuple[int, ...]
+) -> None:
+    spread = np.random.default_rng(0).permutation(np.linspace(-2, 2, 20))
+    features = torch.tensor(np.stack([spread, values], axis=1), dtype=torch.float32)
+    for count in (1, 32):
+        expected = [1] if count in counts else []
+        assert Levels(count).crowded(features) == expected, count
+
+
+@pytest.mark.parametrize("stack", [1, 2])
+@pytest.mark.parametrize("scale", ["none", "split", "both"])
+def test_a_run_names_the_channels_that_levels_do_not_tell_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, scale: str, stack: int
+) -> None:
+    random = np.random.default_rng(0)
+    wind, altitude = random.normal(size=480), 1.7e9 + random.random(480)
+    frame = pd.DataFrame({"storm": np.arange(480) // 8, "altitude": altitude, "wind": wind})
+    frame["label"] = np.where(frame.storm % 2, "a", "b")
+    frame.to_csv(tmp_path / "storms.csv", index=False)
+    words = (f"data.train={tmp_path}/storms.csv", "data.series=storm", f"folder={tmp_path}/run")
+    prepare(
+        compose("experiment=series_levels", *words, f"data.scale={scale}", f"data.stack={stack}")
+    )
+    told = "model.embedding.levels=32 .* nearly all steps of altitude are in one level: set data.sc"
+    assert bool(re.search(told, caplog.text)) is (scale == "none")
+    assert "wind" not in caplog.text.partition("levels=")[2]
 
 
 # ---------------------------------------------------------------- characters

@@ -166,6 +166,10 @@ class DataModule(pl.LightningDataModule):
         `first`."""
         raise NotImplementedError(f"{type(self).__name__} must define batch_of")
 
+    def feature_name(self, number: int) -> str:
+        """What messages call a feature of the inputs, counted from 0."""
+        return f"feature {number + 1}"
+
     def reads_whole_rows(self) -> str:
         """Why a row can't be encoded some steps at a time, and what to set so that it can; empty if
         it can."""

@@ -378,6 +378,9 @@ class SeriesTable(OwnFiles):
                 else:
                     yield raw[step : step + 1]
 
+    def feature_name(self, number: int) -> str:
+        return self.inputs.feature_name(number)
+
     def describe(self, raw: Any) -> dict[str, Any]:
         description = {**super().describe(raw)}
         times = getattr(raw, "times", None)

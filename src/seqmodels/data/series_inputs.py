@@ -167,6 +167,17 @@ class Series(InputEncoder, name="features"):
         """A channel, as messages call it."""
         return shown(self.columns[channel]) if self.columns else f"channel {channel + 1}"
 
+    def feature_name(self, number: int) -> str:
+        """What messages call a feature, counted from 0: its channel, if it holds the numbers of
+        one."""
+        place = number % (self.num_inputs // self.stacked)
+        scaled_count = len(self.numeric)
+        if self.scale == "both":
+            scaled_count *= 2
+        if place >= scaled_count:
+            return f"feature {number + 1}"
+        return self.called(self.numeric[place % len(self.numeric)])
+
     def fit(self, raw: Sequence[Any]) -> None:
         self.columns, self.categories = _columns_and_categories(raw)
         self._number_channels()

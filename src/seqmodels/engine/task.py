@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,18 +31,23 @@ from seqmodels.engine.contract import Contract, Step, Sums, share_of_loss
 from seqmodels.engine.optimization import build_optimizer, clip_gradients, step_plateaus
 from seqmodels.engine.own_metrics import build_metrics, compute, update
 from seqmodels.engine.resume import replan, restored_state, saved_state
-from seqmodels.errors import UserError
+from seqmodels.errors import UserError, listed
 from seqmodels.heads import build_head, find_head
 from seqmodels.metrics import metric_named
 from seqmodels.network import Network
 from seqmodels.nn.embedding import (
+    HIGHEST_LEVEL,
+    LOWEST_LEVEL,
     EmbeddingOptions,
+    Levels,
     LockedDropout,
     VectorEmbedding,
     build_embedding,
 )
 from seqmodels.nn.encoder import RNNOutput
 from seqmodels.nn.outputs import Output, Score
+
+log = logging.getLogger(__name__)
 
 LOGGED = "logged"
 # A calibration learns from at most so many rows of the validation split.
@@ -285,7 +291,8 @@ class Task(pl.LightningModule):
 
     def initialize(self, data: pl.LightningDataModule) -> None:
         """Called once, after building and before a new training: sets weights from the data. Here,
-        to the pre-trained vectors of its vocabulary, if it has some."""
+        to the pre-trained vectors of its vocabulary, if it has some. Warns of numbers that levels
+        don't tell apart."""
         embeddings = [
             module
             for module in self.network.embedding.modules()
@@ -295,6 +302,23 @@ class Task(pl.LightningModule):
             embedding.vectors.weight.data.copy_(data.vectors)  # type: ignore[attr-defined]
         if self.embedding_options.freeze and not embeddings:
             raise UserError("model.embedding.freeze needs pre-trained vectors: set data.vectors")
+        for module in self.network.embedding.modules():
+            if isinstance(module, Levels):
+                self._warn_of_crowded(module, data)
+
+    def _warn_of_crowded(self, levels: Levels, data: Any) -> None:
+        """Warns of the features of which nearly all steps of training are in one of the levels."""
+        with torch.random.fork_rng([]):  # The loader draws a number.
+            batch = self.ready(next(iter(data.train_dataloader())))
+        crowded = levels.crowded(batch.inputs[batch.mask])
+        if crowded:
+            names = dict.fromkeys(data.feature_name(number) for number in crowded)
+            log.warning(
+                f"model.embedding.levels={len(levels.starts)} go from {LOWEST_LEVEL:g} to "
+                f"{HIGHEST_LEVEL:g}, and nearly all steps of {listed(names)} are in one level: set "
+                "data.scale=split; if it is set, write the logarithm of numbers that are large "
+                "beside small ones, or choose others in data.inputs"
+            )
 
     def validation_batches(self, data: Any) -> Iterator[Any]:
         """The batches to calibrate with: of at most `MOST_ROWS` rows of the validation split,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqmodels.arguments import ArgumentsOf, Count, NonNegative, NonNegativeFraction
 from seqmodels.batch import PADDING_ID, UNKNOWN_ID, Words
@@ -20,6 +21,8 @@ TOKEN_EMBEDDING_SIZE = 128
 LARGEST_WEIGHT = 0.1  # A new embedding of tokens has no larger one.
 # Levels of a number lie between these, in deviations of its channel if the data is scaled.
 LOWEST_LEVEL, HIGHEST_LEVEL = -3.0, 3.0
+# Levels tell a feature's numbers badly apart if more than this share of them lies in one.
+NEARLY_ALL = 0.9
 
 
 class LockedDropout(nn.Dropout1d):
@@ -238,6 +241,24 @@ class Levels(nn.Module):
     ) -> Float[Tensor, "batch time levels"]:
         intervals_passed = (features.unsqueeze(-1) - self.starts) / self.width
         return intervals_passed.clamp(0, 1).flatten(-2)
+
+    def crowded(self, features: Float[Tensor, "steps features"]) -> list[int]:
+        """The features of which levels tell hardly any numbers apart: nearly all steps lie beyond
+        the same end of the levels, or have several numbers within one."""
+        ends = functional.pad(self.starts, (0, 1), value=HIGHEST_LEVEL)
+        crowded_features = []
+        for number, values in enumerate(features.T.contiguous()):
+            levels = torch.bucketize(values, ends)  # 0 below the lowest one
+            fullest = int(levels.bincount().argmax())
+            values_there = values[levels == fullest]
+            if len(values_there) <= NEARLY_ALL * len(values):
+                continue
+            is_beyond = fullest in (0, len(ends))
+            has_several = bool((values_there != values_there[0]).any())
+            # A single level is meant to hold all numbers.
+            if is_beyond or (has_several and len(self.starts) > 1):
+                crowded_features.append(number)
+        return crowded_features
 
 
 def build_embedding(
