@@ -229,7 +229,6 @@ LISTED = (
                 "last_step(running_mean, lengths)",
                 RUNNING_MEAN,
                 "of `output.cumsum(1) / steps`",
-                "RNN003",
             ),
             Example(
                 "scores.softmax(1)",
@@ -246,14 +245,15 @@ LISTED = (
         ),
         rules={
             "RNN002": (
-                "the last column {} padding: take output at each row's length - 1, or h_n of "
-                "packed rows"
+                "the last column is padding in shorter rows: take output at each row's length - 1, "
+                "or h_n of packed rows"
             ),
             "RNN003": (
-                "{} over all columns {} padding: mask it (a mean divides by each row's own length)"
+                "{} over all columns counts padding: mask it (a mean divides by each row's own "
+                "length)"
             ),
             "RNN007": (
-                "flips rows that may be padded, so that the network begins in the padding: reverse "
+                "flips padded rows, so that the network begins in the padding: reverse "
                 "each row within its own length"
             ),
         },
@@ -286,7 +286,7 @@ LISTED = (
                 "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: "
                 "transpose it first"
             ),
-            "RNN008": "{}: this network has batch_first={}, so its output is {}",
+            "RNN008": "takes the last row, not the last step: the output of this network is {}",
         },
         katas=(3, 8),
     ),
@@ -304,15 +304,8 @@ LISTED = (
                 "bidirectional=False",
                 NEXT_TOKEN,
                 "under a next-token loss",
-                "RNN010",
             ),
         ),
-        rules={
-            "RNN010": (
-                "a network with two directions has already read the next token that this loss asks "
-                "for: use one direction"
-            ),
-        },
         katas=(9,),
     ),
     Mistake(
@@ -323,8 +316,7 @@ LISTED = (
             "(L*D, B, H) that the network returned, and keep nothing between calls"
         ),
         check="read 20 steps at once; then 10, and from the returned state 10 more",
-        examples=(Example("rnn(inputs, (h, h))", "rnn(inputs, (h, c))", CARRIED, rule="RNN009"),),
-        rules={"RNN009": "{} for both h and c, which an LSTM keeps apart: pass on its c"},
+        examples=(Example("rnn(inputs, (h, h))", "rnn(inputs, (h, c))", CARRIED),),
         katas=(5,),
     ),
     Mistake(
@@ -398,13 +390,13 @@ LISTED = (
         ),
         rules={
             "RNN005": (
-                "takes the first layers, not one direction: h_n is ordered layer 0 forward, layer "
-                "0 backward, layer 1 forward, ...; view it as (L, D, B, H)"
+                "takes some layers for a direction, and never reads {}: h_n is ordered layer 0 "
+                "forward, layer 0 backward, layer 1 forward, ...; view it as (L, D, B, H)"
             ),
-            "RNN006": "h_n[-1] of two directions is the backward one alone: read h_n[-2], too",
+            "RNN006": "of the last layer, never reads {}: take h_n of each direction",
             "RNN011": (
-                "joins one direction of a layer and the other of another layer: h_n is ordered "
-                "layer 0 forward, layer 0 backward, layer 1 forward, ...; take h_n[-2] and h_n[-1]"
+                "joins states of two layers, and never reads {}: h_n is ordered layer 0 forward, "
+                "layer 0 backward, layer 1 forward, ...; take h_n[-2] and h_n[-1]"
             ),
         },
     ),
