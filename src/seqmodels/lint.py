@@ -570,7 +570,7 @@ class Reader:
             self.pending.pop(node.value)
         return result
 
-    def _entry_of_output(self, node: ast.expr, output: Output, entries: list[ast.expr]) -> Any:
+    def _entry_of_output(self, node: ast.expr, output: Output, entries: list[Any]) -> Any:
         """The last entry along one axis of an output, and all along the others."""
         axes = [axis for axis, entry in enumerate(entries) if not _is_all(entry)]
         if len(axes) != 1 or self.source.constant(entries[axes[0]]) != -1:
@@ -593,7 +593,7 @@ class Reader:
         may_go_on = run.has_state and not output.was_packed
         return run.rows is not None and self.has_lengths and self.is_blind and not may_go_on
 
-    def _states(self, node: ast.expr, run: Run, index: ast.expr) -> Read | None:
+    def _states(self, node: Any, run: Run, index: Any) -> Any:
         """`h_n[-1]`, `h_n[:2]`"""
         bounds: list[Any] = [index]
         if isinstance(index, ast.Slice):
@@ -662,7 +662,7 @@ class Reader:
             return Result(run, (output, Result(run, (Final(run), Final(run)))))
         return Result(run, (output, Final(run)))
 
-    def _rows_of(self, node: Any, rows: Rows, name: str, numbers: list[ast.expr]) -> Rows | None:
+    def _rows_of(self, node: Any, rows: Rows, name: str, numbers: list[Any]) -> Any:
         if STEPWISE.fullmatch(name) or ACTIVATION.fullmatch(name):
             return rows
         if WHOLE_ROWS.fullmatch(name):
@@ -676,37 +676,36 @@ class Reader:
             self.names[node.id] = None
         return None
 
-    def _of_output(
-        self, node: ast.Call, output: Output, name: str, arguments: list[ast.expr]
-    ) -> Any:
+    def _unpacked(self, node: ast.Call, output: Output) -> Any:
+        options = {keyword.arg: keyword.value for keyword in node.keywords}
+        is_batch_first = self.source.constant(options.pop("batch_first", None), False)
+        axes = {True: "BTH", False: "TBH"}.get(is_batch_first, "")
+        if options or len(node.args) > 1:
+            return None
+        # Whoever uses the lengths isn't followed.
+        return Result(output.run, (replace(output, axes=axes), output.run.network))
+
+    def _of_output(self, node: ast.Call, output: Output, name: str, arguments: list[Any]) -> Any:
         axes = output.axes
         if name == "pad_packed_sequence" and axes == "":
-            options = {keyword.arg: keyword.value for keyword in node.keywords}
-            is_batch_first = self.source.constant(options.pop("batch_first", None), False)
-            axes = {True: "BTH", False: "TBH"}.get(is_batch_first, "")
-            if not arguments and not options:
-                # Whoever uses the lengths isn't followed.
-                return Result(output.run, (replace(output, axes=axes), output.run.network))
+            return self._unpacked(node, output)
         # Zeros after a sequence's end are less than what a ReLU gives.
-        is_activation = ACTIVATION.fullmatch(name) and not output.was_packed
-        if STEPWISE.fullmatch(name) or is_activation:
+        if STEPWISE.fullmatch(name) or (ACTIVATION.fullmatch(name) and not output.was_packed):
             return output
         numbers = [self.source.constant(argument) for argument in arguments]
-        are_axes = all(isinstance(axis, int) and -3 <= axis < len(axes) for axis in numbers)
-        if not numbers or not are_axes or len(axes) < 2:
+        if not numbers or not isinstance(numbers[0], int) or len(axes) < 2:
             return None
         if name == "squeeze" and numbers[0] in (-1, 2):
             return replace(output, axes=axes[:2])
-        if name in ("transpose", "permute") and {*numbers[:2]} == {0, 1}:
+        if name in ("transpose", "permute") and numbers in ([0, 1], [1, 0], [1, 0, 2]):
             return replace(output, axes=axes[1] + axes[0] + axes[2:])
+        is_over_steps = axes.find("T") == numbers[0] % len(axes)
         # After a sequence's end there are zeros, which add nothing to a sum.
-        is_harmless = name == "sum" and output.was_packed
-        if name in POOLS and axes.find("T") == numbers[0] % len(axes) and not is_harmless:
-            is_padded = self._is_padded(output)
-            return Read(output.run, "RNN003", node, is_padded, words=(POOLS[name],))
-        return None
+        if name not in POOLS or not is_over_steps or (name == "sum" and output.was_packed):
+            return None
+        return Read(output.run, "RNN003", node, self._is_padded(output), words=(POOLS[name],))
 
-    def _flat(self, node: ast.Call, run: Run, shape: list[ast.expr]) -> Read | None:
+    def _flat(self, node: ast.Call, run: Run, shape: list[Any]) -> Any:
         """`h_n.view(len(inputs), -1)`"""
         size = self.pending.get(shape[0])
         is_of_rows = isinstance(size, Size) and _counts_rows(size, run) and len(shape) == 2
