@@ -98,11 +98,6 @@ WRONG = {
             "y, _ = self.rnn(x)\nw = F.softmax(self.score(y), dim=1)  # here\n"
             "return (w * y).sum(1)",
         ),
-        padded(
-            ONE,
-            "y, _ = self.rnn(x)\nw = self.score(y).squeeze(-1).softmax(-1)  # here\n"
-            "return torch.einsum('bt,bth->bh', w, y)",
-        ),
     ],
     "RNN004": [
         model(TWO, "h.reshape(len(x), -1)"),
@@ -245,6 +240,7 @@ UNSURE = [
     model(TWO, "y, _ = self.rnn(self.embed(x).view(1, 1, -1))\nreturn y[:, -1]"),
     model(TWO, "if m:\n    y = self.rnn(x)[0]\nelse:\n    y = self.fc(x)\nreturn y[:, -1]"),
     model(TWO, "y, _ = self.rnn(x)\ndef half():\n    return y[:, 0]\nreturn y[:, -1], half()"),
+    model(TWO, "def half():\n    return y[:, 0]\ny, _ = self.rnn(x)\nreturn y[:, -1], half()"),
     model(TWO, "y[:, -1]")
     + "class Other(Model):\n    def __init__(self):\n        self.rnn = own\n",
     model(TWO, "y[:, -1]") + "model.rnn = nn.LSTM(4, 8)\n",

@@ -43,18 +43,13 @@ STEPWISE = re.compile(
     r"Embedding|Linear|Dropout|LayerNorm|Identity|dropout|contiguous|clone|detach|cpu|cuda|to|float|double"
     r"|half|eval|train"
 )
-ACTIVATION = re.compile(r"(?i)relu|tanh|sigmoid|gelu")
-# Layers that make rows of more than one step of such rows.
-WHOLE_ROWS = re.compile(r"Conv1d|MaxPool1d|AvgPool1d|BatchNorm1d|transpose|permute|swapaxes")
 # What gives another view of a tensor, or writes into it: who takes half of a view takes it of both.
 VIEW_OR_CHANGE = re.compile(
     r"view|reshape|(un)?flatten|chunk|split|tensor_split|unbind|transpose|permute|swapaxes|movedim"
     r"|select|narrow|expand|numpy|\w+_"
 )
-POOLS = {"mean": "a mean", "max": "a maximum", "amax": "a maximum", "sum": "a sum"}
-POOLS |= {"softmax": "a softmax", "log_softmax": "a softmax"}
-# Attributes that tell of a value without using what it holds.
-DESCRIPTIONS = re.compile(r"dtype|device|ndim|shape")
+POOLS = re.compile(r"mean|a?max|sum|(log_)?softmax")
+# Attributes that tell of a network without using what it holds.
 ATTRIBUTES_OF_NETWORKS = re.compile(
     r"flatten_parameters|(named_)?parameters|\w+_size|num_layers|(weight|bias)_\w+"
 )
@@ -120,9 +115,10 @@ class Network:
     """A recurrent network that the file builds once, and all that is read of it."""
 
     cell: str
-    layers: Any  # None: they aren't written out
+    layers: Any  # None if they aren't written out
     directions: int
-    axes: str  # of its output: BTH, TBH, or empty
+    # The axes of its output: BTH, TBH, or empty.
+    axes: str
     reads: list[Read] = field(default_factory=list)
     # False as soon as the file does with it what the linter doesn't follow.
     is_followed: bool = True
@@ -134,12 +130,10 @@ class Rows:
 
     Args:
         root: the argument, or another object for what is taken out of it.
-        is_plain: whether its axes are those of the argument; else some are exchanged.
         flipped_axis: the axis along which it is flipped.
     """
 
     root: object
-    is_plain: bool = True
     flipped_axis: int | None = None
     is_packed: bool = False
 
@@ -264,14 +258,17 @@ class Source:
             self.values[None, node.id].append(self._value_set_to(node))
         elif isinstance(node, ast.alias):
             name = node.asname or node.name
-            statement: Any = self.parents[node]
-            module = getattr(statement, "module", node.name) or ""
-            is_of_torch = module.partition(".")[0] == "torch" and not getattr(statement, "level", 0)
-            self.torch_names[name] = node.name.rpartition(".")[2] if is_of_torch else ""
+            self._note_import(node, name)
         elif isinstance(node, ast.ClassDef):
             self.unsafe_names.update(map(last_name, node.bases))
         if isinstance(name, str) and not isinstance(node, ast.keyword):
             self.values[None, name].append(None)
+
+    def _note_import(self, node: ast.alias, name: str) -> None:
+        statement: Any = self.parents[node]
+        module = getattr(statement, "module", node.name) or ""
+        is_of_torch = module.partition(".")[0] == "torch" and not getattr(statement, "level", 0)
+        self.torch_names[name] = node.name.rpartition(".")[2] if is_of_torch else ""
 
     def _value_set_to(self, target: ast.AST) -> ast.expr | None:
         """What an assignment sets a single target to."""
@@ -416,6 +413,15 @@ class Reader:
                 return False
         return not self.source.is_padded_on_left
 
+    @cached_property
+    def names_of_scopes(self) -> set[str]:
+        """The names that functions and comprehensions in this one may read at any time."""
+        names: set[str] = set()
+        for scope in self.nodes:
+            if isinstance(scope, SCOPE) and scope is not self.function:
+                names.update(map(last_name, ast.walk(scope)))
+        return names
+
     # Statements
 
     def _read_block(self, statements: list[Any]) -> None:
@@ -468,6 +474,8 @@ class Reader:
         """Sets the names of a target to the value, or to its parts."""
         if isinstance(target, ast.Name):
             self.names[target.id] = value
+            if target.id in self.names_of_scopes:
+                self._let_go(value)
         elif isinstance(target, ast.Tuple | ast.List):
             if len(target.elts) != 2:
                 self._let_go(value)
@@ -529,15 +537,11 @@ class Reader:
         return self.pending.pop(node.value, None)
 
     def _read_scope(self, scope: ast.AST) -> None:
-        """What a function, a class or a comprehension reads of names around it isn't followed."""
+        """What a comprehension does with a network isn't followed."""
         # The functions in a file are read on their own.
-        is_read_elsewhere = isinstance(scope, FUNCTION | ast.ClassDef)
-        for node in ast.walk(scope):
-            value = self.source.network(node)
-            if isinstance(node, ast.Name):
-                value = self._value_of_name(node)
-            if not is_read_elsewhere or not isinstance(value, Network):
-                self._let_go(value)
+        if not isinstance(scope, FUNCTION | ast.ClassDef):
+            for node in ast.walk(scope):
+                self._let_go(self.source.network(node))
 
     def _value_of_name(self, node: ast.Name) -> Any:
         if node.id not in self.names:
@@ -549,8 +553,7 @@ class Reader:
         value = self.pending.get(node.value)
         if value is None:
             return self.source.network(node)
-        descriptions = ATTRIBUTES_OF_NETWORKS if isinstance(value, Network) else DESCRIPTIONS
-        if descriptions.fullmatch(node.attr):
+        if ATTRIBUTES_OF_NETWORKS.fullmatch(node.attr):
             self.pending.pop(node.value)
         has_axes = node.attr == "shape" and isinstance(value, Rows | Output)
         return Size(value) if has_axes else None
@@ -583,8 +586,7 @@ class Reader:
         # Without an axis of rows, the first one is of steps.
         is_of_rows = axis == 1 or len(entries) == 3 or self.has_lengths
         if output.axes == run.network.axes and axis < 2 and is_of_rows:
-            words = (f"({', '.join(output.axes)})",)
-            return Read(run, "RNN008", node, words=words)
+            return Read(run, "RNN008", node, words=(output.axes,))
         return None
 
     def _is_padded(self, output: Output) -> bool:
@@ -628,20 +630,22 @@ class Reader:
             name = self.source.layer(function) or f"own {name}"
         arguments += [word.value for word in node.keywords if word.arg in ("dim", "axis", "dims")]
         value = self.pending.get(value_node)
-        result: Any = None
-        if name in ("own len", "size") and isinstance(value, Rows | Output):
-            result = Size(value, self.source.constant(arguments[0] if arguments else None, 0))
-        elif isinstance(value, Rows):
-            result = self._rows_of(value_node, value, name, arguments)
-        elif isinstance(value, Output):
-            result = self._of_output(node, value, name, arguments)
-        elif isinstance(value, Final | Read):
-            result = value if STEPWISE.fullmatch(name) else None
-            if isinstance(value, Final) and name in ("view", "reshape"):
-                result = self._flat(node, value.run, arguments)
+        result = self._result(node, value_node, value, name, arguments)
         if result is not None:
             self.pending.pop(value_node)
         return result
+
+    def _result(self, node: ast.Call, value_node: Any, value: Any, name: str, words: Any) -> Any:
+        """What a function or a method, called with these words, gives of a value."""
+        if name in ("own len", "size") and isinstance(value, Rows | Output):
+            return Size(value, self.source.constant(words[0] if words else None, 0))
+        if isinstance(value, Rows):
+            return self._rows_of(value_node, value, name, words)
+        if isinstance(value, Output):
+            return self._of_output(node, value, name, words)
+        if isinstance(value, Final) and name in ("view", "reshape"):
+            return self._flat(node, value.run, words)
+        return None
 
     def _run(self, node: ast.Call, network: Network) -> Result:
         """`output, state = rnn(rows, state)`"""
@@ -663,10 +667,8 @@ class Reader:
         return Result(run, (output, Final(run)))
 
     def _rows_of(self, node: Any, rows: Rows, name: str, numbers: list[Any]) -> Any:
-        if STEPWISE.fullmatch(name) or ACTIVATION.fullmatch(name):
+        if STEPWISE.fullmatch(name):
             return rows
-        if WHOLE_ROWS.fullmatch(name):
-            return replace(rows, is_plain=False)
         if name == "pack_padded_sequence":
             return replace(rows, is_packed=True)
         axis = self.source.constant(numbers[0]) if len(numbers) == 1 else None
@@ -689,21 +691,22 @@ class Reader:
         axes = output.axes
         if name == "pad_packed_sequence" and axes == "":
             return self._unpacked(node, output)
-        # Zeros after a sequence's end are less than what a ReLU gives.
-        if STEPWISE.fullmatch(name) or (ACTIVATION.fullmatch(name) and not output.was_packed):
+        if STEPWISE.fullmatch(name):
             return output
         numbers = [self.source.constant(argument) for argument in arguments]
         if not numbers or not isinstance(numbers[0], int) or len(axes) < 2:
             return None
-        if name == "squeeze" and numbers[0] in (-1, 2):
-            return replace(output, axes=axes[:2])
         if name in ("transpose", "permute") and numbers in ([0, 1], [1, 0], [1, 0, 2]):
             return replace(output, axes=axes[1] + axes[0] + axes[2:])
-        is_over_steps = axes.find("T") == numbers[0] % len(axes)
+        return self._pool(node, output, name, numbers[0])
+
+    def _pool(self, node: ast.Call, output: Output, name: str, axis: int) -> Any:
+        """`output.mean(1)`"""
+        is_over_steps = output.axes.find("T") == axis % len(output.axes)
         # After a sequence's end there are zeros, which add nothing to a sum.
-        if name not in POOLS or not is_over_steps or (name == "sum" and output.was_packed):
+        if not POOLS.fullmatch(name) or not is_over_steps or (name == "sum" and output.was_packed):
             return None
-        return Read(output.run, "RNN003", node, self._is_padded(output), words=(POOLS[name],))
+        return Read(output.run, "RNN003", node, self._is_padded(output), words=(name,))
 
     def _flat(self, node: ast.Call, run: Run, shape: list[Any]) -> Any:
         """`h_n.view(len(inputs), -1)`"""
@@ -740,7 +743,7 @@ def _counts_rows(size: Size, run: Run) -> bool:
     if isinstance(size.value, Output):
         axes = size.value.axes
     elif rows is not None and rows.root is size.value.root:
-        axes = run.network.axes if rows.is_plain and size.value.is_plain else ""
+        axes = run.network.axes
     return size.axis is not None and axes.find("B") == size.axis
 
 

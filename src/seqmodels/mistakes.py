@@ -286,7 +286,7 @@ LISTED = (
                 "flattens (L*D, B, H) as if it were (B, L*D, H), which mixes rows of the batch: "
                 "transpose it first"
             ),
-            "RNN008": "takes the last row, not the last step: the output of this network is {}",
+            "RNN008": "takes the last row, not the last step: the axes of this output are {}",
         },
         katas=(3, 8),
     ),
