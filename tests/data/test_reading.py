@@ -24,9 +24,8 @@ from seqmodels.data.sources import as_file
 from seqmodels.data.tables import Tables
 from seqmodels.errors import UserError
 from seqmodels.files import read_lines
-from seqmodels.tasks.seq2seq import Pairs as TextPairs
-from seqmodels.tasks.tagging import TaggedText
 from tests.make import write_file
+from tests.shipped import exported
 
 Pairs = list[tuple[str, str]]
 
@@ -219,19 +218,21 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("read", "row", "column"),
     [
-        (TextPairs, '{"source": "a", "target": {"b": 1}}', "target"),
-        (TextPairs, '{"source": "a", "target": [["b"]]}', "target"),
-        (TaggedText, '{"tokens": ["a"], "tags": [{"b": 1}]}', "tags"),
-        (TaggedText, '{"tokens": [["a"]], "tags": ["b"]}', "tokens"),
+        ("Pairs", '{"source": "a", "target": {"b": 1}}', "target"),
+        ("Pairs", '{"source": "a", "target": [["b"]]}', "target"),
+        ("TaggedText", '{"tokens": ["a"], "tags": [{"b": 1}]}', "tags"),
+        ("TaggedText", '{"tokens": [["a"]], "tags": ["b"]}', "tokens"),
         (SeriesTable, '{"series": [[1], [2]], "label": {"b": 1}}', "label"),
         (partial(Text, value_columns=["n"]), '{"text": "a", "n": {"b": 1}}', "n"),
         (partial(Text, id="n"), '{"text": "a", "label": "b", "n": {"b": 1}}', "n"),
     ],
 )
 def test_an_object_where_a_text_or_a_number_belongs_is_refused(
-    tmp_path: Path, read: Callable[[str], DataModule], row: str, column: str
+    tmp_path: Path, read: Callable[[str], DataModule] | str, row: str, column: str
 ) -> None:
     path = write_file(tmp_path, "a.jsonl", row)
+    if isinstance(read, str):
+        read = exported(read)
     with pytest.raises(UserError, match=NESTED.format(1, column)):
         read(path).setup()
 
