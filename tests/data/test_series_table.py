@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from seqmodels.data import Series, SeriesTable
 from seqmodels.errors import UserError
@@ -910,3 +912,69 @@ def test_a_command_predicts_a_table_by_its_series(tmp_path: Path, script: Script
     steps = script(*ask, "input=trips.csv", "stream=true").stdout.splitlines()
     last = {row["series"]: row["label"] for row in map(json.loads, steps)}
     assert last == {row["series"]: row["label"] for row in rows}
+
+
+# ---------------------------------------------------------------- what training knows of the test
+
+
+def mixed(count: int) -> pd.DataFrame:
+    """Series with columns of which some can't be channels."""
+    random = np.random.default_rng(0)
+    number = np.repeat(np.arange(count), 5)
+    random_texts = random.choice(["u", "v", "w"], len(number))
+    return pd.DataFrame(
+        {
+            "trip": [f"t{n}" for n in number],
+            "label": np.where(number % 2, "a", "b"),
+            "split": np.where(
+                number % 5 < 3, "train", np.where(number % 5 == 3, "validation", "test")
+            ),
+            "x": random.normal(size=len(number)),
+            "kind": pd.Series(random_texts, dtype=object),
+            "constant": 5,
+            "empty": np.nan,
+            "counts": np.tile(np.arange(5), count),
+        }
+    )
+
+
+def training_of(frame: pd.DataFrame, **options: Any) -> tuple[SeriesTable, dict[str, Any], Tensor]:
+    data = SeriesTable(frame, series="trip", missing="mark", **options)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    return data, data.spec, batch.inputs
+
+
+@pytest.mark.parametrize("count", [30, 600])
+@pytest.mark.parametrize(
+    "options", [{}, {"split": "split"}, {"folds": 3, "fold": 1}, {"inputs": ["x", "kind"]}], ids=str
+)
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("constant", range(10_000)),  # which is left out, because it is the same everywhere
+        ("empty", [1.5]),
+        ("empty", ["z"]),
+        ("counts", [-7]),
+        ("x", [1e9, np.nan]),  # which has no gap in training
+        ("kind", ["new", "newer"]),
+        ("kind", ["3.5"]),
+    ],
+)
+def test_what_rows_of_other_splits_hold_changes_nothing_in_training(
+    column: str, values: Sequence[Any], options: dict[str, Any], count: int
+) -> None:
+    frame = mixed(count)
+    data, spec, inputs = training_of(frame, **options)
+    training = {series.name for series in data.examples["train"].inputs}
+    rows = np.flatnonzero(~frame.trip.isin(training))
+    assert 0 < len(rows) < len(frame) / 2
+    changed_values = frame[column].astype(object)
+    changed_values[rows] = list(islice(cycle(values), len(rows)))
+    if isinstance(values[0], str):
+        changed_values = changed_values.where(changed_values.isna(), changed_values.astype(str))
+    _, changed_spec, changed_inputs = training_of(
+        frame.assign(**{column: changed_values}), **options
+    )
+    assert changed_spec == spec
+    assert torch.equal(changed_inputs, inputs)

@@ -26,6 +26,8 @@ MISSING = ("", "NA", "N/A", "null")
 MANY_TEXTS = 100
 # Up to so many different texts of a column are always kept once.
 MANY_NAMES = 10_000
+# More slices than these are slower to read than a copy of them is to make.
+FEW_SLICES = 100
 # So many rows of a long column are computed with at a time.
 BLOCK = 1 << 18
 Kind = Literal["number", "boolean", "text", "time", "list", "other"]
@@ -233,6 +235,21 @@ class Columns:
         origins = {column: origin_by_id[id(origin)] for column, origin in self.origins.items()}
         table = self.table.take(rows)
         return Columns(table, self.path, self.file_rows_of(rows), origins=origins)
+
+    def in_slices(self, slices: Sequence[tuple[int, int]]) -> Columns:
+        """The columns with the rows of these slices alone, from a row to before another. A few long
+        slices are not copied."""
+        import pyarrow as pa
+
+        dtype = smallest_type(len(self))
+        rows = np.concatenate([np.arange(start, stop, dtype=dtype) for start, stop in slices])
+        if len(slices) > FEW_SLICES:
+            return self.take(rows)
+        origins = {column: origin.take(rows) for column, origin in self.origins.items()}
+        pieces = [self.table.slice(start, stop - start) for start, stop in slices]
+        return Columns(
+            pa.concat_tables(pieces), self.path, self.file_rows_of(rows), origins=origins
+        )
 
     def select(self, columns: Iterable[str]) -> Columns:
         """These columns alone."""

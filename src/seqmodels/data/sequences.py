@@ -193,8 +193,14 @@ class SequenceDataModule(DataModule):
             self._check(examples)
         if not self._fitted:
             self.targets.check_training(splits["train"].targets, splits["train"].source)
+        splits = self.cut(splits)
+        return {split: splits[split] for split in SPLITS}
+
+    def cut(self, splits: dict[Split, Examples]) -> dict[Split, Examples]:
+        """These splits, and those that are missing, cut from the training split."""
         if self.folds and "test" in splits:
             raise UserError("data.folds cuts the test split from train: leave data.test out")
+        splits = dict(splits)
         for split in self.fractions:
             if split in splits:
                 continue
@@ -208,7 +214,7 @@ class SequenceDataModule(DataModule):
                 remaining, cut = cut_off(train, fraction, self.split_seed, split, strata)
             splits["train"] = remaining
             splits[split] = cut
-        return {split: splits[split] for split in SPLITS}
+        return splits
 
     def fraction_of(self, split: Split, count: int) -> float:
         """The share to cut off so many examples for a split. A note says if that is a single

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, distribution
@@ -19,7 +20,14 @@ from torch import Tensor
 from seqmodels.arguments import Name
 from seqmodels.batch import Per, SequenceBatch
 from seqmodels.data.columns import Columns, columns_by_name
-from seqmodels.data.examples import GROUP_KEY, Examples, InputRow, Split, shared_names
+from seqmodels.data.examples import (
+    GROUP_KEY,
+    Examples,
+    InputRow,
+    Split,
+    by_split,
+    shared_names,
+)
 from seqmodels.data.gaps import (
     array_with_gaps,
     check_na_values,
@@ -207,8 +215,19 @@ class SeriesTable(OwnFiles):
         columns = {*steps.columns.table.column_names, *self._columns_of_steps}
         check_na_values(self.tables.na_values, columns, called(path))
         self._check_targets(steps)
-        self._find_channels(steps)
         self._find_targets(steps)
+        self._find_channels(steps, self._series_to_learn_from(steps))
+
+    def _series_to_learn_from(self, steps: Steps) -> Sequence[int]:
+        """The numbers of the series that stay in the training split of a file, once the splits that
+        have no file are cut from it: what only the others hold decides nothing."""
+        all_series = range(len(steps.names))
+        splits = dict.fromkeys(self.split_paths(), Examples([], [], ""))
+        # If the file cannot be cut, the reading of its examples says why.
+        with suppress(UserError):
+            splits["train"] = Examples.of(self._rows(steps, all_series), steps.columns.path)
+            return self.cut(by_split(splits))["train"].inputs
+        return all_series
 
     def _find_targets(self, steps: Steps) -> None:
         """Sees whether the training split has a target for each series or for each step, and which
@@ -236,17 +255,21 @@ class SeriesTable(OwnFiles):
         for column in self._targets:
             steps.columns.check(column, key)
 
-    def _find_channels(self, steps: Steps) -> None:
-        """Gives each column of the training split a role, and notes which."""
+    def _find_channels(self, steps: Steps, training_series: Sequence[int]) -> None:
+        """Gives each column of a file a role, by what these of its series hold, and notes which."""
         table = steps.columns
         for column in self.chosen or ():
             table.check(column, "data.inputs")
-        self.column_roles = roles_of(steps, self._keys(), self.chosen)
+        holds_texts = dict[str, bool]()
+        for column in table.table.column_names:
+            # One column is copied at a time, and forgotten before the next one is.
+            role, holds_texts[column] = self._role_of(column, steps, training_series)
+            self.column_roles.append(role)
         check_channels(table.path, self.column_roles)
         channels = self.chosen
         if not channels:
             channels = [role.column for role in self.column_roles if role.role == "channel"]
-        self._channels = {column: table.holds_texts(column) for column in channels}
+        self._channels = {column: holds_texts[column] for column in channels}
         if self.elapsed:
             if ELAPSED in table:
                 raise UserError(
@@ -258,6 +281,17 @@ class SeriesTable(OwnFiles):
                 ColumnRole(ELAPSED, "channel", f"since the {self.time} before")
             )
         self._note_channels(steps)
+
+    def _role_of(
+        self, column: str, steps: Steps, training_series: Sequence[int]
+    ) -> tuple[ColumnRole, bool]:
+        """The role of a column by what it holds in these series, and whether it is a
+        channel of texts."""
+        columns = steps.columns.select([column])
+        training_steps = replace(steps, columns=columns).take(training_series)
+        [role] = roles_of(training_steps, self._keys(), self.chosen)
+        is_channel = role.role == "channel"
+        return role, is_channel and training_steps.columns.holds_texts(column)
 
     def _note_channels(self, steps: Steps) -> None:
         """Notes what each column of the training split is taken for, and what in them looks like a
@@ -613,6 +647,19 @@ class SeriesTable(OwnFiles):
             all_series = self._series_of(steps)
             yield from self._with_ids(first_steps.rows({}, all_series), steps)
             return
+        self._check_targets(steps)
+        yield from self._with_ids(self._rows(steps, training=training), steps)
+
+    def _rows(
+        self, steps: Steps, inputs: Iterable[Any] | None = None, training: bool = False
+    ) -> Iterator[tuple[Any, ...]]:
+        """A row for each series, with its input and target.
+
+        Args:
+            inputs: None: the series themselves.
+            training: see `_examples`.
+        """
+        table = steps.columns
         roles = {role: column for role, column in self.roles.items() if column in table}
         roles.pop("id", None)  # `_with_ids` adds them.
         for role, column in roles.items():
@@ -623,11 +670,11 @@ class SeriesTable(OwnFiles):
             for column in group_columns(self.column_roles):
                 roles[GROUP_KEY + column] = column
         kept_columns = [*self._targets, *roles.values()]
-        self._check_targets(steps)
         first_steps = table.select(kept_columns).take(steps.starts[:-1])  # a row for each series
         targets = self._targets_of(steps, first_steps)
-        all_series = self._series_of(steps)
-        yield from self._with_ids(first_steps.rows(roles, all_series, targets), steps)
+        if inputs is None:
+            inputs = self._series_of(steps)
+        return first_steps.rows(roles, inputs, targets)
 
     def _targets_of(self, steps: Steps, first_steps: Columns) -> Iterable[Any]:
         """The raw target of each series: one, or an array with one for each of its steps.
@@ -677,7 +724,7 @@ class SeriesTable(OwnFiles):
         """Raises a `UserError` if a table lacks a channel of training, or has something else than
         numbers in one."""
         if not self._channels_of_training:
-            self._find_channels(steps)
+            self._find_channels(steps, range(len(steps.names)))
         column_by_channel = self._column_by_channel(steps.columns)
         for column in column_by_channel.values():
             steps.columns.check(column, "data.inputs")

@@ -79,6 +79,18 @@ class Steps:
         is_inside[last_steps[first:last] - start] = False
         return is_inside
 
+    def take(self, numbers: Sequence[int]) -> Steps:
+        """The steps of the series with these numbers, which rise, without their times."""
+        is_taken = np.zeros(len(self.names), bool)
+        is_taken[numbers] = True
+        starts = np.append(0, np.cumsum(self.sizes[is_taken]))
+        names = [self.names[number] for number in numbers]
+        # Series that follow each other are one slice. Where they begin and end, the mask changes.
+        borders = np.flatnonzero(np.diff(is_taken, prepend=False, append=False))
+        ends = self.starts[borders].tolist()
+        slices = [*zip(ends[::2], ends[1::2], strict=True)]
+        return Steps(self.columns.in_slices(slices), starts, names, None)
+
     @property
     def pair_count(self) -> int:
         """How many steps are followed by one of their series."""
