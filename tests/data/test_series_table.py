@@ -978,3 +978,13 @@ def test_what_rows_of_other_splits_hold_changes_nothing_in_training(
     )
     assert changed_spec == spec
     assert torch.equal(changed_inputs, inputs)
+
+
+def test_a_table_that_is_read_again_after_a_refusal_has_each_column_once(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("trip,word,label\na,up,x\na,up,x\nb,down,y\nb,down,y\n")
+    data = SeriesTable(str(path), series="trip")
+    for _ in range(2):
+        with pytest.raises(UserError, match="has no column with numbers"):
+            data.read()
+    assert [role.column for role in data.column_roles] == ["trip", "word", "label"]

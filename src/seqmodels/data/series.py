@@ -260,6 +260,7 @@ class SeriesTable(OwnFiles):
         table = steps.columns
         for column in self.chosen or ():
             table.check(column, "data.inputs")
+        self.column_roles = []
         holds_texts = dict[str, bool]()
         for column in table.table.column_names:
             # One column is copied at a time, and forgotten before the next one is.
